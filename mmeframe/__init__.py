@@ -1,0 +1,34 @@
+"""mmeframe: many models behind one endpoint.
+
+Config names things, plugins provide them, ``build`` turns names into files, ``runtime`` turns files into
+predictions. Importing the package imports nothing heavy; the functions of ``mmeframe.api`` load on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmeframe.api import build, compose, load_router, plan, predict_table, show, train, validate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "build",
+    "compose",
+    "load_router",
+    "plan",
+    "predict_table",
+    "show",
+    "train",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from mmeframe import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'mmeframe' has no attribute {name!r}")

@@ -1,0 +1,60 @@
+"""What both the writer and the reader of a bundle must agree on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["ALIGN", "FORMAT", "MAGIC", "MANIFEST", "PACK", "RECORDS", "FileRef", "SubModelRecord", "manifest_digest"]
+
+FORMAT = 1
+MANIFEST, RECORDS, PACK = "manifest.json", "records.arrow", "pack.bin"
+MAGIC = b"MMEPACK\x01"
+# Blobs start on a cache line, so that arrays inside them can be mapped.
+ALIGN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file of a sub-model: its path inside the model folder, and the sha256 of its bytes (32 bytes)."""
+
+    path: str
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SubModelRecord:
+    """Everything that the runtime knows about one sub-model without opening its bytes.
+
+    ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
+    are stored once. ``flavor_options`` is the flavor's section of the MLmodel file.
+    """
+
+    id: str
+    uri: str
+    name: str | None
+    version: str | None
+    model_id: str | None
+    arm: str
+    key: Mapping[str, str]
+    flavor: str
+    flavor_options: Mapping[str, Any]
+    loader: int
+    inputs: int
+    outputs: int
+    requirements: int
+    bytes: int
+    files: tuple[FileRef, ...] = field(default=())
+
+
+def canonical_json(data: Any) -> bytes:
+    """JSON that is the same for the same data: sorted keys, no spaces, UTF-8."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of a manifest without its own ``digest`` field."""
+    return hashlib.sha256(canonical_json({k: v for k, v in manifest.items() if k != "digest"})).hexdigest()

@@ -1,0 +1,133 @@
+"""Open a bundle folder, verify it, and hand out records and bytes."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmeframe.bundle.format import FORMAT, MAGIC, MANIFEST, PACK, RECORDS, FileRef, SubModelRecord, manifest_digest
+from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
+
+__all__ = ["Bundle"]
+
+
+class Bundle:
+    """A bundle on disk, memory-mapped, read-only; safe to share between threads and processes.
+
+    expect: a digest from elsewhere that the bundle must have.
+    Raises CorruptBundleError naming the file and both digests, MissingError for a missing file, MmeframeError
+    for a format this version does not know.
+    """
+
+    def __init__(self, folder: str | Path, expect: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.manifest = self._read_manifest(expect)
+        self.digest: str = self.manifest["digest"]
+        self._records = self._open_records()
+        self._ids = self._records["id"]
+        self._parts = [name for name in self._records.column_names if name.startswith("key:")]
+        self._open_pack()
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise MissingError(
+                f"the bundle has no {name}.", where=str(path), hint="Download the model again, or rebuild it."
+            )
+        return path
+
+    def _read_manifest(self, expect: str | None) -> dict[str, Any]:
+        path = self._path(MANIFEST)
+        raw = path.read_bytes()
+        try:
+            manifest = json.loads(raw)
+            found, digest = int(manifest["format"]), str(manifest["digest"])
+        except (ValueError, KeyError, TypeError):
+            actual = hashlib.sha256(raw).hexdigest()
+            raise CorruptBundleError(str(path), expect or "(unknown)", actual, "it is not a manifest") from None
+        if found > FORMAT:
+            raise MmeframeError(
+                f"bundle format {found} is newer than this mmeframe reads ({FORMAT}).",
+                where=str(path),
+                hint=f"Install mmeframe {manifest.get('mmeframe', 'of the version that built it')} or newer.",
+            )
+        actual = manifest_digest(manifest)
+        if actual != digest:
+            raise CorruptBundleError(str(path), digest, actual)
+        if expect and expect != actual:
+            raise CorruptBundleError(str(path), expect, actual, "it is not the expected bundle")
+        return dict(manifest)
+
+    def _open_records(self) -> Any:
+        import pyarrow as pa
+
+        path = self._path(RECORDS)
+        expected = self.manifest["records"]["sha256"]
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+        if actual != expected:
+            raise CorruptBundleError(str(path), expected, actual)
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+    def _open_pack(self) -> None:
+        path, facts = self._path(PACK), self.manifest["pack"]
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        start, count = facts["index_offset"], facts["blobs"]
+        index = self._map[start:]
+        actual = hashlib.sha256(index).hexdigest()
+        if actual != facts["index_sha256"] or self._map[: len(MAGIC)] != MAGIC:
+            raise CorruptBundleError(str(path), facts["index_sha256"], actual, "its index does not match")
+        self._digests = np.frombuffer(index, np.uint8, count * 32).reshape(count, 32)
+        self._heads = np.ascontiguousarray(self._digests[:, :8]).view(">u8").ravel().astype(np.uint64)
+        places = np.frombuffer(index, "<u8", count * 2, count * 32)
+        self._offsets, self._lengths = places[:count], places[count:]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[SubModelRecord]:
+        return map(self.record, range(len(self)))
+
+    def position(self, model_id: str) -> int | None:
+        """The number of a sub-model, None if the fleet has no such id. O(log n), no dictionary."""
+        at = bisect.bisect_left(range(len(self)), model_id, key=lambda i: str(self._ids[i].as_py()))
+        return at if at < len(self) and self._ids[at].as_py() == model_id else None
+
+    def record(self, position: int) -> SubModelRecord:
+        """One record. Records are in the order of their ids."""
+        row = {name: self._records[name][position].as_py() for name in self._records.column_names}
+        key = {name[4:]: row[name] for name in self._parts if row[name] is not None}
+        files = tuple(FileRef(file["path"], file["sha256"]) for file in row["files"])
+        names = (name for name in SubModelRecord.__slots__ if name not in ("key", "files", "flavor_options"))
+        options = json.loads(row["flavor_options"])
+        return SubModelRecord(**{name: row[name] for name in names}, key=key, flavor_options=options, files=files)
+
+    def blob(self, sha256: bytes) -> memoryview:
+        """The bytes with this digest, verified, without a copy.
+
+        Raises CorruptBundleError if they are not there or were changed.
+        """
+        head = np.uint64(int.from_bytes(sha256[:8], "big"))
+        at = int(np.searchsorted(self._heads, head))
+        while at < len(self._heads) and self._heads[at] == head and self._digests[at].tobytes() != sha256:
+            at += 1
+        if at == len(self._heads) or self._digests[at].tobytes() != sha256:
+            raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), "(nothing)", "it lacks a blob")
+        start, length = int(self._offsets[at]), int(self._lengths[at])
+        data = memoryview(self._map)[start : start + length]
+        actual = hashlib.sha256(data).digest()
+        if actual != sha256:
+            raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), actual.hex())
+        return data
+
+    def component_files(self, name: str) -> Mapping[str, memoryview]:
+        """What a component's ``prepare`` returned at build, e.g. for ``routing.keys.site``."""
+        files: Mapping[str, str] = self.manifest.get("components", {}).get(name, {})
+        return {path: self.blob(bytes.fromhex(digest)) for path, digest in files.items()}

@@ -1,0 +1,131 @@
+"""Write a bundle folder; deterministic: equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from mmeframe.bundle.format import (
+    ALIGN,
+    FORMAT,
+    MAGIC,
+    MANIFEST,
+    PACK,
+    RECORDS,
+    SubModelRecord,
+    canonical_json,
+    manifest_digest,
+)
+
+__all__ = ["BundleWriter"]
+
+
+class BundleWriter:
+    """Fill ``folder`` with the three files. Add blobs first, then call ``finish`` once.
+
+    Use as a context manager, so that the pack is closed when a build fails half-way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._pack = (folder / PACK).open("wb")
+        self._pack.write(MAGIC.ljust(ALIGN, b"\0"))
+        self._blobs: dict[bytes, tuple[int, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._pack.close()
+
+    def add(self, data: bytes) -> bytes:
+        """Store bytes once, whoever asks; returns their sha256 (32 bytes), which is their address."""
+        digest = hashlib.sha256(data).digest()
+        if digest not in self._blobs:
+            self._pack.write(b"\0" * (-self._pack.tell() % ALIGN))
+            self._blobs[digest] = (self._pack.tell(), len(data))
+            self._pack.write(data)
+        return digest
+
+    def finish(self, facts: Mapping[str, Any], parts: Iterable[str], records: Iterable[SubModelRecord]) -> str:
+        """Write the index, the records and the manifest; returns the bundle's digest.
+
+        facts: the manifest's content but for ``format``, ``records``, ``pack`` and ``digest``.
+        parts: names of the key parts, in order. records: one per sub-model, sorted by id here.
+        """
+        pack = self._finish_pack()
+        rows = sorted(records, key=lambda record: record.id)
+        manifest = {
+            **facts,
+            "format": FORMAT,
+            "sub_models": len(rows),
+            "bytes": sum(record.bytes for record in rows),
+            "records": {"sha256": self._write_records(tuple(parts), rows)},
+            "pack": pack,
+        }
+        # What the file will say is what gets digested: tuples become lists here, not at the reader.
+        manifest = json.loads(canonical_json(manifest))
+        manifest["digest"] = manifest_digest(manifest)
+        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        return str(manifest["digest"])
+
+    def _finish_pack(self) -> dict[str, Any]:
+        self._pack.write(b"\0" * (-self._pack.tell() % ALIGN))
+        start = self._pack.tell()
+        digests = sorted(self._blobs)
+        places = [self._blobs[digest] for digest in digests]
+        index = b"".join(
+            [
+                b"".join(digests),
+                np.array([offset for offset, _ in places], "<u8").tobytes(),
+                np.array([length for _, length in places], "<u8").tobytes(),
+            ]
+        )
+        self._pack.write(index)
+        size = self._pack.tell()
+        self._pack.close()
+        return {
+            "blobs": len(digests),
+            "bytes": size,
+            "index_offset": start,
+            "index_sha256": hashlib.sha256(index).hexdigest(),
+        }
+
+    def _write_records(self, parts: tuple[str, ...], rows: list[SubModelRecord]) -> str:
+        import pyarrow as pa
+
+        text = pa.string()
+        columns: dict[str, Any] = {
+            "id": pa.array([row.id for row in rows], text),
+            "uri": pa.array([row.uri for row in rows], text),
+            "name": pa.array([row.name for row in rows], text),
+            "version": pa.array([row.version for row in rows], text),
+            "model_id": pa.array([row.model_id for row in rows], text),
+            "arm": pa.array([row.arm for row in rows], text).dictionary_encode(),
+            "flavor": pa.array([row.flavor for row in rows], text).dictionary_encode(),
+            "flavor_options": pa.array(
+                [canonical_json(dict(row.flavor_options)).decode() for row in rows], text
+            ).dictionary_encode(),
+            "bytes": pa.array([row.bytes for row in rows], pa.int64()),
+        }
+        for number in ("loader", "inputs", "outputs", "requirements"):
+            columns[number] = pa.array([getattr(row, number) for row in rows], pa.int32())
+        for part in parts:
+            columns[f"key:{part}"] = pa.array([row.key.get(part) for row in rows], text)
+        columns["files"] = pa.array(
+            [[{"path": file.path, "sha256": file.sha256} for file in row.files] for row in rows],
+            pa.list_(pa.struct([("path", text), ("sha256", pa.binary(32))])),
+        )
+        table = pa.table(columns)
+        path = self.folder / RECORDS
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        return hashlib.sha256(path.read_bytes()).hexdigest()

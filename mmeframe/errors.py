@@ -1,0 +1,174 @@
+"""Errors a user can act on: each says where, what, and what to try next.
+
+Lowest layer: imports the standard library only. The runtime translates ``code`` to the status of the
+protocol it speaks; nothing here holds the caller's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar, Literal
+
+__all__ = [
+    "BadInputError",
+    "BuildError",
+    "ConfigError",
+    "CorruptBundleError",
+    "MissingError",
+    "MmeframeError",
+    "ModelError",
+    "PluginError",
+    "Problem",
+    "ProblemsError",
+    "UnknownKeyError",
+    "UnknownNameError",
+    "UsageError",
+    "known_names",
+    "suggest",
+]
+
+Code = Literal[
+    "internal", "config", "usage", "missing", "fleet", "bad_input", "unknown_key", "corrupt", "model", "plugin"
+]
+
+_SHOWN = 12
+
+
+def known_names(known: Iterable[str], noun: str = "Known") -> str:
+    """List what exists, shortened: ``Known: a, b, c and 40 more.``"""
+    names = sorted(set(known))
+    if not names:
+        return f"{noun}: none."
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{noun}: {', '.join(names[:_SHOWN])}{more}."
+
+
+def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:
+    """Nearest name first, then everything that exists."""
+    names = [str(item) for item in known]
+    close = get_close_matches(name, names, n=1)
+    guess = f"Did you mean {close[0]!r}? " if close else ""
+    return guess + known_names(names, noun)
+
+
+class MmeframeError(Exception):
+    """Root of the tree. ``where`` is a config path, a file or a model id; ``hint`` says what to try."""
+
+    code: ClassVar[Code] = "internal"
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.where, self.what, self.hint = where, what, hint
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  {self.hint}" if self.hint else head
+
+
+class UsageError(MmeframeError):
+    """The command line itself cannot be understood."""
+
+    code = "usage"
+
+
+class ConfigError(MmeframeError):
+    """One thing that is wrong in the config."""
+
+    code = "config"
+
+
+class UnknownNameError(ConfigError):
+    """A config value names something that no plugin provides."""
+
+    def __init__(self, where: str, kind: str, name: str, known: Iterable[str], also: str = "") -> None:
+        self.kind, self.name = kind, name
+        self.known = sorted(known)
+        hint = suggest(name, self.known)
+        super().__init__(f"no {kind} named {name!r}.", where=where, hint=f"{hint} {also}".rstrip())
+
+
+class MissingError(MmeframeError):
+    """A store, a registered model, an alias or a file that the config names does not exist."""
+
+    code = "missing"
+
+
+class BuildError(MmeframeError):
+    """The fleet cannot become one router."""
+
+    code = "fleet"
+
+
+class PluginError(MmeframeError):
+    """A plugin breaks the rules, or one that a router needs is not there."""
+
+    code = "plugin"
+
+
+class BadInputError(MmeframeError):
+    """A request that no sub-model could answer: wrong columns, types or parameters."""
+
+    code = "bad_input"
+
+
+class UnknownKeyError(MmeframeError):
+    """Rows whose routing key reaches no sub-model, with ``routing.on_unknown: raise``."""
+
+    code = "unknown_key"
+
+
+class ModelError(MmeframeError):
+    """A sub-model failed to load or to predict."""
+
+    code = "model"
+
+
+class CorruptBundleError(MmeframeError):
+    """A file of the bundle is not what the build wrote."""
+
+    code = "corrupt"
+
+    def __init__(self, file: str, expected: str, actual: str, what: str = "its digest does not match") -> None:
+        self.file, self.expected, self.actual = file, expected, actual
+        super().__init__(
+            f"{what}: expected sha256 {expected}, found {actual}.",
+            where=file,
+            hint="The file was changed or damaged after the build. Download the model again, or rebuild it.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One line of a report. ``code`` decides the exit status: config and usage mean 2, the rest 1."""
+
+    where: str
+    what: str
+    hint: str = ""
+    code: Code = "config"
+
+    @classmethod
+    def of(cls, error: MmeframeError) -> Problem:
+        """The same content as ``error``, so that it can join a report."""
+        return cls(error.where, error.what, error.hint, error.code)
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  {self.hint}" if self.hint else head
+
+
+class ProblemsError(MmeframeError):
+    """Everything that is wrong, in one report, in the order in which it was found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
+
+    @property
+    def in_config(self) -> bool:
+        """Whether any problem is in the config itself, as opposed to a store or a model."""
+        return any(problem.code in ("config", "usage") for problem in self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)

@@ -1,0 +1,164 @@
+"""Normalisation of routing keys: one rule, used when a router is built and when rows are routed.
+
+A value's canonical form is text: ``7``, ``7.0`` and ``np.int64(7)`` are ``"7"``; text is itself
+(``"02108"`` stays ``"02108"``, ``"7.0"`` is not ``"7"``); bools are ``"True"`` and ``"False"``; timestamps are
+ISO; None, NaN and NaT are missing. Integer columns never become text: they are looked up as integers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Codes = int | np.ndarray[Any, np.dtype[np.int32]]
+
+__all__ = ["MISSING", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole"]
+
+UNKNOWN = -1
+MISSING = -2
+
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+_INT64 = np.iinfo(np.int64)
+# What pandas.read_csv turns into NaN by default, in the spellings that a key could have.
+_NA_WORDS = frozenset(
+    ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+)
+
+
+def is_whole(text: str) -> bool:
+    """Whether ``text`` is how an integer is written (``"7"``, ``"-3"``; not ``"07"``, ``"7.0"``, ``"-0"``)."""
+    return text != "-0" and _WHOLE.fullmatch(text) is not None and _INT64.min <= int(text) <= _INT64.max
+
+
+def canonical(value: Any) -> str | None:
+    """The canonical text of one key value, None if it is missing. Works on any scalar."""
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if kind is int:
+        return str(value)
+    if kind is float:
+        if value != value:  # NaN
+            return None
+        return str(int(value)) if value.is_integer() else repr(value)
+    if value is None:
+        return None
+    if isinstance(value, np.generic):
+        if isinstance(value, np.datetime64 | np.timedelta64):
+            if np.isnat(value):
+                return None
+            import pandas as pd
+
+            return canonical(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
+        return canonical(value.item())
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return canonical(value.item())
+    if value != value or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+
+
+def csv_hazard(text: str) -> str | None:
+    """What a CSV reader would make of this key instead, None if it survives as it is."""
+    if text in _NA_WORDS:
+        return "a missing value"
+    if is_whole(text):
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return f"the number {number:g}"
+
+
+class KeyIndex:
+    """Declared values of one key part, and the code of each: its position in ``values``.
+
+    Immutable after construction but for look-up structures made on first use; safe to share between threads.
+    """
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.values = tuple(values)
+        self.integer = bool(self.values) and all(map(is_whole, self.values))
+        self._codes = {value: code for code, value in enumerate(self.values)}
+        self._ints: pd.Index | None = None
+        self._int_codes = np.empty(0, np.int32)
+
+    def code(self, value: Any) -> int:
+        """The code of one value; ``UNKNOWN`` or ``MISSING`` if it has none."""
+        text = canonical(value)
+        return MISSING if text is None else self._codes.get(text, UNKNOWN)
+
+    def codes(self, raw: Any, n_rows: int) -> Codes:
+        """Codes of raw key values: an int for a scalar, else an int32 array of shape (n_rows,).
+
+        raw: a scalar, or a 1-D array or pandas array with one value per row.
+        Raises ValueError if an array has another length.
+        """
+        if np.ndim(raw) == 0:
+            return self.code(raw)
+        if len(raw) != n_rows:
+            raise ValueError(f"{len(raw)} key values for {n_rows} rows")
+        if n_rows == 1:
+            return np.array([self.code(raw[0])], np.int32)
+        return self._array_codes(raw)
+
+    def _array_codes(self, raw: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
+        import pandas as pd
+
+        dtype = raw.dtype if hasattr(raw, "dtype") else None
+        if isinstance(dtype, pd.CategoricalDtype):
+            table = np.array([self.code(value) for value in raw.categories] + [MISSING], np.int32)
+            return table.take(np.asarray(raw.codes))
+        if isinstance(dtype, np.dtype):
+            if dtype.kind == "b":
+                return np.where(raw, self.code(True), self.code(False)).astype(np.int32)
+            if dtype.kind in "iu":
+                return self._integers(raw)
+            if dtype.kind == "f":
+                return self._floats(raw)
+            if dtype.kind == "O" and not _uniform(raw):
+                # 1, 1.0 and True are one value to a hash table, but not one key.
+                return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
+        elif isinstance(raw, list | tuple):
+            return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
+        positions, uniques = pd.factorize(raw)
+        table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
+        return table.take(positions)
+
+    def _integers(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        import pandas as pd
+
+        if raw.dtype.kind == "u" and raw.dtype.itemsize == 8 and len(raw) and raw.max() > _INT64.max:
+            return np.fromiter((self.code(value) for value in raw.tolist()), np.int32, len(raw))
+        if self._ints is None:
+            whole = [(int(value), code) for value, code in self._codes.items() if is_whole(value)]
+            self._int_codes = np.array([code for _, code in whole] + [UNKNOWN], np.int32)
+            self._ints = pd.Index(np.array([value for value, _ in whole], np.int64))
+        return self._int_codes.take(self._ints.get_indexer(raw.astype(np.int64, copy=False)))
+
+    def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        missing = np.isnan(raw)
+        whole = np.zeros(len(raw), bool)
+        np.equal(np.floor(raw), raw, out=whole, where=~missing)
+        whole &= np.abs(raw) < 2.0**63
+        codes = np.full(len(raw), UNKNOWN, np.int32)
+        codes[whole] = self._integers(raw[whole].astype(np.int64))
+        rest = ~(whole | missing)
+        if not self.integer and rest.any():
+            codes[rest] = np.fromiter((self.code(value) for value in raw[rest].tolist()), np.int32, int(rest.sum()))
+        codes[missing] = MISSING
+        return codes
+
+
+def _uniform(raw: np.ndarray[Any, Any]) -> bool:
+    """Whether an object array holds values of one kind, so that equal values are equal keys."""
+    from pandas.api.types import infer_dtype
+
+    return infer_dtype(raw, skipna=True) in ("string", "empty", "integer", "date", "datetime", "datetime64")

@@ -1,0 +1,87 @@
+"""All that a plugin author imports.
+
+A plugin is a module with functions marked ``@hookimpl`` (see ``mmeframe.plugin.hookspecs``) that return records;
+a record names a config dataclass and a class. pluggy is imported only when ``hookimpl`` is asked for, so that a
+serving environment, where components are imported by their recorded names, needs neither pluggy nor Hydra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.errors import (
+    BadInputError,
+    ConfigError,
+    MissingError,
+    MmeframeError,
+    ModelError,
+    Problem,
+    UnknownNameError,
+    suggest,
+)
+from mmeframe.keys import canonical
+from mmeframe.plugin.conf import MISSING, Conf, LoaderConf, SourceConf, StrategyConf
+from mmeframe.plugin.interfaces import (
+    Batch,
+    ComponentContext,
+    ModelLoader,
+    ModelSource,
+    RegisteredModel,
+    RegisteredVersion,
+    Registry,
+    RoutingInputs,
+    RoutingStrategy,
+    SourceContext,
+    SubModel,
+    SubModelFiles,
+)
+from mmeframe.plugin.records import ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin
+from mmeframe.spec import MAIN_ARM, SubModelEntry
+
+if TYPE_CHECKING:
+    import pluggy
+
+    hookimpl: pluggy.HookimplMarker
+
+__all__ = [
+    "MAIN_ARM",
+    "MISSING",
+    "BadInputError",
+    "Batch",
+    "ComponentContext",
+    "Conf",
+    "ConfigError",
+    "LoaderConf",
+    "MissingError",
+    "MmeframeError",
+    "ModelError",
+    "ModelLoader",
+    "ModelLoaderPlugin",
+    "ModelSource",
+    "ModelSourcePlugin",
+    "Problem",
+    "RegisteredModel",
+    "RegisteredVersion",
+    "Registry",
+    "RoutingInputs",
+    "RoutingStrategy",
+    "RoutingStrategyPlugin",
+    "SourceConf",
+    "SourceContext",
+    "StrategyConf",
+    "SubModel",
+    "SubModelEntry",
+    "SubModelFiles",
+    "UnknownNameError",
+    "canonical",
+    "hookimpl",
+    "suggest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "hookimpl":
+        import pluggy
+
+        return pluggy.HookimplMarker("mmeframe")
+    raise AttributeError(f"module 'mmeframe.plugin' has no attribute {name!r}")

@@ -1,0 +1,32 @@
+"""Make a component from its recorded names. The one place that imports what a config or a bundle names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from mmeframe.errors import PluginError
+from mmeframe.spec import Component
+
+__all__ = ["import_target", "make_component"]
+
+
+def import_target(target: str) -> Any:
+    """The object behind ``package.module:Name``. Raises PluginError saying what is missing."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise PluginError(f"cannot import {target}: {error}") from error
+    except AttributeError:
+        raise PluginError(f"module {module} has no {name!r}.", where=target) from None
+
+
+def make_component(component: Component) -> Any:
+    """A fresh component: its config dataclass filled with the options, its class called with it."""
+    from pydantic import TypeAdapter
+
+    options: Mapping[str, Any] = component.options
+    conf = TypeAdapter(import_target(component.config)).validate_python(dict(options))
+    return import_target(component.target)(conf)

@@ -1,0 +1,39 @@
+"""Bases of config dataclasses: one dataclass per component, all its options with plain defaults.
+
+A dataclass is used three times: its defaults become a Hydra group option, pydantic checks the composed values
+against it (ranges by ``Annotated[int, Field(ge=1)]``; unknown keys are refused), and the bundle stores its values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+__all__ = ["MISSING", "Conf", "LoaderConf", "SourceConf", "StrategyConf"]
+
+# The value of an option that the user must give, as Hydra writes it. Usable as the default of any type.
+MISSING: str = "???"
+
+
+@dataclass
+class Conf:
+    """Base of every component's options."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass
+class StrategyConf(Conf):
+    """Base of a routing strategy's options. ``keys``, ``levels``, ``on_unknown`` and ``kind`` are taken."""
+
+
+@dataclass
+class LoaderConf(Conf):
+    """Base of a model loader's options."""
+
+
+@dataclass
+class SourceConf(Conf):
+    """Base of a model source's options."""

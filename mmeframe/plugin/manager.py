@@ -1,0 +1,317 @@
+"""Find plugins, keep the broken ones with their reason, and collect what the others register.
+
+Our own entry-point loader: pluggy's drops a second plugin of the same name silently and dies of one broken plugin.
+Runs only in processes that compose a config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+import mmeframe
+from mmeframe.errors import PluginError, UnknownNameError
+from mmeframe.plugin import hookspecs
+from mmeframe.plugin.conf import Conf, LoaderConf, SourceConf, StrategyConf
+from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin
+from mmeframe.spec import Component
+
+__all__ = ["API_VERSION", "ENTRY_POINTS", "PluginInfo", "Plugins", "Registered", "load_plugins"]
+
+ENTRY_POINTS = "mmeframe"
+API_VERSION = 1
+# Named as strings, exactly as a bundle records plugins: this layer does not import the one above it.
+BUILTIN = "mmeframe.builtin.plugin"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RESERVED = {"keys", "levels", "on_unknown", "kind"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One registration hook: what its records are, and how config and messages call them."""
+
+    name: str
+    record: type
+    conf: type[Conf]
+    noun: str
+    # The config group whose options these are; None if they are only named in place.
+    group: str | None
+
+
+HOOKS = (
+    Hook("mmeframe_routing_strategies", RoutingStrategyPlugin, StrategyConf, "routing strategy", "routing"),
+    Hook("mmeframe_model_loaders", ModelLoaderPlugin, LoaderConf, "model loader", None),
+    Hook("mmeframe_model_sources", ModelSourcePlugin, SourceConf, "model source", "source"),
+)
+
+
+@dataclass(slots=True)
+class PluginInfo:
+    """One plugin as ``mmeframe plugins`` shows it. ``reason``: why it is broken or disabled."""
+
+    name: str
+    module: str
+    distribution: str | None = None
+    version: str | None = None
+    status: str = "ok"
+    reason: str = ""
+    provides: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """``mmeframe-geo 0.3.1``, or the module for a plugin that no distribution ships."""
+        return f"{self.distribution} {self.version}" if self.distribution else self.module
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A record and the plugin that registered it."""
+
+    record: ComponentPlugin
+    plugin: PluginInfo
+
+    def component(self, options: Mapping[str, Any]) -> Component:
+        """The component as a spec or a bundle records it."""
+        conf = self.record.config
+        return Component(self.record.name, self.record.target, f"{conf.__module__}:{conf.__qualname__}", dict(options))
+
+
+class Plugins:
+    """Everything that the enabled plugins register, by noun and name."""
+
+    def __init__(self, plugins: Sequence[PluginInfo], registered: Mapping[str, Mapping[str, Registered]]) -> None:
+        self.plugins = tuple(plugins)
+        self.registered = {noun: dict(names) for noun, names in registered.items()}
+
+    def names(self, noun: str) -> list[str]:
+        """Sorted names of one kind of component, e.g. ``"model source"``."""
+        return sorted(self.registered[noun])
+
+    def get(self, noun: str, name: str, where: str) -> Registered:
+        """Look up a named component.
+
+        Raises UnknownNameError with the nearest name, and with the plugins that are broken or disabled.
+        """
+        if name in self.registered[noun]:
+            return self.registered[noun][name]
+        raise UnknownNameError(where, noun, name, self.names(noun), also=self._absent())
+
+    def _absent(self) -> str:
+        """What could have provided an unknown name, had it been loaded."""
+        lines = []
+        for plugin in self.plugins:
+            if plugin.status == "broken":
+                lines.append(f"{plugin.title} failed to import and may provide it: {plugin.reason}")
+            elif plugin.status == "disabled":
+                lines.append(f"{plugin.title} is disabled and may provide it.")
+        return " ".join(lines)
+
+    def loader_for(self, flavor: str) -> str | None:
+        """The loader that claims a flavor, None if none does."""
+        for name, entry in self.registered["model loader"].items():
+            record = entry.record
+            if isinstance(record, ModelLoaderPlugin) and flavor in record.flavors:
+                return name
+        return None
+
+
+def split_switches(switches: Iterable[str]) -> tuple[list[str], list[str]]:
+    """``-p`` values and the two variables: modules to enable, names to disable."""
+    enable = [name for name in os.environ.get("MMEFRAME_PLUGINS", "").split(",") if name.strip()]
+    disable = [name for name in os.environ.get("MMEFRAME_DISABLE_PLUGINS", "").split(",") if name.strip()]
+    for switch in switches:
+        if switch.startswith("no:"):
+            disable.append(switch[3:])
+        else:
+            enable.append(switch)
+    return [name.strip() for name in enable], [name.strip() for name in disable]
+
+
+def load_plugins(switches: Iterable[str] = ()) -> Plugins:
+    """Load the built-ins, the installed plugins and the modules named by ``-p`` and ``MMEFRAME_PLUGINS``.
+
+    switches: values of ``-p``: a module to add, or ``no:NAME`` with a plugin's or a distribution's name.
+    Raises PluginError for a module named on purpose that cannot be used, and for a name registered twice.
+    """
+    enable, disable = split_switches(switches)
+    loader = _Loader(disable)
+    loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
+    loader.add_installed()
+    for name in enable:
+        loader.add_named(name)
+    return loader.collect()
+
+
+class _Loader:
+    """One pass over plugins; not reused."""
+
+    def __init__(self, disable: Sequence[str]) -> None:
+        self._disable = set(disable)
+        self._manager = pluggy.PluginManager("mmeframe")
+        self._manager.add_hookspecs(hookspecs)
+        self._infos: list[PluginInfo] = []
+        self._modules: dict[str, PluginInfo] = {}
+
+    def add_installed(self) -> None:
+        """Plugins by entry point, in a stable order, each with its own fate."""
+        found = sorted(
+            ((entry, dist) for dist in _distributions() for entry in dist.entry_points if entry.group == ENTRY_POINTS),
+            key=lambda pair: (pair[0].name, pair[1].name),
+        )
+        for entry, dist in found:
+            info = PluginInfo(entry.name, entry.value, dist.name, dist.version)
+            self._infos.append(info)
+            rival = next((other for other in self._infos[:-1] if other.name == entry.name), None)
+            if self._disable & {entry.name, dist.name}:
+                info.status, info.reason = "disabled", "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS"
+            elif rival and rival.status != "disabled":
+                info.status = "broken"
+                info.reason = f"{rival.title} has a plugin of the same name. Disable one with -p no:{dist.name}."
+            else:
+                info.reason = _version_clash(dist) or self._import(info, entry.load)
+                info.status = "broken" if info.reason else "ok"
+
+    def add_named(self, module: str) -> None:
+        """A module named on the command line: here every fault stops the command."""
+        self.add_module(module, module, None, None)
+        info = self._infos[-1]
+        if info.status == "broken":
+            raise PluginError(info.reason, where=f"-p {module}")
+
+    def add_module(self, name: str, module: str, dist: str | None, version: str | None) -> None:
+        info = PluginInfo(name, module, dist, version)
+        self._infos.append(info)
+        info.reason = self._import(info, lambda: importlib.import_module(module))
+        info.status = "broken" if info.reason else "ok"
+
+    def _import(self, info: PluginInfo, load: Any) -> str:
+        """Import and register; returns why that failed, or an empty text."""
+        try:
+            module = load()
+        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take the tool down
+            return str(error) or type(error).__name__
+        fault = _hook_faults(info.name, module, self._manager)
+        if fault:
+            return fault
+        try:
+            self._manager.register(module, name=info.name)
+            self._manager.check_pending()
+        except (ValueError, pluggy.PluginValidationError) as error:
+            if self._manager.has_plugin(info.name):
+                self._manager.unregister(name=info.name)
+            return f"Plugin {info.name!r}: {error}"
+        self._modules[info.name] = info
+        return ""
+
+    def collect(self) -> Plugins:
+        registered: dict[str, dict[str, Registered]] = {hook.noun: {} for hook in HOOKS}
+        for hook in HOOKS:
+            for impl in getattr(self._manager.hook, hook.name).get_hookimpls():
+                info = self._modules[impl.plugin_name]
+                try:
+                    records = list(impl.function())
+                    faults = [fault for record in records if (fault := _record_fault(hook, record))]
+                except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
+                    records, faults = [], [f"{hook.name}() raised {type(error).__name__}: {error}"]
+                if faults:
+                    info.status, info.reason = "broken", f"Plugin {info.name!r}: {faults[0]}"
+                    continue
+                for record in records:
+                    _claim(registered[hook.noun], hook, Registered(record, info))
+                    info.provides.setdefault(hook.noun, []).append(record.name)
+        _check_flavors(registered["model loader"])
+        return Plugins(self._infos, registered)
+
+
+def _distributions() -> Iterable[metadata.Distribution]:
+    """Installed distributions, the first of each name, as imports would find them."""
+    seen: dict[str, metadata.Distribution] = {}
+    for dist in metadata.distributions():
+        if dist.name:
+            seen.setdefault(dist.name, dist)
+    return seen.values()
+
+
+def _version_clash(dist: metadata.Distribution) -> str:
+    """What STYLE asks for when a plugin's own requirement excludes this mmeframe."""
+    from packaging.requirements import Requirement
+
+    for text in dist.requires or ():
+        need = Requirement(text)
+        applies = need.marker is None or need.marker.evaluate({"extra": ""})
+        if need.name == "mmeframe" and applies and not need.specifier.contains(mmeframe.__version__, prereleases=True):
+            return (
+                f"{dist.name} {dist.version} needs mmeframe {need.specifier}; this is {mmeframe.__version__}. "
+                f"Install a newer {dist.name}."
+            )
+    return ""
+
+
+def _hook_faults(name: str, module: ModuleType, manager: pluggy.PluginManager) -> str:
+    """A misspelt hook, or a hook function that nobody marked."""
+    known = [hook.name for hook in HOOKS]
+    for attribute, value in vars(module).items():
+        if not attribute.startswith("mmeframe_") or not callable(value) or isinstance(value, type):
+            continue
+        options = manager.parse_hookimpl_opts(module, attribute)
+        if options is None:
+            return f"Plugin {name!r}: {attribute}() is not marked. Add @hookimpl from mmeframe.plugin."
+        if attribute not in known and not options.get("optionalhook") and not options.get("specname"):
+            close = get_close_matches(attribute, known, n=1)
+            guess = f" Did you mean {close[0]!r}?" if close else ""
+            return f"Plugin {name!r}: there is no hook {attribute!r}.{guess}"
+    return ""
+
+
+def _record_fault(hook: Hook, record: Any) -> str:
+    """What is wrong with one record, or an empty text."""
+    if not isinstance(record, hook.record):
+        return f"{hook.name}() must return {hook.record.__name__} records, not {type(record).__name__}."
+    label = f"{hook.noun} {record.name!r}"
+    if not _NAME.fullmatch(str(record.name)):
+        return f"{label}: a name is lower-case letters, digits and underscores."
+    if not (isinstance(record.config, type) and issubclass(record.config, hook.conf)):
+        return f"{label}: its config must be a dataclass that extends {hook.conf.__name__}."
+    if record.target.count(":") != 1:
+        return f"{label}: its target must be written 'package.module:Class', not {record.target!r}."
+    if record.api_version > API_VERSION:
+        return f"{label} needs plugin API {record.api_version}; this mmeframe has {API_VERSION}."
+    taken = sorted(_RESERVED & {option.name for option in dataclasses.fields(record.config)})
+    if taken:
+        return f"{label}: the option name {taken[0]!r} is taken by mmeframe itself."
+    return ""
+
+
+def _claim(names: dict[str, Registered], hook: Hook, entry: Registered) -> None:
+    rival = names.setdefault(entry.record.name, entry)
+    if rival is not entry:
+        raise PluginError(
+            f"Two {hook.noun.replace('strategy', 'strategie')}s are named {entry.record.name!r}: "
+            f"{rival.plugin.title} and {entry.plugin.title}.",
+            hint=f"Disable one with -p no:{entry.plugin.distribution or entry.plugin.name}.",
+        )
+
+
+def _check_flavors(loaders: Mapping[str, Registered]) -> None:
+    owner: dict[str, Registered] = {}
+    for entry in loaders.values():
+        record = entry.record
+        for flavor in record.flavors if isinstance(record, ModelLoaderPlugin) else ():
+            rival = owner.setdefault(flavor, entry)
+            if rival is not entry:
+                raise PluginError(
+                    f"Two model loaders claim the flavor {flavor!r}: {rival.record.name!r} of {rival.plugin.title} "
+                    f"and {record.name!r} of {entry.plugin.title}.",
+                    hint=f"Disable one with -p no:{entry.plugin.distribution or entry.plugin.name}.",
+                )

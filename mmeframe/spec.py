@@ -1,0 +1,238 @@
+"""The validated value of a config: frozen, plain, JSON-able; no logic beyond that.
+
+``RouterSpec`` is the whole config after parsing. The part that travels in the bundle is written by
+``build`` and read by ``runtime``; tracking, sources, train, predict and serve settings never leave the
+process that composed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "MAIN_ARM",
+    "Column",
+    "Component",
+    "EnvironmentSpec",
+    "Estimator",
+    "Features",
+    "KeyPart",
+    "OutputSpec",
+    "PredictSpec",
+    "Reader",
+    "ResidencySpec",
+    "RouterSpec",
+    "RoutingSpec",
+    "ServeSpec",
+    "SignatureSpec",
+    "SubModelEntry",
+    "TrackingSpec",
+    "TrainSpec",
+]
+
+MAIN_ARM = "main"
+
+Key = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A plugin component with its options, ready to be made: ``target`` is ``package.module:Class``."""
+
+    kind: str
+    target: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "target": self.target, "config": self.config, "options": dict(self.options)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Component:
+        return cls(data["kind"], data["target"], data["config"], data["options"])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a schema. ``type`` is MLflow's name (``double``, ``string`` ...)."""
+
+    name: str
+    type: str
+    required: bool = True
+
+    def to_json(self) -> list[Any]:
+        return [self.name, self.type, self.required]
+
+
+@dataclass(frozen=True, slots=True)
+class SubModelEntry:
+    """One declared sub-model, before or after its URI is pinned.
+
+    ``key`` maps key parts to canonical values; ``{}`` is the global sub-model; None means "the id is the
+    key", which only a fleet with one part allows. ``origin`` names the config path, for messages.
+    A source that already knows them fills ``name``, ``version`` and ``model_id``: nothing is looked up then.
+    """
+
+    id: str
+    uri: str
+    key: Mapping[str, str | int] | None = None
+    flavor: str = "auto"
+    loader: Component | str = "auto"
+    arm: str = MAIN_ARM
+    name: str | None = None
+    version: str | None = None
+    model_id: str | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPart:
+    """A named part of the routing key and the strategy that computes it."""
+
+    name: str
+    strategy: Component
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSpec:
+    """Key parts, the levels tried in order, and what an unknown key gets."""
+
+    parts: tuple[KeyPart, ...]
+    levels: tuple[tuple[str, ...], ...]
+    on_unknown: str = "raise"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "parts": [[part.name, part.strategy.to_json()] for part in self.parts],
+            "levels": [list(level) for level in self.levels],
+            "on_unknown": self.on_unknown,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RoutingSpec:
+        return cls(
+            tuple(KeyPart(name, Component.from_json(strategy)) for name, strategy in data["parts"]),
+            tuple(tuple(level) for level in data["levels"]),
+            data["on_unknown"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResidencySpec:
+    """Which sub-models are in memory. ``eager``: all of them, from the start."""
+
+    kind: str = "eager"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """The method called on sub-models, and whether answers say who gave them."""
+
+    method: str = "predict"
+    annotate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureSpec:
+    """``checked``: the router validates; ``union``: MLflow enforces the union schema as well."""
+
+    mode: str = "checked"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """How sub-models' requirements become one set."""
+
+    merge: str = "raise"
+    override: Mapping[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    indexed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSpec:
+    """Where the router is logged and registered. ``uri`` None: MLflow's own default."""
+
+    uri: str | None = None
+    experiment_name: str | None = None
+    run_name: str | None = None
+    register_as: str | None = None
+    alias: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSpec:
+    host: str = "127.0.0.1"
+    port: int = 5000
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A table: a file, or an object of an importable package (a DataFrame, or a function giving one)."""
+
+    path: str | None = None
+    object: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    class_: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSpec:
+    """How ``mmeframe train`` makes the sub-models of one key part."""
+
+    reader: Reader
+    key: str
+    target: str
+    features: Features
+    estimator: Estimator
+    holdout: float
+    seed: int
+    min_rows: int
+    register_as: str
+    global_as: str | None
+    alias: str | None
+    serialization: str
+    packages: tuple[str, ...]
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class PredictSpec:
+    """How ``mmeframe predict`` reads, cuts and writes a table."""
+
+    batch_rows: int = 100_000
+    keep: str | tuple[str, ...] = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """A whole config, validated. ``models`` holds explicit entries; ``sources`` are not expanded yet."""
+
+    name: str
+    routing: RoutingSpec
+    models: tuple[SubModelEntry, ...] = ()
+    sources: tuple[tuple[str, Component], ...] = ()
+    exclude: tuple[str, ...] = ()
+    model_defaults: Mapping[str, Any] = field(default_factory=dict)
+    residency: ResidencySpec = ResidencySpec()
+    output: OutputSpec = OutputSpec()
+    signature: SignatureSpec = SignatureSpec()
+    environment: EnvironmentSpec = EnvironmentSpec()
+    tracking: TrackingSpec = TrackingSpec()
+    serve: ServeSpec = ServeSpec()
+    predict: PredictSpec = PredictSpec()
+    train: TrainSpec | None = None
