@@ -1,0 +1,9 @@
+"""Turn a validated config into files: resolve sub-models, check that they fit, pack them, log one router.
+
+The one place that logs to MLflow. Knows neither Hydra nor the runtime.
+"""
+
+from mmeframe.build.fleet import Fleet, resolve
+from mmeframe.build.log import Logged, log_router
+
+__all__ = ["Fleet", "Logged", "log_router", "resolve"]

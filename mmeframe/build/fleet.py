@@ -1,0 +1,439 @@
+"""From declared sub-models to a fleet: expanded, pinned, read, and checked against one another.
+
+``validate`` and ``plan`` stop after this: nothing is downloaded but each model's small description files.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mmeframe.build.environment import merge, read_requirements
+from mmeframe.build.signature import Outputs, Union, read_columns, read_outputs, union_columns, union_outputs
+from mmeframe.build.store import ModelFolder, Store, registered_name
+from mmeframe.errors import MissingError, MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.keys import canonical, csv_hazard, is_whole
+from mmeframe.plugin import RegisteredModel, RoutingInputs, SourceContext, SubModelEntry
+from mmeframe.plugin.components import make_component
+from mmeframe.plugin.manager import Plugins
+from mmeframe.redact import redact
+from mmeframe.spec import Column, Component, RouterSpec
+
+__all__ = ["Fleet", "SubModel", "resolve"]
+
+PYFUNC = "python_function"
+_CODE = "code/"
+
+
+@dataclass(frozen=True)
+class SubModel:
+    """A pinned sub-model with the facts that its MLmodel file and requirements give."""
+
+    id: str
+    uri: str
+    key: Mapping[str, str]
+    arm: str
+    name: str | None
+    version: str | None
+    model_id: str | None
+    flavor: str
+    options: Mapping[str, Any]
+    loader: Component
+    inputs: tuple[Column, ...]
+    outputs: Outputs
+    requirements: tuple[str, ...]
+    python: str
+    folder: ModelFolder
+    code: bool
+    origin: str
+
+
+@dataclass
+class Fleet:
+    """Everything that a bundle needs to know. ``dropped``: source entries that explicit ones replaced."""
+
+    spec: RouterSpec
+    models: tuple[SubModel, ...]
+    union: Union
+    outputs: Outputs
+    requirements: tuple[str, ...]
+    inputs: Mapping[str, RoutingInputs]
+    dropped: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def declared(self) -> dict[str, tuple[str, ...]]:
+        """Key part -> its declared values, sorted."""
+        values: dict[str, set[str]] = {part.name: set() for part in self.spec.routing.parts}
+        for model in self.models:
+            for part, value in model.key.items():
+                values[part].add(value)
+        return {part: tuple(sorted(found, key=_natural)) for part, found in values.items()}
+
+
+def _natural(value: str) -> tuple[bool, int, str]:
+    return (False, int(value), "") if is_whole(value) else (True, 0, value)
+
+
+def resolve(spec: RouterSpec, plugins: Plugins, store: Store) -> Fleet:
+    """Expand sources, pin every URI, read every model's description, and check that all of them fit.
+
+    Raises ProblemsError with every problem of the fleet.
+    """
+    return _Resolver(spec, plugins, store).run()
+
+
+@dataclass
+class _Resolver:
+    spec: RouterSpec
+    plugins: Plugins
+    store: Store
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+
+    def run(self) -> Fleet:
+        entries = self._fleet()
+        self._levels(entries)
+        self._keys(entries)
+        models = self._read(entries)
+        if not entries and not self.problems:
+            self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
+        inputs = {part.name: make_component(part.strategy).inputs() for part in self.spec.routing.parts}
+        union = union_columns({model.id: model.inputs for model in models}, self.problems)
+        outputs = Outputs(())
+        if models:
+            outputs = union_outputs({model.id: model.outputs for model in models}, self.problems)
+        requirements = self._requirements(models)
+        self._promotions(union)
+        if self.problems:
+            raise ProblemsError(self.problems)
+        return Fleet(
+            self.spec, tuple(models), union, outputs, requirements, inputs, tuple(self.dropped), tuple(self.warnings)
+        )
+
+    def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
+        self.problems.append(Problem(where, what, hint, code))
+
+    # -- who belongs to the fleet ------------------------------------------------------------------------------
+
+    def _fleet(self) -> list[SubModelEntry]:
+        """Explicit entries and what sources bring: explicit ones win by id, field by field, and by (key, arm)."""
+        parts = tuple(part.name for part in self.spec.routing.parts)
+        explicit = {entry.id: entry for entry in self.spec.models}
+        brought = self._expand(parts)
+        fleet: dict[str, SubModelEntry] = {}
+        for entry in brought:
+            mine = explicit.get(entry.id)
+            if mine is not None:
+                fleet[entry.id] = self._overlay(mine, entry)
+            elif (other := fleet.get(entry.id)) is not None:
+                self.problem(
+                    entry.origin, f"its id {entry.id!r} is also the id of an entry of {other.origin}.", "Exclude one."
+                )
+            else:
+                fleet[entry.id] = entry
+        for id_, entry in explicit.items():
+            fleet.setdefault(id_, entry)
+            if not fleet[id_].uri:
+                self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
+        keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
+        return self._unique(keyed, set(explicit))
+
+    def _expand(self, parts: tuple[str, ...]) -> list[SubModelEntry]:
+        taken = frozenset(name for entry in self.spec.models if (name := registered_name(entry.uri)))
+        found: list[SubModelEntry] = []
+        for name, component in self.spec.sources:
+            source = make_component(component)
+            source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
+            try:
+                found += [self._defaults(entry) for entry in source.expand()]
+            except ProblemsError as error:
+                self.problems += error.problems
+            except MmeframeError as error:
+                self.problems.append(replace(Problem.of(error), where=error.where or f"sources.{name}"))
+        unused = []
+        for pattern in self.spec.exclude:
+            matched = {entry.id for entry in found if fnmatch.fnmatchcase(entry.id, pattern)}
+            unused += [] if matched else [pattern]
+            found = [entry for entry in found if entry.id not in matched]
+        for pattern in unused if not self.problems else ():
+            self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
+        return found
+
+    def _defaults(self, entry: SubModelEntry) -> SubModelEntry:
+        """``model_defaults`` under what the source itself says."""
+        defaults = self.spec.model_defaults
+        flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
+        loader: Any = defaults.get("loader", "auto") if entry.loader == "auto" else entry.loader
+        return replace(entry, flavor=flavor, loader=self._loader(loader))
+
+    def _loader(self, loader: Any) -> Component | str:
+        if isinstance(loader, Component) or loader == "auto":
+            return loader
+        options = {"kind": loader} if isinstance(loader, str) else dict(loader)
+        return self.plugins.get("model loader", options.pop("kind"), "model_defaults.loader").component(options)
+
+    def _overlay(self, mine: SubModelEntry, theirs: SubModelEntry) -> SubModelEntry:
+        """An explicit entry over a source's, field by field. Another URI forgets what the source had pinned."""
+        return replace(
+            theirs if not mine.uri else mine,
+            key=theirs.key if mine.key is None else mine.key,
+            flavor=theirs.flavor if mine.flavor == "auto" else mine.flavor,
+            loader=theirs.loader if mine.loader == "auto" else mine.loader,
+            origin=mine.origin,
+        )
+
+    def _key(self, entry: SubModelEntry, parts: tuple[str, ...]) -> SubModelEntry | None:
+        """The entry with canonical key values; None, with a problem, if they cannot be keys."""
+        key = entry.key
+        if key is None:
+            if len(parts) != 1:
+                what = "it needs a key: routing has several parts." if parts else "it needs 'key: {}': no key is routed."
+                self.problem(f"{entry.origin}.key", what, f"Write key: {{{', '.join(f'{part}: ...' for part in parts)}}}.")
+                return None
+            key = {parts[0]: entry.id}
+        found = {}
+        for part, value in key.items():
+            text = canonical(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+            if not text:
+                shown = "null" if value is None else f"the {type(value).__name__} {value!r}"
+                self.problem(
+                    entry.origin,
+                    f"the key part {part!r} of {entry.id!r} is {shown}; keys are text or whole numbers.",
+                    "Quote it where it is declared.",
+                )
+                return None
+            found[part] = text
+        return replace(entry, key=found)
+
+    def _unique(self, entries: list[SubModelEntry], explicit: set[str]) -> list[SubModelEntry]:
+        """One sub-model per (key, arm): an explicit entry drops a source's; otherwise both are named."""
+        owner: dict[Any, SubModelEntry] = {}
+        for entry in sorted(entries, key=lambda entry: entry.id not in explicit):
+            place = (frozenset((entry.key or {}).items()), entry.arm)
+            rival = owner.setdefault(place, entry)
+            if rival is entry:
+                continue
+            if rival.id in explicit and entry.id not in explicit:
+                self.dropped.append((entry.id, rival.id))
+            else:
+                key = ", ".join(f"{part}={value}" for part, value in (entry.key or {}).items()) or "the global sub-model"
+                self.problem(
+                    entry.origin,
+                    f"{entry.id!r} and {rival.id!r} ({rival.origin}) are both for {key}.",
+                    "Exclude one, or give it another key.",
+                )
+        return sorted(owner.values(), key=lambda entry: entry.id)
+
+    # -- keys and levels ---------------------------------------------------------------------------------------
+
+    def _levels(self, entries: Sequence[SubModelEntry]) -> None:
+        levels = [frozenset(level) for level in self.spec.routing.levels]
+        used = {frozenset(entry.key or {}) for entry in entries}
+        lost: dict[frozenset[str], list[str]] = {}
+        for entry in entries:
+            parts = frozenset(entry.key or {})
+            if parts not in levels:
+                lost.setdefault(parts, []).append(entry.id)
+        for parts, ids in lost.items():
+            listed = [list(level) for level in self.spec.routing.levels]
+            wanted = str([*listed, sorted(parts)]).replace("'", "").replace(" ", "")
+            kind = f"the parts {', '.join(sorted(parts))}" if parts else "no key (the global sub-model)"
+            more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+            self.problem(
+                "routing.levels", f"{ids[0]!r}{more} has {kind}, and no level does.", f"Set routing.levels={wanted}."
+            )
+        if frozenset() in levels and frozenset() not in used and not self.problems:
+            self.problem(
+                "routing.levels", "the level [] has no sub-model.", "Declare one with key: {}, or remove the level."
+            )
+
+    def _keys(self, entries: Sequence[SubModelEntry]) -> None:
+        """Keys that a CSV file would change are warned about; two that it makes one are an error."""
+        for part in self.spec.routing.parts:
+            values = {(entry.key or {})[part.name] for entry in entries if part.name in (entry.key or {})}
+            hazards = {value: hazard for value in values if (hazard := csv_hazard(value))}
+            for value in sorted(hazards):
+                plain = value.lstrip("0") or "0"
+                if plain != value and plain in values:
+                    self.problem(
+                        f"routing.keys.{part.name}",
+                        f"the keys {value!r} and {plain!r} differ only in leading zeros.",
+                        "A CSV file or a spreadsheet makes them one. Rename one.",
+                    )
+            if hazards:
+                some = ", ".join(f"{value!r} as {hazards[value]}" for value in sorted(hazards)[:3])
+                self.warnings.append(
+                    f"routing.keys.{part.name}: CSV readers take {some}. Requests in CSV need the column quoted as text; "
+                    "JSON, Parquet and 'mmeframe predict' keep it."
+                )
+
+    # -- what the models are -----------------------------------------------------------------------------------
+
+    def _read(self, entries: Sequence[SubModelEntry]) -> list[SubModel]:
+        open_entries = [entry for entry in entries if entry.uri]
+        unpinned = [entry for entry in open_entries if entry.model_id is None]
+        names = [name for entry in unpinned if (name := registered_name(entry.uri))]
+        registered = self.store.named(names) if names else {}
+        pinned = [found for entry in open_entries if (found := self._pin(entry, registered))]
+        ids = [entry.model_id for entry, _ in pinned if entry.model_id]
+        locations = self.store.locations(ids) if ids else {}
+        with ThreadPoolExecutor(8) as pool:
+            work = [pool.submit(self._describe, entry, source, locations) for entry, source in pinned]
+            return [model for done in work if (model := done.result()) is not None]
+
+    def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
+        """The entry with name, version and LoggedModel id, and the URI that its files come from."""
+        if entry.model_id is not None:
+            return entry, entry.uri
+        try:
+            version, model_id = self.store.pin(entry.uri, models)
+        except MissingError as error:
+            self.problems.append(replace(Problem.of(error), where=f"{entry.origin} ({redact(entry.uri)})"))
+            return None
+        if version is None:
+            return replace(entry, model_id=model_id), entry.uri
+        uri = f"models:/{version.name}/{version.version}"
+        entry = replace(entry, name=version.name, version=version.version, model_id=model_id, uri=uri)
+        return entry, version.source if model_id is None else uri
+
+    def _describe(self, entry: SubModelEntry, source: str, locations: Mapping[str, str]) -> SubModel | None:
+        where = f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
+        try:
+            folder = self._folder(entry, source, locations)
+            raw = folder.read("MLmodel")
+        except Exception as error:  # noqa: BLE001 - a store fails in its own ways
+            self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", code="missing")
+            return None
+        if raw is None:
+            hint = "It must be an MLflow model folder, which holds a file MLmodel."
+            self.problem(where, f"there is no MLflow model at {redact(entry.uri)}.", hint, "missing")
+            return None
+        return self._facts(entry, folder, raw, where)
+
+    def _folder(self, entry: SubModelEntry, source: str, locations: Mapping[str, str]) -> ModelFolder:
+        if entry.model_id is not None:
+            if entry.model_id not in locations:
+                raise MissingError(f"there is no logged model {entry.model_id}.")
+            return ModelFolder(locations[entry.model_id])
+        if source.startswith(("runs:/", "models:/", "mlflow-artifacts:/")):
+            import mlflow
+
+            return ModelFolder(mlflow.artifacts.download_artifacts(source))
+        return ModelFolder(source)
+
+    def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
+        import yaml
+        from mlflow.models import ModelSignature
+
+        # The C loader is ten times faster than the one MLflow uses.
+        described = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        flavors = described.get("flavors", {})
+        loader = self._choose(entry, flavors, where)
+        signature = described.get("signature")
+        faults = []
+        inputs: Any = "it has no signature."
+        outputs: Any = Outputs(())
+        if signature:
+            parsed = ModelSignature.from_dict(signature)
+            inputs, outputs = read_columns(parsed.inputs), read_outputs(parsed.outputs)
+        faults = [fault for fault in (inputs, outputs) if isinstance(fault, str)]
+        for fault in faults:
+            self.problem(
+                where,
+                fault,
+                "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or add "
+                "one to the logged model with mlflow.models.set_signature(uri, signature).",
+                "fleet",
+            )
+        if loader is None or faults:
+            return None
+        flavor, component = loader
+        requirements, left = read_requirements(_text(folder, "requirements.txt"), _text(folder, "constraints.txt"))
+        for option in left:
+            self.warnings.append(f"{where}: its requirements.txt has {option}, which the router does not take over.")
+        options = dict(flavors.get(PYFUNC if flavor == "pyfunc" else flavor, {}))
+        options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
+        code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
+        return SubModel(
+            id=entry.id,
+            uri=redact(entry.uri),
+            key={part: str(value) for part, value in (entry.key or {}).items()},
+            arm=entry.arm,
+            name=entry.name,
+            version=entry.version,
+            model_id=entry.model_id or described.get("model_id"),
+            flavor=flavor,
+            options=options,
+            loader=component,
+            inputs=inputs,
+            outputs=outputs,
+            requirements=requirements,
+            python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
+            folder=folder,
+            code=code is not None,
+            origin=entry.origin,
+        )
+
+    def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:
+        """The flavor and the loader of a sub-model: its native flavor's, pyfunc where nobody claims that."""
+        native = [name for name in flavors if name != PYFUNC]
+        if entry.flavor == "auto":
+            if len(native) > 1:
+                self.problem(f"{where}.flavor", f"it has several flavors: {', '.join(native)}.", "Choose one.", "fleet")
+                return None
+            flavor = native[0] if native else "pyfunc"
+        else:
+            flavor = entry.flavor
+            if flavor not in [*native, "pyfunc"]:
+                known = suggest(flavor, [*native, "pyfunc"], "Its flavors")
+                self.problem(f"{where}.flavor", f"the model has no flavor {flavor!r}.", known, "fleet")
+                return None
+        if isinstance(entry.loader, Component):
+            return flavor, entry.loader
+        loader = self.plugins.loader_for(flavor) or "pyfunc"
+        if loader == "pyfunc" and PYFUNC not in flavors:
+            self.problem(where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet")
+            return None
+        return flavor, self.plugins.get("model loader", loader, where).component({})
+
+    def _requirements(self, models: Iterable[SubModel]) -> tuple[str, ...]:
+        found = list(models)
+        distinct: dict[tuple[str, ...], str] = {}
+        pythons: dict[str, str] = {}
+        for model in found:
+            distinct.setdefault(model.requirements, f"models.{model.id}")
+            if model.python:
+                pythons.setdefault(".".join(model.python.split(".")[:2]), model.id)
+        if len(pythons) > 1:
+            named = " and ".join(f"{id_!r} was logged with Python {version}" for version, id_ in sorted(pythons.items())[:2])
+            self.problem("environment", f"{named}.", "Pickles do not cross Python versions: log them with one.", "fleet")
+        wanted = [(owner, lines) for lines, owner in distinct.items()]
+        return merge(wanted, self.spec.environment, self.problems)
+
+    def _promotions(self, union: Union) -> None:
+        for name, types in union.promoted.items():
+            self.warnings.append(
+                f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider type and cast "
+                "back for each."
+            )
+
+
+def _text(folder: ModelFolder, name: str) -> str:
+    return (folder.read(name) or b"").decode(errors="replace")
+
+
+def code_modules(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Top-level modules under ``code/`` -> digest of all their files, to find two that differ under one name."""
+    modules: dict[str, Any] = {}
+    for path in sorted(files):
+        if path.startswith(_CODE) and "__pycache__" not in path:
+            inner = path[len(_CODE) :]
+            digest = modules.setdefault(inner.split("/")[0].removesuffix(".py"), hashlib.sha256())
+            digest.update(inner.encode() + b"\0" + hashlib.sha256(files[path]).digest())
+    return {name: digest.hexdigest() for name, digest in modules.items()}

@@ -1,0 +1,199 @@
+"""One schema for a fleet: the union of its sub-models' columns, and the signature that MLflow sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmeframe.errors import Problem
+from mmeframe.keys import is_whole
+from mmeframe.spec import Column
+
+__all__ = ["Outputs", "mlflow_signature", "read_columns", "read_outputs", "union_columns", "union_outputs"]
+
+# Number types from narrow to wide. Mixing whole and floating numbers gives double.
+_WHOLE, _FLOATING = ("integer", "long"), ("float", "double")
+_TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "string", "O": "string", "M": "datetime"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value)."""
+
+    columns: tuple[Column, ...]
+    width: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"columns": [column.to_json() for column in self.columns], "width": self.width}
+
+
+def read_columns(schema: Any) -> tuple[Column, ...] | str:
+    """Columns of an MLflow input schema, or why it cannot be used."""
+    if schema is None or not schema.inputs:
+        return "it has no input signature."
+    if schema.is_tensor_spec():
+        return "its signature is a tensor without column names."
+    columns = []
+    for spec in schema.inputs:
+        if spec.name is None:
+            return "its signature has columns without names."
+        columns.append(Column(spec.name, _type_name(spec.type), bool(spec.required)))
+    return tuple(columns)
+
+
+def read_outputs(schema: Any) -> Outputs | str:
+    """Outputs of an MLflow output schema, or why they cannot be used."""
+    if schema is None or not schema.inputs:
+        return "it has no output signature."
+    if schema.is_tensor_spec():
+        if len(schema.inputs) > 1:
+            return "it answers with several named tensors."
+        spec = schema.inputs[0]
+        kind = _TENSOR_TYPES.get(spec.type.kind)
+        if kind is None or len(spec.shape) > 2:
+            return f"its answers are tensors of shape {spec.shape}."
+        width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
+        return Outputs((Column("prediction", kind),), width)
+    columns = tuple(Column(spec.name or "prediction", _type_name(spec.type)) for spec in schema.inputs)
+    if len(columns) == 1:
+        return Outputs((Column("prediction", columns[0].type),))
+    return Outputs(columns)
+
+
+def _type_name(kind: Any) -> str:
+    """MLflow's name of a column type; its compound types keep their whole description."""
+    return str(kind.name) if hasattr(kind, "name") else str(kind)
+
+
+def _wider(one: str, two: str) -> str | None:
+    """The type that holds both, None if there is none."""
+    if one == two:
+        return one
+    if {one, two} <= set(_WHOLE):
+        return "long"
+    return "double" if {one, two} <= {*_WHOLE, *_FLOATING} else None
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """The union schema, and its columns that are wider than some sub-model's own: column -> types."""
+
+    columns: tuple[Column, ...]
+    promoted: Mapping[str, tuple[str, ...]]
+
+
+def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Problem]) -> Union:
+    """Merge input schemas by column name, in order of first appearance.
+
+    schemas: sub-model id -> columns. A column is required only if every sub-model requires it. Types that no type
+    holds become problems naming both sub-models.
+    """
+    merged: dict[str, Column] = {}
+    owner: dict[str, str] = {}
+    seen: dict[str, set[str]] = {}
+    required: dict[str, int] = {}
+    for id_, columns in schemas.items():
+        for column in columns:
+            seen.setdefault(column.name, set()).add(column.type)
+            required[column.name] = required.get(column.name, 0) + column.required
+            known = merged.setdefault(column.name, column)
+            owner.setdefault(column.name, id_)
+            kind = _wider(known.type, column.type)
+            if kind is None:
+                problems.append(
+                    Problem(
+                        f"models.{id_}",
+                        f"column {column.name!r} is {column.type} here and {known.type} in {owner[column.name]!r}.",
+                        "One table cannot have both: log one of the two with the other's type, or give it its own router.",
+                        "fleet",
+                    )
+                )
+            else:
+                merged[column.name] = Column(column.name, kind)
+    columns_out = tuple(Column(c.name, c.type, required[c.name] == len(schemas)) for c in merged.values())
+    promoted = {name: tuple(sorted(types)) for name, types in seen.items() if len(types) > 1}
+    return Union(columns_out, promoted)
+
+
+def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Outputs:
+    """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models."""
+    first_id, first = next(iter(outputs.items()))
+    merged = {column.name: column.type for column in first.columns}
+    for id_, other in outputs.items():
+        if other.width != first.width or (len(other.columns) == 1) != (len(first.columns) == 1):
+            problems.append(
+                Problem(
+                    f"models.{id_}",
+                    f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}.",
+                    "Sub-models of one router answer in one shape.",
+                    "fleet",
+                )
+            )
+            continue
+        for column in other.columns:
+            kind = _wider(merged.setdefault(column.name, column.type), column.type)
+            if kind is None:
+                problems.append(
+                    Problem(
+                        f"models.{id_}",
+                        f"its {column.name} is {column.type}, and {merged[column.name]} in {first_id!r}.",
+                        "Answers of one router have one type.",
+                        "fleet",
+                    )
+                )
+            else:
+                merged[column.name] = kind
+    return Outputs(tuple(Column(name, kind) for name, kind in merged.items()), first.width)
+
+
+def _shape(outputs: Outputs) -> str:
+    if outputs.width:
+        return f"{outputs.width} numbers per row"
+    return "one value" if len(outputs.columns) == 1 else f"{len(outputs.columns)} columns"
+
+
+def param_type(declared: Iterable[str]) -> str:
+    """MLflow's type of a routing parameter: ``long`` where all declared keys are whole numbers."""
+    keys = list(declared)
+    return "long" if keys and all(map(is_whole, keys)) else "string"
+
+
+def mlflow_signature(
+    mode: str,
+    union: Sequence[Column],
+    routing: Sequence[Column],
+    outputs: Outputs,
+    params: Mapping[str, str],
+    annotate: bool,
+) -> Any:
+    """What the router declares to MLflow.
+
+    mode: ``checked`` leaves inputs to the router, ``union`` declares them. routing: columns that only routing reads.
+    params: routing parameter -> type. None as their default means "left out": no default ever routes.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    inputs = None
+    if mode == "union":
+        known = {column.name for column in union}
+        columns = [*(column for column in routing if column.name not in known), *union]
+        inputs = Schema([ColSpec(_data_type(column.type), column.name, column.required) for column in columns])
+    if outputs.width and not annotate:
+        import numpy as np
+
+        declared = Schema([TensorSpec(np.dtype(float), (-1, outputs.width))])
+    else:
+        answers = [ColSpec(_data_type(column.type), column.name) for column in outputs.columns]
+        notes = ("model_id", "model_version", "reason", "arm") if annotate else ()
+        declared = Schema(answers + [ColSpec(DataType.string, note) for note in notes])
+    specs = [ParamSpec(name, kind, None) for name, kind in params.items()]
+    return ModelSignature(inputs, declared, ParamSchema([*specs, ParamSpec("annotate", "boolean", None)]))
+
+
+def _data_type(kind: str) -> Any:
+    from mlflow.types import DataType
+    from mlflow.types.schema import AnyType
+
+    return DataType[kind] if kind in DataType.__members__ else AnyType()

@@ -1,0 +1,246 @@
+"""Everything that is asked of an MLflow store: where it is, what is registered, where a model's files lie.
+
+Look-ups are bulk: a fixed number of paged searches whatever the number of models.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mmeframe.errors import MissingError, suggest
+from mmeframe.plugin import RegisteredModel, RegisteredVersion
+from mmeframe.redact import redact
+
+__all__ = ["ModelFolder", "Store", "registered_name", "using_store"]
+
+_PAGE = 1000
+# Above this many names, one scan of everything with their common prefix is cheaper than one search each.
+_FEW = 8
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>.+))")
+_LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
+
+
+def registered_name(uri: str) -> str | None:
+    """The registered model that a URI names, None if it names none."""
+    match = _REGISTERED.fullmatch(uri)
+    return match["name"] if match else None
+
+
+@contextmanager
+def using_store(uri: str | None, *, must_exist: bool = True) -> Iterator[Store]:
+    """Make ``uri`` MLflow's tracking and registry store while the block runs; None leaves MLflow's own.
+
+    must_exist: refuse a sqlite file that is not there, which MLflow would otherwise create, empty.
+    Raises MissingError if the store cannot be reached.
+    """
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    chosen = uri or before[0]
+    _check_reachable(chosen, must_exist)
+    if uri is not None:
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+    try:
+        yield Store(chosen)
+    finally:
+        if uri is not None:
+            mlflow.set_tracking_uri(before[0])
+            mlflow.set_registry_uri(before[1])
+
+
+def _check_reachable(uri: str, must_exist: bool) -> None:
+    where, parts = "tracking.uri", urlsplit(uri)
+    if parts.scheme == "sqlite":
+        path = Path(uri.removeprefix("sqlite:///").split("?")[0])
+        if not path.parent.is_dir():
+            raise MissingError(f"there is no folder {path.parent.absolute()}.", where=where)
+        if must_exist and str(path) != ":memory:" and not path.is_file():
+            raise MissingError(
+                f"there is no store at {redact(uri)} ({path.absolute()} does not exist).",
+                where=where,
+                hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
+            )
+    elif parts.scheme in ("http", "https"):
+        # MLflow would retry for minutes before it says so.
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname or "", port), timeout=5).close()
+        except OSError as error:
+            raise MissingError(
+                f"the tracking server at {redact(uri)} does not answer: {error}.",
+                where=where,
+                hint="Start it, or set tracking.uri.",
+            ) from None
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A sub-model's files, wherever they are; downloaded when read."""
+
+    location: str
+
+    @cached_property
+    def _here(self) -> Path | None:
+        """The folder itself, where it is on this machine."""
+        parts = urlsplit(self.location)
+        if parts.scheme == "file":
+            return Path(unquote(parts.path))
+        return Path(self.location) if not parts.scheme else None
+
+    def read(self, name: str) -> bytes | None:
+        """One file, None if there is no such file."""
+        if self._here is not None:
+            path = self._here / name
+            return path.read_bytes() if path.is_file() else None
+        import mlflow
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                path = Path(mlflow.artifacts.download_artifacts(f"{self.location.rstrip('/')}/{name}", dst_path=folder))
+                return path.read_bytes()
+            except Exception:  # noqa: BLE001 - every artifact store has its own error for "not there"
+                return None
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """The whole folder on this machine, for as long as the block runs."""
+        if self._here is not None:
+            yield self._here
+            return
+        import mlflow
+
+        with tempfile.TemporaryDirectory(prefix="mmeframe-download-") as folder:
+            yield Path(mlflow.artifacts.download_artifacts(self.location, dst_path=folder))
+
+
+@dataclass
+class Store:
+    """The active store. Implements the plugin API's ``Registry``."""
+
+    uri: str
+    _known: dict[tuple[str, str], list[RegisteredModel]] = field(default_factory=dict)
+
+    @cached_property
+    def client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient()
+
+    def models(self, name_like: str = "%", filter_string: str = "") -> Sequence[RegisteredModel]:
+        """Two paged searches: registered models (aliases, tags), and their versions (LoggedModel, tags)."""
+        key = (name_like, filter_string)
+        if key not in self._known:
+            name = "" if name_like == "%" else f"name LIKE '{_quote(name_like)}'"
+            both = " AND ".join(part for part in (name, filter_string) if part)
+            registered = _pages(self.client.search_registered_models, filter_string=both or None, max_results=_PAGE)
+            versions: dict[str, list[RegisteredVersion]] = {}
+            if registered:
+                for version in _pages(self.client.search_model_versions, filter_string=name, max_results=_PAGE):
+                    versions.setdefault(version.name, []).append(_version(version))
+            self._known[key] = [_model(model, versions.get(model.name, [])) for model in registered]
+        return self._known[key]
+
+    def named(self, names: Iterable[str]) -> dict[str, RegisteredModel]:
+        """Registered models by exact name; absent ones are left out."""
+        wanted = sorted(set(names))
+        # An underscore in LIKE is any character: more may be found than was asked for, and is left out at the end.
+        if len(wanted) > _FEW:
+            prefix = os.path.commonprefix(wanted)
+            found = list(self.models(f"{prefix}%"))
+        else:
+            found = [model for name in wanted for model in self.models(name)]
+        return {model.name: model for model in found if model.name in wanted}
+
+    def logged_models(self, filter_string: str, experiments: Sequence[str]) -> Sequence[Any]:
+        """LoggedModels that match, newest first. Raises MissingError for an unknown experiment."""
+        known = {item.name: item.experiment_id for item in _pages(self.client.search_experiments, max_results=_PAGE)}
+        for name in experiments:
+            if name not in known:
+                raise MissingError(f"there is no experiment {name!r}.", hint=suggest(name, known))
+        ids = [known[name] for name in experiments] or list(known.values())
+        return _pages(
+            self.client.search_logged_models,
+            experiment_ids=ids,
+            filter_string=filter_string or None,
+            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+            max_results=_PAGE,
+        )
+
+    def locations(self, model_ids: Iterable[str]) -> dict[str, str]:
+        """Where the files of LoggedModels lie, by id; unknown ids are left out. One search per 500 ids."""
+        wanted = sorted(set(model_ids))
+        found: dict[str, str] = {}
+        for start in range(0, len(wanted), 500):
+            listed = ", ".join(f"'{id_}'" for id_ in wanted[start : start + 500])
+            for model in self.logged_models(f"model_id IN ({listed})", ()):
+                found[model.model_id] = model.artifact_location
+        return found
+
+    def pin(self, uri: str, models: dict[str, RegisteredModel]) -> tuple[RegisteredVersion | None, str | None]:
+        """What a URI means now: a registered version and a LoggedModel id, either may be None.
+
+        models: from ``named``. Raises MissingError naming the model, version or alias that is not there.
+        """
+        logged = _LOGGED.fullmatch(uri)
+        if logged:
+            return None, logged[1]
+        match = _REGISTERED.fullmatch(uri)
+        if match is None:
+            return None, None
+        name = match["name"]
+        model = models.get(name)
+        if model is None:
+            every = [item.name for item in self.models()]
+            raise MissingError(f"there is no registered model {name!r}.", hint=suggest(name, every, "Registered"))
+        if match["alias"] is not None:
+            number = model.aliases.get(match["alias"])
+            if number is None:
+                known = suggest(match["alias"], model.aliases, "Its aliases")
+                raise MissingError(f"registered model {name!r} has no alias {match['alias']!r}.", hint=known)
+        else:
+            number = match["version"]
+            if number == "latest":
+                number = model.versions[0].version if model.versions else number
+        for version in model.versions:
+            if version.version == number:
+                return version, version.model_id
+        known = suggest(str(number), [version.version for version in model.versions], "Its versions")
+        raise MissingError(f"registered model {name!r} has no version {number!r}.", hint=known)
+
+
+def _pages(search: Any, **arguments: Any) -> list[Any]:
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(page_token=token, **arguments)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _quote(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _version(version: Any) -> RegisteredVersion:
+    match = _LOGGED.fullmatch(version.source or "")
+    tags = dict(version.tags or {})
+    return RegisteredVersion(version.name, str(version.version), version.source or "", match[1] if match else None, tags)
+
+
+def _model(model: Any, versions: list[RegisteredVersion]) -> RegisteredModel:
+    newest = sorted(versions, key=lambda version: int(version.version), reverse=True)
+    aliases = {alias: str(number) for alias, number in dict(model.aliases or {}).items()}
+    return RegisteredModel(model.name, aliases, dict(model.tags or {}), tuple(newest))

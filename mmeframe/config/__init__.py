@@ -1,0 +1,6 @@
+"""Compose and validate configs. The only package that knows Hydra and OmegaConf."""
+
+from mmeframe.config.compose import Composed, compose, conf_dir
+from mmeframe.config.parse import parse
+
+__all__ = ["Composed", "compose", "conf_dir", "parse"]

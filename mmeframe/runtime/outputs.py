@@ -1,0 +1,90 @@
+"""Put the answers of sub-models back into the order of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmeframe.errors import ModelError
+
+__all__ = ["as_prediction", "gather"]
+
+Rows = np.ndarray[Any, np.dtype[np.intp]]
+
+
+def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
+    """A sub-model's answer as a frame, or as an array of shape (n_rows,) or (n_rows, outputs).
+
+    Raises ModelError if it is not one answer per row.
+    """
+    if isinstance(raw, pd.DataFrame):
+        found: Any = raw
+    elif isinstance(raw, pd.Series):
+        found = raw.to_numpy() if isinstance(raw.dtype, np.dtype) else raw.to_numpy(object)
+    else:
+        found = np.asarray(raw)
+    length = len(found) if np.ndim(found) else 0
+    if length != n_rows or np.ndim(found) > 2:
+        raise ModelError(f"it gave {length} answers for {n_rows} rows.", where=model_id)
+    return found
+
+
+def gather(pieces: Sequence[tuple[Rows | slice, Any, str]], n_rows: int) -> Any:
+    """One array or frame with ``n_rows`` rows from the pieces of each sub-model.
+
+    pieces: (rows, prediction, sub-model id). Rows that no piece covers are NaN, or None for text and booleans.
+    Raises ModelError if the sub-models' answers have different shapes.
+    """
+    if not pieces:
+        return np.full(n_rows, np.nan)
+    if len(pieces) == 1 and isinstance(pieces[0][0], slice):
+        return pieces[0][1]
+    shapes = {(type(piece).__name__, np.ndim(piece), _width(piece)) for _, piece, _ in pieces}
+    if len({shape[:2] for shape in shapes}) > 1 or (len(shapes) > 1 and not isinstance(pieces[0][1], pd.DataFrame)):
+        named = ", ".join(f"{name} {_shape(piece)}" for _, piece, name in pieces[:3])
+        raise ModelError(f"sub-models answer in different shapes: {named}.", hint="Give each its own router.")
+    if isinstance(pieces[0][1], pd.DataFrame):
+        return _gather_frames(pieces, n_rows)
+    covered = sum(len(piece) for _, piece, _ in pieces)
+    dtype = _common([piece.dtype for _, piece, _ in pieces], whole=covered == n_rows)
+    empty = np.empty if covered == n_rows else _nulls
+    out = empty((n_rows, *pieces[0][1].shape[1:]), dtype)
+    for rows, piece, _ in pieces:
+        out[rows] = piece
+    return out
+
+
+def _width(piece: Any) -> int:
+    return piece.shape[1] if np.ndim(piece) == 2 else 1
+
+
+def _shape(piece: Any) -> str:
+    return f"{type(piece).__name__} of {_width(piece)}"
+
+
+def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
+    """The type that holds all answers, and nulls unless every row is covered."""
+    kinds = {dtype.kind for dtype in dtypes}
+    if kinds <= {"b"} and whole:
+        return np.dtype(bool)
+    if kinds <= set("iuf"):
+        common = np.result_type(*dtypes)
+        return common if whole or common.kind == "f" else np.dtype(np.float64)
+    if len(set(dtypes)) == 1 and whole:
+        return dtypes[0]
+    if kinds == {"U"} and whole:
+        return np.result_type(*dtypes)
+    return np.dtype(object)
+
+
+def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    return np.full(shape, np.nan if dtype.kind == "f" else None, dtype)
+
+
+def _gather_frames(pieces: Sequence[tuple[Any, Any, str]], n_rows: int) -> pd.DataFrame:
+    names = list(dict.fromkeys(name for _, piece, _ in pieces for name in piece.columns))
+    frame = pd.concat([piece.reindex(columns=names).set_axis(np.arange(n_rows)[rows]) for rows, piece, _ in pieces])
+    return frame.reindex(np.arange(n_rows))

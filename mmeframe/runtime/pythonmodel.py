@@ -1,0 +1,47 @@
+"""MLflow's view of a router: a PythonModel. The only place where our errors become MLflow's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from mmeframe.errors import MmeframeError
+from mmeframe.runtime.router import Router
+
+__all__ = ["RouterModel"]
+
+BUNDLE = "bundle"
+CODE_ARCHIVE = "mmeframe.zip"
+
+# MLflow's error codes by ours; each has its HTTP status.
+_CODES = {"unknown_key": "RESOURCE_DOES_NOT_EXIST", "bad_input": "INVALID_PARAMETER_VALUE"}
+
+
+class RouterModel(mlflow.pyfunc.PythonModel):
+    """Made by the entrypoint script; it never defines ``__call__``, which MLflow would take for a function model."""
+
+    router: Router
+
+    def load_context(self, context: Any) -> None:
+        """Open the bundle. ``MMEFRAME_EXPECT_DIGEST`` refuses any other than the one that was built."""
+        bundle = Path(context.artifacts[BUNDLE])
+        code = next((root / "code" / CODE_ARCHIVE for root in bundle.parents if (root / "MLmodel").is_file()), None)
+        self.router = Router.open(
+            bundle,
+            code=code if code is not None and code.is_file() else None,
+            expect=os.environ.get("MMEFRAME_EXPECT_DIGEST"),
+        )
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
+        """Score a batch. Errors keep their meaning: 404 for unknown keys, 400 for bad input, 500 for the rest."""
+        del context
+        try:
+            return self.router.predict(model_input, params)
+        except MmeframeError as error:
+            code = _CODES.get(error.code, "INTERNAL_ERROR")
+            raise MlflowException(str(error), error_code=code) from error

@@ -1,0 +1,36 @@
+"""Which sub-models are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mmeframe.errors import MmeframeError, ModelError
+from mmeframe.plugin import SubModel
+
+__all__ = ["EagerResidency"]
+
+
+class EagerResidency:
+    """Everything is loaded when the router opens, and stays.
+
+    load: makes the sub-model with a number. ids: names of the sub-models, for messages.
+    Raises ModelError naming the first sub-model that cannot be loaded.
+    """
+
+    def __init__(self, ids: Sequence[str], load: Callable[[int], SubModel]) -> None:
+        models = []
+        for number, name in enumerate(ids):
+            try:
+                models.append(load(number))
+            except MmeframeError:
+                raise
+            except Exception as error:
+                raise ModelError(f"it cannot be loaded: {type(error).__name__}: {error}", where=name) from error
+        self._models = tuple(models)
+
+    @contextmanager
+    def acquire(self, targets: Sequence[int]) -> Iterator[Sequence[Any]]:
+        """The live sub-models with these numbers, in this order, held until the block ends."""
+        yield [self._models[target] for target in targets]

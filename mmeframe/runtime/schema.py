@@ -1,0 +1,152 @@
+"""Check a batch against a schema, once, and convert its columns to the declared types.
+
+Laxer than MLflow's enforcement where nothing can go wrong (int64 for a double column, a category of text for a string
+column), stricter where it would be silent (2.5 for a long column). Messages name columns and types, never values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
+
+from mmeframe.errors import BadInputError, suggest
+from mmeframe.spec import Column
+
+__all__ = ["NUMBERS", "cast_back", "check_frame"]
+
+NUMBERS: Mapping[str, np.dtype[Any]] = {
+    "integer": np.dtype(np.int32),
+    "long": np.dtype(np.int64),
+    "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+}
+
+
+class _Refused(Exception):
+    """Why a column cannot have its declared type."""
+
+
+def check_frame(frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset[str]) -> pd.DataFrame:
+    """The columns of ``schema`` that were sent, in its order, with its types; index and rows as they are.
+
+    needed: names that must be there. Other columns of the schema may be missing; columns outside it are left out.
+    Raises BadInputError with everything that is wrong.
+    """
+    faults = []
+    columns = {}
+    for column in schema:
+        if column.name not in frame.columns:
+            if column.name in needed:
+                others = [name for name in frame.columns if name not in {item.name for item in schema}]
+                close = suggest(column.name, others, "Columns that were sent and not needed")
+                faults.append(f"column {column.name!r} ({column.type}) is missing. {close}")
+            continue
+        try:
+            columns[column.name] = _convert(frame[column.name], column.type)
+        except _Refused as error:
+            faults.append(f"column {column.name!r} must be {column.type}: {error}.")
+    if faults:
+        raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
+    return pd.DataFrame(columns, index=frame.index, copy=False)
+
+
+def cast_back(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
+    """Give promoted columns the sub-model's own type again.
+
+    types: column -> the sub-model's type, only for columns that differ from the union schema.
+    Raises BadInputError where a value does not fit, such as 2.5 for long.
+    """
+    faults = []
+    converted = {}
+    for name, kind in types.items():
+        try:
+            converted[name] = _convert(frame[name], kind)
+        except _Refused as error:
+            faults.append(f"column {name!r} must be {kind} for this sub-model: {error}.")
+    if faults:
+        raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
+    return frame.assign(**converted)
+
+
+def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.cat.categories.dtype if kind not in ("integer", "long") else object)
+    if kind in NUMBERS:
+        return _number(series, kind)
+    if kind == "boolean":
+        return _boolean(series)
+    if kind == "string":
+        return _string(series)
+    if kind == "datetime":
+        return _datetime(series)
+    return series
+
+
+def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
+    wanted = NUMBERS[kind]
+    if series.dtype == wanted:
+        return series
+    if series.dtype == object:
+        if infer_dtype(series, skipna=True) not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
+            raise _Refused(f"it holds {_content(series)}")
+        series = series.astype("Float64") if wanted.kind == "f" else series.astype(object)
+    elif not is_numeric_dtype(series.dtype) or is_bool_dtype(series.dtype):
+        raise _Refused(f"it is {series.dtype}")
+    missing = series.isna().to_numpy()
+    if wanted.kind == "f":
+        return pd.Series(series.to_numpy(wanted, na_value=np.nan), series.index, name=series.name)
+    if missing.any():
+        raise _Refused(f"{int(missing.sum())} rows are missing, and whole numbers cannot be")
+    values = series.to_numpy()
+    bounds = np.iinfo(wanted)
+    whole = np.array([value == int(value) for value in values]) if values.dtype == object else values == np.floor(values)
+    if not np.all(whole):
+        raise _Refused(f"{int(np.sum(~np.asarray(whole, bool)))} rows are not whole numbers")
+    if len(values) and (values.min() < bounds.min or values.max() > bounds.max):
+        raise _Refused("a value is out of range")
+    return pd.Series(values.astype(wanted), series.index, name=series.name)
+
+
+def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
+    if series.dtype == np.dtype(bool):
+        return series
+    if series.isna().any():
+        raise _Refused(f"{int(series.isna().sum())} rows are missing")
+    if not is_bool_dtype(series.dtype) and infer_dtype(series) != "boolean":
+        raise _Refused(f"it is {series.dtype}")
+    return series.astype(bool)
+
+
+def _string(series: pd.Series[Any]) -> pd.Series[Any]:
+    if series.isna().all():
+        return pd.Series([None] * len(series), series.index, dtype=object, name=series.name)
+    if series.dtype == object:
+        content = infer_dtype(series, skipna=True)
+        if content != "string":
+            raise _Refused(f"it holds {_content(series)}")
+        return series
+    if not pd.api.types.is_string_dtype(series.dtype):
+        raise _Refused(f"it is {series.dtype}")
+    # pandas' default text type is what models were trained on; other string types become plain objects.
+    return series if str(series.dtype) == "str" else series.astype(object)
+
+
+def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
+    if series.dtype.kind == "M":
+        return series
+    if is_numeric_dtype(series.dtype) and not series.isna().all():
+        raise _Refused(f"it is {series.dtype}")
+    try:
+        return pd.to_datetime(series, format="ISO8601")
+    except (ValueError, TypeError):
+        raise _Refused("it holds text that is no ISO 8601 timestamp") from None
+
+
+def _content(series: pd.Series[Any]) -> str:
+    return {"string": "text", "boolean": "booleans", "mixed-integer": "text and numbers"}.get(
+        found := infer_dtype(series, skipna=True), f"{found} values"
+    )
