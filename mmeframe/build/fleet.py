@@ -26,7 +26,6 @@ from mmeframe.spec import Column, Component, RouterSpec
 __all__ = ["Fleet", "SubModel", "resolve"]
 
 PYFUNC = "python_function"
-_CODE = "code/"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class SubModel:
     requirements: tuple[str, ...]
     python: str
     folder: ModelFolder
-    code: bool
+    # Modules that the model ships beside its data -> digest of their files.
+    code: Mapping[str, str]
     origin: str
 
 
@@ -110,6 +110,7 @@ class _Resolver:
             outputs = union_outputs({model.id: model.outputs for model in models}, self.problems)
         requirements = self._requirements(models)
         self._promotions(union)
+        self._code_clashes(models)
         if self.problems:
             raise ProblemsError(self.problems)
         return Fleet(
@@ -367,7 +368,7 @@ class _Resolver:
             arm=entry.arm,
             name=entry.name,
             version=entry.version,
-            model_id=entry.model_id or described.get("model_id"),
+            model_id=entry.model_id,
             flavor=flavor,
             options=options,
             loader=component,
@@ -376,7 +377,7 @@ class _Resolver:
             requirements=requirements,
             python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
             folder=folder,
-            code=code is not None,
+            code=_code_modules(folder, code) if code else {},
             origin=entry.origin,
         )
 
@@ -416,6 +417,20 @@ class _Resolver:
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         return merge(wanted, self.spec.environment, self.problems)
 
+    def _code_clashes(self, models: Iterable[SubModel]) -> None:
+        """One process has one module of a name: the second model would silently run the first one's code."""
+        owner: dict[str, tuple[str, str]] = {}
+        for model in models:
+            for module, digest in model.code.items():
+                rival, known = owner.setdefault(module, (model.id, digest))
+                if known != digest:
+                    self.problem(
+                        f"models.{model.id}",
+                        f"it ships a module {module!r} that differs from the one of {rival!r}.",
+                        "One process can import only one of them. Log both with the same code, or rename one module.",
+                        "fleet",
+                    )
+
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():
             self.warnings.append(
@@ -428,12 +443,14 @@ def _text(folder: ModelFolder, name: str) -> str:
     return (folder.read(name) or b"").decode(errors="replace")
 
 
-def code_modules(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Top-level modules under ``code/`` -> digest of all their files, to find two that differ under one name."""
+def _code_modules(folder: ModelFolder, code: str) -> dict[str, str]:
+    """Top-level modules under a model's code folder -> digest of all their files."""
     modules: dict[str, Any] = {}
-    for path in sorted(files):
-        if path.startswith(_CODE) and "__pycache__" not in path:
-            inner = path[len(_CODE) :]
-            digest = modules.setdefault(inner.split("/")[0].removesuffix(".py"), hashlib.sha256())
-            digest.update(inner.encode() + b"\0" + hashlib.sha256(files[path]).digest())
+    with folder.local() as root:
+        home = root / code
+        for path in sorted(home.rglob("*")):
+            inner = path.relative_to(home)
+            if path.is_file() and "__pycache__" not in inner.parts:
+                digest = modules.setdefault(inner.parts[0].removesuffix(".py"), hashlib.sha256())
+                digest.update(str(inner).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return {name: digest.hexdigest() for name, digest in modules.items()}

@@ -134,7 +134,7 @@ class _Parser:
     def _finish(self) -> None:
         # What follows from an override that could not be applied is not worth saying again.
         failed = {_section(problem.where) for problem in self.composed}
-        later = [problem for problem in self.problems if _section(problem.where) not in failed]
+        later = [problem for problem in self.problems if not {_section(problem.where), "experiment"} & failed]
         if self.composed or later:
             raise ProblemsError([*self.composed, *later])
 

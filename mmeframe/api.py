@@ -1,0 +1,317 @@
+"""What the command line, notebooks and tests call. Every function takes Hydra overrides, as the command line does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.config import Composed, parse
+from mmeframe.config import compose as _compose
+from mmeframe.config.parse import parse_client
+from mmeframe.errors import MissingError
+from mmeframe.plugin.manager import Plugins, load_plugins
+from mmeframe.spec import RouterSpec
+
+if TYPE_CHECKING:
+    from mmeframe.build import Fleet, Logged
+    from mmeframe.build.store import Store
+    from mmeframe.runtime import Router
+    from mmeframe.tables import Scored
+    from mmeframe.train import Trained
+
+__all__ = [
+    "Job",
+    "build",
+    "compose",
+    "load_router",
+    "plan",
+    "predict_table",
+    "show",
+    "train",
+    "validate",
+]
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+@dataclass(frozen=True)
+class Job:
+    """A composed and validated config, with the plugins that it was validated against."""
+
+    composed: Composed
+    spec: RouterSpec
+    plugins: Plugins
+
+    @contextmanager
+    def store(self, *, must_exist: bool = True) -> Iterator[Store]:
+        """The config's MLflow store, active while the block runs."""
+        from mmeframe.build.store import using_store
+
+        with using_store(self.spec.tracking.uri, must_exist=must_exist) as store:
+            yield store
+
+    def fleet(self, store: Store) -> Fleet:
+        from mmeframe.build import resolve
+
+        return resolve(self.spec, self.plugins, store)
+
+    def needs_store(self) -> bool:
+        """Whether sub-models come from the store, so that a store must be there already."""
+        uris = [entry.uri for entry in self.spec.models]
+        local = {"manifest", "template"}
+        return any(uri.startswith(("models:/", "runs:/")) for uri in uris) or any(
+            source.kind not in local or str(source.options.get("uri", "models:/")).startswith(("models:/", "runs:/"))
+            for _, source in self.spec.sources
+        )
+
+
+def job(
+    command: str,
+    overrides: Sequence[str] = (),
+    *,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
+) -> Job:
+    """Compose and validate the config of a command.
+
+    plugins: values of ``-p``, or plugins that are loaded already. Raises ProblemsError with everything that is wrong.
+    """
+    loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
+    composed = _compose(command, overrides, plugins=loaded, config_dirs=config_dirs, config_name=config_name)
+    return job_of(composed, loaded)
+
+
+def job_of(composed: Composed, plugins: Plugins) -> Job:
+    """Validate a composed config: whole for commands that know sub-models, else what a client needs."""
+    client = composed.command in ("predict", "serve", "show")
+    return Job(composed, (parse_client if client else parse)(composed, plugins), plugins)
+
+
+def compose(*overrides: str, command: str = "build", **options: Any) -> RouterSpec:
+    """The validated config of a command. options: ``config_dirs``, ``config_name``, ``plugins``."""
+    return job(command, overrides, **options).spec
+
+
+def validate(*overrides: str, **options: Any) -> Fleet:
+    """Check the config, the store and every sub-model's description; packs nothing.
+
+    Raises ProblemsError with all problems in one report.
+    """
+    return validate_job(job("validate", overrides, **options))
+
+
+def validate_job(work: Job) -> Fleet:
+    with work.store(must_exist=work.needs_store()) as store:
+        return work.fleet(store)
+
+
+def plan(*overrides: str, **options: Any) -> dict[str, Any]:
+    """What ``build`` would log, as plain data."""
+    return plan_of(validate_job(job("plan", overrides, **options)))
+
+
+def plan_of(fleet: Fleet) -> dict[str, Any]:
+    """Plain data of a fleet: sub-models, routing, schema, requirements, what was dropped, warnings."""
+    spec = fleet.spec
+    return {
+        "name": spec.name,
+        "register_as": spec.tracking.register_as,
+        "alias": spec.tracking.alias,
+        "routing": {
+            "keys": {
+                part.name: {"kind": part.strategy.kind, **part.strategy.options, "declared": list(fleet.declared[part.name])}
+                for part in spec.routing.parts
+            },
+            "levels": [list(level) for level in spec.routing.levels],
+            "on_unknown": spec.routing.on_unknown,
+        },
+        "sub_models": [
+            {
+                "id": model.id,
+                "key": dict(model.key),
+                "uri": model.uri,
+                "version": model.version,
+                "model_id": model.model_id,
+                "flavor": model.flavor,
+                "loader": model.loader.kind,
+            }
+            for model in fleet.models
+        ],
+        "columns": [{"name": c.name, "type": c.type, "required": c.required} for c in fleet.union.columns],
+        "answers": [{"name": c.name, "type": c.type} for c in fleet.outputs.columns],
+        "promoted": {name: list(types) for name, types in fleet.union.promoted.items()},
+        "requirements": list(fleet.requirements),
+        "dropped": [{"id": id_, "replaced_by": by} for id_, by in fleet.dropped],
+        "paths": _paths(spec),
+        "warnings": list(fleet.warnings),
+    }
+
+
+def _paths(spec: RouterSpec) -> dict[str, str]:
+    """Relative paths of the config as they were understood."""
+    found = {}
+    components = [(f"sources.{name}", source) for name, source in spec.sources]
+    components += [(f"routing.keys.{part.name}", part.strategy) for part in spec.routing.parts]
+    for where, component in components:
+        for name in ("path", "table"):
+            if isinstance(component.options.get(name), str):
+                found[f"{where}.{name}"] = str(Path(component.options[name]).absolute())
+    return found
+
+
+def build(*overrides: str, progress: Progress = _silent, **options: Any) -> Logged:
+    """Log, prove and register the router of a config.
+
+    Raises ProblemsError, or BuildError where the logged router does not answer as its sub-models do.
+    """
+    return build_job(job("build", overrides, **options), progress)
+
+
+def build_job(work: Job, progress: Progress = _silent) -> Logged:
+    import yaml
+
+    from mmeframe.build import log_router
+
+    with work.store(must_exist=work.needs_store()) as store:
+        fleet = work.fleet(store)
+        tree = yaml.safe_load(work.composed.text)
+        logged = log_router(fleet, work.plugins, store, (tree, work.composed.overrides), progress)
+    return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes))
+
+
+def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trained:
+    """Train and register sub-models as the config's ``train`` section says."""
+    return train_job(job("train", overrides, **options), progress)
+
+
+def train_job(work: Job, progress: Progress = _silent) -> Trained:
+    from mmeframe.train import train as run
+
+    with work.store(must_exist=False) as store:
+        return run(work.spec, store, progress)
+
+
+def find(work: Job, uri: str | None, store: Store) -> str:
+    """The URI that a command means: what was given, else the config's registered router."""
+    from mmeframe.build.log import find_router
+
+    return uri or find_router(store, work.spec.tracking)
+
+
+def load_router(uri: str, *, tracking_uri: str | None = None) -> Router:
+    """The live router behind any MLflow model URI, as MLflow loads it.
+
+    Raises MissingError if there is no model at the URI, or if it is not a router of mmeframe.
+    """
+    from mmeframe.build.store import using_store
+
+    with using_store(tracking_uri, must_exist=uri.startswith(("models:/", "runs:/"))) as store:
+        return load_from(store, uri)
+
+
+def load_from(store: Store, uri: str) -> Router:
+    import mlflow.pyfunc
+    from mlflow.exceptions import MlflowException
+
+    _check_registered(store, uri)
+    try:
+        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+    except (MlflowException, OSError) as error:
+        raise MissingError(f"{uri} cannot be loaded: {str(error).splitlines()[0]}", where="--model") from error
+    model = loaded.unwrap_python_model()
+    if not hasattr(model, "router"):
+        raise MissingError(f"{uri} is not a router of mmeframe.", where="--model", hint="Build one with mmeframe build.")
+    router: Router = model.router
+    return router
+
+
+def _check_registered(store: Store, uri: str) -> None:
+    """Name what is missing, with the nearest name, before MLflow does it without."""
+    from mmeframe.build.store import registered_name
+
+    name = registered_name(uri)
+    if name:
+        store.pin(uri, store.named([name]))
+
+
+def predict_table(uri: str, data: str | Path, out: str | Path, **options: Any) -> Scored:
+    """Score a CSV, Parquet or JSON file to a file. options: those of ``mmeframe.tables.score_table``."""
+    from mmeframe.tables import score_table
+
+    router = load_router(uri, tracking_uri=options.pop("tracking_uri", None))
+    return score_table(router, Path(data), out=Path(out), **options)
+
+
+def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:
+    """What is inside a logged router: read from its bundle, nothing is loaded."""
+    from mmeframe.build.store import using_store
+
+    with using_store(tracking_uri, must_exist=uri.startswith(("models:/", "runs:/"))) as store:
+        return show_from(store, uri)
+
+
+def show_from(store: Store, uri: str) -> dict[str, Any]:
+    import tempfile
+
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from mmeframe.bundle import Bundle
+
+    _check_registered(store, uri)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=None if _is_local(uri) else scratch))
+        except (MlflowException, OSError) as error:
+            raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
+        bundle = root / "artifacts" / "bundle"
+        if not bundle.is_dir():
+            raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
+        return _describe(uri, Bundle(bundle))
+
+
+def _is_local(uri: str) -> bool:
+    return "://" not in uri and not uri.startswith(("models:/", "runs:/"))
+
+
+def _describe(uri: str, bundle: Any) -> dict[str, Any]:
+    manifest: Mapping[str, Any] = bundle.manifest
+    return {
+        "uri": uri,
+        "name": manifest["name"],
+        "mmeframe": manifest["mmeframe"],
+        "format": manifest["format"],
+        "digest": bundle.digest,
+        "bytes": manifest["bytes"],
+        "pack_bytes": manifest["pack"]["bytes"],
+        "routing": manifest["routing"],
+        "residency": manifest["residency"],
+        "output": manifest["output"],
+        "columns": manifest["union"],
+        "answer": manifest["answer"],
+        "environment": manifest["environment"],
+        "plugins": manifest["plugins"],
+        "sub_models": [
+            {
+                "id": record.id,
+                "key": dict(record.key),
+                "arm": record.arm,
+                "uri": record.uri,
+                "version": record.version,
+                "model_id": record.model_id,
+                "flavor": record.flavor,
+                "loader": manifest["loaders"][record.loader]["kind"],
+                "bytes": record.bytes,
+            }
+            for record in bundle
+        ],
+    }

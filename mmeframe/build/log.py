@@ -1,0 +1,308 @@
+"""Log one router to MLflow: the only place that does. Atomic to others: they see a whole version, or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import mmeframe
+from mmeframe.build.cleanup import BUILD_TAG, Undo, close_leftovers, lease, work_folder
+from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
+from mmeframe.build.environment import merge
+from mmeframe.build.fleet import Fleet
+from mmeframe.build.pack import Progress, components, pack
+from mmeframe.build.probe import probe
+from mmeframe.build.signature import mlflow_signature, param_type
+from mmeframe.build.store import Store
+from mmeframe.bundle import Bundle
+from mmeframe.errors import MissingError, Problem, ProblemsError
+from mmeframe.plugin.manager import Plugins
+from mmeframe.redact import redact_override, redact_tree
+from mmeframe.spec import Column, TrackingSpec
+
+__all__ = ["Logged", "experiment_id", "log_folder", "log_router", "register"]
+
+_BUNDLE = "bundle"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A router in the store. ``notes``: warnings, and what killed builds had left."""
+
+    model_uri: str
+    model_id: str
+    run_id: str
+    experiment_id: str
+    name: str
+    version: str | None
+    alias: str | None
+    digest: str
+    sub_models: int
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+
+def log_router(
+    fleet: Fleet,
+    plugins: Plugins,
+    store: Store,
+    config: tuple[Mapping[str, Any], tuple[str, ...]],
+    progress: Progress,
+) -> Logged:
+    """Pack, log, load back, probe, record lineage, register, alias, in this order.
+
+    config: the unresolved config tree and the overrides, stored with the run after redaction.
+    On any exception, KeyboardInterrupt too, everything is taken back and the exception gets notes that say so.
+    """
+    spec, client = fleet.spec, store.client
+    modules = used_plugins(components(fleet).values(), plugins)
+    requirements = _requirements(fleet, modules)
+    folder = work_folder()
+    with Undo() as undo:
+        undo.add("the work folder", lambda: shutil.rmtree(folder, ignore_errors=True))
+        digest = pack(fleet, plugins, folder / _BUNDLE, progress)
+        archive = folder / ARCHIVE
+        embedded = write_archive(archive, modules, spec.environment.indexed)
+        experiment = experiment_id(client, spec.tracking)
+        notes = close_leftovers(client, experiment)
+        run_id = _start_run(client, experiment, spec.tracking, spec.name)
+        undo.add(f"run {run_id} is marked as failed", lambda: client.set_terminated(run_id, "FAILED"))
+        _record_config(client, run_id, config)
+        tags = {
+            **spec.tracking.tags,
+            "mmeframe.digest": digest,
+            "mmeframe.version": mmeframe.__version__,
+            "mmeframe.sub_models": str(len(fleet.models)),
+            "mmeframe.columns": _columns(fleet)[:5000],
+        }
+
+        def save(path: str, model: Any) -> None:
+            _save(path, model, fleet, folder / _BUNDLE, archive if embedded else None, requirements, digest)
+
+        progress("logging", 0, 1)
+        model_id = log_folder(client, experiment, run_id, spec.name, save, folder / "model", tags, undo)
+        progress("logging", 1, 1)
+        notes += _prove(model_id, digest, fleet, progress)
+        _lineage(client, run_id, fleet)
+        size = Bundle(folder / _BUNDLE).manifest["bytes"]
+        version = None
+        if spec.tracking.register_as:
+            version = register(client, spec.tracking.register_as, model_id, run_id, tags, undo)
+            if spec.tracking.alias:
+                client.set_registered_model_alias(spec.tracking.register_as, spec.tracking.alias, version)
+        client.set_terminated(run_id, "FINISHED")
+        undo.keep()
+        shutil.rmtree(folder, ignore_errors=True)
+    return Logged(
+        model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",
+        model_id=model_id,
+        run_id=run_id,
+        experiment_id=experiment,
+        name=spec.tracking.register_as or spec.name,
+        version=version,
+        alias=spec.tracking.alias if version else None,
+        digest=digest,
+        sub_models=len(fleet.models),
+        bytes=size,
+        notes=tuple(notes),
+    )
+
+
+def experiment_id(client: Any, tracking: TrackingSpec) -> str:
+    """The experiment by name, made if it is new; without a name MLflow's active one, else the default."""
+    if tracking.experiment_name:
+        found = client.get_experiment_by_name(tracking.experiment_name)
+        return str(found.experiment_id if found else client.create_experiment(tracking.experiment_name))
+    if tracking.uri is None and os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return os.environ["MLFLOW_EXPERIMENT_ID"]
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") if tracking.uri is None else None
+    found = client.get_experiment_by_name(name) if name else None
+    return str(found.experiment_id) if found else "0"
+
+
+def log_folder(
+    client: Any,
+    experiment: str,
+    run_id: str,
+    name: str,
+    save: Callable[[str, Any], None],
+    folder: Path,
+    tags: Mapping[str, str],
+    undo: Undo,
+) -> str:
+    """Create a LoggedModel, let ``save(path, mlflow_model)`` write it, upload it; returns its id.
+
+    The steps of ``Model.log`` without its look-ups per metric and without a second load; safe in threads, because
+    nothing of MLflow's fluent state is used.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=dict(tags))
+    model_id = str(logged.model_id)
+
+    def forget() -> None:
+        client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
+        client.delete_logged_model(model_id)
+
+    undo.add(f"logged model {model_id} is deleted", forget)
+    described = Model(
+        artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id, metadata=None
+    )
+    save(str(folder), described)
+    client.log_model_artifacts(model_id, str(folder))
+    client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    return model_id
+
+
+def register(client: Any, name: str, model_id: str, run_id: str, tags: Mapping[str, str], undo: Undo) -> str:
+    """Make a LoggedModel the next version of a registered model, which is created if it is new."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name)
+        undo.add(f"registered model {name} is deleted", lambda: client.delete_registered_model(name))
+    version = client.create_model_version(name, f"models:/{model_id}", run_id, tags=dict(tags), model_id=model_id)
+    number = str(version.version)
+    undo.add(f"version {number} of {name} is deleted", lambda: client.delete_model_version(name, number))
+    # MLflow's own interface shows a logged model's versions from this tag.
+    client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])})
+    return number
+
+
+def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
+    problems: list[Problem] = []
+    wanted: list[tuple[str, Any]] = [("the sub-models", fleet.requirements)]
+    wanted += plugin_requirements(modules, fleet.spec.environment.indexed)
+    merged = list(merge(wanted, fleet.spec.environment, problems))
+    if problems:
+        raise ProblemsError(problems)
+    if "mmeframe" in fleet.spec.environment.indexed:
+        merged.append(f"mmeframe=={mmeframe.__version__}")
+    return merged
+
+
+def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str) -> str:
+    tags = {**tracking.tags, BUILD_TAG: lease(), "mlflow.source.name": "mmeframe build"}
+    run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
+    return str(run.info.run_id)
+
+
+def _record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tuple[str, ...]]) -> None:
+    import yaml
+
+    tree, overrides = config
+    client.log_text(run_id, yaml.safe_dump(redact_tree(tree), sort_keys=False), "mmeframe/config.yaml")
+    client.log_text(run_id, "".join(f"{redact_override(line)}\n" for line in overrides), "mmeframe/overrides.txt")
+
+
+def _columns(fleet: Fleet) -> str:
+    return ", ".join(f"{column.name} {column.type}" for column in [*_routing_columns(fleet), *fleet.union.columns])
+
+
+def _routing_columns(fleet: Fleet) -> list[Column]:
+    """Columns that only routing reads, as MLflow can declare them; optional where a parameter may carry the key."""
+    known = {column.name for column in fleet.union.columns}
+    found = {}
+    for part, inputs in fleet.inputs.items():
+        for name, kind in inputs.columns.items():
+            if name not in known:
+                wanted = param_type(fleet.declared[part]) if kind == "key" else kind
+                found[name] = Column(name, wanted if wanted != "datetime" else "string", not inputs.params)
+    return list(found.values())
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _save(
+    path: str, model: Any, fleet: Fleet, bundle: Path, archive: Path | None, requirements: list[str], digest: str
+) -> None:
+    import mlflow.pyfunc
+
+    spec = fleet.spec
+    params = {
+        name: param_type(fleet.declared[part]) for part, inputs in fleet.inputs.items() for name in inputs.params
+    }
+    routing = _routing_columns(fleet)
+    signature = mlflow_signature(
+        spec.signature.mode, fleet.union.columns, routing, fleet.outputs, params, spec.output.annotate
+    )
+    # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
+    with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(files("mmeframe") / "runtime" / "entrypoint.py"),
+            artifacts={_BUNDLE: str(bundle)},
+            code_paths=[str(archive)] if archive else None,
+            signature=signature,
+            pip_requirements=requirements,
+            mlflow_model=model,
+            metadata={
+                "mmeframe": {
+                    "digest": digest,
+                    "sub_models": len(fleet.models),
+                    "columns": {column.name: column.type for column in [*routing, *fleet.union.columns]},
+                }
+            },
+        )
+    # MLflow notes where things lay on this machine; only their names matter to whoever loads the model.
+    flavor = model.flavors["python_function"]
+    flavor["artifacts"][_BUNDLE]["uri"] = _BUNDLE
+    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+    model.save(str(Path(path) / "MLmodel"))
+
+
+def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
+    """Load the logged router as anybody would, and probe it."""
+    import mlflow.pyfunc
+
+    with _environment(MMEFRAME_EXPECT_DIGEST=digest):
+        loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
+    return probe(loaded.unwrap_python_model().router, fleet, progress)
+
+
+def _lineage(client: Any, run_id: str, fleet: Fleet) -> None:
+    """Sub-models that are LoggedModels become inputs of the build run."""
+    from mlflow.entities import LoggedModelInput
+
+    ids = sorted({model.model_id for model in fleet.models if model.model_id})
+    for start in range(0, len(ids), 500):
+        client.log_inputs(run_id, models=[LoggedModelInput(id_) for id_ in ids[start : start + 500]])
+    client.log_param(run_id, "sub_models", len(fleet.models))
+    if missing := [model.id for model in fleet.models if not model.model_id]:
+        client.set_tag(run_id, "mmeframe.without_lineage", str(len(missing)))
+
+
+def find_router(store: Store, tracking: TrackingSpec) -> str:
+    """The URI of the registered router that a config means: by its alias, else its newest version.
+
+    Raises MissingError if it was never registered.
+    """
+    name = tracking.register_as
+    if not name:
+        raise MissingError("no router is named.", where="--model", hint="Give --model URI, or a config with a name.")
+    uri = f"models:/{name}@{tracking.alias}" if tracking.alias else f"models:/{name}/latest"
+    version, _ = store.pin(uri, store.named([name]))
+    return f"models:/{name}/{version.version}" if version else uri

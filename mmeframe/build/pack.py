@@ -1,0 +1,137 @@
+"""Write a fleet as a bundle folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mmeframe
+from mmeframe.build.embed import recorded, used_plugins
+from mmeframe.build.fleet import Fleet, SubModel
+from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
+from mmeframe.errors import BuildError, MmeframeError
+from mmeframe.plugin.components import make_component
+from mmeframe.plugin.manager import Plugins
+from mmeframe.spec import Component
+
+__all__ = ["Progress", "components", "pack"]
+
+# Told (what, done, total) as long work goes on.
+Progress = Callable[[str, int, int], None]
+
+# Environments are merged, examples are for people: neither is needed to predict.
+_LEFT_OUT = (
+    "conda.yaml",
+    "python_env.yaml",
+    "requirements.txt",
+    "constraints.txt",
+    "registered_model_meta",
+    "input_example.json",
+    "serving_input_example.json",
+    "uv.lock",
+    "pyproject.toml",
+    ".python-version",
+    "environment_variables.txt",
+)
+
+
+class _Numbered:
+    """A list in which equal values are stored once."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def __call__(self, value: Any) -> int:
+        if value not in self.values:
+            self.values.append(value)
+        return self.values.index(value)
+
+
+def components(fleet: Fleet) -> dict[str, Component]:
+    """Every component that the bundle will name, by config path."""
+    found = {f"routing.keys.{part.name}": part.strategy for part in fleet.spec.routing.parts}
+    return found | {f"models.{model.id}.loader": model.loader for model in fleet.models}
+
+
+def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> str:
+    """Copy every sub-model and component file into ``folder``; returns the bundle's digest."""
+    schemas, outputs, requirements, loaders = _Numbered(), _Numbered(), _Numbered(), _Numbered()
+    with BundleWriter(folder) as writer:
+        records = []
+        for number, model in enumerate(fleet.models):
+            progress("packing", number, len(fleet.models))
+            files = tuple(_files(model, writer))
+            records.append(
+                SubModelRecord(
+                    id=model.id,
+                    uri=model.uri,
+                    name=model.name,
+                    version=model.version,
+                    model_id=model.model_id,
+                    arm=model.arm,
+                    key=model.key,
+                    flavor=model.flavor,
+                    flavor_options=model.options,
+                    loader=loaders(model.loader.to_json()),
+                    inputs=schemas([column.to_json() for column in model.inputs]),
+                    outputs=outputs(model.outputs.to_json()),
+                    requirements=requirements(list(model.requirements)),
+                    bytes=sum(size for _, size in files),
+                    files=tuple(ref for ref, _ in files),
+                )
+            )
+        progress("packing", len(fleet.models), len(fleet.models))
+        spec = fleet.spec
+        facts = {
+            "mmeframe": mmeframe.__version__,
+            "name": spec.name,
+            "routing": spec.routing.to_json(),
+            "residency": {"kind": spec.residency.kind},
+            "output": {"method": spec.output.method, "annotate": spec.output.annotate},
+            "union": [column.to_json() for column in fleet.union.columns],
+            "outputs": outputs.values,
+            "answer": fleet.outputs.to_json(),
+            "schemas": schemas.values,
+            "requirements": requirements.values,
+            "environment": list(fleet.requirements),
+            "loaders": loaders.values,
+            "inputs": {
+                part: {"columns": dict(read.columns), "params": list(read.params)} for part, read in fleet.inputs.items()
+            },
+            "plugins": recorded(used_plugins(components(fleet).values(), plugins)),
+            "components": _prepare(fleet, writer),
+        }
+        return writer.finish(facts, [part.name for part in spec.routing.parts], records)
+
+
+def _files(model: SubModel, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:
+    """The files that the sub-model's loader keeps, and the code that it ships."""
+    loader = make_component(model.loader)
+    with model.folder.local() as root:
+        names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        names = [name for name in names if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name]
+        kept = set(loader.keep(names, model.options))
+        for name in sorted(kept - set(names)):
+            raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
+        for name in names:
+            if name in kept or (model.code and name.startswith("code/")):
+                data = (root / name).read_bytes()
+                yield FileRef(name, writer.add(data)), len(data)
+
+
+def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:
+    """Let each strategy put the tables of its config into the bundle."""
+    stored: dict[str, dict[str, str]] = {}
+    for part in fleet.spec.routing.parts:
+        where = f"routing.keys.{part.name}"
+        try:
+            files = make_component(part.strategy).prepare()
+        except MmeframeError as error:
+            error.where = error.where or where
+            raise
+        except Exception as error:
+            raise BuildError(f"{part.strategy.kind} cannot prepare: {type(error).__name__}: {error}", where=where) from error
+        if files:
+            stored[where] = {name: writer.add(bytes(data)).hex() for name, data in files.items()}
+    return stored

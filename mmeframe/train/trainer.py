@@ -1,0 +1,375 @@
+"""Fit one sub-model per value of a key part, and one on all rows; log and register them without inference.
+
+The key of a row is computed by the router's own strategy, so training and serving cannot disagree about it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmeframe.build.cleanup import Undo
+from mmeframe.build.log import experiment_id, log_folder, register
+from mmeframe.build.store import Store
+from mmeframe.errors import ConfigError, MissingError, suggest
+from mmeframe.keys import canonical, is_whole
+from mmeframe.plugin import ComponentContext
+from mmeframe.plugin.components import make_component
+from mmeframe.runtime.batch import FrameBatch
+from mmeframe.spec import Reader, RouterSpec, TrainSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Trained", "TrainedModel", "read", "train"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """One registered sub-model. Errors are root mean squared, on held-out rows of its key; ``key`` None: all rows."""
+
+    name: str
+    version: str
+    model_id: str
+    key: str | None
+    rows: int
+    error: float | None
+    global_error: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What ``train`` made. ``dropped``: rows without a target; ``skipped``: keys with too few rows -> rows."""
+
+    models: tuple[TrainedModel, ...]
+    rows: int
+    dropped: int
+    no_key: int
+    skipped: Mapping[str, int]
+    run_id: str
+
+
+@dataclass
+class _Fitted:
+    key: str | None
+    model: Any
+    rows: int
+    error: float | None
+    errors: dict[str, float]
+
+
+def read(reader: Reader, packages: tuple[str, ...]) -> pd.DataFrame:
+    """The table to train on: a file, or an object of an allowed package (called if it is a function)."""
+    import pandas as pd
+
+    if reader.path:
+        path = Path(reader.path)
+        if not path.is_file():
+            raise MissingError(f"there is no file {path.absolute()}.", where="train.reader.path")
+        readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}
+        if path.suffix not in readers:
+            raise ConfigError(f"{path.name} is none of {', '.join(readers)}.", where="train.reader.path")
+        table = readers[path.suffix](path)
+    else:
+        found = _allowed(reader.object or "", packages, "train.reader.object", ":")
+        table = found() if callable(found) and not isinstance(found, pd.DataFrame) else found
+    if not isinstance(table, pd.DataFrame):
+        raise ConfigError(f"it gave {type(table).__name__}, not a DataFrame.", where="train.reader")
+    return table
+
+
+def _allowed(name: str, packages: tuple[str, ...], where: str, separator: str) -> Any:
+    """The object behind a dotted name, from the packages that the config allows."""
+    module, _, attribute = name.rpartition(separator)
+    if name.split(".")[0].split(":")[0] not in packages:
+        hint = f"Add its package to train.packages ({', '.join(packages)}) if you trust it."
+        raise ConfigError(f"{name!r} is not from an allowed package.", where=where, hint=hint)
+    try:
+        home = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{name!r} cannot be imported: {error}.", where=where) from None
+    if not hasattr(home, attribute):
+        raise ConfigError(f"{module} has no {attribute!r}.", where=where, hint=suggest(attribute, dir(home), "It has"))
+    return getattr(home, attribute)
+
+
+def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
+    """Train, log, register and alias. On failure nothing stays half-made: finished sub-models are kept whole.
+
+    Raises ConfigError for columns or classes that do not exist.
+    """
+    settings = spec.train
+    if settings is None:
+        raise ConfigError("the config has no train section for this command.", where="train")
+    table = read(settings.reader, settings.packages)
+    _check_columns(table, settings)
+    total = len(table)
+    table = table[table[settings.target].notna()].reset_index(drop=True)
+    dropped = total - len(table)
+    keys = _keys(spec, settings, table)
+    no_key = sum(key is None for key in keys)
+    rows_of = _rows_by_key(keys)
+    skipped = {key: len(rows) for key, rows in rows_of.items() if len(rows) < settings.min_rows}
+    rows_of = {key: rows for key, rows in rows_of.items() if key not in skipped}
+    held = _holdout(rows_of, len(table), settings)
+    _estimator(settings)  # fail before the work, not in it
+    fitted = _fit_all(table, rows_of, held, settings, progress)
+    run_id, models = _log_all(fitted, spec, settings, store, table, progress)
+    return Trained(tuple(models), total, dropped, no_key, skipped, run_id)
+
+
+def _check_columns(table: pd.DataFrame, settings: TrainSpec) -> None:
+    for where, names in (
+        ("train.target", [settings.target]),
+        ("train.features.numeric", settings.features.numeric),
+        ("train.features.categorical", settings.features.categorical),
+    ):
+        for name in names:
+            if name not in table.columns:
+                hint = suggest(name, table.columns, "Its columns")
+                raise ConfigError(f"the table has no column {name!r}.", where=where, hint=hint)
+
+
+def _keys(spec: RouterSpec, settings: TrainSpec, table: pd.DataFrame) -> list[str | None]:
+    part = next(part for part in spec.routing.parts if part.name == settings.key)
+    strategy = make_component(part.strategy)
+    strategy.bind(ComponentContext(strategy.prepare()))
+    inputs = strategy.inputs()
+    if inputs.params and not inputs.columns:
+        # A key that requests carry as a parameter is a column of the training table, of the same name.
+        name = inputs.params[0]
+        if name not in table.columns:
+            hint = suggest(name, table.columns, "Its columns")
+            raise ConfigError(f"the table has no column {name!r} to group by.", where="train.key", hint=hint)
+        raw = table[name].array
+    else:
+        raw = strategy.route_keys(FrameBatch(table), {})
+    import pandas as pd
+
+    positions, uniques = pd.factorize(pd.Series(raw))
+    texts = [*(canonical(value) for value in uniques), None]
+    return [texts[position] for position in positions]
+
+
+def _rows_by_key(keys: list[str | None]) -> dict[str, np.ndarray[Any, Any]]:
+    import pandas as pd
+
+    groups = pd.Series(range(len(keys))).groupby(pd.Series(keys, dtype=object), sort=False).indices
+    natural = sorted(groups, key=lambda key: (not is_whole(str(key)), int(key) if is_whole(str(key)) else 0, str(key)))
+    return {str(key): np.asarray(groups[key]) for key in natural}
+
+
+def _holdout(rows_of: Mapping[str, Any], n_rows: int, settings: TrainSpec) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The same held-out rows for every sub-model: a share of each key, so that their errors can be compared."""
+    held = np.zeros(n_rows, bool)
+    random = np.random.default_rng(settings.seed)
+    for rows in rows_of.values():
+        held[random.choice(rows, int(len(rows) * settings.holdout), replace=False)] = True
+    return held
+
+
+def _estimator(settings: TrainSpec) -> Any:
+    """A fresh pipeline: numeric columns as they are, categorical ones encoded, then the config's estimator."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+    kind = _allowed(settings.estimator.class_, settings.packages, "train.estimator.class", ".")
+    try:
+        estimator = kind(**settings.estimator.params)
+    except TypeError as error:
+        raise ConfigError(str(error), where="train.estimator.params") from None
+    if "random_state" in estimator.get_params() and "random_state" not in settings.estimator.params:
+        estimator.set_params(random_state=settings.seed)
+    if not settings.features.categorical:
+        return estimator
+    if "categorical_features" in estimator.get_params():
+        encoder: Any = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+        estimator.set_params(categorical_features=list(range(len(settings.features.categorical))))
+    else:
+        encoder = OneHotEncoder(handle_unknown="ignore")
+    encode = ColumnTransformer(
+        [("categorical", encoder, list(settings.features.categorical))], remainder="passthrough", sparse_threshold=0
+    )
+    return make_pipeline(encode, estimator)
+
+
+def _fit_all(
+    table: pd.DataFrame, rows_of: Mapping[str, Any], held: Any, settings: TrainSpec, progress: Progress
+) -> list[_Fitted]:
+    columns = [*settings.features.categorical, *settings.features.numeric]
+    # A column of whole numbers may be missing one day: doubles hold that, and MLflow advises the same.
+    features = table[columns].astype(dict.fromkeys(settings.features.numeric, float))
+    target = table[settings.target]
+    everything = {None: np.arange(len(table))} if settings.global_as else {}
+    work: dict[str | None, Any] = {**rows_of, **everything}
+    done = 0
+
+    def fit(key: str | None, rows: Any) -> _Fitted:
+        used = rows[~held[rows]]
+        model = _estimator(settings).fit(features.iloc[used], target.iloc[used])
+        test = rows[held[rows]]
+        error, errors = None, {}
+        if len(test):
+            guessed = np.asarray(model.predict(features.iloc[test]))
+            error = _rmse(target.iloc[test], guessed)
+            if key is None:
+                missed = np.full(len(table), np.nan)
+                missed[test] = np.asarray(target.iloc[test]) - guessed if target.dtype.kind in "iuf" else np.nan
+                errors = {k: float(np.sqrt(np.nanmean(missed[r[held[r]]] ** 2))) for k, r in rows_of.items() if held[r].any()}
+        return _Fitted(key, model, len(used), error, errors)
+
+    fitted = []
+    with ThreadPoolExecutor(settings.jobs or os.cpu_count() or 1) as pool:
+        for result in pool.map(lambda item: fit(*item), work.items()):
+            fitted.append(result)
+            done += 1
+            progress("training", done, len(work))
+    return fitted
+
+
+def _rmse(target: Any, guessed: Any) -> float | None:
+    if target.dtype.kind not in "iuf":
+        return None
+    return float(np.sqrt(np.mean((np.asarray(target) - guessed) ** 2)))
+
+
+def _log_all(
+    fitted: list[_Fitted], spec: RouterSpec, settings: TrainSpec, store: Store, table: pd.DataFrame, progress: Progress
+) -> tuple[str, list[TrainedModel]]:
+    client = store.client
+    experiment = experiment_id(client, spec.tracking)
+    run = client.create_run(experiment, tags=dict(spec.tracking.tags), run_name=spec.tracking.run_name or f"train-{spec.name}")
+    run_id = run.info.run_id
+    overall = next((model for model in fitted if model.key is None), None)
+    signature = _signature(table, settings)
+    requirements = _requirements(settings)
+    logged: list[TrainedModel] = []
+    folder = Path(tempfile.mkdtemp(prefix="mmeframe-train-"))
+    try:
+        for number, model in enumerate(fitted):
+            progress("logging", number, len(fitted))
+            logged.append(_log(model, overall, settings, client, experiment, run_id, folder, signature, requirements))
+        progress("logging", len(fitted), len(fitted))
+        client.set_terminated(run_id, "FINISHED")
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return run_id, logged
+
+
+def _log(
+    model: _Fitted,
+    overall: _Fitted | None,
+    settings: TrainSpec,
+    client: Any,
+    experiment: str,
+    run_id: str,
+    folder: Path,
+    signature: Any,
+    requirements: list[str],
+) -> TrainedModel:
+    import mlflow.sklearn
+
+    everyone = model.key is None
+    name = str(settings.global_as) if everyone else settings.register_as.replace(f"{{{settings.key}}}", str(model.key))
+    tags = {"mmeframe.rows": str(model.rows)} | ({} if everyone else {settings.key: str(model.key)})
+    global_error = None if everyone or overall is None else overall.errors.get(str(model.key))
+
+    def save(path: str, described: Any) -> None:
+        with _quiet():
+            mlflow.sklearn.save_model(
+                model.model,
+                path,
+                mlflow_model=described,
+                serialization_format=settings.serialization,
+                signature=signature,
+                pip_requirements=requirements,
+                skops_trusted_types=_trusted(model.model) if settings.serialization == "skops" else None,
+            )
+
+    with Undo() as undo:
+        at = folder / name
+        model_id = log_folder(client, experiment, run_id, _model_name(name), save, at, tags, undo)
+        shutil.rmtree(at, ignore_errors=True)
+        version = register(client, name, model_id, run_id, tags, undo)
+        for metric, value in (("holdout_rmse", model.error), ("global_holdout_rmse", global_error)):
+            if value is not None and np.isfinite(value):
+                client.log_metric(run_id, metric, value, model_id=model_id)
+        if settings.alias:
+            client.set_registered_model_alias(name, settings.alias, version)
+        undo.keep()
+    return TrainedModel(name, version, model_id, model.key, model.rows, model.error, global_error)
+
+
+def _model_name(name: str) -> str:
+    """A LoggedModel's name, in which MLflow refuses what a registered model's may have."""
+    return "".join("_" if letter in "/:.%\"'" else letter for letter in name)
+
+
+def _quiet() -> Any:
+    """MLflow warns about pickles and hints at types; the config has chosen both."""
+    import contextlib
+    import logging
+
+    @contextlib.contextmanager
+    def hushed() -> Iterator[None]:
+        logger = logging.getLogger("mlflow.sklearn")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+    return hushed()
+
+
+def _trusted(model: Any) -> list[str]:
+    """Types that skops does not know and that this process has just made itself: only of scikit-learn and numpy."""
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+    return [name for name in unknown if name.split(".")[0] in ("sklearn", "numpy", "builtins", "functools", "scipy")]
+
+
+def _signature(table: pd.DataFrame, settings: TrainSpec) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    categorical = [ColSpec(_column_type(table[name]), name) for name in settings.features.categorical]
+    numeric = [ColSpec(DataType.double, name) for name in settings.features.numeric]
+    kind = table[settings.target].dtype.kind
+    answer = DataType.double if kind in "iuf" else DataType.boolean if kind == "b" else DataType.string
+    return ModelSignature(Schema([*categorical, *numeric]), Schema([ColSpec(answer, "prediction")]))
+
+
+def _column_type(series: pd.Series[Any]) -> Any:
+    from mlflow.types import DataType
+
+    return {"b": DataType.boolean, "i": DataType.long, "u": DataType.long, "f": DataType.double}.get(
+        series.dtype.kind, DataType.string
+    )
+
+
+def _requirements(settings: TrainSpec) -> list[str]:
+    """What a sub-model needs, said and not inferred: MLflow would start a process per model to find out."""
+    package = settings.estimator.class_.split(".")[0]
+    shipped = metadata.packages_distributions().get(package, [package])[0]
+    names = ["mlflow", "scikit-learn", "pandas", "numpy", shipped]
+    names += [settings.serialization] if settings.serialization in ("skops", "cloudpickle") else []
+    return [f"{name}=={metadata.version(name)}" for name in dict.fromkeys(names)]
