@@ -279,6 +279,45 @@ def show_from(store: Store, uri: str) -> dict[str, Any]:
         return _describe(uri, Bundle(bundle))
 
 
+def fetch(store: Store, uri: str) -> Path:
+    """The model folder on this machine: where it lies, or a copy in the cache folder, made once.
+
+    Raises MissingError if there is no model at the URI.
+    """
+    import hashlib
+    import tempfile
+
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from mmeframe.build.store import ModelFolder, registered_name
+    from mmeframe.runtime.files import cache_folder
+
+    location = uri
+    name = registered_name(uri)
+    version, model_id = store.pin(uri, store.named([name]) if name else {})
+    if model_id:
+        location = store.locations([model_id]).get(model_id, uri)
+    elif version:
+        location = version.source
+    if here := ModelFolder(location).here:
+        if not (here / "MLmodel").is_file():
+            raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
+        return here
+    home = cache_folder() / "routers"
+    target = home / hashlib.sha256(location.encode()).hexdigest()[:32]
+    if not target.is_dir():
+        home.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".downloading-", dir=home) as work:
+            try:
+                found = Path(mlflow.artifacts.download_artifacts(location, dst_path=work))
+            except (MlflowException, OSError) as error:
+                raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
+            if not target.is_dir():
+                found.rename(target)
+    return target
+
+
 def _is_local(uri: str) -> bool:
     return "://" not in uri and not uri.startswith(("models:/", "runs:/"))
 

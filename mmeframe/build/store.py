@@ -91,8 +91,8 @@ class ModelFolder:
     location: str
 
     @cached_property
-    def _here(self) -> Path | None:
-        """The folder itself, where it is on this machine."""
+    def here(self) -> Path | None:
+        """The folder itself where it is on this machine, else None."""
         parts = urlsplit(self.location)
         if parts.scheme == "file":
             return Path(unquote(parts.path))
@@ -100,8 +100,8 @@ class ModelFolder:
 
     def read(self, name: str) -> bytes | None:
         """One file, None if there is no such file."""
-        if self._here is not None:
-            path = self._here / name
+        if self.here is not None:
+            path = self.here / name
             return path.read_bytes() if path.is_file() else None
         import mlflow
 
@@ -115,8 +115,8 @@ class ModelFolder:
     @contextmanager
     def local(self) -> Iterator[Path]:
         """The whole folder on this machine, for as long as the block runs."""
-        if self._here is not None:
-            yield self._here
+        if self.here is not None:
+            yield self.here
             return
         import mlflow
 

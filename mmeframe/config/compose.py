@@ -15,7 +15,7 @@ from mmeframe.config.hydra_plugins import Active, active, group_options, registe
 from mmeframe.errors import ConfigError, MissingError, Problem, ProblemsError, known_names, suggest
 from mmeframe.plugin.manager import Plugins
 
-__all__ = ["Composed", "activated", "compose", "conf_dir"]
+__all__ = ["Composed", "activated", "compose", "composed_from", "conf_dir"]
 
 # Groups that choose the kind of a section: option -> the key that must agree with it afterwards.
 _KINDS = ("routing", "residency", "source")
@@ -84,6 +84,11 @@ def compose(
         tree, problems = _compose_all(config_name or command, list(overrides))
         problems += _contradictions(tree, list(overrides))
         return _finish(command, tree, tuple(overrides), tuple(problems))
+
+
+def composed_from(command: str, tree: Any, overrides: tuple[str, ...]) -> Composed:
+    """The same from a config that ``hydra.main`` composed."""
+    return _finish(command, tree, overrides, ())
 
 
 def _hydra(config_name: str, overrides: list[str]) -> Any:

@@ -1,0 +1,259 @@
+"""``mmeframe COMMAND [flags] [Hydra overrides]``: a thin dispatcher.
+
+Imports nothing heavy until a command is known, so that ``--help`` is instant. Ordinary runs use Hydra's compose API and write
+no files; Hydra's own flags are handed to ``hydra.main``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import mmeframe
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError
+
+if TYPE_CHECKING:
+    from mmeframe.plugin.manager import Plugins
+
+__all__ = ["COMMANDS", "Flags", "entry", "main"]
+
+COMMANDS = {
+    "demo": "train, build, score and serve on 336,776 real flights",
+    "train": "fit and register one sub-model per key, and a global one",
+    "build": "log one router from config, prove it, register it",
+    "validate": "check the config and every sub-model; log nothing",
+    "plan": "show what build would log",
+    "predict": "score a CSV, Parquet or JSON file with a logged router",
+    "serve": "serve a logged router over HTTP with MLflow's scoring server",
+    "show": "what is inside a logged router",
+    "plugins": "installed plugins, what they register, and why any is broken",
+}
+
+# Flags with a value, and switches.
+_VALUED = ("--config-dir", "--config-name", "--model", "--data", "--params", "--out", "-p")
+_SWITCHES = ("--json", "--debug", "--help", "-h", "--version")
+# Handed to hydra.main. A value may follow --cfg, --info and --package.
+_HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
+_HYDRA_VALUED = ("--cfg", "-c", "--info", "-i", "--package")
+# Overrides that stand for flags: Hydra's grammar chokes on ( = , in a path.
+_SUGAR = {"model": "--model", "data": "--data"}
+
+_HELP = f"""mmeframe {mmeframe.__version__}: many models behind one endpoint.
+
+Usage: mmeframe COMMAND [flags] [overrides]
+
+Commands:
+{{commands}}
+
+Flags:
+  --config-dir DIR     your own configs; they win over the shipped ones (repeatable)
+  --config-name NAME   another primary config than the command's own
+  --model URI          the router, any MLflow model URI (default: the config's registered name); also model=URI
+  --data FILE          a table to score: .csv .parquet .json .jsonl; also data=FILE
+  --params JSON        request parameters, for instance '{{{{"dow": 1}}}}'
+  --out FILE           where to write the scored table (default: standard output)
+  --json               results for machines
+  --debug              tracebacks, and all log messages
+  -p MODULE, -p no:NAME   add a plugin module, or disable a plugin
+  --cfg job, --info, --multirun, --package   Hydra's own; --hydra-help explains them
+
+Overrides are Hydra's: routing=column routing.column=dow +models.a.uri=models:/a@champion
+'mmeframe COMMAND --help' shows a command's options and examples.
+Environment: MLFLOW_TRACKING_URI, MMEFRAME_PLUGINS, MMEFRAME_DISABLE_PLUGINS, MMEFRAME_CACHE_DIR, MMEFRAME_EXPECT_DIGEST.
+"""
+
+
+@dataclass
+class Flags:
+    """A parsed command line."""
+
+    command: str
+    overrides: list[str] = field(default_factory=list)
+    config_dirs: list[str] = field(default_factory=list)
+    config_name: str | None = None
+    model: str | None = None
+    data: str | None = None
+    params: str | None = None
+    out: str | None = None
+    plugins: list[str] = field(default_factory=list)
+    json: bool = False
+    debug: bool = False
+    help: bool = False
+    hydra: list[str] = field(default_factory=list)
+
+
+def parse_argv(argv: Sequence[str]) -> Flags:
+    """Split a command line. Raises UsageError for an unknown command or flag."""
+    flags = Flags("")
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word.startswith("-") and name in _VALUED:
+            if not equals and not rest:
+                raise UsageError(f"{name} needs a value.", hint="Run mmeframe --help.")
+            _set(flags, name, value if equals else rest.pop(0))
+        elif word in _SWITCHES:
+            _set(flags, word, "")
+        elif word.startswith("-") and name in _HYDRA:
+            flags.hydra.append(word)
+            if name in _HYDRA_VALUED and not equals and rest and not rest[0].startswith("-") and "=" not in rest[0]:
+                flags.hydra.append(rest.pop(0))
+        elif word.startswith("-"):
+            close = get_close_matches(name, (*_VALUED, *_SWITCHES, *_HYDRA), n=1)
+            guess = f"Did you mean {close[0]}? " if close else ""
+            raise UsageError(f"there is no flag {name}.", hint=f"{guess}Run mmeframe --help.")
+        elif equals and name in _SUGAR:
+            _set(flags, _SUGAR[name], value)
+        elif not flags.command and not equals and word[0] not in "+~":
+            flags.command = word
+        else:
+            flags.overrides.append(word)
+    return flags
+
+
+def _set(flags: Flags, name: str, value: str) -> None:
+    if name == "--config-dir":
+        flags.config_dirs.append(value)
+    elif name == "-p":
+        flags.plugins.append(value)
+    elif name in ("--help", "-h"):
+        flags.help = True
+    elif name == "--version":
+        flags.command = "version"
+    elif name in ("--json", "--debug"):
+        setattr(flags, name[2:], True)
+    else:
+        setattr(flags, name[2:].replace("-", "_"), value)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command line; returns the exit code: 0 ok, 1 failed or missing, 2 usage or config, 130 interrupted."""
+    flags = Flags("")
+    try:
+        flags = parse_argv(argv)
+        return _run(flags)
+    except KeyboardInterrupt as error:
+        _say("interrupted.", notes=error)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `mmeframe show ... | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MmeframeError as error:
+        if flags.debug:
+            raise
+        return _report(error, flags)
+    except Exception as error:
+        if flags.debug:
+            raise
+        from mmeframe.redact import redact
+
+        first = (str(error).splitlines() or [""])[0]
+        _say(f"{type(error).__name__}: {redact(first)}", "Run again with --debug for the traceback.", notes=error)
+        return 1
+
+
+def _run(flags: Flags) -> int:
+    if flags.command == "version":
+        print(mmeframe.__version__)
+        return 0
+    if not flags.command:
+        if flags.overrides:
+            raise UsageError(f"name a command before {flags.overrides[0]!r}.", hint=_known_commands())
+        width = max(map(len, COMMANDS))
+        commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+        print(_HELP.format(commands=commands), end="")
+        return 0 if flags.help else 2
+    if flags.command not in COMMANDS:
+        close = get_close_matches(flags.command, COMMANDS, n=1)
+        guess = f"Did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"there is no command {flags.command!r}.", hint=guess + _known_commands())
+    _quieten(flags.debug)
+    from mmeframe import commands
+
+    if flags.help:
+        return commands.help_for(flags, COMMANDS[flags.command])
+    if flags.command == "plugins":
+        return commands.plugins(flags)
+    from mmeframe.plugin.manager import load_plugins
+
+    plugins = load_plugins(flags.plugins)
+    _warn_broken(plugins)
+    if flags.hydra:
+        return commands.delegate(flags, plugins)
+    return commands.run(flags, plugins)
+
+
+def _known_commands() -> str:
+    return f"Commands: {', '.join(COMMANDS)}."
+
+
+def _warn_broken(plugins: Plugins) -> None:
+    for plugin in plugins.plugins:
+        if plugin.status == "broken":
+            _say(f"plugin {plugin.title} is broken: {plugin.reason}", level="warning")
+
+
+def _quieten(debug: bool) -> None:
+    """MLflow and its libraries speak only when something is wrong."""
+    import logging
+
+    logging.getLogger("mmeframe").setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        import warnings
+
+        warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
+
+
+def _report(error: MmeframeError, flags: Flags) -> int:
+    problems = error.problems if isinstance(error, ProblemsError) else (Problem.of(error),)
+    usage = any(problem.code in ("config", "usage") for problem in problems)
+    if flags.json:
+        import json
+
+        listed = [{"where": p.where, "what": p.what, "hint": p.hint, "code": p.code} for p in problems]
+        print(json.dumps({"ok": False, "problems": listed}, indent=1))
+    if len(problems) > 1:
+        _say(f"{len(problems)} problems:")
+        for problem in problems:
+            print(str(problem), file=sys.stderr)
+    else:
+        _say(str(problems[0]))
+    _notes(error)
+    return 2 if usage else 1
+
+
+def _say(text: str, hint: str = "", *, level: str = "error", notes: BaseException | None = None) -> None:
+    print(f"{level}: {text}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    if notes is not None:
+        _notes(notes)
+
+
+def _notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    del signum, frame
+    raise KeyboardInterrupt
+
+
+def entry() -> Any:
+    """The ``mmeframe`` command. SIGTERM is treated as Ctrl-C, so that a half-made router is taken back."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

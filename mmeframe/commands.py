@@ -1,0 +1,455 @@
+"""What each command does and prints. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmeframe.api import Job
+    from mmeframe.cli import Flags
+    from mmeframe.plugin.manager import Plugins
+
+__all__ = ["delegate", "help_for", "plugins", "progress_bar", "run", "table"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def run(flags: Flags, plugins: Plugins) -> int:
+    """Compose, validate and run one config command."""
+    from mmeframe import api
+
+    _check_flags(flags)
+    work = api.job(
+        flags.command,
+        flags.overrides,
+        config_dirs=_config_dirs(flags),
+        config_name=flags.config_name,
+        plugins=plugins,
+    )
+    return _TASKS[flags.command](work, flags)
+
+
+def _config_dirs(flags: Flags) -> list[str]:
+    more = [folder for folder in os.environ.get("MMEFRAME_CONFIG_DIR", "").split(os.pathsep) if folder]
+    return [*flags.config_dirs, *more]
+
+
+_USES = {
+    "predict": ("model", "data", "params", "out"),
+    "serve": ("model",),
+    "show": ("model",),
+}
+
+
+def _check_flags(flags: Flags) -> None:
+    for name in ("model", "data", "params", "out"):
+        if getattr(flags, name) is not None and name not in _USES.get(flags.command, ()):
+            raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
+
+
+def delegate(flags: Flags, plugins: Plugins) -> int:
+    """Hand Hydra's own flags to ``hydra.main``; ``-m`` runs the command once per combination."""
+    import hydra
+    from hydra import version
+
+    from mmeframe import api
+    from mmeframe.config.compose import activated, composed_from, conf_dir
+
+    codes = []
+
+    def task(cfg: Any) -> None:
+        work = api.job_of(composed_from(flags.command, cfg, tuple(flags.overrides)), plugins)
+        codes.append(_TASKS[flags.command](work, flags))
+
+    quiet = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", f"hydra.job.name={flags.command}"]
+    sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *flags.overrides, *quiet]
+    base = {} if version.__version__.startswith("1.4") else {"version_base": "1.3"}
+    with activated(plugins, _config_dirs(flags)):
+        hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
+    return max(codes, default=0)
+
+
+# -- printing --------------------------------------------------------------------------------------------------------
+
+
+def emit(flags: Flags, data: Mapping[str, Any], show: Callable[[], None]) -> None:
+    """``--json`` prints data, otherwise people get a view of it."""
+    if flags.json:
+        print(json.dumps({"ok": True, **data}, indent=1, default=str))
+    else:
+        show()
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40) -> None:
+    """Print a table, as wide as its content where output is not a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        right = bool(rows) and all(isinstance(row[columns.index(name)], int | float) for row in rows)
+        view.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows[:limit]:
+        view.add_row(*(f"{item:.2f}" if isinstance(item, float) else "" if item is None else str(item) for item in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(view, highlight=False, markup=False)
+    if len(rows) > limit:
+        print(f"... and {len(rows) - limit} more (--json lists all)")
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on a terminal's standard error, nothing elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total or None)
+            label = what if total else f"{what} {done:,} rows"
+            bar.update(tasks[what], completed=done, total=total or None, description=label)
+
+        yield update
+
+
+def _key(key: Mapping[str, str]) -> str:
+    return ", ".join(f"{part}={value}" for part, value in key.items()) or "(all)"
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``4.2 MiB``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+
+def _validate(work: Job, flags: Flags) -> int:
+    from mmeframe import api
+
+    fleet = api.validate_job(work)
+    data = api.plan_of(fleet)
+
+    def show() -> None:
+        levels = " then ".join("+".join(level) or "global" for level in fleet.spec.routing.levels)
+        print(f"ok: {len(fleet.models)} sub-models, {len(fleet.union.columns)} columns, levels: {levels}")
+
+    _warnings(data["warnings"])
+    emit(flags, {"sub_models": len(fleet.models), "warnings": data["warnings"]}, show)
+    return 0
+
+
+def _plan(work: Job, flags: Flags) -> int:
+    from mmeframe import api
+
+    data = api.plan_of(api.validate_job(work))
+    _warnings(data["warnings"])
+    emit(flags, {"plan": data}, lambda: _show_plan(data))
+    return 0
+
+
+def _show_plan(data: Mapping[str, Any]) -> None:
+    target = f"{data['register_as']}" + (f"@{data['alias']}" if data["alias"] else "")
+    print(f"router {data['name']}, to be registered as {target}")
+    for part, key in data["routing"]["keys"].items():
+        shown = ", ".join(key["declared"][:10]) + (" ..." if len(key["declared"]) > 10 else "")
+        options = ", ".join(f"{k}={v}" for k, v in key.items() if k not in ("kind", "declared") and v is not None)
+        print(f"key {part}: {key['kind']}({options}), declared: {shown}")
+    levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
+    print(f"levels: {levels}; unknown keys: {data['routing']['on_unknown']}")
+    rows = [[m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"]] for m in data["sub_models"]]
+    table(f"{len(rows)} sub-models", ["id", "key", "uri", "flavor", "loader"], rows)
+    columns = [[c["name"], c["type"], "yes" if c["required"] else "no"] for c in data["columns"]]
+    table("columns", ["name", "type", "required"], columns)
+    print("requirements: " + ", ".join(data["requirements"]))
+    for entry in data["dropped"]:
+        print(f"dropped: {entry['id']} (replaced by {entry['replaced_by']})")
+    for where, path in data["paths"].items():
+        print(f"{where}: {path}")
+
+
+def _warnings(lines: Any) -> None:
+    for line in lines:
+        note(f"warning: {line}")
+
+
+def _build(work: Job, flags: Flags) -> int:
+    import dataclasses
+
+    from mmeframe import api
+
+    with progress_bar() as progress:
+        logged = api.build_job(work, progress)
+    _warnings(logged.notes)
+
+    def show() -> None:
+        print(f"logged   {logged.model_uri} ({logged.sub_models} sub-models, {size(logged.bytes)})")
+        if logged.version:
+            alias = f", alias {logged.alias}" if logged.alias else ""
+            print(f"version  {logged.version} of {logged.name}{alias}")
+        print(f"digest   {logged.digest}")
+        print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
+
+    emit(flags, dataclasses.asdict(logged), show)
+    return 0
+
+
+def _store_override(work: Job) -> str:
+    from mmeframe.redact import redact
+
+    uri = work.spec.tracking.uri
+    return f" tracking.uri={redact(uri)}" if uri else ""
+
+
+def _train(work: Job, flags: Flags) -> int:
+    import dataclasses
+
+    from mmeframe import api
+
+    with progress_bar() as progress:
+        trained = api.train_job(work, progress)
+    emit(flags, dataclasses.asdict(trained), lambda: show_trained(trained))
+    return 0
+
+
+def show_trained(trained: Any) -> None:
+    """The table of sub-models that training made."""
+    rows = [
+        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, m.error, m.global_error] for m in trained.models
+    ]
+    table(
+        f"{len(rows)} sub-models trained",
+        ["key", "registered as", "version", "rows", "holdout RMSE", "global's RMSE"],
+        rows,
+    )
+    if trained.dropped:
+        print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
+    if trained.no_key:
+        print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
+    for key, rows_ in list(trained.skipped.items())[:10]:
+        print(f"key {key} has only {rows_} rows and got no sub-model")
+
+
+def _predict(work: Job, flags: Flags) -> int:
+    import dataclasses
+
+    from mmeframe import api
+    from mmeframe.tables import score_table
+
+    if flags.data is None:
+        raise UsageError("predict needs a table.", where="--data", hint="mmeframe predict --data rows.csv --out out.csv")
+    params = _params(flags.params)
+    settings = work.spec.predict
+    with work.store(must_exist=_in_store(flags.model)) as store:
+        router = api.load_from(store, api.find(work, flags.model, store))
+        with progress_bar() as progress:
+            scored = score_table(
+                router,
+                Path(flags.data),
+                params={name: value for name, value in params.items() if name != "annotate"},
+                out=Path(flags.out) if flags.out else None,
+                stream=None if flags.json else sys.stdout,
+                batch_rows=settings.batch_rows,
+                keep=settings.keep,
+                annotate=params.get("annotate"),
+                progress=progress,
+            )
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in scored.reasons.items())
+    note(f"scored {scored.rows:,} rows" + (f" to {scored.out}" if scored.out else "") + (f" ({reasons})" if reasons else ""))
+    if flags.json:
+        emit(flags, dataclasses.asdict(scored), lambda: None)
+    return 0
+
+
+def _in_store(uri: str | None) -> bool:
+    return uri is None or uri.startswith(("models:/", "runs:/"))
+
+
+def _params(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        params = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"this is not JSON: {error}.", where="--params", hint="""For instance '{"dow": 1}'.""") from None
+    if not isinstance(params, dict):
+        raise UsageError("this must be a JSON object.", where="--params", hint="""For instance '{"dow": 1}'.""")
+    return params
+
+
+def _serve(work: Job, flags: Flags) -> int:
+    """Become MLflow's scoring server: no idle parent process stays behind."""
+    from mmeframe import api
+
+    with work.store(must_exist=_in_store(flags.model)) as store:
+        uri = api.find(work, flags.model, store)
+        folder = api.fetch(store, uri)
+    settings = work.spec.serve
+    note(f"serving {uri} on http://{settings.host}:{settings.port}/invocations (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "uvicorn", "mlflow.pyfunc.scoring_server.app:app"]
+    command += ["--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
+    command += ["--log-level", "info" if flags.debug else "warning"]
+    environment = {**os.environ, "__pyfunc_model_path__": str(folder)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, command, environment)  # noqa: S606 - exactly this server, no shell
+
+
+def _show(work: Job, flags: Flags) -> int:
+    from mmeframe import api
+
+    with work.store(must_exist=_in_store(flags.model)) as store:
+        data = api.show_from(store, api.find(work, flags.model, store))
+    emit(flags, data, lambda: _show_router(data))
+    return 0
+
+
+def _show_router(data: Mapping[str, Any]) -> None:
+    print(f"router   {data['name']} ({data['uri']})")
+    print(f"built by mmeframe {data['mmeframe']}, bundle format {data['format']}")
+    print(f"digest   {data['digest']}")
+    print(f"size     {size(data['bytes'])} in {len(data['sub_models'])} sub-models, {size(data['pack_bytes'])} packed")
+    for name, strategy in data["routing"]["parts"]:
+        options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items() if v is not None)
+        print(f"key      {name}: {strategy['kind']}({options})")
+    levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
+    print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
+    for module, plugin in data["plugins"].items():
+        print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
+    rows = [
+        [m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"], size(m["bytes"])] for m in data["sub_models"]
+    ]
+    table("sub-models", ["id", "key", "uri", "flavor", "loader", "size"], rows)
+    table("columns", ["name", "type", "required"], [[n, t, "yes" if r else "no"] for n, t, r in data["columns"]])
+    print("requirements: " + ", ".join(data["environment"]))
+
+
+def _demo(work: Job, flags: Flags) -> int:
+    from mmeframe.demo import demo
+
+    return demo(work, flags)
+
+
+def plugins(flags: Flags) -> int:
+    """List plugins; broken ones do not make this command fail, a name registered twice does."""
+    from mmeframe.plugin.manager import load_plugins
+
+    if flags.overrides:
+        raise UsageError("plugins takes no overrides.", hint="mmeframe plugins [--json] [-p MODULE]")
+    loaded = load_plugins(flags.plugins)
+    data = [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "module": plugin.module,
+            "status": plugin.status,
+            "reason": plugin.reason,
+            "provides": plugin.provides,
+        }
+        for plugin in loaded.plugins
+    ]
+
+    def show() -> None:
+        table(
+            "plugins",
+            ["plugin", "from", "status", "provides"],
+            [
+                [p.name, p.title, p.status, "; ".join(f"{noun}: {', '.join(n)}" for noun, n in p.provides.items())]
+                for p in loaded.plugins
+            ],
+        )
+        for plugin in loaded.plugins:
+            if plugin.reason:
+                print(f"{plugin.name}: {plugin.reason}")
+        for noun, names in loaded.registered.items():
+            table(f"{noun}s", ["name", "what"], [[name, entry.record.summary] for name, entry in sorted(names.items())])
+
+    emit(flags, {"plugins": data}, show)
+    return 0
+
+
+_EXAMPLES = {
+    "demo": ["mmeframe demo"],
+    "train": ["mmeframe train experiment=flights", "mmeframe train experiment=flights train.holdout=0.1"],
+    "build": [
+        "mmeframe build experiment=flights",
+        "mmeframe build name=days routing=column routing.column=dow "
+        "+source@sources.days=registry 'sources.days.name=\"DOW_model_{dow}\"'",
+        "mmeframe build --config-dir conf --config-name my_router tracking.alias=champion",
+    ],
+    "validate": ["mmeframe validate experiment=flights", "mmeframe validate --config-dir conf --config-name my_router"],
+    "plan": ["mmeframe plan experiment=flights"],
+    "predict": [
+        "mmeframe predict model=models:/flights@champion data=rows.csv --out scored.parquet",
+        """mmeframe predict model=models:/dow_router@champion data=rows.csv --params '{"dow": 1, "annotate": true}'""",
+    ],
+    "serve": ["mmeframe serve model=models:/flights@champion serve.port=5001", "mmeframe serve experiment=flights"],
+    "show": ["mmeframe show model=models:/flights@champion", "mmeframe show experiment=flights --json"],
+    "plugins": ["mmeframe plugins", "mmeframe plugins -p my_module -p no:mmeframe-nearest"],
+}
+
+
+def help_for(flags: Flags, summary: str) -> int:
+    """A command's groups, options and examples."""
+    print(f"mmeframe {flags.command}: {summary}\n")
+    print("Examples:")
+    for example in _EXAMPLES[flags.command]:
+        print(f"  {example}")
+    if flags.command == "plugins":
+        return 0
+    from mmeframe.config.compose import conf_dir
+    from mmeframe.plugin.manager import HOOKS, load_plugins
+
+    loaded = load_plugins(flags.plugins)
+    experiments = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
+    print(f"\nGroups:\n  experiment={' | '.join(experiments)}")
+    for hook in HOOKS:
+        if hook.group:
+            prefix = "routing" if hook.group == "routing" else "+source@sources.<name>"
+            print(f"  {prefix}={' | '.join(loaded.names(hook.noun))}")
+    print("\nOptions (section.option=value), with their defaults:\n")
+    print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
+    print("\nFlags: mmeframe --help")
+    return 0
+
+
+_TASKS: Mapping[str, Callable[[Any, Any], int]] = {
+    "demo": _demo,
+    "train": _train,
+    "build": _build,
+    "validate": _validate,
+    "plan": _plan,
+    "predict": _predict,
+    "serve": _serve,
+    "show": _show,
+}

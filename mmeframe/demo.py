@@ -1,0 +1,178 @@
+"""``mmeframe demo``: the whole way once, on 336,776 real flights, in the current directory's store."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmeframe.commands import note, progress_bar, show_trained, size, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmeframe.api import Job
+    from mmeframe.cli import Flags
+    from mmeframe.runtime import Router
+
+__all__ = ["demo"]
+
+BATCH = 100_000
+_SHOWN = 8
+_SERVER_TIMEOUT_S = 120
+
+
+def demo(work: Job, flags: Flags) -> int:
+    """Train, build, load back, score a mixed batch, serve, ask over HTTP; print what happened."""
+    from mmeframe import api
+    from mmeframe.train.trainer import read
+
+    with progress_bar() as progress:
+        note("training the sub-models ...")
+        trained = api.train_job(work, progress)
+        note("building the router ...")
+        logged = api.build_job(work, progress)
+    settings = work.spec.train
+    assert settings is not None  # noqa: S101 - parsing has refused a demo without training
+    rows = read(settings.reader, settings.packages).sample(BATCH, random_state=settings.seed)
+    with work.store() as store:
+        router = api.load_from(store, logged.model_uri)
+    note(f"scoring {len(rows):,} rows ...")
+    timing = _measure(router, rows)
+    note("serving it with MLflow's server ...")
+    answered = _ask_server(logged.model_uri, rows, work)
+    if flags.json:
+        import dataclasses
+
+        data = {"logged": dataclasses.asdict(logged), "trained": dataclasses.asdict(trained), **timing, "http": answered}
+        print(json.dumps({"ok": True, **data}, indent=1, default=str))
+        return 0
+    _print(work, trained, logged, router, rows, timing, answered)
+    return 0
+
+
+def _measure(router: Router, rows: pd.DataFrame) -> dict[str, float]:
+    """Seconds for the mixed batch, and the sum of the bare sub-models' own on rows that are cut for them already."""
+    answer = router.answer(rows)
+    names = [column.name for column in router.union]
+    features = rows[names].astype({c.name: float for c in router.union if c.type == "double"})
+    target = np.broadcast_to(answer.routed.target, (len(rows),))
+    groups = [(int(number), features[target == number]) for number in np.unique(target)]
+    routed, bare = [], []
+    with router.residency.acquire([number for number, _ in groups]) as models:
+        for _ in range(3):
+            start = time.perf_counter()
+            router.predict(rows)
+            routed.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            for model, (_, group) in zip(models, groups, strict=True):
+                model.predict(group)
+            bare.append(time.perf_counter() - start)
+    return {"routed_s": statistics.median(routed), "bare_s": statistics.median(bare)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ask_server(uri: str, rows: pd.DataFrame, work: Job) -> dict[str, Any]:
+    """Start the server, send one request with rows of several weekdays, stop the server."""
+    port = _free_port()
+    command = [sys.executable, "-m", "mmeframe", "serve", f"model={uri}", f"serve.port={port}"]
+    if work.spec.tracking.uri:
+        command.append(f"tracking.uri={work.spec.tracking.uri}")
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    try:
+        _wait(f"http://127.0.0.1:{port}/ping", server)
+        some = rows.drop_duplicates("day").head(_SHOWN)
+        body = {
+            "dataframe_split": json.loads(some.to_json(orient="split", index=False)),
+            "params": {"annotate": True},
+        }
+        request = urllib.request.Request(  # noqa: S310 - the loopback server that was just started
+            f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            predictions = json.load(response)["predictions"]
+        return {"status": response.status, "rows": some[["time_hour", "carrier", "dest"]].to_dict("list"), **predictions}
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        if server.stderr:
+            server.stderr.close()
+
+
+def _wait(url: str, server: subprocess.Popen[str]) -> None:
+    from mmeframe.errors import MmeframeError
+
+    end = time.monotonic() + _SERVER_TIMEOUT_S
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            text = server.stderr.read() if server.stderr else ""
+            raise MmeframeError(f"the server stopped with code {server.returncode}.", hint=text[-2000:])
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise MmeframeError(f"the server did not answer within {_SERVER_TIMEOUT_S} s.")
+
+
+def _print(
+    work: Job, trained: Any, logged: Any, router: Router, rows: pd.DataFrame, timing: dict[str, float], answered: dict[str, Any]
+) -> None:
+    show_trained(trained)
+    print(f"\nrouter   {logged.model_uri}")
+    print(f"name     {logged.name}, version {logged.version}, alias {logged.alias}")
+    print(f"size     {logged.sub_models} sub-models, {size(logged.bytes)}, digest {logged.digest[:16]}...")
+    shown = rows.drop_duplicates("day").head(_SHOWN)
+    columns = router.predict(shown, {"annotate": True})
+    facts = zip(shown["time_hour"], shown["carrier"], shown["origin"], shown["dest"], strict=True)
+    table(
+        "a few of the mixed batch: arrival delay in minutes",
+        ["time_hour (UTC)", "flight", "prediction", "sub-model", "reason"],
+        [
+            [when, f"{carrier} {origin}-{dest}", float(value), model, reason]
+            for (when, carrier, origin, dest), value, model, reason in zip(
+                facts, columns["prediction"], columns["model_id"], columns["reason"], strict=True
+            )
+        ],
+    )
+    routed, bare = timing["routed_s"], timing["bare_s"]
+    print(
+        f"mixed batch of {len(rows):,} rows: {len(rows) / routed:,.0f} rows/s ({routed:.3f} s); the bare sub-models alone, on "
+        f"rows cut for them: {len(rows) / bare:,.0f} rows/s ({bare:.3f} s); ratio {routed / bare:.2f}"
+    )
+    used = sorted(set(answered["model_id"]))
+    print(f"over HTTP: status {answered['status']}, {len(answered['prediction'])} rows answered by {len(used)} sub-models")
+    store = f" --backend-store-uri {work.spec.tracking.uri}" if work.spec.tracking.uri else " --backend-store-uri sqlite:///mlflow.db"
+    bin_ = os.path.dirname(sys.executable)
+    print("\nserve it:            " + _command(bin_, "mmeframe", f"serve model={logged.model_uri}"))
+    print("or with MLflow alone: " + f"PATH={bin_}:$PATH mlflow models serve -m {_alias_uri(logged)} --env-manager local")
+    print("open the MLflow UI:  " + _command(bin_, "mlflow", f"ui{store}"))
+
+
+def _alias_uri(logged: Any) -> str:
+    return f"models:/{logged.name}@{logged.alias}" if logged.alias else str(logged.model_uri)
+
+
+def _command(folder: str, name: str, rest: str) -> str:
+    """A command as it can be typed here: by name if the environment is active, else by path."""
+    import shutil
+
+    found = shutil.which(name)
+    here = os.path.relpath(os.path.join(folder, name))
+    return f"{name if found and os.path.samefile(os.path.dirname(found), folder) else here} {rest}"
