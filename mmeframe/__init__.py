@@ -6,6 +6,7 @@ predictions. Importing the package imports nothing heavy; the functions of ``mme
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +29,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from mmeframe import api
-
-        return getattr(api, name)
+        return getattr(importlib.import_module("mmeframe.api"), name)
     raise AttributeError(f"module 'mmeframe' has no attribute {name!r}")

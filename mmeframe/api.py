@@ -128,7 +128,11 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
         "alias": spec.tracking.alias,
         "routing": {
             "keys": {
-                part.name: {"kind": part.strategy.kind, **part.strategy.options, "declared": list(fleet.declared[part.name])}
+                part.name: {
+                    "kind": part.strategy.kind,
+                    **part.strategy.options,
+                    "declared": list(fleet.declared[part.name]),
+                }
                 for part in spec.routing.parts
             },
             "levels": [list(level) for level in spec.routing.levels],
@@ -229,7 +233,9 @@ def load_from(store: Store, uri: str) -> Router:
         raise MissingError(f"{uri} cannot be loaded: {str(error).splitlines()[0]}", where="--model") from error
     model = loaded.unwrap_python_model()
     if not hasattr(model, "router"):
-        raise MissingError(f"{uri} is not a router of mmeframe.", where="--model", hint="Build one with mmeframe build.")
+        raise MissingError(
+            f"{uri} is not a router of mmeframe.", where="--model", hint="Build one with mmeframe build."
+        )
     router: Router = model.router
     return router
 

@@ -1,7 +1,7 @@
 """``mmeframe COMMAND [flags] [Hydra overrides]``: a thin dispatcher.
 
-Imports nothing heavy until a command is known, so that ``--help`` is instant. Ordinary runs use Hydra's compose API and write
-no files; Hydra's own flags are handed to ``hydra.main``.
+Imports nothing heavy until a command is known, so that ``--help`` is instant. Ordinary runs use Hydra's compose API and
+write no files; Hydra's own flags are handed to ``hydra.main``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "Flags", "entry", "main"]
 
-COMMANDS = {
+COMMANDS: dict[str, str] = {
     "demo": "train, build, score and serve on 336,776 real flights",
     "train": "fit and register one sub-model per key, and a global one",
     "build": "log one router from config, prove it, register it",
@@ -65,7 +65,8 @@ Flags:
 
 Overrides are Hydra's: routing=column routing.column=dow +models.a.uri=models:/a@champion
 'mmeframe COMMAND --help' shows a command's options and examples.
-Environment: MLFLOW_TRACKING_URI, MMEFRAME_PLUGINS, MMEFRAME_DISABLE_PLUGINS, MMEFRAME_CACHE_DIR, MMEFRAME_EXPECT_DIGEST.
+Environment: MLFLOW_TRACKING_URI, MMEFRAME_CONFIG_DIR, MMEFRAME_PLUGINS, MMEFRAME_DISABLE_PLUGINS, MMEFRAME_CACHE_DIR,
+MMEFRAME_EXPECT_DIGEST.
 """
 
 
@@ -168,8 +169,8 @@ def _run(flags: Flags) -> int:
         if flags.overrides:
             raise UsageError(f"name a command before {flags.overrides[0]!r}.", hint=_known_commands())
         width = max(map(len, COMMANDS))
-        commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
-        print(_HELP.format(commands=commands), end="")
+        listed = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+        print(_HELP.format(commands=listed), end="")
         return 0 if flags.help else 2
     if flags.command not in COMMANDS:
         close = get_close_matches(flags.command, COMMANDS, n=1)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import UsageError
+from mmeframe.output import emit, note, progress_bar, show_trained, size, table
 
 if TYPE_CHECKING:
     from mmeframe.api import Job
     from mmeframe.cli import Flags
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["delegate", "help_for", "plugins", "progress_bar", "run", "table"]
-
-Progress = Callable[[str, int, int], None]
+__all__ = ["delegate", "help_for", "plugins", "run"]
 
 
 def run(flags: Flags, plugins: Plugins) -> int:
@@ -58,10 +56,9 @@ def _check_flags(flags: Flags) -> None:
 def delegate(flags: Flags, plugins: Plugins) -> int:
     """Hand Hydra's own flags to ``hydra.main``; ``-m`` runs the command once per combination."""
     import hydra
-    from hydra import version
 
     from mmeframe import api
-    from mmeframe.config.compose import activated, composed_from, conf_dir
+    from mmeframe.config.compose import activated, composed_from, conf_dir, hydra_base
 
     codes = []
 
@@ -71,86 +68,17 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
 
     quiet = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", f"hydra.job.name={flags.command}"]
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *flags.overrides, *quiet]
-    base = {} if version.__version__.startswith("1.4") else {"version_base": "1.3"}
+    base: dict[str, Any] = hydra_base()
     with activated(plugins, _config_dirs(flags)):
         hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
     return max(codes, default=0)
 
 
-# -- printing --------------------------------------------------------------------------------------------------------
-
-
-def emit(flags: Flags, data: Mapping[str, Any], show: Callable[[], None]) -> None:
-    """``--json`` prints data, otherwise people get a view of it."""
-    if flags.json:
-        print(json.dumps({"ok": True, **data}, indent=1, default=str))
-    else:
-        show()
-
-
-def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40) -> None:
-    """Print a table, as wide as its content where output is not a terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    view = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        right = bool(rows) and all(isinstance(row[columns.index(name)], int | float) for row in rows)
-        view.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows[:limit]:
-        view.add_row(*(f"{item:.2f}" if isinstance(item, float) else "" if item is None else str(item) for item in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(view, highlight=False, markup=False)
-    if len(rows) > limit:
-        print(f"... and {len(rows) - limit} more (--json lists all)")
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on a terminal's standard error, nothing elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what, done, total: None
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total or None)
-            label = what if total else f"{what} {done:,} rows"
-            bar.update(tasks[what], completed=done, total=total or None, description=label)
-
-        yield update
+# -- commands --------------------------------------------------------------------------------------------------------
 
 
 def _key(key: Mapping[str, str]) -> str:
     return ", ".join(f"{part}={value}" for part, value in key.items()) or "(all)"
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``4.2 MiB``."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
-
-
-# -- commands --------------------------------------------------------------------------------------------------------
 
 
 def _validate(work: Job, flags: Flags) -> int:
@@ -164,7 +92,7 @@ def _validate(work: Job, flags: Flags) -> int:
         print(f"ok: {len(fleet.models)} sub-models, {len(fleet.union.columns)} columns, levels: {levels}")
 
     _warnings(data["warnings"])
-    emit(flags, {"sub_models": len(fleet.models), "warnings": data["warnings"]}, show)
+    emit(flags.json, {"sub_models": len(fleet.models), "warnings": data["warnings"]}, show)
     return 0
 
 
@@ -173,7 +101,7 @@ def _plan(work: Job, flags: Flags) -> int:
 
     data = api.plan_of(api.validate_job(work))
     _warnings(data["warnings"])
-    emit(flags, {"plan": data}, lambda: _show_plan(data))
+    emit(flags.json, {"plan": data}, lambda: _show_plan(data))
     return 0
 
 
@@ -219,7 +147,7 @@ def _build(work: Job, flags: Flags) -> int:
         print(f"digest   {logged.digest}")
         print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
 
-    emit(flags, dataclasses.asdict(logged), show)
+    emit(flags.json, dataclasses.asdict(logged), show)
     return 0
 
 
@@ -237,26 +165,8 @@ def _train(work: Job, flags: Flags) -> int:
 
     with progress_bar() as progress:
         trained = api.train_job(work, progress)
-    emit(flags, dataclasses.asdict(trained), lambda: show_trained(trained))
+    emit(flags.json, dataclasses.asdict(trained), lambda: show_trained(trained))
     return 0
-
-
-def show_trained(trained: Any) -> None:
-    """The table of sub-models that training made."""
-    rows = [
-        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, m.error, m.global_error] for m in trained.models
-    ]
-    table(
-        f"{len(rows)} sub-models trained",
-        ["key", "registered as", "version", "rows", "holdout RMSE", "global's RMSE"],
-        rows,
-    )
-    if trained.dropped:
-        print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
-    if trained.no_key:
-        print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
-    for key, rows_ in list(trained.skipped.items())[:10]:
-        print(f"key {key} has only {rows_} rows and got no sub-model")
 
 
 def _predict(work: Job, flags: Flags) -> int:
@@ -266,7 +176,9 @@ def _predict(work: Job, flags: Flags) -> int:
     from mmeframe.tables import score_table
 
     if flags.data is None:
-        raise UsageError("predict needs a table.", where="--data", hint="mmeframe predict --data rows.csv --out out.csv")
+        raise UsageError(
+            "predict needs a table.", where="--data", hint="mmeframe predict --data rows.csv --out out.csv"
+        )
     params = _params(flags.params)
     settings = work.spec.predict
     with work.store(must_exist=_in_store(flags.model)) as store:
@@ -284,9 +196,13 @@ def _predict(work: Job, flags: Flags) -> int:
                 progress=progress,
             )
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in scored.reasons.items())
-    note(f"scored {scored.rows:,} rows" + (f" to {scored.out}" if scored.out else "") + (f" ({reasons})" if reasons else ""))
+    note(
+        f"scored {scored.rows:,} rows"
+        + (f" to {scored.out}" if scored.out else "")
+        + (f" ({reasons})" if reasons else "")
+    )
     if flags.json:
-        emit(flags, dataclasses.asdict(scored), lambda: None)
+        emit(flags.json, dataclasses.asdict(scored), lambda: None)
     return 0
 
 
@@ -300,7 +216,9 @@ def _params(text: str | None) -> dict[str, Any]:
     try:
         params = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"this is not JSON: {error}.", where="--params", hint="""For instance '{"dow": 1}'.""") from None
+        raise UsageError(
+            f"this is not JSON: {error}.", where="--params", hint="""For instance '{"dow": 1}'."""
+        ) from None
     if not isinstance(params, dict):
         raise UsageError("this must be a JSON object.", where="--params", hint="""For instance '{"dow": 1}'.""")
     return params
@@ -329,7 +247,7 @@ def _show(work: Job, flags: Flags) -> int:
 
     with work.store(must_exist=_in_store(flags.model)) as store:
         data = api.show_from(store, api.find(work, flags.model, store))
-    emit(flags, data, lambda: _show_router(data))
+    emit(flags.json, data, lambda: _show_router(data))
     return 0
 
 
@@ -345,9 +263,7 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
-    rows = [
-        [m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"], size(m["bytes"])] for m in data["sub_models"]
-    ]
+    rows = [[m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"], size(m["bytes"])] for m in data["sub_models"]]
     table("sub-models", ["id", "key", "uri", "flavor", "loader", "size"], rows)
     table("columns", ["name", "type", "required"], [[n, t, "yes" if r else "no"] for n, t, r in data["columns"]])
     print("requirements: " + ", ".join(data["environment"]))
@@ -392,10 +308,16 @@ def plugins(flags: Flags) -> int:
             if plugin.reason:
                 print(f"{plugin.name}: {plugin.reason}")
         for noun, names in loaded.registered.items():
-            table(f"{noun}s", ["name", "what"], [[name, entry.record.summary] for name, entry in sorted(names.items())])
+            table(
+                _plural(noun), ["name", "what"], [[name, entry.record.summary] for name, entry in sorted(names.items())]
+            )
 
-    emit(flags, {"plugins": data}, show)
+    emit(flags.json, {"plugins": data}, show)
     return 0
+
+
+def _plural(noun: str) -> str:
+    return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
 
 
 _EXAMPLES = {
@@ -403,8 +325,7 @@ _EXAMPLES = {
     "train": ["mmeframe train experiment=flights", "mmeframe train experiment=flights train.holdout=0.1"],
     "build": [
         "mmeframe build experiment=flights",
-        "mmeframe build name=days routing=column routing.column=dow "
-        "+source@sources.days=registry 'sources.days.name=\"DOW_model_{dow}\"'",
+        "mmeframe build name=days routing=column routing.column=dow +models.mon.uri=models:/mon@champion",
         "mmeframe build --config-dir conf --config-name my_router tracking.alias=champion",
     ],
     "validate": ["mmeframe validate experiment=flights", "mmeframe validate --config-dir conf --config-name my_router"],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.commands import note, progress_bar, show_trained, size, table
+from mmeframe.output import note, progress_bar, show_trained, size, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,12 @@ def demo(work: Job, flags: Flags) -> int:
     if flags.json:
         import dataclasses
 
-        data = {"logged": dataclasses.asdict(logged), "trained": dataclasses.asdict(trained), **timing, "http": answered}
+        data = {
+            "logged": dataclasses.asdict(logged),
+            "trained": dataclasses.asdict(trained),
+            **timing,
+            "http": answered,
+        }
         print(json.dumps({"ok": True, **data}, indent=1, default=str))
         return 0
     _print(work, trained, logged, router, rows, timing, answered)
@@ -79,6 +84,13 @@ def _measure(router: Router, rows: pd.DataFrame) -> dict[str, float]:
     return {"routed_s": statistics.median(routed), "bare_s": statistics.median(bare)}
 
 
+def _a_few(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of several days, the last one without its time: no weekday, so the last level answers."""
+    some = rows.drop_duplicates("day").head(_SHOWN).copy()
+    some.loc[some.index[-1], "time_hour"] = None
+    return some
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,17 +106,21 @@ def _ask_server(uri: str, rows: pd.DataFrame, work: Job) -> dict[str, Any]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603
     try:
         _wait(f"http://127.0.0.1:{port}/ping", server)
-        some = rows.drop_duplicates("day").head(_SHOWN)
+        some = _a_few(rows)
         body = {
             "dataframe_split": json.loads(some.to_json(orient="split", index=False)),
             "params": {"annotate": True},
         }
-        request = urllib.request.Request(  # noqa: S310 - the loopback server that was just started
+        request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
             predictions = json.load(response)["predictions"]
-        return {"status": response.status, "rows": some[["time_hour", "carrier", "dest"]].to_dict("list"), **predictions}
+        return {
+            "status": response.status,
+            "rows": some[["time_hour", "carrier", "dest"]].to_dict("list"),
+            **predictions,
+        }
     finally:
         server.terminate()
         try:
@@ -132,36 +148,50 @@ def _wait(url: str, server: subprocess.Popen[str]) -> None:
 
 
 def _print(
-    work: Job, trained: Any, logged: Any, router: Router, rows: pd.DataFrame, timing: dict[str, float], answered: dict[str, Any]
+    work: Job,
+    trained: Any,
+    logged: Any,
+    router: Router,
+    rows: pd.DataFrame,
+    timing: dict[str, float],
+    answered: dict[str, Any],
 ) -> None:
     show_trained(trained)
     print(f"\nrouter   {logged.model_uri}")
     print(f"name     {logged.name}, version {logged.version}, alias {logged.alias}")
     print(f"size     {logged.sub_models} sub-models, {size(logged.bytes)}, digest {logged.digest[:16]}...")
-    shown = rows.drop_duplicates("day").head(_SHOWN)
+    shown = _a_few(rows)
     columns = router.predict(shown, {"annotate": True})
     facts = zip(shown["time_hour"], shown["carrier"], shown["origin"], shown["dest"], strict=True)
     table(
         "a few of the mixed batch: arrival delay in minutes",
         ["time_hour (UTC)", "flight", "prediction", "sub-model", "reason"],
         [
-            [when, f"{carrier} {origin}-{dest}", float(value), model, reason]
-            for (when, carrier, origin, dest), value, model, reason in zip(
+            [when if isinstance(when, str) else "(missing)", f"{by} {origin}-{to}", float(value), model, reason]
+            for (when, by, origin, to), value, model, reason in zip(
                 facts, columns["prediction"], columns["model_id"], columns["reason"], strict=True
             )
         ],
     )
     routed, bare = timing["routed_s"], timing["bare_s"]
     print(
-        f"mixed batch of {len(rows):,} rows: {len(rows) / routed:,.0f} rows/s ({routed:.3f} s); the bare sub-models alone, on "
-        f"rows cut for them: {len(rows) / bare:,.0f} rows/s ({bare:.3f} s); ratio {routed / bare:.2f}"
+        f"mixed batch of {len(rows):,} rows: {len(rows) / routed:,.0f} rows/s ({routed:.3f} s); the bare sub-models,\n"
+        f"on rows cut for them beforehand: {len(rows) / bare:,.0f} rows/s ({bare:.3f} s); ratio {routed / bare:.2f}"
     )
     used = sorted(set(answered["model_id"]))
-    print(f"over HTTP: status {answered['status']}, {len(answered['prediction'])} rows answered by {len(used)} sub-models")
-    store = f" --backend-store-uri {work.spec.tracking.uri}" if work.spec.tracking.uri else " --backend-store-uri sqlite:///mlflow.db"
+    print(
+        f"over HTTP: status {answered['status']}, {len(answered['prediction'])} rows answered by {len(used)} sub-models"
+    )
+    store = (
+        f" --backend-store-uri {work.spec.tracking.uri}"
+        if work.spec.tracking.uri
+        else " --backend-store-uri sqlite:///mlflow.db"
+    )
     bin_ = os.path.dirname(sys.executable)
     print("\nserve it:            " + _command(bin_, "mmeframe", f"serve model={logged.model_uri}"))
-    print("or with MLflow alone: " + f"PATH={bin_}:$PATH mlflow models serve -m {_alias_uri(logged)} --env-manager local")
+    print(
+        "or with MLflow alone: " + f"PATH={bin_}:$PATH mlflow models serve -m {_alias_uri(logged)} --env-manager local"
+    )
     print("open the MLflow UI:  " + _command(bin_, "mlflow", f"ui{store}"))
 
 

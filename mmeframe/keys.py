@@ -130,7 +130,7 @@ class KeyIndex:
             return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
         positions, uniques = pd.factorize(raw)
         table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
-        return table.take(positions)
+        return np.asarray(table.take(positions), np.int32)
 
     def _integers(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
         import pandas as pd
@@ -141,7 +141,7 @@ class KeyIndex:
             whole = [(int(value), code) for value, code in self._codes.items() if is_whole(value)]
             self._int_codes = np.array([code for _, code in whole] + [UNKNOWN], np.int32)
             self._ints = pd.Index(np.array([value for value, _ in whole], np.int64))
-        return self._int_codes.take(self._ints.get_indexer(raw.astype(np.int64, copy=False)))
+        return self._int_codes.take(self._ints.get_indexer(pd.Index(raw.astype(np.int64, copy=False))))
 
     def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
         missing = np.isnan(raw)

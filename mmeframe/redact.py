@@ -16,7 +16,9 @@ HIDDEN = "***"
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
 _QUERY = re.compile(r"(?<=://)([^?\s'\"]*)\?[^\s'\",}\]]*")
-_SECRET_NAME = re.compile(r"pass(word|wd)?$|passphrase|secret|token|credential|api_?key|access_?key|private_?key|sas$", re.I)
+_SECRET_NAME = re.compile(
+    r"pass(word|wd)?$|passphrase|secret|token|credential|api_?key|access_?key|private_?key|sas$", re.IGNORECASE
+)
 
 
 def redact(text: str) -> str:

@@ -38,7 +38,7 @@ class Scored:
 
 
 def column_types(router: Router) -> dict[str, str]:
-    """How each column of a text file is to be read: ``text``, ``key`` (text in which only "" is missing) or ``infer``."""
+    """How to read each column of a text file: ``text``, ``key`` (text in which only "" is missing) or ``infer``."""
     types = {column.name: "text" if column.type in ("string", "datetime") else "infer" for column in router.union}
     for part, strategy in router.strategies.items():
         for name, kind in strategy.inputs().columns.items():
@@ -133,7 +133,7 @@ def score_table(
     annotate: bool | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Scored:
-    """Score ``data`` to ``out``, or as CSV to ``stream``; the input's columns that ``keep`` names stand before the answers.
+    """Score ``data`` to ``out``, or as CSV to ``stream``; input columns that ``keep`` names stand before the answers.
 
     Raises UsageError for an output that cannot be written so, and what ``Router.predict`` raises.
     """

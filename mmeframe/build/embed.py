@@ -22,7 +22,18 @@ __all__ = ["ARCHIVE", "plugin_requirements", "used_plugins", "write_archive"]
 
 ARCHIVE = "mmeframe.zip"
 # What the layer contract keeps free of Hydra and pluggy is what serving needs.
-_RUNTIME = ("__init__.py", "errors.py", "spec.py", "keys.py", "routes.py", "redact.py", "bundle", "plugin", "builtin", "runtime")
+_RUNTIME = (
+    "__init__.py",
+    "errors.py",
+    "spec.py",
+    "keys.py",
+    "routes.py",
+    "redact.py",
+    "bundle",
+    "plugin",
+    "builtin",
+    "runtime",
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

@@ -39,9 +39,8 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
         else:
             found.append(line)
     names = {canonicalize_name(Requirement(line).name) for line in found}
-    for line in read_requirements(constraints)[0] if constraints else ():
-        if canonicalize_name(Requirement(line).name) in names:
-            found.append(line)
+    narrower = read_requirements(constraints)[0] if constraints else ()
+    found += [line for line in narrower if canonicalize_name(Requirement(line).name) in names]
     return tuple(found), tuple(left)
 
 
@@ -101,7 +100,7 @@ def merge(
             except InvalidRequirement:
                 problems.append(Problem(owner, f"{line!r} is no requirement.", "Write it as pip does: name==1.2."))
                 continue
-            name = canonicalize_name(requirement.name)
+            name: str = canonicalize_name(requirement.name)
             if name in ("mlflow", "mmeframe"):
                 continue
             marker = str(requirement.marker or "")
@@ -119,7 +118,7 @@ def merge(
 
 
 def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, SpecifierSet]:
-    found = {}
+    found: dict[str, SpecifierSet] = {}
     for name, text in given.items():
         try:
             found[canonicalize_name(name)] = SpecifierSet(text if not text[:1].isdigit() else f"=={text}")

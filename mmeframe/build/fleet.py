@@ -174,8 +174,10 @@ class _Resolver:
         return replace(entry, flavor=flavor, loader=self._loader(loader))
 
     def _loader(self, loader: Any) -> Component | str:
-        if isinstance(loader, Component) or loader == "auto":
+        if isinstance(loader, Component):
             return loader
+        if loader == "auto":
+            return "auto"
         options = {"kind": loader} if isinstance(loader, str) else dict(loader)
         return self.plugins.get("model loader", options.pop("kind"), "model_defaults.loader").component(options)
 
@@ -194,8 +196,12 @@ class _Resolver:
         key = entry.key
         if key is None:
             if len(parts) != 1:
-                what = "it needs a key: routing has several parts." if parts else "it needs 'key: {}': no key is routed."
-                self.problem(f"{entry.origin}.key", what, f"Write key: {{{', '.join(f'{part}: ...' for part in parts)}}}.")
+                what = (
+                    "it needs a key: routing has several parts." if parts else "it needs 'key: {}': no key is routed."
+                )
+                self.problem(
+                    f"{entry.origin}.key", what, f"Write key: {{{', '.join(f'{part}: ...' for part in parts)}}}."
+                )
                 return None
             key = {parts[0]: entry.id}
         found = {}
@@ -223,7 +229,9 @@ class _Resolver:
             if rival.id in explicit and entry.id not in explicit:
                 self.dropped.append((entry.id, rival.id))
             else:
-                key = ", ".join(f"{part}={value}" for part, value in (entry.key or {}).items()) or "the global sub-model"
+                key = (
+                    ", ".join(f"{part}={value}" for part, value in (entry.key or {}).items()) or "the global sub-model"
+                )
                 self.problem(
                     entry.origin,
                     f"{entry.id!r} and {rival.id!r} ({rival.origin}) are both for {key}.",
@@ -257,7 +265,7 @@ class _Resolver:
     def _keys(self, entries: Sequence[SubModelEntry]) -> None:
         """Keys that a CSV file would change are warned about; two that it makes one are an error."""
         for part in self.spec.routing.parts:
-            values = {(entry.key or {})[part.name] for entry in entries if part.name in (entry.key or {})}
+            values = {str((entry.key or {})[part.name]) for entry in entries if part.name in (entry.key or {})}
             hazards = {value: hazard for value in values if (hazard := csv_hazard(value))}
             for value in sorted(hazards):
                 plain = value.lstrip("0") or "0"
@@ -270,7 +278,7 @@ class _Resolver:
             if hazards:
                 some = ", ".join(f"{value!r} as {hazards[value]}" for value in sorted(hazards)[:3])
                 self.warnings.append(
-                    f"routing.keys.{part.name}: CSV readers take {some}. Requests in CSV need the column quoted as text; "
+                    f"routing.keys.{part.name}: CSV readers take {some}. Requests in CSV need it as text; "
                     "JSON, Parquet and 'mmeframe predict' keep it."
                 )
 
@@ -348,8 +356,8 @@ class _Resolver:
             self.problem(
                 where,
                 fault,
-                "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or add "
-                "one to the logged model with mlflow.models.set_signature(uri, signature).",
+                "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), "
+                "or add one to the logged model with mlflow.models.set_signature(uri, signature).",
                 "fleet",
             )
         if loader is None or faults:
@@ -399,7 +407,9 @@ class _Resolver:
             return flavor, entry.loader
         loader = self.plugins.loader_for(flavor) or "pyfunc"
         if loader == "pyfunc" and PYFUNC not in flavors:
-            self.problem(where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet")
+            self.problem(
+                where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet"
+            )
             return None
         return flavor, self.plugins.get("model loader", loader, where).component({})
 
@@ -412,8 +422,12 @@ class _Resolver:
             if model.python:
                 pythons.setdefault(".".join(model.python.split(".")[:2]), model.id)
         if len(pythons) > 1:
-            named = " and ".join(f"{id_!r} was logged with Python {version}" for version, id_ in sorted(pythons.items())[:2])
-            self.problem("environment", f"{named}.", "Pickles do not cross Python versions: log them with one.", "fleet")
+            named = " and ".join(
+                f"{id_!r} was logged with Python {version}" for version, id_ in sorted(pythons.items())[:2]
+            )
+            self.problem(
+                "environment", f"{named}.", "Pickles do not cross Python versions: log them with one.", "fleet"
+            )
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         return merge(wanted, self.spec.environment, self.problems)
 
@@ -434,8 +448,8 @@ class _Resolver:
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():
             self.warnings.append(
-                f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider type and cast "
-                "back for each."
+                f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider "
+                "type and cast back for each."
             )
 
 

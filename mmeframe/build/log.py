@@ -242,9 +242,7 @@ def _save(
     import mlflow.pyfunc
 
     spec = fleet.spec
-    params = {
-        name: param_type(fleet.declared[part]) for part, inputs in fleet.inputs.items() for name in inputs.params
-    }
+    params = {name: param_type(fleet.declared[part]) for part, inputs in fleet.inputs.items() for name in inputs.params}
     routing = _routing_columns(fleet)
     signature = mlflow_signature(
         spec.signature.mode, fleet.union.columns, routing, fleet.outputs, params, spec.output.annotate

@@ -97,7 +97,8 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
             "environment": list(fleet.requirements),
             "loaders": loaders.values,
             "inputs": {
-                part: {"columns": dict(read.columns), "params": list(read.params)} for part, read in fleet.inputs.items()
+                part: {"columns": dict(read.columns), "params": list(read.params)}
+                for part, read in fleet.inputs.items()
             },
             "plugins": recorded(used_plugins(components(fleet).values(), plugins)),
             "components": _prepare(fleet, writer),
@@ -131,7 +132,9 @@ def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:
             error.where = error.where or where
             raise
         except Exception as error:
-            raise BuildError(f"{part.strategy.kind} cannot prepare: {type(error).__name__}: {error}", where=where) from error
+            raise BuildError(
+                f"{part.strategy.kind} cannot prepare: {type(error).__name__}: {error}", where=where
+            ) from error
         if files:
             stored[where] = {name: writer.add(bytes(data)).hex() for name, data in files.items()}
     return stored

@@ -35,7 +35,9 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
             try:
                 expected = getattr(own, fleet.spec.output.method)(rows)
             except Exception as error:  # noqa: BLE001 - probe rows may be nonsense to a model
-                warnings.append(f"{model.id}: its probe rows were refused ({type(error).__name__}); it was only loaded.")
+                warnings.append(
+                    f"{model.id}: its probe rows were refused ({type(error).__name__}); it was only loaded."
+                )
                 continue
         if not _same(router.score(model.id, rows), expected):
             raise BuildError(

@@ -105,7 +105,7 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
                     Problem(
                         f"models.{id_}",
                         f"column {column.name!r} is {column.type} here and {known.type} in {owner[column.name]!r}.",
-                        "One table cannot have both: log one of the two with the other's type, or give it its own router.",
+                        "One table cannot have both: log one with the other's type, or give it its own router.",
                         "fleet",
                     )
                 )
@@ -185,7 +185,7 @@ def mlflow_signature(
 
         declared = Schema([TensorSpec(np.dtype(float), (-1, outputs.width))])
     else:
-        answers = [ColSpec(_data_type(column.type), column.name) for column in outputs.columns]
+        answers: list[Any] = [ColSpec(_data_type(column.type), column.name) for column in outputs.columns]
         notes = ("model_id", "model_version", "reason", "arm") if annotate else ()
         declared = Schema(answers + [ColSpec(DataType.string, note) for note in notes])
     specs = [ParamSpec(name, kind, None) for name, kind in params.items()]
@@ -196,4 +196,4 @@ def _data_type(kind: str) -> Any:
     from mlflow.types import DataType
     from mlflow.types.schema import AnyType
 
-    return DataType[kind] if kind in DataType.__members__ else AnyType()
+    return DataType[kind] if kind in DataType.__members__ else AnyType()  # type: ignore[no-untyped-call]

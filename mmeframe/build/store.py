@@ -156,7 +156,7 @@ class Store:
         wanted = sorted(set(names))
         # An underscore in LIKE is any character: more may be found than was asked for, and is left out at the end.
         if len(wanted) > _FEW:
-            prefix = os.path.commonprefix(wanted)
+            prefix = os.path.commonprefix(wanted)  # noqa: RUF071 - of names, not paths
             found = list(self.models(f"{prefix}%"))
         else:
             found = [model for name in wanted for model in self.models(name)]
@@ -237,7 +237,9 @@ def _quote(text: str) -> str:
 def _version(version: Any) -> RegisteredVersion:
     match = _LOGGED.fullmatch(version.source or "")
     tags = dict(version.tags or {})
-    return RegisteredVersion(version.name, str(version.version), version.source or "", match[1] if match else None, tags)
+    return RegisteredVersion(
+        version.name, str(version.version), version.source or "", match[1] if match else None, tags
+    )
 
 
 def _model(model: Any, versions: list[RegisteredVersion]) -> RegisteredModel:

@@ -29,9 +29,7 @@ def _zone(name: str | None) -> str | None:
 
 
 TimeZone = Annotated[str | None, AfterValidator(_zone)]
-Part = Literal[
-    "year", "quarter", "month", "week", "day", "dayofyear", "weekday", "day_name", "hour", "minute", "date"
-]
+Part = Literal["year", "quarter", "month", "week", "day", "dayofyear", "weekday", "day_name", "hour", "minute", "date"]
 
 
 @dataclass
@@ -91,7 +89,8 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
     def _aware(self, text: pd.Series[Any]) -> pd.Series[Any]:
         """Text with an offset, on the clock that counts."""
         if self.conf.timezone:
-            return self._read(text, utc=True).dt.tz_convert(self.conf.timezone)
+            local: pd.Series[Any] = self._read(text, utc=True).dt.tz_convert(self.conf.timezone)
+            return local
         return self._read(text.str.replace(r"(?:[Zz]|[+-]\d{2}:?\d{2})$", "", regex=True))
 
     def _read(self, text: pd.Series[Any], utc: bool = False) -> pd.Series[Any]:
@@ -113,11 +112,12 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
         assume, zone = self.conf.assume, self.conf.timezone
         if not assume or not zone or assume == zone:
             return values
-        first = [True] * len(values)
         import numpy as np
 
-        local = values.dt.tz_localize(assume, ambiguous=np.array(first), nonexistent="shift_forward")
-        return local.dt.tz_convert(zone)
+        first = np.ones(len(values), bool)
+        local = values.dt.tz_localize(assume, ambiguous=first, nonexistent="shift_forward")
+        moved: pd.Series[Any] = local.dt.tz_convert(zone)
+        return moved
 
     def _of(self, values: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
         part = self.conf.part
@@ -129,4 +129,5 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
             found = values.dt.isocalendar().week
         else:
             found = getattr(values.dt, part)
-        return found.to_numpy(object)
+        keys: np.ndarray[Any, np.dtype[np.object_]] = found.to_numpy(object)
+        return keys

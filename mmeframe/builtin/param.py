@@ -55,6 +55,6 @@ class ParamStrategy(RoutingStrategy[ParamConf]):
         if len(rows):
             shown = ", ".join(map(str, rows[:5])) + (" ..." if len(rows) > 5 else "")
             raise BadInputError(
-                f"parameter {self.conf.param!r} and column {self.conf.column!r} disagree in {len(rows)} rows ({shown}).",
+                f"parameter {self.conf.param!r} and column {self.conf.column!r} differ in {len(rows)} rows ({shown}).",
                 hint="Send one of the two, or equal values.",
             )

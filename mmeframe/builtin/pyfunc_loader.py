@@ -33,7 +33,7 @@ class PyfuncLoader(ModelLoader[PyfuncConf]):
                 # Requirements were checked once, on the union of all sub-models.
                 model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
             finally:
-                # MLflow adds <folder>/code per model and never takes it away; the host has put the code on the path once.
+                # MLflow adds <folder>/code per model and never takes it away; the host has put the code there once.
                 sys.path[:] = paths
         loaded: SubModel = model
         return loaded

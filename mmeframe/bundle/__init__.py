@@ -3,9 +3,9 @@
 ``manifest.json`` holds the facts of the fleet, ``records.arrow`` one record per sub-model (Arrow IPC, memory-mapped)
 and ``pack.bin`` the bytes, content-addressed. Lowest layer: numpy, and pyarrow on use; no MLflow, no Hydra.
 
-The manifest's ``digest`` is the sha256 of its own canonical JSON without that field; it covers the digest of the records
-and of the pack's index, which cover everything else. Digests detect damage; compared with a digest from elsewhere
-(``MMEFRAME_EXPECT_DIGEST``, the LoggedModel's tag) they detect tampering too.
+The manifest's ``digest`` is the sha256 of its own canonical JSON without that field; it covers the digests of the
+records and of the pack's index, which cover everything else. Digests detect damage; compared with a digest from
+elsewhere (``MMEFRAME_EXPECT_DIGEST``, the LoggedModel's tag) they detect tampering too.
 """
 
 from mmeframe.bundle.format import FORMAT, MANIFEST, PACK, RECORDS, FileRef, SubModelRecord

@@ -77,13 +77,19 @@ def compose(
     Overrides that cannot be applied become ``problems`` of the result, each with the nearest name, so that one report
     can hold them with what parsing finds. Raises ProblemsError if nothing can be composed at all.
     """
-    from hydra import initialize_config_dir, version
+    from hydra import initialize_config_dir
 
-    base: dict[str, Any] = {} if version.__version__.startswith("1.4") else {"version_base": "1.3"}
-    with activated(plugins, config_dirs), initialize_config_dir(str(conf_dir()), job_name=command, **base):
+    with activated(plugins, config_dirs), initialize_config_dir(str(conf_dir()), job_name=command, **hydra_base()):
         tree, problems = _compose_all(config_name or command, list(overrides))
         problems += _contradictions(tree, list(overrides))
         return _finish(command, tree, tuple(overrides), tuple(problems))
+
+
+def hydra_base() -> dict[str, Any]:
+    """Hydra 1.3 wants to be told whose defaults to use; 1.4 deprecates the question."""
+    from importlib.metadata import version
+
+    return {} if version("hydra-core").startswith("1.4") else {"version_base": "1.3"}
 
 
 def composed_from(command: str, tree: Any, overrides: tuple[str, ...]) -> Composed:
@@ -273,7 +279,7 @@ def _contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
                 Problem(
                     override,
                     f"the config sets {package}.kind={found} in place, so this choice has no effect.",
-                    f"Remove kind from the file and choose it in its defaults: 'override /{parsed.key_or_group}: {found}'.",
+                    f"Remove kind there; choose it in the defaults: 'override /{parsed.key_or_group}: {found}'.",
                 )
             )
     return problems

@@ -148,7 +148,7 @@ class _Parser:
         if not isinstance(name, str):
             self.problem("name", f"this must be text, not {name!r}.", "Quote it in YAML.")
             return "router"
-        if name != MISSING and (bad := set(name) & set('/:.%"\'')):
+        if name != MISSING and (bad := set(name) & set("/:.%\"'")):
             self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")
         return name
 
@@ -249,7 +249,9 @@ class _Parser:
         declared = bool(short or conf.keys)
         if not declared and not self._only_global():
             kinds = suggest("", self.plugins.names("routing strategy"), "Kinds")
-            self.problem("routing", "no routing is declared.", f"Choose one: routing=column routing.column=dow. {kinds}")
+            self.problem(
+                "routing", "no routing is declared.", f"Choose one: routing=column routing.column=dow. {kinds}"
+            )
         for part in parts:
             self._inputs(part)
         return RoutingSpec(tuple(parts), self._levels(conf.levels, parts, declared), conf.on_unknown)
@@ -383,7 +385,9 @@ class _Parser:
             return None
         pattern = conf.register_as or f"{name}_{{{key}}}"
         if f"{{{key}}}" not in pattern:
-            self.problem("train.register_as", f"{pattern!r} does not contain {{{key}}}.", "All keys would get one name.")
+            self.problem(
+                "train.register_as", f"{pattern!r} does not contain {{{key}}}.", "All keys would get one name."
+            )
         return TrainSpec(
             reader=Reader(**vars(conf.reader)),
             key=key,

@@ -86,8 +86,8 @@ S = TypeVar("S", bound=StrategyConf)
 class RoutingInputs:
     """What a strategy reads: columns with their types, and request parameters.
 
-    A column's type is MLflow's name for it (``double``, ``string``, ``datetime`` ...), or ``key`` if the column carries the
-    key itself, which is then read as an integer where all declared keys are whole numbers, else as text.
+    A column's type is MLflow's name for it (``double``, ``string``, ``datetime`` ...), or ``key`` if the column carries
+    the key itself, which is then read as an integer where all declared keys are whole numbers, else as text.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -42,7 +42,7 @@ class Hook:
     """One registration hook: what its records are, and how config and messages call them."""
 
     name: str
-    record: type
+    record: type[Any]
     conf: type[Conf]
     noun: str
     # The config group whose options these are; None if they are only named in place.
@@ -276,7 +276,7 @@ def _hook_faults(name: str, module: ModuleType, manager: pluggy.PluginManager) -
 
 def _record_fault(hook: Hook, record: Any) -> str:
     """What is wrong with one record, or an empty text."""
-    if not isinstance(record, hook.record):
+    if not isinstance(record, ComponentPlugin) or not isinstance(record, hook.record):
         return f"{hook.name}() must return {hook.record.__name__} records, not {type(record).__name__}."
     label = f"{hook.noun} {record.name!r}"
     if not _NAME.fullmatch(str(record.name)):
@@ -296,9 +296,9 @@ def _record_fault(hook: Hook, record: Any) -> str:
 def _claim(names: dict[str, Registered], hook: Hook, entry: Registered) -> None:
     rival = names.setdefault(entry.record.name, entry)
     if rival is not entry:
+        nouns = hook.noun[:-1] + "ies" if hook.noun.endswith("y") else f"{hook.noun}s"
         raise PluginError(
-            f"Two {hook.noun.replace('strategy', 'strategie')}s are named {entry.record.name!r}: "
-            f"{rival.plugin.title} and {entry.plugin.title}.",
+            f"Two {nouns} are named {entry.record.name!r}: {rival.plugin.title} and {entry.plugin.title}.",
             hint=f"Disable one with -p no:{entry.plugin.distribution or entry.plugin.name}.",
         )
 

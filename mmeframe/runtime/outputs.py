@@ -87,4 +87,5 @@ def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]
 def _gather_frames(pieces: Sequence[tuple[Any, Any, str]], n_rows: int) -> pd.DataFrame:
     names = list(dict.fromkeys(name for _, piece, _ in pieces for name in piece.columns))
     frame = pd.concat([piece.reindex(columns=names).set_axis(np.arange(n_rows)[rows]) for rows, piece, _ in pieces])
-    return frame.reindex(np.arange(n_rows))
+    whole: pd.DataFrame = frame.reindex(np.arange(n_rows))
+    return whole

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.model import PythonModel
 
 from mmeframe.errors import MmeframeError
 from mmeframe.runtime.router import Router
@@ -22,7 +22,7 @@ CODE_ARCHIVE = "mmeframe.zip"
 _CODES = {"unknown_key": "RESOURCE_DOES_NOT_EXIST", "bad_input": "INVALID_PARAMETER_VALUE"}
 
 
-class RouterModel(mlflow.pyfunc.PythonModel):
+class RouterModel(PythonModel):
     """Made by the entrypoint script; it never defines ``__call__``, which MLflow would take for a function model."""
 
     router: Router
@@ -44,4 +44,4 @@ class RouterModel(mlflow.pyfunc.PythonModel):
             return self.router.predict(model_input, params)
         except MmeframeError as error:
             code = _CODES.get(error.code, "INTERNAL_ERROR")
-            raise MlflowException(str(error), error_code=code) from error
+            raise MlflowException(str(error), error_code=code) from error  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ _SHOWN = 5
 class Answer:
     """A scored batch.
 
-    values: shape (n_rows,) or (n_rows, outputs), or a frame. target, reason: as in ``Routed``, one per row or one for all.
+    values: shape (n_rows,) or (n_rows, outputs), or a frame. routed: one target and reason per row, or one for all.
     """
 
     router: Router
@@ -45,7 +45,7 @@ class Answer:
 
     @cached_property
     def columns(self) -> dict[str, Any]:
-        """The annotated form: ``prediction``, ``model_id``, ``model_version``, ``reason``, ``arm``, each one per row."""
+        """The annotated form: prediction, model_id, model_version, reason and arm, each with one value per row."""
         if isinstance(self.values, pd.DataFrame):
             columns: dict[str, Any] = {str(name): self.values[name].to_numpy() for name in self.values.columns}
         else:
@@ -219,7 +219,9 @@ class Router:
             for number, model in enumerate(models):
                 start, stop = bounds[number], bounds[number + 1]
                 group = taken.iloc[start:stop]
-                pieces.append((order[start:stop], self._call(model, wanted[number], group), self.records[wanted[number]].id))
+                pieces.append(
+                    (order[start:stop], self._call(model, wanted[number], group), self.records[wanted[number]].id)
+                )
         return gather(pieces, len(frame))
 
     def _call(self, model: Any, target: int, checked: pd.DataFrame) -> Any:

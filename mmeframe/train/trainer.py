@@ -78,13 +78,13 @@ def read(reader: Reader, packages: tuple[str, ...]) -> pd.DataFrame:
         path = Path(reader.path)
         if not path.is_file():
             raise MissingError(f"there is no file {path.absolute()}.", where="train.reader.path")
-        readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}
+        readers: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}
         if path.suffix not in readers:
             raise ConfigError(f"{path.name} is none of {', '.join(readers)}.", where="train.reader.path")
         table = readers[path.suffix](path)
     else:
-        found = _allowed(reader.object or "", packages, "train.reader.object", ":")
-        table = found() if callable(found) and not isinstance(found, pd.DataFrame) else found
+        found: Any = _allowed(reader.object or "", packages, "train.reader.object", ":")
+        table = found if isinstance(found, pd.DataFrame) or not callable(found) else found()
     if not isinstance(table, pd.DataFrame):
         raise ConfigError(f"it gave {type(table).__name__}, not a DataFrame.", where="train.reader")
     return table
@@ -167,8 +167,10 @@ def _rows_by_key(keys: list[str | None]) -> dict[str, np.ndarray[Any, Any]]:
     import pandas as pd
 
     groups = pd.Series(range(len(keys))).groupby(pd.Series(keys, dtype=object), sort=False).indices
-    natural = sorted(groups, key=lambda key: (not is_whole(str(key)), int(key) if is_whole(str(key)) else 0, str(key)))
-    return {str(key): np.asarray(groups[key]) for key in natural}
+    rows = {str(key): np.asarray(found) for key, found in groups.items()}
+    return dict(
+        sorted(rows.items(), key=lambda item: (not is_whole(item[0]), int(item[0]) if is_whole(item[0]) else 0))
+    )
 
 
 def _holdout(rows_of: Mapping[str, Any], n_rows: int, settings: TrainSpec) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -196,7 +198,9 @@ def _estimator(settings: TrainSpec) -> Any:
     if not settings.features.categorical:
         return estimator
     if "categorical_features" in estimator.get_params():
-        encoder: Any = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+        encoder: Any = OrdinalEncoder(
+            handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan
+        )
         estimator.set_params(categorical_features=list(range(len(settings.features.categorical))))
     else:
         encoder = OneHotEncoder(handle_unknown="ignore")
@@ -213,8 +217,10 @@ def _fit_all(
     # A column of whole numbers may be missing one day: doubles hold that, and MLflow advises the same.
     features = table[columns].astype(dict.fromkeys(settings.features.numeric, float))
     target = table[settings.target]
-    everything = {None: np.arange(len(table))} if settings.global_as else {}
-    work: dict[str | None, Any] = {**rows_of, **everything}
+    work: dict[str | None, Any] = {}
+    work.update(rows_of)
+    if settings.global_as:
+        work[None] = np.arange(len(table))
     done = 0
 
     def fit(key: str | None, rows: Any) -> _Fitted:
@@ -228,7 +234,9 @@ def _fit_all(
             if key is None:
                 missed = np.full(len(table), np.nan)
                 missed[test] = np.asarray(target.iloc[test]) - guessed if target.dtype.kind in "iuf" else np.nan
-                errors = {k: float(np.sqrt(np.nanmean(missed[r[held[r]]] ** 2))) for k, r in rows_of.items() if held[r].any()}
+                errors = {
+                    k: float(np.sqrt(np.nanmean(missed[r[held[r]]] ** 2))) for k, r in rows_of.items() if held[r].any()
+                }
         return _Fitted(key, model, len(used), error, errors)
 
     fitted = []
@@ -251,7 +259,9 @@ def _log_all(
 ) -> tuple[str, list[TrainedModel]]:
     client = store.client
     experiment = experiment_id(client, spec.tracking)
-    run = client.create_run(experiment, tags=dict(spec.tracking.tags), run_name=spec.tracking.run_name or f"train-{spec.name}")
+    run = client.create_run(
+        experiment, tags=dict(spec.tracking.tags), run_name=spec.tracking.run_name or f"train-{spec.name}"
+    )
     run_id = run.info.run_id
     overall = next((model for model in fitted if model.key is None), None)
     signature = _signature(table, settings)

@@ -1,0 +1,54 @@
+# Both `make demo` and `make test` do all their own set-up: they need Python 3.11 or newer, and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help demo test lint bench test-hydra-next constraints clean
+
+help:
+	@echo "make demo             train, build, score and serve a router on real data"
+	@echo "make test             run all tests, plugins' tests included"
+	@echo "make lint             ruff, mypy, import-linter"
+	@echo "make bench            benchmarks, each beside its baseline"
+	@echo "make test-hydra-next  the config tests on Hydra's next release candidate"
+	@echo "make constraints      renew constraints.txt from the newest releases"
+
+$(BIN)/.ready: pyproject.toml constraints.txt plugins/mmeframe-nearest/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmeframe needs Python 3.11 or newer; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/mmeframe-nearest
+	touch $@
+
+demo: $(BIN)/.ready
+	$(BIN)/mmeframe demo
+
+test: $(BIN)/.ready
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(BIN)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(BIN)/.ready
+	$(BIN)/python -m tests.benchmarks
+
+test-hydra-next:
+	test -x .venv-hydra-next/bin/python || $(PYTHON) -m venv .venv-hydra-next
+	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check --pre --upgrade 'hydra-core>=1.4.0rc1,<1.5' 'omegaconf>=2.4,<2.5'
+	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/mmeframe-nearest
+	.venv-hydra-next/bin/python -m pytest -n 2 tests/config tests/test_cli.py $(ARGS)
+
+# Exact versions of everything the development environment holds; no URLs, no hosts.
+constraints:
+	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	.venv-constraints/bin/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
+	rm -rf .venv-constraints
+
+clean:
+	rm -rf .venv .venv-hydra-next .venv-constraints dist .pytest_cache .mypy_cache .ruff_cache

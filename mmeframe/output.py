@@ -1,0 +1,99 @@
+"""How results are shown: JSON for machines, tables for people, a bar while long work goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = ["Progress", "emit", "note", "progress_bar", "show_trained", "size", "table"]
+
+Progress = Callable[[str, int, int], None]
+
+
+def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None]) -> None:
+    """``--json`` prints data, otherwise people get a view of it."""
+    if as_json:
+        print(json.dumps({"ok": True, **data}, indent=1, default=str))
+    else:
+        show()
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40) -> None:
+    """Print a table, as wide as its content where output is not a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        right = bool(rows) and all(isinstance(row[columns.index(name)], int | float) for row in rows)
+        view.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows[:limit]:
+        view.add_row(*(f"{item:.2f}" if isinstance(item, float) else "" if item is None else str(item) for item in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(view, highlight=False, markup=False)
+    if len(rows) > limit:
+        print(f"... and {len(rows) - limit} more (--json lists all)")
+
+
+def note(text: str) -> None:
+    """Say something beside the results."""
+    print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on a terminal's standard error, nothing elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total or None)
+            label = what if total else f"{what} {done:,} rows"
+            bar.update(tasks[what], completed=done, total=total or None, description=label)
+
+        yield update
+
+
+def size(count: int) -> str:
+    """Bytes for people: ``4.2 MiB``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def show_trained(trained: Any) -> None:
+    """The table of sub-models that training made."""
+    rows = [
+        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, m.error, m.global_error]
+        for m in trained.models
+    ]
+    table(
+        f"{len(rows)} sub-models trained",
+        ["key", "registered as", "version", "rows", "holdout RMSE", "global's RMSE"],
+        rows,
+    )
+    if trained.dropped:
+        print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
+    if trained.no_key:
+        print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
+    for key, rows_ in list(trained.skipped.items())[:10]:
+        print(f"key {key} has only {rows_} rows and got no sub-model")

@@ -1,0 +1,74 @@
+"""Shared fixtures: real MLflow stores in temporary folders, real sub-models, real servers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+
+from tests import fleets
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow store in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    @property
+    def override(self) -> str:
+        return f"tracking.uri={self.uri}"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the developer's own settings, and every cache folder is the test's own."""
+    for name in list(os.environ):
+        if name.startswith("MMEFRAME_") or name in (
+            "MLFLOW_TRACKING_URI",
+            "MLFLOW_EXPERIMENT_ID",
+            "MLFLOW_EXPERIMENT_NAME",
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store with its tables made: copying it saves two seconds per test."""
+    folder = tmp_path_factory.mktemp("template")
+    fleets.make_store(folder)
+    return folder
+
+
+@pytest.fixture
+def store(template_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store of the test's own, in the working directory, as MLflow's default would be."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
+    monkeypatch.chdir(folder)
+    with fleets.active(f"sqlite:///{folder}/mlflow.db"):
+        yield Store(folder)
+
+
+@pytest.fixture(scope="session")
+def week(tmp_path_factory: pytest.TempPathFactory, template_store: Path) -> Store:
+    """A store with seven weekday models (day_0 ... day_6) and a global one (all_days), aliased champion.
+
+    Ridge models of x1 and x2. Shared by many tests: register routers under names of their own, change nothing else.
+    """
+    folder = tmp_path_factory.mktemp("week")
+    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
+    fleets.log_week(folder)
+    return Store(folder)

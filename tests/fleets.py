@@ -1,0 +1,130 @@
+"""Real sub-models, logged with MLflow's own functions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+REQUIREMENTS = ["mlflow", "scikit-learn", "skops", "cloudpickle"]
+
+
+@contextlib.contextmanager
+def active(uri: str) -> Iterator[None]:
+    """Make a store MLflow's own for a while."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in a folder: MLflow puts artifacts beside its database."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def make_store(folder: Path) -> str:
+    """An empty sqlite store with all its tables."""
+    uri = f"sqlite:///{folder}/mlflow.db"
+    with inside(folder), active(uri):
+        from mlflow import MlflowClient
+
+        MlflowClient().search_experiments()
+    return uri
+
+
+def pins() -> list[str]:
+    """Exact requirements of this environment, as MLflow would write them."""
+    from importlib.metadata import version
+
+    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
+
+
+def rows(n: int = 60, seed: int = 0) -> pd.DataFrame:
+    """x1, x2: standard normal; dow: 0 to 6 in turn."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(random.standard_normal((n, 2)), columns=["x1", "x2"])
+    frame["dow"] = np.arange(n) % 7
+    return frame
+
+
+def fitted(seed: int) -> Any:
+    """A Ridge of x1 and x2 that differs by seed."""
+    from sklearn.linear_model import Ridge
+
+    frame = rows(80, seed)
+    return Ridge().fit(frame[["x1", "x2"]], (seed + 1) * frame["x1"] - frame["x2"] + seed)
+
+
+def log_sklearn(
+    model: Any,
+    name: str,
+    example: pd.DataFrame,
+    *,
+    alias: str | None = "champion",
+    register: bool = True,
+    requirements: list[str] | None = None,
+    signature: Any = "infer",
+    **options: Any,
+) -> Any:
+    """Log and register with MLflow, with alias. Returns MLflow's ModelInfo."""
+    import mlflow
+    from mlflow.models import infer_signature
+
+    if isinstance(signature, str):
+        signature = infer_signature(example, model.predict(example))
+    with warnings.catch_warnings(), mlflow.start_run():
+        warnings.simplefilter("ignore")
+        info = mlflow.sklearn.log_model(
+            model,
+            name=name.replace("/", "_"),
+            signature=signature,
+            pip_requirements=pins() if requirements is None else requirements,
+            registered_model_name=name if register else None,
+            **options,
+        )
+    if register and alias:
+        mlflow.MlflowClient().set_registered_model_alias(name, alias, info.registered_model_version)
+    return info
+
+
+def log_week(folder: Path) -> None:
+    """day_0 ... day_6 and all_days."""
+    import mlflow
+
+    example = rows(5)[["x1", "x2"]]
+    with inside(folder), active(f"sqlite:///{folder}/mlflow.db"):
+        mlflow.set_experiment("week")
+        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+        for day in range(7):
+            log_sklearn(fitted(day), f"day_{day}", example, tags={"dow": str(day)})
+        log_sklearn(fitted(20), "all_days", example)
+
+
+# Overrides of a router over the week: weekday by column, else the global sub-model.
+WEEK = (
+    "routing=column",
+    "routing.column=dow",
+    "routing.levels=[[dow],[]]",
+    "+source@sources.days=registry",
+    "sources.days.name='day_{dow}'",
+    "+models.everyone={uri:'models:/all_days@champion',key:{}}",
+)
