@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from mmeframe.errors import Problem
+from mmeframe.redact import redact
 from mmeframe.spec import EnvironmentSpec
 
 __all__ = ["merge", "read_requirements"]
@@ -23,7 +24,8 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
     ``-c constraints.txt``, as MLflow writes it, is followed; its lines only narrow what is required. Options such as
     ``--extra-index-url`` belong to the machine that installs, and may hold credentials: they are left out, and counted.
     """
-    found, left = [], []
+    found: list[str] = []
+    left: list[str] = []
     for line in text.splitlines():
         line = line.split(" #")[0].strip()
         if not line or line.startswith("#"):
@@ -33,15 +35,22 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
                 left.append(line.split()[0])
             continue
         try:
-            Requirement(line)
+            secret = _has_credentials(Requirement(line))
         except InvalidRequirement:
             left.append(line.split("://")[0])
         else:
-            found.append(line)
+            if secret:
+                left.append(redact(line))
+            else:
+                found.append(line)
     names = {canonicalize_name(Requirement(line).name) for line in found}
     narrower = read_requirements(constraints)[0] if constraints else ()
     found += [line for line in narrower if canonicalize_name(Requirement(line).name) in names]
     return tuple(found), tuple(left)
+
+
+def _has_credentials(requirement: Requirement) -> bool:
+    return requirement.url is not None and redact(requirement.url) != requirement.url
 
 
 @dataclass
@@ -98,7 +107,12 @@ def merge(
             try:
                 requirement = Requirement(line)
             except InvalidRequirement:
-                problems.append(Problem(owner, f"{line!r} is no requirement.", "Write it as pip does: name==1.2."))
+                shown = redact(line)
+                problems.append(Problem(owner, f"{shown!r} is no requirement.", "Write it as pip does: name==1.2."))
+                continue
+            if _has_credentials(requirement):
+                hint = "Requirements are stored in the clear. Let pip ask a keyring or .netrc, and leave them out here."
+                problems.append(Problem(owner, f"the URL of {requirement.name} holds credentials.", hint))
                 continue
             name: str = canonicalize_name(requirement.name)
             if name in ("mlflow", "mmeframe"):

@@ -18,7 +18,7 @@ from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, wri
 from mmeframe.build.environment import merge
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import Progress, components, pack
-from mmeframe.build.probe import probe
+from mmeframe.build.probe import example_request, probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Store
 from mmeframe.bundle import Bundle
@@ -247,6 +247,7 @@ def _save(
     signature = mlflow_signature(
         spec.signature.mode, fleet.union.columns, routing, fleet.outputs, params, spec.output.annotate
     )
+    rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
         mlflow.pyfunc.save_model(
@@ -255,6 +256,7 @@ def _save(
             artifacts={_BUNDLE: str(bundle)},
             code_paths=[str(archive)] if archive else None,
             signature=signature,
+            input_example=(rows, given) if given else rows,
             pip_requirements=requirements,
             mlflow_model=model,
             metadata={
@@ -278,7 +280,13 @@ def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list
 
     with _environment(MMEFRAME_EXPECT_DIGEST=digest):
         loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
-    return probe(loaded.unwrap_python_model().router, fleet, progress)
+    notes = probe(loaded.unwrap_python_model().router, fleet, progress)
+    rows, given = example_request(fleet)
+    try:
+        loaded.predict(rows, params=given or None)
+    except Exception as error:  # noqa: BLE001 - made-up rows may be nonsense to a model or a strategy
+        notes.append(f"the input example is only an outline: the router refused it ({type(error).__name__}).")
+    return notes
 
 
 def _lineage(client: Any, run_id: str, fleet: Fleet) -> None:

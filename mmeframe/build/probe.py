@@ -9,9 +9,10 @@ from typing import Any
 from mmeframe.build.fleet import Fleet, SubModel
 from mmeframe.build.pack import Progress
 from mmeframe.errors import BuildError
+from mmeframe.keys import is_whole
 from mmeframe.plugin.components import make_component
 
-__all__ = ["example_rows", "probe"]
+__all__ = ["example_request", "example_rows", "probe"]
 
 _SAMPLE = 1000
 _ROWS = 3
@@ -90,6 +91,31 @@ def example_rows(model: SubModel, root: Path) -> Any:
     if logged is not None:
         return logged
     return pd.DataFrame({column.name: list(_made_up(column.type)) for column in model.inputs}).astype(_dtypes(model))
+
+
+def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
+    """A request in the shape that the router takes: a row for each of a few sub-models, and routing parameters.
+
+    Keys are real, features are made up: nobody's data is copied into another artifact.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    params: dict[str, Any] = {}
+    for number, model in enumerate(fleet.models[:_ROWS]):
+        row = {column.name: next(_made_up(column.type)) for column in fleet.union.columns}
+        for part, inputs in fleet.inputs.items():
+            key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
+            if all(map(is_whole, fleet.declared[part])) and key is not None:
+                key = int(key)
+            if inputs.params:
+                params.setdefault(inputs.params[0], key)
+                continue
+            for name, kind in inputs.columns.items():
+                made_up = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
+                row[name] = key if kind == "key" else row.get(name, made_up)
+        rows.append(row)
+    return pd.DataFrame(rows), params
 
 
 def _logged_example(model: SubModel, root: Path) -> Any:

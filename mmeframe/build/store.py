@@ -38,25 +38,26 @@ def registered_name(uri: str) -> str | None:
 
 @contextmanager
 def using_store(uri: str | None, *, must_exist: bool = True) -> Iterator[Store]:
-    """Make ``uri`` MLflow's tracking and registry store while the block runs; None leaves MLflow's own.
+    """Make ``uri`` MLflow's tracking store while the block runs; None leaves MLflow's own.
 
+    The registry is the same store, unless MLFLOW_REGISTRY_URI says otherwise.
     must_exist: refuse a sqlite file that is not there, which MLflow would otherwise create, empty.
     Raises MissingError if the store cannot be reached.
     """
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    chosen = uri or before[0]
+    # MLflow keeps its choice in the environment too, for its child processes; None takes it back.
+    before: Any = os.environ.get("MLFLOW_TRACKING_URI")
+    chosen = uri or mlflow.get_tracking_uri()
     _check_reachable(chosen, must_exist)
-    if uri is not None:
-        mlflow.set_tracking_uri(uri)
-        mlflow.set_registry_uri(uri)
+    if uri is None:
+        yield Store(chosen)
+        return
+    mlflow.set_tracking_uri(uri)
     try:
         yield Store(chosen)
     finally:
-        if uri is not None:
-            mlflow.set_tracking_uri(before[0])
-            mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)
 
 
 def _check_reachable(uri: str, must_exist: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 from mlflow.pyfunc.model import PythonModel
 
 from mmeframe.errors import MmeframeError
@@ -19,7 +20,7 @@ BUNDLE = "bundle"
 CODE_ARCHIVE = "mmeframe.zip"
 
 # MLflow's error codes by ours; each has its HTTP status.
-_CODES = {"unknown_key": "RESOURCE_DOES_NOT_EXIST", "bad_input": "INVALID_PARAMETER_VALUE"}
+_CODES = {"unknown_key": RESOURCE_DOES_NOT_EXIST, "bad_input": INVALID_PARAMETER_VALUE}
 
 
 class RouterModel(PythonModel):
@@ -43,5 +44,4 @@ class RouterModel(PythonModel):
         try:
             return self.router.predict(model_input, params)
         except MmeframeError as error:
-            code = _CODES.get(error.code, "INTERNAL_ERROR")
-            raise MlflowException(str(error), error_code=code) from error  # type: ignore[arg-type]
+            raise MlflowException(str(error), error_code=_CODES.get(error.code, INTERNAL_ERROR)) from error

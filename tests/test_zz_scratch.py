@@ -1,0 +1,50 @@
+import time, json
+from tests import fleets
+from mmeframe.cli import main
+def test_a(week, capsys, tmp_path):
+    t=time.time()
+    def go(*a):
+        t=time.time(); rc = main(list(a)); o=capsys.readouterr()
+        with capsys.disabled(): print("\n##", a[:1], a[-2:], "rc",rc,round(time.time()-t,2),"\nOUT:",o.out[:1500],"\nERR:",o.err[:2500])
+    ov=[*fleets.WEEK, "name=r1", week.override]
+    go("validate",*ov); go("validate","--json",*ov); go("plan",*ov); go("plan","--json",*ov)
+    go("build",*ov,"tracking.alias=champion"); go("build","--json",*ov[:-2],"name=r2", week.override, "signature.mode=union")
+    (tmp_path/"a b,c=d.csv").write_text("x1,x2,dow\n1,2,0\n1,2,6\n1,2,9\n")
+    go("predict","model=models:/r1@champion",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","name=r1","tracking.alias=champion",f"data={tmp_path}/a b,c=d.csv",week.override,"--params",'{"annotate":true}',"predict.keep=none")
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"predict.keep=[dow]")
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"predict.keep=[dwo]")
+    go("predict","name=r1",f"data={tmp_path}/nope.csv",week.override)
+    go("predict","name=r1",f"data={tmp_path}/nope.xls",week.override)
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"--out",f"{tmp_path}/x.xls")
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"--out",f"{tmp_path}/no/x.csv")
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"--params","{a")
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"--params","[1]")
+    go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,"--params",'{"dw":1}')
+    go("predict","name=r1",week.override)
+    go("predict",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","name=r9",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","name=r1","tracking.alias=chmpion",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","model=models:/r1/9",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","model=models:/day_0@champion",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("predict","model=nowhere",f"data={tmp_path}/a b,c=d.csv",week.override)
+    go("show","name=r1",week.override); go("show","--json","model=models:/r1/1",week.override)
+    go("show","model=models:/day_0@champion",week.override)
+    for o in ("csv","parquet","json","jsonl"): go("predict","name=r1",f"data={tmp_path}/a b,c=d.csv",week.override,f"--out={tmp_path}/o.{o}","--json")
+    (tmp_path/"bad.json").write_text("{"); (tmp_path/"bad2.json").write_text('{"a":1}'); (tmp_path/"bad.jsonl").write_text('{\n');(tmp_path/"bad.parquet").write_text('{\n');(tmp_path/"empty.csv").write_text('');(tmp_path/"head.csv").write_text('x1,x2,dow\n')
+    for n in ("bad.json","bad2.json","bad.jsonl","bad.parquet","empty.csv","head.csv"): go("predict","name=r1",f"data={tmp_path}/{n}",week.override)
+    m=[*ov,"+models.x={uri:'models:/day_9@champion',key:{dow:9}}"]
+    go("validate",*m)
+    go("validate",*ov,"+models.x={uri:'models:/day_1@champon',key:{dow:9}}","+models.y={uri:'models:/day_1/7',key:{dow:10}}")
+    go("validate",*m,"serve.port=-1"); go("validate",*m,"exclude=[zzz]"); go("validate",*m, "routing.levels=[[dow]]")
+    for c in ("validate","plan","build","predict","show","serve"):
+        extra=[f"data={tmp_path}/a b,c=d.csv"] if c=="predict" else []
+        go(c,*fleets.WEEK,"name=r1",f"tracking.uri=sqlite:///{tmp_path}/none.db",*extra)
+    import os; assert not os.path.exists(tmp_path/"none.db")
+    go("validate",*fleets.WEEK,"name=r1","tracking.uri=http://127.0.0.1:1")
+    go("validate",*fleets.WEEK,"name=r1","tracking.uri=htp://127.0.0.1:1")
+    go("validate",*fleets.WEEK,"name=r1",f"tracking.uri=sqlite:///{tmp_path}/nodir/x.db")
+    go("validate","name=r1","routing=column","routing.column=dow",week.override)
+    go("validate","name=r1","routing=column","routing.column=dow",f"tracking.uri=sqlite:///{tmp_path}/none2.db")
+    print(os.listdir(tmp_path))
