@@ -8,12 +8,24 @@ import shutil
 import socket
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["BUILD_TAG", "Undo", "close_leftovers", "lease", "work_folder"]
+__all__ = [
+    "BUILD_TAG",
+    "Undo",
+    "close_leftovers",
+    "end_runs",
+    "forget_empty",
+    "forget_folder",
+    "forget_models",
+    "forget_versions",
+    "lease",
+    "work_folder",
+]
 
 BUILD_TAG = "mmeframe.build"
 # A build of another machine is left alone for this long; nobody can see whether it still runs.
@@ -24,15 +36,16 @@ _PREFIX = "mmeframe-build-"
 class Undo:
     """Steps to take back, newest first, unless ``keep`` is called.
 
-    An exception that passes through, KeyboardInterrupt too, gets a note for each step, so that the user reads what
-    was cleaned.
+    A step is added before what it takes back is begun, and looks for what is there: a call may be interrupted after the
+    store has done it. It returns lines that say what it cleaned; an exception that passes through, KeyboardInterrupt
+    too, gets them as notes, so that the user reads them.
     """
 
     def __init__(self) -> None:
-        self._steps: list[tuple[str, Callable[[], Any]]] = []
+        self._steps: list[Callable[[], list[str]]] = []
 
-    def add(self, what: str, step: Callable[[], Any]) -> None:
-        self._steps.append((what, step))
+    def add(self, step: Callable[[], list[str]]) -> None:
+        self._steps.append(step)
 
     def keep(self) -> None:
         self._steps.clear()
@@ -41,14 +54,62 @@ class Undo:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for what, step in reversed(self._steps):
+        for step in reversed(self._steps):
             try:
-                step()
-                note = f"Cleaned up: {what}."
+                notes = [f"Cleaned up: {line}." for line in step()]
             except Exception as fault:  # noqa: BLE001 - the first error matters more; this one is told beside it
-                note = f"Could not clean up {what}: {type(fault).__name__}: {fault}"
+                notes = [f"Could not clean up: {type(fault).__name__}: {fault}"]
             if error is not None:
-                error.add_note(note)
+                for note in notes:
+                    error.add_note(note)
+
+
+def forget_folder(folder: Path) -> list[str]:
+    """Remove a work folder; that is nobody's news."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return []
+
+
+def forget_models(client: Any, experiment_id: str, run_id: str, name: str | None = None) -> list[str]:
+    """Delete the LoggedModels of a run, or those with one name."""
+    from mlflow.entities import LoggedModelStatus
+
+    wanted = f"source_run_id = '{run_id}'" + (f" AND name = '{name}'" if name else "")
+    closed = []
+    for model in client.search_logged_models([experiment_id], wanted):
+        if model.status == LoggedModelStatus.PENDING:
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+        client.delete_logged_model(model.model_id)
+        closed.append(f"logged model {model.model_id} was deleted")
+    return closed
+
+
+def forget_versions(client: Any, run_id: str, name: str | None = None) -> list[str]:
+    """Delete the model versions that a run registered, or those of one registered model."""
+    closed = []
+    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        if name in (None, version.name):
+            client.delete_model_version(version.name, version.version)
+            closed.append(f"version {version.version} of {version.name} was deleted")
+    return closed
+
+
+def forget_empty(client: Any, name: str) -> list[str]:
+    """Delete a registered model that has no version."""
+    found = client.search_registered_models(f"name = '{name}'")
+    if not found or client.search_model_versions(f"name = '{name}'"):
+        return []
+    client.delete_registered_model(name)
+    return [f"registered model {name} was deleted"]
+
+
+def end_runs(client: Any, experiment_id: str, owner: str, status: str) -> list[str]:
+    """Close the runs of one build."""
+    closed = []
+    for run in client.search_runs([experiment_id], f"attributes.status = 'RUNNING' AND tags.`{BUILD_TAG}` = '{owner}'"):
+        client.set_terminated(run.info.run_id, status)
+        closed.append(f"run {run.info.run_id} was marked {status}")
+    return closed
 
 
 def _started(pid: int) -> str:
@@ -60,14 +121,13 @@ def _started(pid: int) -> str:
 
 
 def lease() -> str:
-    """Names this process in tags: ``host:pid:start``."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    """Names one build of this process in tags: ``host:pid:start:number``."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex[:8]}"
 
 
 def _abandoned(owner: str, started_ms: int) -> bool:
     """Whether the process that a lease names is gone."""
-    host, _, rest = owner.partition(":")
-    pid, _, started = rest.partition(":")
+    host, pid, started, *_ = [*owner.split(":"), "", "", ""]
     if host == socket.gethostname() and pid.isdigit():
         return _started(int(pid)) != started
     return time.time() - started_ms / 1000 > _PATIENCE_S
@@ -88,22 +148,11 @@ def close_leftovers(client: Any, experiment_id: str) -> list[str]:
 
     Returns a line for each thing that was closed.
     """
-    from mlflow.entities import LoggedModelStatus, RunStatus
-
     closed = []
-    runs = client.search_runs([experiment_id], f"attributes.status = 'RUNNING' AND tags.`{BUILD_TAG}` LIKE '%'")
-    for run in runs:
-        if not _abandoned(run.data.tags[BUILD_TAG], run.info.start_time):
-            continue
-        models = client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
-        for version in client.search_model_versions(f"run_id = '{run.info.run_id}'"):
-            client.delete_model_version(version.name, version.version)
-            closed.append(f"version {version.version} of {version.name}, left by a killed build, was deleted")
-        for model in models:
-            if model.status == LoggedModelStatus.PENDING:
-                client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
-            client.delete_logged_model(model.model_id)
-            closed.append(f"logged model {model.model_id}, left by a killed build, was deleted")
-        client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
-        closed.append(f"run {run.info.run_id} of a killed build was closed")
-    return closed
+    for run in client.search_runs([experiment_id], f"attributes.status = 'RUNNING' AND tags.`{BUILD_TAG}` LIKE '%'"):
+        owner, run_id = run.data.tags[BUILD_TAG], run.info.run_id
+        if _abandoned(owner, run.info.start_time):
+            closed += forget_versions(client, run_id)
+            closed += forget_models(client, experiment_id, run_id)
+            closed += end_runs(client, experiment_id, owner, "KILLED")
+    return [f"left by a killed build: {line}" for line in closed]

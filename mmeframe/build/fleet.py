@@ -62,6 +62,8 @@ class Fleet:
     outputs: Outputs
     requirements: tuple[str, ...]
     inputs: Mapping[str, RoutingInputs]
+    # Key part -> the files that its strategy puts into the bundle.
+    prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     dropped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -95,15 +97,17 @@ class _Resolver:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
+    inputs: dict[str, RoutingInputs] = field(default_factory=dict)
+    prepared: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def run(self) -> Fleet:
+        self._strategies()
         entries = self._fleet()
         self._levels(entries)
         self._keys(entries)
         models = self._read(entries)
         if not entries and not self.problems:
             self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
-        inputs = {part.name: make_component(part.strategy).inputs() for part in self.spec.routing.parts}
         union = union_columns({model.id: model.inputs for model in models}, self.problems)
         outputs = Outputs(())
         if models:
@@ -114,11 +118,37 @@ class _Resolver:
         if self.problems:
             raise ProblemsError(self.problems)
         return Fleet(
-            self.spec, tuple(models), union, outputs, requirements, inputs, tuple(self.dropped), tuple(self.warnings)
+            self.spec,
+            tuple(models),
+            union,
+            outputs,
+            requirements,
+            self.inputs,
+            self.prepared,
+            tuple(self.dropped),
+            tuple(self.warnings),
         )
 
     def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
         self.problems.append(Problem(where, what, hint, code))
+
+    def _strategies(self) -> None:
+        """What each strategy reads, and the tables of its config, so that a wrong one is found before a build."""
+        for part in self.spec.routing.parts:
+            where = f"routing.keys.{part.name}"
+            strategy = make_component(part.strategy)
+            self.inputs[part.name] = strategy.inputs()
+            try:
+                self.prepared[part.name] = strategy.prepare()
+            except ProblemsError as error:
+                self.problems += [
+                    replace(it, where=f"{where}.{it.where}" if it.where else where) for it in error.problems
+                ]
+            except MmeframeError as error:
+                found = Problem.of(error)
+                self.problems.append(replace(found, where=f"{where}.{found.where}" if found.where else where))
+            except Exception as error:  # noqa: BLE001 - a plugin's own code
+                self.problem(where, f"{part.strategy.kind} cannot prepare: {type(error).__name__}: {error}.")
 
     # -- who belongs to the fleet ------------------------------------------------------------------------------
 
@@ -265,6 +295,9 @@ class _Resolver:
     def _keys(self, entries: Sequence[SubModelEntry]) -> None:
         """Keys that a CSV file would change are warned about; two that it makes one are an error."""
         for part in self.spec.routing.parts:
+            if "key" not in self.inputs[part.name].columns.values():
+                # Computed keys, and those of parameters, never stand in a CSV file.
+                continue
             values = {str((entry.key or {})[part.name]) for entry in entries if part.name in (entry.key or {})}
             hazards = {value: hazard for value in values if (hazard := csv_hazard(value))}
             for value in sorted(hazards):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import mmeframe
-from mmeframe.build.cleanup import BUILD_TAG, Undo, close_leftovers, lease, work_folder
+from mmeframe.build.cleanup import (
+    BUILD_TAG,
+    Undo,
+    close_leftovers,
+    end_runs,
+    forget_empty,
+    forget_folder,
+    forget_models,
+    forget_versions,
+    lease,
+    work_folder,
+)
 from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
 from mmeframe.build.environment import merge
 from mmeframe.build.fleet import Fleet
@@ -66,14 +76,15 @@ def log_router(
     requirements = _requirements(fleet, modules)
     folder = work_folder()
     with Undo() as undo:
-        undo.add("the work folder", lambda: shutil.rmtree(folder, ignore_errors=True))
+        undo.add(lambda: forget_folder(folder))
         digest = pack(fleet, plugins, folder / _BUNDLE, progress)
         archive = folder / ARCHIVE
         embedded = write_archive(archive, modules, spec.environment.indexed)
         experiment = experiment_id(client, spec.tracking)
         notes = close_leftovers(client, experiment)
-        run_id = _start_run(client, experiment, spec.tracking, spec.name)
-        undo.add(f"run {run_id} is marked as failed", lambda: client.set_terminated(run_id, "FAILED"))
+        owner = lease()
+        undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
+        run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         _record_config(client, run_id, config)
         tags = {
             **spec.tracking.tags,
@@ -99,7 +110,7 @@ def log_router(
                 client.set_registered_model_alias(spec.tracking.register_as, spec.tracking.alias, version)
         client.set_terminated(run_id, "FINISHED")
         undo.keep()
-        shutil.rmtree(folder, ignore_errors=True)
+        forget_folder(folder)
     return Logged(
         model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",
         model_id=model_id,
@@ -145,14 +156,9 @@ def log_folder(
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import Model
 
+    undo.add(lambda: forget_models(client, experiment, run_id, name))
     logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=dict(tags))
     model_id = str(logged.model_id)
-
-    def forget() -> None:
-        client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
-        client.delete_logged_model(model_id)
-
-    undo.add(f"logged model {model_id} is deleted", forget)
     described = Model(
         artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id, metadata=None
     )
@@ -170,11 +176,11 @@ def register(client: Any, name: str, model_id: str, run_id: str, tags: Mapping[s
     try:
         client.get_registered_model(name)
     except MlflowException:
+        undo.add(lambda: forget_empty(client, name))
         client.create_registered_model(name)
-        undo.add(f"registered model {name} is deleted", lambda: client.delete_registered_model(name))
+    undo.add(lambda: forget_versions(client, run_id, name))
     version = client.create_model_version(name, f"models:/{model_id}", run_id, tags=dict(tags), model_id=model_id)
     number = str(version.version)
-    undo.add(f"version {number} of {name} is deleted", lambda: client.delete_model_version(name, number))
     # MLflow's own interface shows a logged model's versions from this tag.
     client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])})
     return number
@@ -192,8 +198,8 @@ def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
     return merged
 
 
-def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str) -> str:
-    tags = {**tracking.tags, BUILD_TAG: lease(), "mlflow.source.name": "mmeframe build"}
+def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str, owner: str) -> str:
+    tags = {**tracking.tags, BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
     run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
     return str(run.info.run_id)
 

@@ -10,7 +10,7 @@ import mmeframe
 from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet, SubModel
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
-from mmeframe.errors import BuildError, MmeframeError
+from mmeframe.errors import BuildError
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
@@ -122,19 +122,9 @@ def _files(model: SubModel, writer: BundleWriter) -> Iterator[tuple[FileRef, int
 
 
 def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:
-    """Let each strategy put the tables of its config into the bundle."""
-    stored: dict[str, dict[str, str]] = {}
-    for part in fleet.spec.routing.parts:
-        where = f"routing.keys.{part.name}"
-        try:
-            files = make_component(part.strategy).prepare()
-        except MmeframeError as error:
-            error.where = error.where or where
-            raise
-        except Exception as error:
-            raise BuildError(
-                f"{part.strategy.kind} cannot prepare: {type(error).__name__}: {error}", where=where
-            ) from error
-        if files:
-            stored[where] = {name: writer.add(bytes(data)).hex() for name, data in files.items()}
-    return stored
+    """Store what the strategies prepared; returns name -> digest for each."""
+    return {
+        f"routing.keys.{part}": {name: writer.add(bytes(data)).hex() for name, data in files.items()}
+        for part, files in fleet.prepared.items()
+        if files
+    }

@@ -223,6 +223,8 @@ def _explain(override: str, error: Exception, tree: Any) -> Problem:
             f"Use +routing@routing.keys.{head[2]}=<kind> to add one. {kinds}",
         )
     known = _paths(tree)
+    if key in known and isinstance(value, dict):
+        return Problem(override, f"{key} takes new keys with a plus.", f"Use +{override}, or +{key}.<name>=<value>.")
     close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
     siblings = _siblings(tree, head)
     guess = f"Did you mean {close[0]}={parsed.get_value_string() if value is not None else ''}? " if close else ""

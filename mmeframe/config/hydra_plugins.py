@@ -6,7 +6,6 @@ Both classes are registered through Hydra's documented ``Plugins.instance().regi
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from mmeframe.plugin import Conf
-from mmeframe.plugin.conf import MISSING
+from mmeframe.plugin.conf import defaults_of
 from mmeframe.plugin.manager import HOOKS, Plugins
 
 __all__ = ["Active", "active", "group_options", "register"]
@@ -39,19 +37,6 @@ class Active:
 
 
 active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)
-
-
-def defaults_of(config: type[Conf]) -> dict[str, Any]:
-    """Plain defaults of a dataclass, ``???`` where the user must choose."""
-    values: dict[str, Any] = {}
-    for option in dataclasses.fields(config):
-        if option.default is not dataclasses.MISSING:
-            values[option.name] = option.default
-        elif option.default_factory is not dataclasses.MISSING:
-            values[option.name] = option.default_factory()
-        else:
-            values[option.name] = MISSING
-    return values
 
 
 def group_options(plugins: Plugins) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from mmeframe.config.compose import Composed
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, suggest
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
-from mmeframe.plugin.conf import MISSING
+from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import (
     Component,
@@ -141,7 +142,12 @@ class _Parser:
     def _missing(self) -> None:
         for path in _missing_paths(self.tree):
             if not path.startswith("train.") or self.command in ("train", "demo"):
-                self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+                self._required(path)
+
+    def _required(self, path: str) -> None:
+        """Report a required option once, whoever finds it."""
+        if not any(problem.where == path for problem in self.problems):
+            self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
 
     def _name(self) -> str:
         name = self.tree.get("name")
@@ -165,8 +171,7 @@ class _Parser:
 
     def _report(self, kind: Any, path: str, item: Any) -> None:
         if item["type"] == "missing" or item.get("input") == MISSING:
-            if not any(problem.where == path for problem in self.problems):
-                self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+            self._required(path)
             return
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             leaf = path.rsplit(".", 1)[-1]
@@ -212,14 +217,19 @@ class _Parser:
             hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}." if owners else own
             self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
-        missing = [name for name, item in options.items() if item == MISSING]
+        missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
+        for name in missing:
+            self._required(f"{where}.{name}")
         if missing:
-            # Reported with all missing options of the tree.
             return None
         conf = self.check(config, options, where)
         if conf is None:
             return None
-        return entry.component(TypeAdapter(config).dump_python(conf, mode="json"))
+        values = TypeAdapter(config).dump_python(conf, mode="json")
+        for name, item in values.items():
+            if isinstance(item, float) and not math.isfinite(item):
+                self.problem(f"{where}.{name}", f"{item} is not a finite number.")
+        return entry.component(values)
 
     # -- routing -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from mmeframe.errors import (
     MmeframeError,
     ModelError,
     Problem,
+    ProblemsError,
     UnknownNameError,
     suggest,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "ModelSource",
     "ModelSourcePlugin",
     "Problem",
+    "ProblemsError",
     "RegisteredModel",
     "RegisteredVersion",
     "Registry",
@@ -81,7 +83,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "hookimpl":
-        import pluggy
-
+        try:
+            import pluggy
+        except ImportError:
+            # Where routers are served no hook is ever called: a module that has one beside its component still imports.
+            return lambda function=None, **_: function or (lambda inner: inner)
         return pluggy.HookimplMarker("mmeframe")
     raise AttributeError(f"module 'mmeframe.plugin' has no attribute {name!r}")

@@ -6,12 +6,13 @@ against it (ranges by ``Annotated[int, Field(ge=1)]``; unknown keys are refused)
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-__all__ = ["MISSING", "Conf", "LoaderConf", "SourceConf", "StrategyConf"]
+__all__ = ["MISSING", "Conf", "LoaderConf", "SourceConf", "StrategyConf", "defaults_of"]
 
 # The value of an option that the user must give, as Hydra writes it. Usable as the default of any type.
 MISSING: str = "???"
@@ -37,3 +38,16 @@ class LoaderConf(Conf):
 @dataclass
 class SourceConf(Conf):
     """Base of a model source's options."""
+
+
+def defaults_of(config: type[Conf]) -> dict[str, Any]:
+    """Plain defaults of a dataclass, ``???`` where the user must choose."""
+    values: dict[str, Any] = {}
+    for option in dataclasses.fields(config):
+        if option.default is not dataclasses.MISSING:
+            values[option.name] = option.default
+        elif option.default_factory is not dataclasses.MISSING:
+            values[option.name] = option.default_factory()
+        else:
+            values[option.name] = MISSING
+    return values

@@ -74,7 +74,8 @@ def cast_back(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
 
 def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
     if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype if kind not in ("integer", "long") else object)
+        # As numpy sees it: whole numbers with a missing one become floats.
+        series = pd.Series(np.asarray(series.array), series.index, name=series.name)
     if kind in NUMBERS:
         return _number(series, kind)
     if kind == "boolean":

@@ -1,0 +1,405 @@
+"""Logging a router: what lands in the store, and what is left when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from mmeframe import api
+from mmeframe.build.cleanup import BUILD_TAG
+from mmeframe.errors import BuildError, ProblemsError
+from tests import fleets
+
+
+@pytest.fixture
+def three(store):
+    """A store of the test's own with day_0, day_1 and all_days."""
+    example = fleets.rows(5)[["x1", "x2"]]
+    for day in (0, 1):
+        fleets.log_sklearn(fleets.fitted(day), f"day_{day}", example)
+    fleets.log_sklearn(fleets.fitted(20), "all_days", example)
+    return store
+
+
+def folder_of(uri: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(uri))
+
+
+def router_versions() -> list[str]:
+    return [str(version.version) for version in MlflowClient().search_model_versions("name = 'router'")]
+
+
+def open_runs() -> list[str]:
+    client = MlflowClient()
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run.info.run_id for run in client.search_runs(ids, "attributes.status = 'RUNNING'")]
+
+
+def live_models(name: str = "router") -> list[str]:
+    client = MlflowClient()
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [model.model_id for model in client.search_logged_models(ids, f"name = '{name}'")]
+
+
+def work_folders() -> list[str]:
+    return [path.name for path in Path(tempfile.gettempdir()).glob(f"mmeframe-build-{os.getpid()}-*")]
+
+
+def build(*more: str):
+    return api.build("name=router", *fleets.WEEK, *more)
+
+
+def test_the_router_is_one_small_artifact(three):
+    """Models from code, one bundle of three files, one archive of code: few files whatever the fleet."""
+    logged = build()
+
+    root = folder_of(logged.model_uri)
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert found - {"registered_model_meta"} == {
+        "MLmodel",
+        "artifacts/bundle/manifest.json",
+        "artifacts/bundle/pack.bin",
+        "artifacts/bundle/records.arrow",
+        "code/mmeframe.zip",
+        "conda.yaml",
+        "entrypoint.py",
+        "input_example.json",
+        "python_env.yaml",
+        "requirements.txt",
+        "serving_input_example.json",
+    }
+
+
+def test_nothing_of_this_machine_is_in_the_artifact(three):
+    """No path of the author's machine travels with the model."""
+    root = folder_of(build().model_uri)
+
+    places = [str(Path.cwd()), str(Path(sys.prefix)), tempfile.gettempdir() + "/mmeframe-build"]
+    for path in root.rglob("*"):
+        if path.is_file() and path.name not in ("MLmodel", "registered_model_meta"):
+            assert not [place for place in places if place.encode() in path.read_bytes()], path
+    described = yaml.safe_load((root / "MLmodel").read_text())
+    assert described["flavors"]["python_function"]["artifacts"] == {
+        "bundle": {"path": "artifacts/bundle", "uri": "bundle"}
+    }
+    assert described["flavors"]["python_function"]["model_code_path"] == "entrypoint.py"
+
+
+def test_requirements_are_the_sub_models_own(three):
+    """Pins of the sub-models and one mlflow; neither mmeframe nor Hydra nor pluggy, which serving does not need."""
+    root = folder_of(build().model_uri)
+
+    names = {line.split("==")[0] for line in (root / "requirements.txt").read_text().split()}
+    assert names == {"mlflow", "scikit-learn", "skops", "cloudpickle"}
+
+
+def test_the_archive_holds_what_serving_needs(three):
+    """The runtime without Hydra's side of the house."""
+    root = folder_of(build().model_uri)
+
+    with zipfile.ZipFile(root / "code" / "mmeframe.zip") as archive:
+        top = {"/".join(name.split("/")[:2]) for name in archive.namelist()}
+    assert "mmeframe/runtime" in top
+    assert not top & {"mmeframe/config", "mmeframe/build", "mmeframe/cli.py", "mmeframe/api.py", "mmeframe/train"}
+
+
+def test_equal_fleets_have_equal_digests(three):
+    """A bundle is deterministic: building twice gives the same bytes."""
+    first, second = build(), build()
+
+    assert first.digest == second.digest
+    assert first.version == "1"
+    assert second.version == "2"
+
+
+def test_the_alias_moves_to_the_new_version(three):
+    """tracking.alias names the version that was built last."""
+    build("tracking.alias=champion")
+    build("tracking.alias=champion")
+
+    assert str(MlflowClient().get_model_version_by_alias("router", "champion").version) == "2"
+
+
+def test_the_run_records_where_the_router_comes_from(three):
+    """Sub-models are the run's inputs, the router its output; digest and counts are tags; config and overrides are kept."""
+    logged = build("+tracking.tags.team=pricing")
+
+    client = MlflowClient()
+    run = client.get_run(logged.run_id)
+    assert {item.model_id for item in run.inputs.model_inputs} == set(
+        live_models("day_0") + live_models("day_1") + live_models("all_days")
+    )
+    assert [item.model_id for item in run.outputs.model_outputs] == [logged.model_id]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["team"] == "pricing"
+    tags = client.get_logged_model(logged.model_id).tags
+    assert tags["mmeframe.digest"] == logged.digest
+    assert tags["mmeframe.sub_models"] == "3"
+    assert tags["mmeframe.columns"] == "dow long, x1 double, x2 double"
+    assert client.get_model_version("router", "1").tags["mmeframe.digest"] == logged.digest
+    files = folder_of(f"runs:/{logged.run_id}/mmeframe")
+    assert yaml.safe_load((files / "config.yaml").read_text())["routing"]["column"] == "dow"
+    assert "routing.column=dow" in (files / "overrides.txt").read_text().splitlines()
+
+
+def test_models_are_pinned_to_versions(three):
+    """An alias that moves later changes nothing in a router that was built."""
+    logged = build()
+
+    uris = {model["id"]: model["uri"] for model in api.show(logged.model_uri)["sub_models"]}
+    assert uris == {"day_0": "models:/day_0/1", "day_1": "models:/day_1/1", "everyone": "models:/all_days/1"}
+
+
+def test_checked_declares_no_inputs_and_union_does(three):
+    """Both declare answers and parameters; only union lets MLflow enforce the columns."""
+    from mlflow.models import get_model_info
+
+    checked = get_model_info(build().model_uri).signature
+    union = get_model_info(build("signature.mode=union").model_uri).signature
+
+    assert checked.inputs is None
+    assert [(spec.name, spec.type.name) for spec in union.inputs] == [
+        ("dow", "long"),
+        ("x1", "double"),
+        ("x2", "double"),
+    ]
+    assert [spec.name for spec in checked.outputs] == ["prediction"]
+    assert checked.params.to_dict()[0]["name"] == "annotate"
+
+
+def test_annotated_outputs_are_declared(three):
+    """output.annotate is part of the signature, so that Spark makes a struct of it."""
+    from mlflow.models import get_model_info
+
+    outputs = get_model_info(build("output.annotate=true").model_uri).signature.outputs
+
+    assert [(spec.name, spec.type.name) for spec in outputs] == [
+        ("prediction", "double"),
+        ("model_id", "string"),
+        ("model_version", "string"),
+        ("reason", "string"),
+        ("arm", "string"),
+    ]
+
+
+def test_the_callers_store_is_given_back(three, monkeypatch):
+    """A build with tracking.uri leaves MLflow's own choice as it was."""
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+
+    build(f"tracking.uri={three.uri}")
+
+    assert (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), os.environ.get("MLFLOW_TRACKING_URI")) == before
+
+
+_RANDOM_MODEL = """
+import mlflow, random
+class Dice(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [random.random() for _ in range(len(model_input))]
+mlflow.models.set_model(Dice())
+"""
+
+
+def log_code_model(folder: Path, name: str, source: str, code_paths: list[str] | None = None) -> None:
+    """Log a model from code with a signature over x1 and x2."""
+    from mlflow.models import infer_signature
+
+    script = folder / f"{name}.py"
+    script.write_text(source)
+    example = fleets.rows(3)[["x1", "x2"]]
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(script),
+            signature=infer_signature(example, example["x1"]),
+            pip_requirements=["mlflow"],
+            registered_model_name=name,
+            code_paths=code_paths,
+        )
+    MlflowClient().set_registered_model_alias(name, "champion", "1")
+
+
+def test_a_router_that_answers_differently_is_not_registered(three, tmp_path):
+    """The proof before registration: a random model is found, named, and nothing is left."""
+    log_code_model(tmp_path, "dice", _RANDOM_MODEL)
+
+    with pytest.raises(BuildError) as caught:
+        build("+models.dice={uri:'models:/dice@champion',key:{dow:5}}")
+
+    assert "models.dice: the logged router answers differently" in str(caught.value)
+    assert router_versions() == []
+    assert live_models() == []
+    assert open_runs() == []
+    assert work_folders() == []
+    assert any("logged model" in note for note in caught.value.__notes__)
+
+
+# Every call that a build makes to the store, in order.
+_STEPS = (
+    "create_run",
+    "log_text",
+    "create_logged_model",
+    "log_model_artifacts",
+    "finalize_logged_model",
+    "log_outputs",
+    "log_inputs",
+    "create_registered_model",
+    "create_model_version",
+    "set_logged_model_tags",
+    "set_registered_model_alias",
+    "set_terminated",
+)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", _STEPS)
+def test_ctrl_c_at_any_step_leaves_nothing(three, monkeypatch, step, moment):
+    """No version, no registered model, no live logged model, no folder; the exception says what was cleaned."""
+    real = getattr(MlflowClient, step)
+    calls = []
+
+    def interrupted(self, *args, **kwargs):
+        calls.append(step)
+        if len(calls) > 1:
+            return real(self, *args, **kwargs)
+        if moment == "after":
+            real(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, step, interrupted)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        build("tracking.alias=champion")
+
+    assert calls
+    assert router_versions() == []
+    assert [model.name for model in MlflowClient().search_registered_models("name = 'router'")] == []
+    assert live_models() == []
+    assert open_runs() == []
+    assert work_folders() == []
+    if calls != ["create_run"] or moment == "after":
+        assert caught.value.__notes__
+
+
+_KILLED = """
+import os, signal, sys
+from mlflow import MlflowClient
+from mmeframe import api
+from tests import fleets
+real = getattr(MlflowClient, sys.argv[1])
+def killed(self, *args, **kwargs):
+    real(self, *args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(MlflowClient, sys.argv[1], killed)
+api.build("name=router", *fleets.WEEK, "tracking.alias=champion")
+"""
+
+
+def test_the_next_build_closes_what_a_kill_left(three, tmp_path):
+    """A build that was killed after registering leaves a version without its end; the next one removes it and says so."""
+    root = Path(__file__).parents[2]
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, str(script), "create_model_version"]
+    killed = subprocess.run(command, cwd=three.folder, env=environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert router_versions() == ["1"]
+    assert len(open_runs()) == 1
+
+    logged = build("tracking.alias=champion")
+
+    assert router_versions() == [logged.version]
+    assert open_runs() == []
+    assert live_models() == [logged.model_id]
+    assert "left by a killed build: version 1 of router was deleted" in logged.notes
+
+
+def test_a_build_that_still_runs_is_left_alone(three):
+    """Another process's build is not a leftover while that process lives."""
+    client = MlflowClient()
+    with open("/proc/1/stat") as stat:
+        started = stat.read().rpartition(")")[2].split()[19]
+    import socket
+
+    run = client.create_run("0", tags={BUILD_TAG: f"{socket.gethostname()}:1:{started}"})
+
+    build()
+
+    assert open_runs() == [run.info.run_id]
+
+
+_HELPER = """
+import mlflow
+class Shipped(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        import shipped
+        return shipped.answer(model_input)
+mlflow.models.set_model(Shipped())
+"""
+
+
+def test_a_pyfunc_sub_model_brings_its_own_code(three, tmp_path):
+    """A model from code with modules of its own works inside the router, beside scikit-learn models."""
+    module = tmp_path / "shipped.py"
+    module.write_text("def answer(rows):\n    return rows['x1'].to_numpy() * 2\n")
+    log_code_model(tmp_path, "coded", _HELPER, [str(module)])
+
+    logged = build("+models.coded={uri:'models:/coded@champion',key:{dow:5}}")
+
+    router = api.load_router(logged.model_uri)
+    frame = fleets.rows(14)
+    answer = router.predict(frame, {"annotate": True})
+    five = frame["dow"] == 5
+    assert answer["model_id"][five].tolist() == ["coded", "coded"]
+    assert answer["prediction"][five].tolist() == (frame["x1"][five] * 2).tolist()
+
+
+def test_different_code_under_one_module_name_is_refused(three, tmp_path):
+    """MLflow would run the first one's code for both; here it is an error that names both."""
+    for name, factor in (("one", 2), ("two", 3)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "shipped.py").write_text(f"def answer(rows):\n    return rows['x1'].to_numpy() * {factor}\n")
+        log_code_model(folder, f"coded_{name}", _HELPER, [str(folder / "shipped.py")])
+
+    with pytest.raises(ProblemsError) as caught:
+        build(
+            "+models.one={uri:'models:/coded_one@champion',key:{dow:5}}",
+            "+models.two={uri:'models:/coded_two@champion',key:{dow:6}}",
+        )
+
+    assert "models.two: it ships a module 'shipped' that differs from the one of 'one'." in str(caught.value)
+
+
+def test_a_damaged_bundle_is_refused_when_it_is_loaded(three):
+    """The file and both digests are named, before anything is deserialised."""
+    logged = build()
+    pack = folder_of(logged.model_uri) / "artifacts" / "bundle" / "pack.bin"
+    raw = bytearray(pack.read_bytes())
+    raw[200] ^= 1
+    pack.write_bytes(raw)
+
+    with pytest.raises(
+        Exception, match=r"pack.bin: its digest does not match: expected sha256 [0-9a-f]{64}, found [0-9a-f]{64}"
+    ):
+        api.load_router(logged.model_uri)
+
+
+def test_another_bundle_than_expected_is_refused(three, monkeypatch):
+    """MMEFRAME_EXPECT_DIGEST detects a bundle that was replaced as a whole."""
+    logged = build()
+    monkeypatch.setenv("MMEFRAME_EXPECT_DIGEST", "0" * 64)
+
+    with pytest.raises(Exception, match=f"expected sha256 {'0' * 64}, found {logged.digest}"):
+        api.load_router(logged.model_uri)
