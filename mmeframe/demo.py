@@ -118,6 +118,7 @@ def _ask_server(uri: str, rows: pd.DataFrame, work: Job) -> dict[str, Any]:
             predictions = json.load(response)["predictions"]
         return {
             "status": response.status,
+            "port": port,
             "rows": some[["time_hour", "carrier", "dest"]].to_dict("list"),
             **predictions,
         }
