@@ -51,26 +51,17 @@ class Job:
     plugins: Plugins
 
     @contextmanager
-    def store(self, *, must_exist: bool = True) -> Iterator[Store]:
+    def store(self) -> Iterator[Store]:
         """The config's MLflow store, active while the block runs."""
         from mmeframe.build.store import using_store
 
-        with using_store(self.spec.tracking.uri, must_exist=must_exist) as store:
+        with using_store(self.spec.tracking.uri) as store:
             yield store
 
     def fleet(self, store: Store) -> Fleet:
         from mmeframe.build import resolve
 
         return resolve(self.spec, self.plugins, store)
-
-    def needs_store(self) -> bool:
-        """Whether sub-models come from the store, so that a store must be there already."""
-        uris = [entry.uri for entry in self.spec.models]
-        local = {"manifest", "template"}
-        return any(uri.startswith(("models:/", "runs:/")) for uri in uris) or any(
-            source.kind not in local or str(source.options.get("uri", "models:/")).startswith(("models:/", "runs:/"))
-            for _, source in self.spec.sources
-        )
 
 
 def job(
@@ -110,7 +101,7 @@ def validate(*overrides: str, **options: Any) -> Fleet:
 
 
 def validate_job(work: Job) -> Fleet:
-    with work.store(must_exist=work.needs_store()) as store:
+    with work.store() as store:
         return work.fleet(store)
 
 
@@ -185,7 +176,7 @@ def build_job(work: Job, progress: Progress = _silent) -> Logged:
 
     from mmeframe.build import log_router
 
-    with work.store(must_exist=work.needs_store()) as store:
+    with work.store() as store:
         fleet = work.fleet(store)
         tree = yaml.safe_load(work.composed.text)
         logged = log_router(fleet, work.plugins, store, (tree, work.composed.overrides), progress)
@@ -200,7 +191,7 @@ def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trai
 def train_job(work: Job, progress: Progress = _silent) -> Trained:
     from mmeframe.train import train as run
 
-    with work.store(must_exist=False) as store:
+    with work.store() as store:
         return run(work.spec, store, progress)
 
 
@@ -218,7 +209,7 @@ def load_router(uri: str, *, tracking_uri: str | None = None) -> Router:
     """
     from mmeframe.build.store import using_store
 
-    with using_store(tracking_uri, must_exist=uri.startswith(("models:/", "runs:/"))) as store:
+    with using_store(tracking_uri) as store:
         return load_from(store, uri)
 
 
@@ -261,7 +252,7 @@ def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:
     """What is inside a logged router: read from its bundle, nothing is loaded."""
     from mmeframe.build.store import using_store
 
-    with using_store(tracking_uri, must_exist=uri.startswith(("models:/", "runs:/"))) as store:
+    with using_store(tracking_uri) as store:
         return show_from(store, uri)
 
 

@@ -181,7 +181,7 @@ def _predict(work: Job, flags: Flags) -> int:
         )
     params = _params(flags.params)
     settings = work.spec.predict
-    with work.store(must_exist=_in_store(flags.model)) as store:
+    with work.store() as store:
         router = api.load_from(store, api.find(work, flags.model, store))
         with progress_bar() as progress:
             scored = score_table(
@@ -206,10 +206,6 @@ def _predict(work: Job, flags: Flags) -> int:
     return 0
 
 
-def _in_store(uri: str | None) -> bool:
-    return uri is None or uri.startswith(("models:/", "runs:/"))
-
-
 def _params(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
@@ -228,7 +224,7 @@ def _serve(work: Job, flags: Flags) -> int:
     """Become MLflow's scoring server: no idle parent process stays behind."""
     from mmeframe import api
 
-    with work.store(must_exist=_in_store(flags.model)) as store:
+    with work.store() as store:
         uri = api.find(work, flags.model, store)
         folder = api.fetch(store, uri)
     settings = work.spec.serve
@@ -245,7 +241,7 @@ def _serve(work: Job, flags: Flags) -> int:
 def _show(work: Job, flags: Flags) -> int:
     from mmeframe import api
 
-    with work.store(must_exist=_in_store(flags.model)) as store:
+    with work.store() as store:
         data = api.show_from(store, api.find(work, flags.model, store))
     emit(flags.json, data, lambda: _show_router(data))
     return 0

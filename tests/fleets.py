@@ -106,12 +106,8 @@ def log_sklearn(
 
 def log_week(folder: Path) -> None:
     """day_0 ... day_6 and all_days."""
-    import mlflow
-
     example = rows(5)[["x1", "x2"]]
     with inside(folder), active(f"sqlite:///{folder}/mlflow.db"):
-        mlflow.set_experiment("week")
-        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
         for day in range(7):
             log_sklearn(fitted(day), f"day_{day}", example, tags={"dow": str(day)})
         log_sklearn(fitted(20), "all_days", example)

@@ -34,15 +34,21 @@ def by_param(week, tmp_path_factory) -> Iterator[Endpoint]:
     overrides = ("name=by_param", "routing=param", "routing.param=dow", "+source@sources.days=registry")
     api.build(*overrides, "sources.days.name='day_{dow}'", week.override, "tracking.alias=live")
     port = servers.free_port()
-    command = [sys.executable, "-m", "mmeframe", "serve", "model=models:/by_param@live", f"serve.port={port}", week.override]
+    command = [
+        sys.executable,
+        "-m",
+        "mmeframe",
+        "serve",
+        "model=models:/by_param@live",
+        f"serve.port={port}",
+        week.override,
+    ]
     url = f"http://127.0.0.1:{port}"
     with servers.running(command, f"{url}/ping", cwd=tmp_path_factory.mktemp("serve")) as process:
         # The command became the server: it has no child that serves in its place.
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert children == []
         yield Endpoint(url)
-
-
 
 
 @pytest.mark.parametrize(("frame", "ids", "reasons"), inputs.ANSWERED)
@@ -169,10 +175,21 @@ def test_a_router_is_served_without_mmeframe_installed(week, tmp_path, monkeypat
     monkeypatch.delenv("PYTHONPATH", raising=False)
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    install = [f"{venv}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "-r", f"{folder}/requirements.txt"]
+    install = [
+        f"{venv}/bin/pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        f"{folder}/requirements.txt",
+    ]
     subprocess.run(install, check=True)
-    absent = "import importlib.util as u; print([n for n in ('mmeframe', 'hydra', 'omegaconf', 'pluggy') if u.find_spec(n)])"
-    found = subprocess.run([f"{venv}/bin/python", "-c", absent], check=True, capture_output=True, text=True, cwd=tmp_path)
+    absent = (
+        "import importlib.util as u; print([n for n in ('mmeframe', 'hydra', 'omegaconf', 'pluggy') if u.find_spec(n)])"
+    )
+    found = subprocess.run(
+        [f"{venv}/bin/python", "-c", absent], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
     assert json.loads(found.stdout) == []
 
     with servers.mlflow_serve(str(folder), cwd=tmp_path, path=f"{venv}/bin") as endpoint:

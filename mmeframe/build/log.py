@@ -87,7 +87,7 @@ def log_router(
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         _record_config(client, run_id, config)
         tags = {
-            **spec.tracking.tags,
+            **redact_tree(spec.tracking.tags),
             "mmeframe.digest": digest,
             "mmeframe.version": mmeframe.__version__,
             "mmeframe.sub_models": str(len(fleet.models)),
@@ -199,7 +199,7 @@ def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
 
 
 def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str, owner: str) -> str:
-    tags = {**tracking.tags, BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
+    tags = {**redact_tree(tracking.tags), BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
     run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
     return str(run.info.run_id)
 

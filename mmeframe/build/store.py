@@ -37,19 +37,18 @@ def registered_name(uri: str) -> str | None:
 
 
 @contextmanager
-def using_store(uri: str | None, *, must_exist: bool = True) -> Iterator[Store]:
+def using_store(uri: str | None) -> Iterator[Store]:
     """Make ``uri`` MLflow's tracking store while the block runs; None leaves MLflow's own.
 
     The registry is the same store, unless MLFLOW_REGISTRY_URI says otherwise.
-    must_exist: refuse a sqlite file that is not there, which MLflow would otherwise create, empty.
-    Raises MissingError if the store cannot be reached.
+    Raises MissingError if a tracking server does not answer.
     """
     import mlflow
 
     # MLflow keeps its choice in the environment too, for its child processes; None takes it back.
     before: Any = os.environ.get("MLFLOW_TRACKING_URI")
     chosen = uri or mlflow.get_tracking_uri()
-    _check_reachable(chosen, must_exist)
+    _check_reachable(chosen)
     if uri is None:
         yield Store(chosen)
         return
@@ -60,19 +59,11 @@ def using_store(uri: str | None, *, must_exist: bool = True) -> Iterator[Store]:
         mlflow.set_tracking_uri(before)
 
 
-def _check_reachable(uri: str, must_exist: bool) -> None:
+def _check_reachable(uri: str) -> None:
     where, parts = "tracking.uri", urlsplit(uri)
-    if parts.scheme == "sqlite":
-        path = Path(uri.removeprefix("sqlite:///").split("?")[0])
-        if not path.parent.is_dir():
-            raise MissingError(f"there is no folder {path.parent.absolute()}.", where=where)
-        if must_exist and str(path) != ":memory:" and not path.is_file():
-            raise MissingError(
-                f"there is no store at {redact(uri)} ({path.absolute()} does not exist).",
-                where=where,
-                hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
-            )
-    elif parts.scheme in ("http", "https"):
+    if (path := _sqlite_file(uri)) and not path.parent.is_dir():
+        raise MissingError(f"there is no folder {path.parent.absolute()}.", where=where)
+    if parts.scheme in ("http", "https"):
         # MLflow would retry for minutes before it says so.
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
@@ -83,6 +74,12 @@ def _check_reachable(uri: str, must_exist: bool) -> None:
                 where=where,
                 hint="Start it, or set tracking.uri.",
             ) from None
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    if not uri.startswith("sqlite:///") or ":memory:" in uri:
+        return None
+    return Path(uri.removeprefix("sqlite:///").split("?")[0])
 
 
 @dataclass(frozen=True)
@@ -134,9 +131,25 @@ class Store:
 
     @cached_property
     def client(self) -> Any:
+        """For writing: makes a sqlite file that is not there, as MLflow does."""
         from mlflow import MlflowClient
 
         return MlflowClient()
+
+    @property
+    def _reader(self) -> Any:
+        """For look-ups: a store that is not there has nothing, and looking does not make it.
+
+        Raises MissingError for a sqlite file that does not exist.
+        """
+        path = _sqlite_file(self.uri)
+        if path and not path.is_file():
+            raise MissingError(
+                f"there is no store at {redact(self.uri)} ({path.absolute()} does not exist).",
+                where="tracking.uri",
+                hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
+            )
+        return self.client
 
     def models(self, name_like: str = "%", filter_string: str = "") -> Sequence[RegisteredModel]:
         """Two paged searches: registered models (aliases, tags), and their versions (LoggedModel, tags)."""
@@ -144,10 +157,10 @@ class Store:
         if key not in self._known:
             name = "" if name_like == "%" else f"name LIKE '{_quote(name_like)}'"
             both = " AND ".join(part for part in (name, filter_string) if part)
-            registered = _pages(self.client.search_registered_models, filter_string=both or None, max_results=_PAGE)
+            registered = _pages(self._reader.search_registered_models, filter_string=both or None, max_results=_PAGE)
             versions: dict[str, list[RegisteredVersion]] = {}
             if registered:
-                for version in _pages(self.client.search_model_versions, filter_string=name, max_results=_PAGE):
+                for version in _pages(self._reader.search_model_versions, filter_string=name, max_results=_PAGE):
                     versions.setdefault(version.name, []).append(_version(version))
             self._known[key] = [_model(model, versions.get(model.name, [])) for model in registered]
         return self._known[key]
@@ -165,13 +178,13 @@ class Store:
 
     def logged_models(self, filter_string: str, experiments: Sequence[str]) -> Sequence[Any]:
         """LoggedModels that match, newest first. Raises MissingError for an unknown experiment."""
-        known = {item.name: item.experiment_id for item in _pages(self.client.search_experiments, max_results=_PAGE)}
+        known = {item.name: item.experiment_id for item in _pages(self._reader.search_experiments, max_results=_PAGE)}
         for name in experiments:
             if name not in known:
                 raise MissingError(f"there is no experiment {name!r}.", hint=suggest(name, known))
         ids = [known[name] for name in experiments] or list(known.values())
         return _pages(
-            self.client.search_logged_models,
+            self._reader.search_logged_models,
             experiment_ids=ids,
             filter_string=filter_string or None,
             order_by=[{"field_name": "creation_timestamp", "ascending": False}],

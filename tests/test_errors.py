@@ -1,0 +1,164 @@
+"""Errors say where, what, the nearest name and what exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmeframe import errors
+from mmeframe.errors import (
+    BadInputError,
+    ConfigError,
+    CorruptBundleError,
+    MissingError,
+    MmeframeError,
+    Problem,
+    ProblemsError,
+    UnknownNameError,
+    known_names,
+    suggest,
+)
+
+MANY = [f"n{number:02}" for number in range(15)]
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        pytest.param([], "Known: none.", id="none"),
+        pytest.param(["b", "a", "b"], "Known: a, b.", id="sorted-once-each"),
+        pytest.param(MANY[:12], f"Known: {', '.join(MANY[:12])}.", id="all-that-fit"),
+        pytest.param(MANY, f"Known: {', '.join(MANY[:12])} and 3 more.", id="shortened"),
+    ],
+)
+def test_known_names(known, text):
+    """What exists is listed in order, and only so far that a screen holds it."""
+    assert known_names(known) == text
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        pytest.param("onx", "Did you mean 'onnx'? Kinds: onnx, pyfunc.", id="near-miss"),
+        pytest.param("zzz", "Kinds: onnx, pyfunc.", id="nothing-close"),
+        pytest.param("", "Kinds: onnx, pyfunc.", id="nothing-typed"),
+    ],
+)
+def test_suggest(typed, text):
+    """The nearest name comes first, and what exists is always listed."""
+    assert suggest(typed, ["pyfunc", "onnx"], "Kinds") == text
+
+
+def test_suggest_takes_names_of_any_type():
+    """Names that are numbers, as a table's columns may be, are compared as text."""
+    assert suggest("1", [10, 2], "Columns") == "Did you mean '10'? Columns: 10, 2."
+
+
+@pytest.mark.parametrize(
+    ("where", "hint", "text"),
+    [
+        pytest.param("", "", "it broke.", id="what"),
+        pytest.param("routing.kind", "", "routing.kind: it broke.", id="where"),
+        pytest.param("", "Mend it.", "it broke.\n  Mend it.", id="hint"),
+        pytest.param("routing.kind", "Mend it.", "routing.kind: it broke.\n  Mend it.", id="all"),
+    ],
+)
+def test_text_of_an_error(where, hint, text):
+    """Where, what, and the hint on a line of its own; a problem reads like the error it came from."""
+    error = ConfigError("it broke.", where=where, hint=hint)
+
+    assert (str(error), str(Problem.of(error))) == (text, text)
+
+
+def test_unknown_name():
+    """A name that no plugin provides is answered with the nearest, and keeps its parts."""
+    error = UnknownNameError("routing.kind", "routing strategy", "colum", ["param", "column"], "geo is broken.")
+
+    assert str(error) == (
+        "routing.kind: no routing strategy named 'colum'.\n  Did you mean 'column'? Known: column, param. geo is broken."
+    )
+    assert (error.where, error.kind, error.name, error.known) == (
+        "routing.kind",
+        "routing strategy",
+        "colum",
+        ["column", "param"],
+    )
+
+
+def test_corrupt_bundle():
+    """Damage is reported with the file and both digests."""
+    error = CorruptBundleError("b/pack.bin", "aa", "bb")
+
+    assert str(error) == (
+        "b/pack.bin: its digest does not match: expected sha256 aa, found bb.\n"
+        "  The file was changed or damaged after the build. Download the model again, or rebuild it."
+    )
+
+
+def test_every_error_has_its_code():
+    """The codes that the runtime translates; a new error without one is seen here."""
+    codes = {name: getattr(errors, name).code for name in errors.__all__ if name.endswith("Error")}
+
+    assert codes == {
+        "BadInputError": "bad_input",
+        "BuildError": "fleet",
+        "ConfigError": "config",
+        "CorruptBundleError": "corrupt",
+        "MissingError": "missing",
+        "MmeframeError": "internal",
+        "ModelError": "model",
+        "PluginError": "plugin",
+        "ProblemsError": "internal",
+        "UnknownKeyError": "unknown_key",
+        "UnknownNameError": "config",
+        "UsageError": "usage",
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name.endswith("Error")])
+def test_one_tree(name):
+    """Whoever catches MmeframeError catches all of ours."""
+    assert issubclass(getattr(errors, name), MmeframeError)
+
+
+def test_a_problem_keeps_the_code_of_its_error():
+    """A report knows which of its lines are about the config."""
+    assert Problem.of(MissingError("no model.", where="models.a")) == Problem("models.a", "no model.", "", "missing")
+
+
+ONE, TWO = Problem("models.a", "no key.", "Add one."), Problem("", "no store.", "", "missing")
+
+
+def test_a_report_lists_each_problem_once():
+    """Problems stand in the order in which they were found, without repetition."""
+    report = ProblemsError([ONE, TWO, ONE])
+
+    assert str(report) == "models.a: no key.\n  Add one.\nno store."
+
+
+@pytest.mark.parametrize(
+    ("problems", "what"),
+    [pytest.param([ONE], "1 problem", id="one"), pytest.param([ONE, TWO], "2 problems", id="two")],
+)
+def test_a_report_counts(problems, what):
+    """The short form of a report is its count."""
+    assert ProblemsError(problems).what == what
+
+
+@pytest.mark.parametrize(
+    ("code", "in_config"),
+    [
+        pytest.param("config", True, id="config"),
+        pytest.param("usage", True, id="usage"),
+        pytest.param("missing", False, id="missing"),
+        pytest.param("fleet", False, id="fleet"),
+    ],
+)
+def test_what_a_report_blames(code, in_config):
+    """One problem in the config is enough to blame the config; a missing model is not."""
+    assert ProblemsError([TWO, Problem("x", "bad.", "", code)]).in_config is in_config
+
+
+def test_bad_input_is_an_exception_like_others():
+    """An error can be raised, caught and shown without losing its hint."""
+    with pytest.raises(MmeframeError, match=r"^column 'x' is missing\.\n  Columns sent: y\.$"):
+        raise BadInputError("column 'x' is missing.", hint="Columns sent: y.")

@@ -1,0 +1,427 @@
+"""Keys: one canonical text per value, and one code for it whether it comes alone or in an array."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import uuid
+import warnings
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, is_whole
+
+UTC = dt.UTC
+EAST = dt.timezone(dt.timedelta(hours=5))
+NOON = dt.datetime(2020, 1, 2, 12, 0)  # noqa: DTZ001 - naive on purpose: it has no offset to show
+DAY = dt.date(2020, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(7, "7", id="int"),
+        pytest.param(-3, "-3", id="negative-int"),
+        pytest.param(np.int8(7), "7", id="int8"),
+        pytest.param(np.int64(7), "7", id="int64"),
+        pytest.param(np.uint64(2**64 - 1), "18446744073709551615", id="uint64-max"),
+        pytest.param(10**30, "1" + "0" * 30, id="huge-int"),
+        pytest.param(7.0, "7", id="integral-float"),
+        pytest.param(1e22, "1" + "0" * 22, id="huge-integral-float"),
+        pytest.param(-0.0, "0", id="minus-zero"),
+        pytest.param(2.5, "2.5", id="fraction"),
+        pytest.param(np.float16(7), "7", id="float16"),
+        pytest.param(np.float32(2.5), "2.5", id="float32"),
+        pytest.param(np.float32(0.1), "0.10000000149011612", id="float32-shows-what-it-holds"),
+        pytest.param(np.longdouble(7), "7", id="longdouble"),
+        pytest.param(float("inf"), "inf", id="inf"),
+        pytest.param(float("-inf"), "-inf", id="minus-inf"),
+        pytest.param(True, "True", id="bool"),
+        pytest.param(np.bool_(False), "False", id="numpy-bool"),
+        pytest.param("7", "7", id="text"),
+        pytest.param("07", "07", id="text-with-zero"),
+        pytest.param("7.0", "7.0", id="text-of-a-float"),
+        pytest.param("", "", id="empty-text"),
+        pytest.param("nan", "nan", id="text-nan"),
+        pytest.param(np.str_("a b"), "a b", id="numpy-text"),
+        pytest.param(NOON, "2020-01-02T12:00:00", id="datetime"),
+        pytest.param(NOON.replace(tzinfo=EAST), "2020-01-02T12:00:00+05:00", id="aware-datetime"),
+        pytest.param(DAY, "2020-01-02", id="date"),
+        pytest.param(pd.Timestamp(NOON), "2020-01-02T12:00:00", id="timestamp"),
+        pytest.param(pd.Timestamp("2020-01-02T12:00Z"), "2020-01-02T12:00:00+00:00", id="aware-timestamp"),
+        pytest.param(np.datetime64("2020-01-02"), "2020-01-02T00:00:00", id="datetime64-day"),
+        pytest.param(np.datetime64("2020-01-02T12:00", "ns"), "2020-01-02T12:00:00", id="datetime64-ns"),
+        pytest.param(np.timedelta64(1, "D"), "P1DT0H0M0S", id="timedelta64"),
+        pytest.param(np.array(7), "7", id="0d-int"),
+        pytest.param(np.array(7.0), "7", id="0d-float"),
+        pytest.param(np.array("07"), "07", id="0d-text"),
+        pytest.param(np.array("a", object), "a", id="0d-object"),
+        pytest.param(np.array("2020-01-02T12:00", "M8[ns]"), "2020-01-02T12:00:00", id="0d-datetime64-ns"),
+        pytest.param(Decimal(7), "7", id="decimal"),
+        pytest.param(uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001", id="uuid"),
+    ],
+)
+def test_canonical_text(value, text):
+    """Equal keys have one text: whole numbers as integers, text as it is, bools by name, times in ISO."""
+    assert canonical(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(None, id="None"),
+        pytest.param(float("nan"), id="nan"),
+        pytest.param(np.float32("nan"), id="float32-nan"),
+        pytest.param(pd.NaT, id="NaT"),
+        pytest.param(np.datetime64("NaT"), id="datetime64-NaT"),
+        pytest.param(np.timedelta64("NaT"), id="timedelta64-NaT"),
+        pytest.param(pd.NA, id="NA"),
+        pytest.param(Decimal("NaN"), id="decimal-nan"),
+        pytest.param(np.array(np.nan), id="0d-nan"),
+        pytest.param(np.array(None), id="0d-None"),
+        pytest.param(np.array("NaT", "M8[ns]"), id="0d-NaT"),
+    ],
+)
+def test_canonical_missing(value):
+    """None, NaN, NaT and NA are no key."""
+    assert canonical(value) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        pytest.param("7", True, id="digit"),
+        pytest.param("0", True, id="zero"),
+        pytest.param("-3", True, id="negative"),
+        pytest.param(str(2**63 - 1), True, id="largest"),
+        pytest.param(str(-(2**63)), True, id="smallest"),
+        pytest.param(str(2**63), False, id="beyond-int64"),
+        pytest.param("9" * 5000, False, id="longer-than-python-reads"),
+        pytest.param("07", False, id="leading-zero"),
+        pytest.param("-0", False, id="minus-zero"),
+        pytest.param("+7", False, id="plus"),
+        pytest.param("7.0", False, id="float"),
+        pytest.param(" 7", False, id="space"),
+        pytest.param("7\n", False, id="newline"),
+        pytest.param("1_000", False, id="underscore"),
+        pytest.param("\u0667", False, id="arabic-digit"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_is_whole(text, whole):
+    """Whole is what ``str`` writes for an int64, and nothing else."""
+    assert is_whole(text) is whole
+
+
+@pytest.mark.parametrize(
+    ("text", "hazard"),
+    [
+        pytest.param("7", None, id="whole"),
+        pytest.param("berlin", None, id="word"),
+        pytest.param("2020-01-02", None, id="date"),
+        pytest.param("01", "the number 1", id="leading-zero"),
+        pytest.param("1e3", "the number 1000", id="exponent"),
+        pytest.param("7.0", "the number 7", id="float"),
+        pytest.param("NA", "a missing value", id="NA"),
+        pytest.param("null", "a missing value", id="null"),
+        pytest.param("", "a missing value", id="empty"),
+    ],
+)
+def test_csv_hazard(text, hazard):
+    """The hazard names what a CSV reader would make of the key instead."""
+    assert csv_hazard(text) == hazard
+
+
+NUMERIC = ["7", "-3", "07", "+7", "7.0", "1.5", "1.50", ".5", "1e3", "-0", "inf", "Infinity", "0x10", "1_000", "1,5"]
+WORDS = ["a b", "True", "true", "FALSE", "yes", "NA", "nan", "None", "null", "N/A", "", "2020-01-02"]
+
+
+@pytest.mark.parametrize("text", [*NUMERIC, *WORDS])
+def test_csv_hazard_agrees_with_pandas(text):
+    """A key is a hazard exactly if a column of it does not come back from ``pandas.read_csv`` as the same key."""
+    file = io.StringIO()
+    pd.DataFrame({"key": [text, text], "x": [1, 2]}).to_csv(file, index=False)
+    read = pd.read_csv(io.StringIO(file.getvalue()))["key"]
+
+    assert (csv_hazard(text) is None) == (canonical(read[0]) == text)
+
+
+def expected(index: KeyIndex, keys: list[str | int]) -> list[int]:
+    """Codes of declared values; ``MISSING`` and ``UNKNOWN`` as they are."""
+    return [index.values.index(key) if isinstance(key, str) else key for key in keys]
+
+
+MIXED = KeyIndex(["7", "07", "-3", "1.5", "1", "True", "a", "2020-01-02", "2020-01-02T00:00:00", "inf"])
+WHOLE = KeyIndex(["0", "7", "-3"])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_codes_of_integers(dtype):
+    """Integers of every width find the declared whole numbers."""
+    codes = WHOLE.codes(np.array([7, -3, 5, 0], dtype), 4)
+
+    assert codes.tolist() == expected(WHOLE, ["7", "-3", UNKNOWN, "0"])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+def test_codes_of_unsigned_integers(dtype):
+    """Unsigned integers too; the largest one of its type is not taken for -1."""
+    index = KeyIndex(["7", "-1", "0"])
+
+    codes = index.codes(np.array([7, np.iinfo(dtype).max, 0], dtype), 3)
+
+    assert codes.tolist() == expected(index, ["7", UNKNOWN, "0"])
+
+
+def test_codes_of_integers_beyond_int64():
+    """A key above the largest int64 is found by its text."""
+    index = KeyIndex(["18446744073709551615", "7"])
+
+    codes = index.codes(np.array([7, 2**64 - 1, 2**63], "uint64"), 3)
+
+    assert codes.tolist() == expected(index, ["7", "18446744073709551615", UNKNOWN])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+def test_codes_of_floats(dtype):
+    """Whole floats are whole numbers, NaN is missing, fractions are keys of their own."""
+    codes = MIXED.codes(np.array([7.0, np.nan, 1.5, 2.5, -3.0, np.inf], dtype), 6)
+
+    assert codes.tolist() == expected(MIXED, ["7", MISSING, "1.5", UNKNOWN, "-3", "inf"])
+
+
+def test_codes_of_floats_where_all_keys_are_whole():
+    """Fractions and infinities are unknown; minus zero is zero; the ends of int64 are exact."""
+    index = KeyIndex(["0", "7", str(-(2**63))])
+
+    codes = index.codes(np.array([7.0, 7.5, -0.0, np.inf, 2.0**63, -(2.0**63), np.nan]), 7)
+
+    assert codes.tolist() == expected(index, ["7", UNKNOWN, "0", UNKNOWN, UNKNOWN, str(-(2**63)), MISSING])
+
+
+def test_codes_of_float16_are_silent():
+    """A narrow float column is looked up without a warning about overflow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codes = WHOLE.codes(np.array([7, 60000, np.nan], "float16"), 3)
+
+    assert codes.tolist() == expected(WHOLE, ["7", UNKNOWN, MISSING])
+
+
+@pytest.mark.parametrize(
+    ("raw", "keys"),
+    [
+        pytest.param(np.array([True, False]), ["True", UNKNOWN], id="bool"),
+        pytest.param(np.array([7, 7.0, "7", "07", 7.5], object), ["7", "7", "7", "07", UNKNOWN], id="object-mixed"),
+        pytest.param(np.array([1, 1.0, True, "1", "True"], object), ["1", "1", "True", "1", "True"], id="object-ones"),
+        pytest.param(np.array(["a", None, np.nan, pd.NaT], object), ["a", *[MISSING] * 3], id="object-text"),
+        pytest.param(np.array([7, "a", pd.NA], object), ["7", "a", MISSING], id="object-NA"),
+        pytest.param(np.array([None, None], object), [MISSING, MISSING], id="object-all-missing"),
+        pytest.param(np.array([7, None, 10**30], object), ["7", MISSING, UNKNOWN], id="object-integers"),
+        pytest.param(np.array([DAY, None], object), ["2020-01-02", MISSING], id="object-dates"),
+        pytest.param(np.array(["7", "07", "x"]), ["7", "07", UNKNOWN], id="numpy-text"),
+        pytest.param(np.array(["2020-01-02", "NaT"], "M8[s]"), ["2020-01-02T00:00:00", MISSING], id="datetime64-s"),
+        pytest.param(np.array(["2020-01-02", "NaT"], "M8[ns]"), ["2020-01-02T00:00:00", MISSING], id="datetime64-ns"),
+        pytest.param(pd.array(["a", None, "07"], dtype="str"), ["a", MISSING, "07"], id="str"),
+        pytest.param(pd.array(["a", None, "07"], dtype="string"), ["a", MISSING, "07"], id="string"),
+        pytest.param(pd.array([7, None, 5], dtype="Int64"), ["7", MISSING, UNKNOWN], id="Int64"),
+        pytest.param(pd.array([7.0, None, 1.5], dtype="Float64"), ["7", MISSING, "1.5"], id="Float64"),
+        pytest.param(pd.array([True, None, False], dtype="boolean"), ["True", MISSING, UNKNOWN], id="boolean"),
+        pytest.param(pd.array([7, None], dtype="int64[pyarrow]"), ["7", MISSING], id="arrow-integers"),
+        pytest.param(pd.Categorical(["a", None, "zz", "07"]), ["a", MISSING, UNKNOWN, "07"], id="category-text"),
+        pytest.param(pd.Categorical([7, None, 5]), ["7", MISSING, UNKNOWN], id="category-integers"),
+        pytest.param(pd.Categorical([7.0, 1.5]), ["7", "1.5"], id="category-floats"),
+        pytest.param(pd.Categorical([True, False]), ["True", UNKNOWN], id="category-bools"),
+        pytest.param([7, "07", None, True], ["7", "07", MISSING, "True"], id="list"),
+        pytest.param((7.0, float("nan")), ["7", MISSING], id="tuple"),
+    ],
+)
+def test_codes_of_other_arrays(raw, keys):
+    """Every kind of array gives the codes of its values' canonical texts; values of several kinds stay apart."""
+    codes = MIXED.codes(raw, len(raw))
+
+    assert codes.tolist() == expected(MIXED, keys)
+
+
+def test_codes_keep_the_offset_of_each_time():
+    """Equal instants on different clocks are different keys, as their texts are."""
+    index = KeyIndex(["2020-01-02T12:00:00+00:00", "2020-01-02T17:00:00+05:00"])
+    noon = NOON.replace(tzinfo=UTC)
+
+    codes = index.codes(np.array([noon, noon.astimezone(EAST)], object), 2)
+
+    assert codes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        pytest.param(np.array([7]), "7", id="integer"),
+        pytest.param(np.array([7.0]), "7", id="float"),
+        pytest.param(np.array([np.nan]), MISSING, id="nan"),
+        pytest.param(pd.Categorical(["a"]), "a", id="category"),
+        pytest.param(pd.Categorical([None], ["a"]), MISSING, id="category-missing"),
+        pytest.param(pd.array([7], dtype="Int64"), "7", id="Int64"),
+        pytest.param(pd.array([None], dtype="Int64"), MISSING, id="Int64-missing"),
+        pytest.param(pd.array([None], dtype="boolean"), MISSING, id="boolean-missing"),
+        pytest.param(pd.array([None], dtype="string"), MISSING, id="string-missing"),
+        pytest.param(pd.array([pd.NaT], dtype="M8[ns, UTC]"), MISSING, id="time-missing"),
+        pytest.param(["zz"], UNKNOWN, id="list"),
+    ],
+)
+def test_codes_of_one_row(raw, key):
+    """One row has its own path, with the same answer."""
+    codes = MIXED.codes(raw, 1)
+
+    assert codes.tolist() == expected(MIXED, [key])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param([], id="list"),
+        pytest.param(pd.Categorical([]), id="category"),
+        pytest.param(np.empty(0, object), id="object"),
+        *(pytest.param(np.empty(0, dtype), id=dtype) for dtype in ("int64", "uint64", "float64", "bool", "M8[ns]")),
+        *(pytest.param(pd.array([], dtype=dtype), id=dtype) for dtype in ("str", "string", "Int64", "boolean")),
+    ],
+)
+def test_codes_of_no_rows(raw):
+    """No rows have no codes, of the one type that the route table takes."""
+    codes = MIXED.codes(raw, 0)
+
+    assert (codes.shape, codes.dtype) == ((0,), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        pytest.param(7, "7", id="int"),
+        pytest.param("07", "07", id="text"),
+        pytest.param(np.array(7.0), "7", id="0d-array"),
+        pytest.param(None, MISSING, id="None"),
+        pytest.param(pd.NA, MISSING, id="NA"),
+        pytest.param("zz", UNKNOWN, id="unknown"),
+    ],
+)
+def test_codes_of_a_scalar(raw, key):
+    """One value for the whole request gives one int, however many rows there are."""
+    code = MIXED.codes(raw, 1000)
+
+    assert (type(code), [code]) == (int, expected(MIXED, [key]))
+
+
+@pytest.mark.parametrize(
+    "raw", [np.arange(3), [1, 2, 3], pd.Categorical(["a", "b", "a"])], ids=["array", "list", "cat"]
+)
+def test_codes_of_another_length(raw):
+    """A strategy that gives too few or too many values is an error, not a wrong answer."""
+    with pytest.raises(ValueError, match=r"^3 key values for 4 rows$"):
+        MIXED.codes(raw, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "integer"),
+    [
+        pytest.param(["7", "-3"], True, id="whole"),
+        pytest.param(["7", "07"], False, id="leading-zero"),
+        pytest.param(["7", "a"], False, id="text"),
+        pytest.param([], False, id="none-declared"),
+    ],
+)
+def test_index_is_integer(values, integer):
+    """A part is one of whole numbers only if every declared value is."""
+    assert KeyIndex(values).integer is integer
+
+
+def test_no_declared_values():
+    """A part without declared values knows no key, and still tells missing from unknown."""
+    codes = KeyIndex([]).codes(np.array([1.0, np.nan]), 2)
+
+    assert codes.tolist() == [UNKNOWN, MISSING]
+
+
+DECLARED = ["7", "07", "7.0", "-3", "0", "1", "True", "False", "a", "é", "", "nan", "1.5", "inf", "127", "65504"]
+DECLARED += [str(2**53), str(2**63 - 1), str(2**63), str(-(2**63)), str(10**22), "2020-01-02T00:00:00", "2020-01-02"]
+NUMBERS = [0, 1, 7, -3, 127, 65504, 2**53, 2**63 - 1, 2**63, -(2**63), 2**64 - 1, 5]
+FLOATS = [*map(float, NUMBERS), -0.0, 1.5, 2.5, 1e22, float("inf"), float("-inf"), float("nan")]
+TEXTS = ["7", "07", "7.0", "a", "é", "", "nan", "True", "zz"]
+TIMES = ["2020-01-02", "2020-01-02T00:00:01", "NaT"]
+ANYTHING = [*NUMBERS, *FLOATS, *TEXTS, True, False, None, pd.NA, pd.NaT, NOON, DAY, np.int8(7), np.float32(1.5)]
+ANYTHING += [NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=UTC).astimezone(EAST), np.datetime64("2020-01-02")]
+
+
+def lists(values: list) -> st.SearchStrategy[list]:
+    return st.lists(st.sampled_from(values), max_size=12)
+
+
+def integers(dtype: str) -> st.SearchStrategy[np.ndarray]:
+    bounds = np.iinfo(dtype)
+    fitting = [number for number in NUMBERS if bounds.min <= number <= bounds.max]
+    return lists([*fitting, bounds.min, bounds.max]).map(lambda values: np.array(values, dtype))
+
+
+def objects(values: list) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def floats(values: list, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype)
+
+
+ARRAYS = {
+    **{f"{sign}int{bits}": integers(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "float16": lists(FLOATS).map(lambda values: floats(values, "float16")),
+    "float32": lists(FLOATS).map(lambda values: floats(values, "float32")),
+    "float64": lists(FLOATS).map(lambda values: floats(values, "float64")),
+    "bool": lists([True, False]).map(lambda values: np.array(values, bool)),
+    "object": lists(ANYTHING).map(objects),
+    "object-text": lists([*TEXTS, None]).map(objects),
+    "object-integers": lists([*NUMBERS, None]).map(objects),
+    "numpy-text": lists(TEXTS).map(lambda values: np.array(values, "U8")),
+    "datetime64": lists(TIMES).map(lambda values: np.array(values, "M8[ns]")),
+    "datetime64-tz": lists(TIMES).map(
+        lambda values: pd.to_datetime(pd.Index(values), format="ISO8601", utc=True).array
+    ),
+    "str": lists([*TEXTS, None]).map(lambda values: pd.array(values, dtype="str")),
+    "string": lists([*TEXTS, None]).map(lambda values: pd.array(values, dtype="string")),
+    "Int64": lists([0, 7, -3, 5, 2**53, None]).map(lambda values: pd.array(values, dtype="Int64")),
+    "Float64": lists([0.0, 7.0, 1.5, None]).map(lambda values: pd.array(values, dtype="Float64")),
+    "boolean": lists([True, False, None]).map(lambda values: pd.array(values, dtype="boolean")),
+    "category-text": lists([*TEXTS, None]).map(pd.Categorical),
+    "category-integers": lists([0, 7, -3, 5, None]).map(pd.Categorical),
+    "category-times": lists(TIMES).map(
+        lambda values: pd.Categorical(pd.to_datetime(pd.Index(values), format="ISO8601"))
+    ),
+    "list": lists(ANYTHING),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_an_array_has_the_codes_of_its_values(kind, data):
+    """However keys are packed, each row's code is that of its value alone."""
+    raw = data.draw(ARRAYS[kind])
+    index = KeyIndex(data.draw(st.lists(st.sampled_from(DECLARED), unique=True)))
+
+    assert index.codes(raw, len(raw)).tolist() == [index.code(value) for value in raw]
+
+
+@settings(max_examples=100, deadline=None)
+@given(number=st.integers(-(2**70), 2**70))
+def test_integers_and_their_text_are_one_key(number):
+    """An integer, its text and (where it is exact) its float have one canonical text."""
+    same = {canonical(number), canonical(str(number))}
+    if float(number) == number:
+        same.add(canonical(float(number)))
+
+    assert same == {str(number)}
