@@ -54,8 +54,12 @@ ANSWERED = [
         for dtype in ("str", "string[python]", "string[pyarrow]", "object")
     ),
     pytest.param(_batch([0, 9, 6]), ["day_0", "everyone", "day_6"], ["exact", "fallback", "exact"], id="unknown-key"),
-    pytest.param(_batch([0.0, 2.5, 6.0]), ["day_0", "everyone", "day_6"], ["exact", "fallback", "exact"], id="no-rounding"),
-    pytest.param(_batch(["03", "3", " 3"]), ["everyone", "day_3", "everyone"], ["fallback", "exact", "fallback"], id="03"),
+    pytest.param(
+        _batch([0.0, 2.5, 6.0]), ["day_0", "everyone", "day_6"], ["exact", "fallback", "exact"], id="no-rounding"
+    ),
+    pytest.param(
+        _batch(["03", "3", " 3"]), ["everyone", "day_3", "everyone"], ["fallback", "exact", "fallback"], id="03"
+    ),
     pytest.param(_batch([True, True, False]), ["everyone"] * 3, ["fallback"] * 3, id="bools-are-not-0-and-1"),
     pytest.param(_batch([0, 3, 6], x1=[1, 2, 3]), ["day_0", "day_3", "day_6"], ["exact"] * 3, id="integer-features"),
     pytest.param(
@@ -64,11 +68,18 @@ ANSWERED = [
         ["exact"] * 3,
         id="nullable-features",
     ),
-    pytest.param(_batch([0, 3, 6], more=["a", "b", "c"]), ["day_0", "day_3", "day_6"], ["exact"] * 3, id="extra-column"),
     pytest.param(
-        _batch([0, 3, 6])[["dow", "x2", "x1"]], ["day_0", "day_3", "day_6"], ["exact"] * 3, id="columns-in-another-order"
+        _batch([0, 3, 6], more=["a", "b", "c"]), ["day_0", "day_3", "day_6"], ["exact"] * 3, id="extra-column"
     ),
-    pytest.param(_batch([0, 3, 6]).set_axis([7, 7, 7]), ["day_0", "day_3", "day_6"], ["exact"] * 3, id="duplicate-index"),
+    pytest.param(
+        _batch([0, 3, 6])[["dow", "x2", "x1"]],
+        ["day_0", "day_3", "day_6"],
+        ["exact"] * 3,
+        id="columns-in-another-order",
+    ),
+    pytest.param(
+        _batch([0, 3, 6]).set_axis([7, 7, 7]), ["day_0", "day_3", "day_6"], ["exact"] * 3, id="duplicate-index"
+    ),
     pytest.param(_batch([4, 4, 4]), ["day_4"] * 3, ["exact"] * 3, id="one-key"),
     pytest.param(_batch([5, 5, 5]).head(1), ["day_5"], ["exact"], id="one-row"),
     pytest.param(_batch([5, 5, 5]).head(0), [], [], id="no-rows"),
@@ -83,5 +94,7 @@ REFUSED = [
     ),
     pytest.param(_batch([0, 3, 6], x1=["a", "b", "c"]), "column 'x1' must be double", id="text-in-a-number-column"),
     pytest.param(_batch([0, 3, 6], x1=["1", "2", "3"]), "column 'x1' must be double", id="numbers-as-text"),
-    pytest.param(_batch([0, 3, 6], x1=[True, False, True]), "column 'x1' must be double", id="bools-in-a-number-column"),
+    pytest.param(
+        _batch([0, 3, 6], x1=[True, False, True]), "column 'x1' must be double", id="bools-in-a-number-column"
+    ),
 ]

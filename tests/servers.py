@@ -85,7 +85,13 @@ def running(
     log = cwd / f"server-{free_port()}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=cwd, env={**environment, **(env or {})}, stdout=output, stderr=output, text=True, start_new_session=True
+            command,
+            cwd=cwd,
+            env={**environment, **(env or {})},
+            stdout=output,
+            stderr=output,
+            text=True,
+            start_new_session=True,
         )
     try:
         _wait(url, process, log)

@@ -74,7 +74,8 @@ def test_unknown_name():
     error = UnknownNameError("routing.kind", "routing strategy", "colum", ["param", "column"], "geo is broken.")
 
     assert str(error) == (
-        "routing.kind: no routing strategy named 'colum'.\n  Did you mean 'column'? Known: column, param. geo is broken."
+        "routing.kind: no routing strategy named 'colum'.\n"
+        "  Did you mean 'column'? Known: column, param. geo is broken."
     )
     assert (error.where, error.kind, error.name, error.known) == (
         "routing.kind",

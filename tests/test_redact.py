@@ -35,11 +35,11 @@ def test_redact(text, clean):
     assert redact(text) == clean
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["password", "db_password", "passwd", "PASS", "passphrase", "secret", "client_secret", "token", "hf_token_file"]
-    + ["credentials", "api_key", "apikey", "aws_access_key_id", "private_key", "adls_sas"],
-)
+PASSWORDS = ["password", "db_password", "passwd", "PASS", "passphrase", "secret", "client_secret", "credentials"]
+KEYS = ["token", "hf_token_file", "api_key", "apikey", "aws_access_key_id", "private_key", "adls_sas"]
+
+
+@pytest.mark.parametrize("name", [*PASSWORDS, *KEYS])
 def test_secret_names(name):
     """The value of a key whose name says so is hidden, text or number."""
     assert redact_tree({name: SECRET, "n": {name: 1234}}) == {name: HIDDEN, "n": {name: HIDDEN}}

@@ -137,7 +137,7 @@ def test_equal_blobs_are_stored_once(tmp_path):
 
 def test_blobs_are_aligned(tmp_path):
     """Every blob starts on a cache line, so that arrays inside it can be mapped."""
-    blobs = [bytes([number]) * number for number in range(1, 200, 7)]
+    blobs = [b"%03d-" % number * number for number in range(1, 100, 7)]
     with BundleWriter(tmp_path) as writer:
         for blob in blobs:
             writer.add(blob)
@@ -355,7 +355,7 @@ def test_a_blob_that_is_not_there(folder):
     assert (caught.value.file, caught.value.expected) == (str(folder / PACK), sha(b"other").hex())
 
 
-@pytest.mark.parametrize("position", [-1, -33, -97], ids=["lengths", "offsets", "digests"])
+@pytest.mark.parametrize("position", [-1, -17, -96], ids=["lengths", "offsets", "digests"])
 def test_damaged_pack_index(folder, position):
     """A changed byte of the pack's index is found when the bundle is opened."""
     digest = Bundle(folder).manifest["pack"]["index_sha256"]
@@ -421,7 +421,8 @@ def test_newer_format(folder):
 
     assert not isinstance(caught.value, CorruptBundleError)
     assert str(caught.value) == (
-        f"{folder / MANIFEST}: bundle format 2 is newer than this mmeframe reads (1).\n  Install mmeframe 7.8.9 or newer."
+        f"{folder / MANIFEST}: bundle format 2 is newer than this mmeframe reads (1).\n"
+        "  Install mmeframe 7.8.9 or newer."
     )
 
 

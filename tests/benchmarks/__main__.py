@@ -1,0 +1,7 @@
+"""``python -m tests.benchmarks``: every benchmark, each beside its baseline in the same run. Nothing else should run."""
+
+from tests.benchmarks import commands, spine
+
+if __name__ == "__main__":
+    commands.main()
+    spine.main()

@@ -1,0 +1,143 @@
+"""Logging, loading and scoring, each beside what MLflow's tutorial does, interleaved in one run."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tests import fleets
+
+KEYS = (7, 100)
+ROWS = 100_000
+COLUMNS = 20
+ROUNDS = 5
+
+
+def median_of(rounds: int, **work: Callable[[], Any]) -> dict[str, float]:
+    """Median seconds of each, interleaved, so that a slow phase of the machine hits all of them."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, run in work.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def main() -> None:
+    """Print a table per subject."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    print(
+        "| rows x keys | bare predicts s | Router.predict x | PyFuncModel.predict x | groupby x |\n|---|---|---|---|---|"
+    )
+    for keys in KEYS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            uri = fleets.make_store(folder)
+            with fleets.inside(folder), fleets.active(uri):
+                print(dispatch(keys))
+    print()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        uri = fleets.make_store(folder)
+        with fleets.inside(folder), fleets.active(uri):
+            print(logging_speed())
+
+
+def dispatch(keys: int) -> str:
+    """One mixed batch: the router, and pandas groupby, beside the sum of the bare sub-models on rows cut beforehand."""
+    import mlflow
+
+    from mmeframe import api
+
+    random = np.random.default_rng(0)
+    names = [f"x{number}" for number in range(COLUMNS)]
+    frame = pd.DataFrame(random.standard_normal((ROWS, COLUMNS)), columns=names)
+    models = train(frame, names, keys)
+    frame["key"] = random.integers(0, keys, ROWS)
+    source = ("+source@sources.k=registry", "sources.k.name='key_{key}'")
+    logged = api.build("name=bench", "routing=column", "routing.column=key", *source)
+    pyfunc = mlflow.pyfunc.load_model(logged.model_uri)
+    router = pyfunc.unwrap_python_model().router
+    groups = [(models[key], group[names].copy()) for key, group in frame.groupby("key")]
+    found = median_of(
+        ROUNDS,
+        bare=lambda: [model.predict(group) for model, group in groups],
+        router=lambda: router.predict(frame),
+        pyfunc=lambda: pyfunc.predict(frame),
+        groupby=lambda: frame.groupby("key", group_keys=False)[[*names, "key"]].apply(
+            lambda group: pd.Series(models[int(group["key"].iloc[0])].predict(group[names]), group.index)
+        ),
+    )
+    bare = found["bare"]
+    ratios = " | ".join(f"{found[name] / bare:.2f}" for name in ("router", "pyfunc", "groupby"))
+    return f"| {ROWS:,} x {keys} | {bare:.4f} | {ratios} |"
+
+
+def train(frame: pd.DataFrame, names: list[str], keys: int) -> list[Any]:
+    from sklearn.linear_model import Ridge
+
+    models = []
+    for key in range(keys):
+        rows = frame.sample(200, random_state=key)
+        model = Ridge().fit(rows[names], rows["x0"] * key)
+        fleets.log_sklearn(model, f"key_{key}", rows[names].head(3), serialization_format="cloudpickle")
+        models.append(model)
+    return models
+
+
+def logging_speed() -> str:
+    """Seconds per sub-model: `mmeframe train`'s way, MLflow's with requirements given, and MLflow's default."""
+    import mlflow
+    from mlflow.models import infer_signature
+
+    from mmeframe.build.cleanup import Undo
+    from mmeframe.build.log import log_folder, register
+
+    example = fleets.rows(5)[["x1", "x2"]]
+    model = fleets.fitted(0)
+    signature = infer_signature(example, model.predict(example))
+    client = mlflow.MlflowClient()
+    run_id = client.create_run("0").info.run_id
+    count = iter(range(10_000))
+
+    def ours() -> None:
+        name = f"ours_{next(count)}"
+
+        def save(path: str, described: Any) -> None:
+            mlflow.sklearn.save_model(
+                model, path, mlflow_model=described, signature=signature, pip_requirements=fleets.pins()
+            )
+
+        with Undo() as undo, tempfile.TemporaryDirectory() as folder:
+            model_id = log_folder(client, "0", run_id, name, save, Path(folder) / "model", {}, undo)
+            register(client, name, model_id, run_id, {}, undo)
+            undo.keep()
+
+    def given() -> None:
+        fleets.log_sklearn(model, f"given_{next(count)}", example, alias=None)
+
+    def default() -> None:
+        with mlflow.start_run():
+            name = f"default_{next(count)}"
+            mlflow.sklearn.log_model(model, name=name, signature=signature, registered_model_name=name)
+
+    found = median_of(3, ours=ours, given=given, default=default)
+    lines = ["| logging and registering one small model | s | x ours |", "|---|---|---|"]
+    labels = {"ours": "as `mmeframe train` does", "given": "MLflow, requirements given", "default": "MLflow's default"}
+    lines += [f"| {labels[name]} | {seconds:.3f} | {seconds / found['ours']:.1f} |" for name, seconds in found.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

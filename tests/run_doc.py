@@ -1,0 +1,128 @@
+"""Run the code blocks of a document in order, in the working directory: ``python run_doc.py FILE``.
+
+Python blocks share one namespace; a block that begins with a comment naming a file (``# name.py``, ``# conf/x.yaml``) is written
+to that file. Lines of bash blocks that are plain mmeframe commands run in this process, the rest in bash. ``text`` blocks are
+for reading, and so is a block marked ``notest``; ``text output`` is what the bash block before it prints, ``...`` standing
+for anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_NAMED = re.compile(r"# (?P<name>[\w./-]+\.(?:py|ya?ml|toml|csv|txt))$")
+_KNOWN = {"python", "bash", "yaml", "text", "toml"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the other words of its info string, and where it begins."""
+
+    language: str
+    words: tuple[str, ...]
+    body: str
+    line: int
+
+
+def blocks(document: Path) -> list[Block]:
+    """All fenced blocks of a document."""
+    text = document.read_text(encoding="utf-8")
+    found = []
+    for match in _FENCE.finditer(text):
+        language, *words = match["info"].split() or [""]
+        found.append(Block(language, tuple(words), match["body"], text.count("\n", 0, match.start()) + 1))
+    return found
+
+
+def run(document: Path) -> None:
+    """Run every block; raises with the place of the first that fails."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    said = ""
+    sys.path.insert(0, str(Path.cwd()))
+    for block in blocks(document):
+        place = f"{document.name}:{block.line}"
+        if block.language not in _KNOWN:
+            raise AssertionError(f"{place}: unknown block language {block.language!r}")
+        if "output" in block.words and not _matches(block.body, said):
+            raise AssertionError(f"{place}: this is not what was printed:\n{said}")
+        if "notest" in block.words or block.language == "text":
+            continue
+        try:
+            said = _run_block(block, namespace)
+        except BaseException as error:
+            raise AssertionError(f"{place}: {type(error).__name__}: {error}") from error
+
+
+def _matches(expected: str, said: str) -> bool:
+    pattern = ".*?".join(re.escape(piece) for piece in expected.strip().split("..."))
+    return re.search(pattern, said, re.DOTALL) is not None
+
+
+def _run_block(block: Block, namespace: dict[str, object]) -> str:
+    """Run one block; returns what it printed, if it is a command."""
+    first = block.body.splitlines()[0]
+    named = _NAMED.match(first)
+    if named:
+        path = Path(named["name"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.body, encoding="utf-8")
+    elif block.language == "python":
+        exec(compile(block.body, "<block>", "exec"), namespace)
+    elif block.language == "yaml":
+        import yaml
+
+        yaml.safe_load(block.body)
+    elif block.language == "bash":
+        return _run_bash(block.body)
+    return ""
+
+
+def _run_bash(body: str) -> str:
+    lines = body.replace("\\\n", "").splitlines()
+    if all(_is_plain(line) for line in lines):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            for line in lines:
+                _run_plain(line)
+        return said.getvalue()
+    environment = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -euo pipefail\n"
+    ran = subprocess.run(["bash", "-c", environment + body], check=True, stdout=subprocess.PIPE, text=True)
+    return ran.stdout
+
+
+def _is_plain(line: str) -> bool:
+    return not line.strip() or line.startswith(("#", "make ", "printf ")) or (
+        line.startswith("mmeframe ") and not line.startswith("mmeframe serve") and not re.search(r" [|&>] ?", line)
+        and "--cfg" not in line
+    )  # fmt: skip
+
+
+def _run_plain(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if not words:
+        return
+    if words[0] == "make":
+        # The targets exist and their recipes hold together; what they run is tested as it is.
+        subprocess.run(["make", "-C", str(ROOT), "-n", *words[1:]], check=True, capture_output=True)
+    elif words[0] == "mmeframe":
+        from mmeframe.cli import main
+
+        code = main(words[1:])
+        if code:
+            raise AssertionError(f"exit code {code}: {line}")
+    else:
+        subprocess.run(["bash", "-c", line], check=True)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))

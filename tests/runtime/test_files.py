@@ -1,0 +1,346 @@
+"""A sub-model's files: unpacked once, whole, inside their folder, where nobody else can write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mmeframe.bundle import PACK, Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.errors import CorruptBundleError, MmeframeError
+from mmeframe.runtime import files as module
+from mmeframe.runtime.files import BundleFiles, add_code, cache_folder, unpack
+
+CONTENT = {"model.pkl": b"model", "code/shop_of_test_files/__init__.py": b"OPEN = True\n", "data/a b/empty": b""}
+
+
+def ref(path: str, data: bytes = b"model") -> FileRef:
+    return FileRef(path, hashlib.sha256(data).digest())
+
+
+REFS = tuple(ref(path, data) for path, data in CONTENT.items())
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """A bundle with the bytes of CONTENT."""
+    with BundleWriter(tmp_path / "bundle") as writer:
+        for data in CONTENT.values():
+            writer.add(data)
+        writer.finish({}, (), ())
+    return Bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the private cache folder of this user goes, below a temporary directory of the test's own."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.delenv("MMEFRAME_CACHE_DIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp" / f"mmeframe-{os.getuid()}"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# -- the cache folder ----------------------------------------------------------------------------------------------
+
+
+def test_the_chosen_cache_folder(tmp_path, monkeypatch):
+    """MMEFRAME_CACHE_DIR is taken, and made if it is not there."""
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "a" / "b"))
+
+    assert (cache_folder(), (tmp_path / "a" / "b").is_dir()) == (tmp_path / "a" / "b", True)
+
+
+def test_an_empty_choice_is_none(temporary, monkeypatch):
+    """A variable that is set to nothing is not a folder."""
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", "")
+
+    assert cache_folder() == temporary
+
+
+def test_the_default_cache_folder_is_private(temporary):
+    """Nobody else can enter the default folder; the second call finds it again."""
+    assert (cache_folder(), cache_folder(), oct(temporary.stat().st_mode & 0o777)) == (temporary, temporary, "0o700")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o777], ids=oct)
+def test_a_cache_folder_that_others_can_enter(temporary, mode):
+    """A folder that somebody else may have filled is not used."""
+    temporary.mkdir()
+    temporary.chmod(mode)
+
+    with pytest.raises(MmeframeError) as caught:
+        cache_folder()
+
+    assert str(caught.value) == (
+        f"{temporary}: the cache folder is not a private folder of this user.\n"
+        "  Set MMEFRAME_CACHE_DIR to a folder that only this user can write."
+    )
+
+
+def test_a_cache_folder_of_somebody_else(temporary, monkeypatch):
+    """A folder with the right name and mode but another owner is not used."""
+    temporary.mkdir(mode=0o700)
+    path = temporary.with_name(f"mmeframe-{os.getuid() + 1}")
+    temporary.rename(path)
+    monkeypatch.setattr(os, "getuid", lambda uid=os.getuid(): uid + 1)
+
+    with pytest.raises(MmeframeError, match="not a private folder"):
+        cache_folder()
+
+
+def link_to_a_folder(path: Path) -> None:
+    (path.parent / "elsewhere").mkdir(mode=0o700)
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.parent / "gone")
+
+
+def plain_file(path: Path) -> None:
+    path.write_text("x")
+
+
+@pytest.mark.parametrize("make", [link_to_a_folder, link_to_nothing, plain_file])
+def test_something_else_in_place_of_the_cache_folder(temporary, make):
+    """A link that somebody laid, or a file, is refused with the path and the way out."""
+    make(temporary)
+
+    with pytest.raises(MmeframeError) as caught:
+        cache_folder()
+
+    assert (caught.value.where, "MMEFRAME_CACHE_DIR" in caught.value.hint) == (str(temporary), True)
+
+
+# -- unpacking -----------------------------------------------------------------------------------------------------
+
+
+def test_unpack(bundle, cache):
+    """All files are there, in their folders, with their bytes, inside the cache folder."""
+    folder = unpack(bundle, "models", REFS)
+
+    assert (content(folder), folder.parent) == (CONTENT, cache / "models")
+
+
+def test_equal_files_are_unpacked_once(bundle, cache):
+    """The same files, in whatever order, are one folder; nothing is written again."""
+    folder = unpack(bundle, "models", REFS)
+    before = (folder / "model.pkl").stat()
+
+    again = unpack(bundle, "models", REFS[::-1])
+
+    after = (again / "model.pkl").stat()
+    assert (again, after.st_ino, after.st_mtime_ns) == (folder, before.st_ino, before.st_mtime_ns)
+    assert os.listdir(cache / "models") == [folder.name]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param([ref("model.pkl", b"")], id="content"),
+        pytest.param([ref("model2.pkl")], id="name"),
+        pytest.param([ref("model.pkl"), ref("x")], id="one-more"),
+    ],
+)
+def test_other_files_are_another_folder(bundle, cache, other):
+    """A folder is named by its paths and its content, so that no version meets the files of another."""
+    assert unpack(bundle, "models", [ref("model.pkl")]) != unpack(bundle, "models", other)
+
+
+def test_kinds_are_apart(bundle, cache):
+    """Code and models have folders of their own."""
+    assert unpack(bundle, "code", REFS).parent != unpack(bundle, "models", REFS).parent
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../evil", "a/../../evil", "a/b/../../../evil", "..", ".", "", "{outside}/evil"],
+    ids=["up", "down-and-up", "far-up", "parent", "itself", "empty", "absolute"],
+)
+def test_a_path_outside_the_folder(bundle, cache, tmp_path, path):
+    """A bundle cannot write outside its folder, and leaves nothing behind."""
+    path = path.format(outside=tmp_path)
+
+    with pytest.raises(MmeframeError) as caught:
+        unpack(bundle, "models", [ref("a/ok"), ref(path)])
+
+    assert str(caught.value) == f"the bundle names a file outside its folder: {path!r}."
+    assert (list(tmp_path.rglob("evil")), os.listdir(cache / "models")) == ([], [])
+
+
+def link(tmp_path: Path) -> str:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    return str(tmp_path / "link")
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        pytest.param(link, id="a-link"),
+        pytest.param(lambda _: "cache", id="relative"),
+        pytest.param(lambda folder: f"{folder}/x/../cache", id="with-dots"),
+    ],
+)
+def test_any_cache_folder_of_the_users(bundle, tmp_path, monkeypatch, choose):
+    """A cache folder behind a link, as /tmp often is, or a relative one, works like any other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", choose(tmp_path))
+
+    assert content(unpack(bundle, "models", REFS)) == CONTENT
+
+
+def test_the_unpacked_folder_survives_a_change_of_directory(bundle, tmp_path, monkeypatch):
+    """The path is absolute: it goes on sys.path, and servers change their directory."""
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
+
+    assert unpack(bundle, "models", REFS).is_absolute()
+
+
+def test_damage_leaves_nothing_behind(bundle, cache, tmp_path):
+    """A folder appears whole or not at all: damaged bytes leave no half of it."""
+    pack = tmp_path / "bundle" / PACK
+    data = bytearray(pack.read_bytes())
+    data[data.index(b"model")] ^= 1
+    pack.write_bytes(data)
+
+    with pytest.raises(CorruptBundleError):
+        unpack(Bundle(tmp_path / "bundle"), "models", REFS)
+
+    assert os.listdir(cache / "models") == []
+
+
+class Together:
+    """A bundle that hands out bytes only when all threads ask for them: every thread is then in the middle."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self.bundle, self.barrier = bundle, threading.Barrier(threads, timeout=30)
+
+    def blob(self, sha256: bytes) -> memoryview:
+        self.barrier.wait()
+        return self.bundle.blob(sha256)
+
+
+def test_parallel_unpacking(bundle, cache):
+    """Threads that unpack the same files at once get one whole folder, and no work folder stays."""
+    together = Together(bundle, 4)
+
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(lambda _: unpack(together, "models", REFS), range(4)))
+
+    assert [content(folder) for folder in folders] == [CONTENT]
+    assert os.listdir(cache / "models") == [folder.name for folder in folders]
+
+
+def test_a_folder_that_cannot_be_put_in_place(bundle, cache, monkeypatch):
+    """A failure that is not another process's success is not hidden."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    with pytest.raises(PermissionError):
+        unpack(bundle, "models", REFS)
+
+    assert os.listdir(cache / "models") == []
+
+
+# -- what a loader sees --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def record() -> SubModelRecord:
+    numbers = {"loader": 0, "inputs": 0, "outputs": 0, "requirements": 0, "bytes": 5}
+    return SubModelRecord(
+        "berlin", "models:/b/1", None, None, None, "main", {}, "sklearn", {"a": 1}, **numbers, files=REFS
+    )
+
+
+def test_what_a_loader_sees(bundle, record):
+    """A loader gets the id, the flavor with its options and the names of the files."""
+    files = BundleFiles(bundle, record)
+
+    assert (files.id, files.flavor, files.options, list(files.names)) == ("berlin", "sklearn", {"a": 1}, list(CONTENT))
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_read(bundle, record, name):
+    """A file is read without unpacking anything."""
+    assert bytes(BundleFiles(bundle, record).read(name)) == CONTENT[name]
+
+
+def test_read_a_file_that_was_not_kept(bundle, record):
+    """The sub-model and the file are named."""
+    with pytest.raises(MmeframeError) as caught:
+        BundleFiles(bundle, record).read("conda.yaml")
+
+    assert str(caught.value) == "berlin: the bundle keeps no file 'conda.yaml' of it."
+
+
+def test_folder(bundle, record, cache):
+    """Libraries that need a real folder get one with all files."""
+    assert content(BundleFiles(bundle, record).folder()) == CONTENT
+
+
+# -- code that a sub-model ships -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return sys.path
+
+
+def test_shipped_code_can_be_imported(bundle, record, cache, paths):
+    """The folder below code/ is put on the path, and its modules are found there."""
+    add_code(bundle, record)
+
+    code = "import shop_of_test_files; print(shop_of_test_files.OPEN)"
+    env = {**os.environ, "PYTHONPATH": paths[0]}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_shipped_code_is_put_on_the_path_once(bundle, record, cache, paths):
+    """A thousand sub-models with equal code add one entry."""
+    before = len(paths)
+
+    for _ in range(3):
+        add_code(bundle, record)
+
+    assert len(paths) == before + 1
+
+
+def test_a_sub_model_without_code(bundle, cache, paths):
+    """Nothing is put on the path, and nothing unpacked."""
+    before = list(paths)
+    bare = SubModelRecord("b", "models:/b/1", None, None, None, "main", {}, "sklearn", {}, 0, 0, 0, 0, 5, (REFS[0],))
+
+    add_code(bundle, bare)
+
+    assert (paths, cache.exists()) == (before, False)
+
+
+def test_the_public_names():
+    """What other modules may import is listed."""
+    assert sorted(module.__all__) == ["BundleFiles", "add_code", "cache_folder", "unpack"]
