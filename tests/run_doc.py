@@ -1,9 +1,9 @@
 """Run the code blocks of a document in order, in the working directory: ``python run_doc.py FILE``.
 
-Python blocks share one namespace; a block that begins with a comment naming a file (``# name.py``, ``# conf/x.yaml``) is written
-to that file. Lines of bash blocks that are plain mmeframe commands run in this process, the rest in bash. ``text`` blocks are
-for reading, and so is a block marked ``notest``; ``text output`` is what the bash block before it prints, ``...`` standing
-for anything.
+Python blocks share one namespace; a block that begins with a comment naming a file (``# name.py``, ``# conf/x.yaml``)
+is written to that file. Lines of bash blocks that are plain mmeframe commands run in this process, the rest in bash.
+``text`` blocks are for reading, and so is a block marked ``notest``; ``text output`` is what the bash block before it
+prints, ``...`` standing for anything.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def built(tracking_server):
         f"tracking.uri={uri}",
         "tracking.alias=champion",
         f"+tracking.tags.api_token={SECRET}",
-        f"+models.day_0.uri='models:/day_0/1'",
+        "+models.day_0.uri='models:/day_0/1'",
     )
     return logged, uri, folder
 
@@ -96,7 +96,7 @@ def test_an_index_that_is_left_out_is_told(built):
 
 def test_a_remote_router_is_scored_and_shown(built, capsys, tmp_path):
     """Every command works over HTTP with proxied artifacts, and prints no secret."""
-    logged, uri, _ = built
+    _, uri, _ = built
     rows = tmp_path / "rows.csv"
     fleets.rows(5).assign(dow=[0, 1, 9, 0, 1]).to_csv(rows, index=False)
 

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks``: every benchmark, each beside its baseline in the same run. Nothing else should run."""
+"""``python -m tests.benchmarks``: every benchmark, beside its baseline in the same run. Nothing else should run."""
 
 from tests.benchmarks import commands, spine
 

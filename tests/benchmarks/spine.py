@@ -37,9 +37,8 @@ def main() -> None:
     """Print a table per subject."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    print(
-        "| rows x keys | bare predicts s | Router.predict x | PyFuncModel.predict x | groupby x |\n|---|---|---|---|---|"
-    )
+    print("| rows x keys | bare predicts s | Router.predict x | PyFuncModel.predict x | groupby x |")
+    print("|---|---|---|---|---|")
     for keys in KEYS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

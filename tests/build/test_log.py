@@ -131,7 +131,7 @@ def test_the_alias_moves_to_the_new_version(three):
 
 
 def test_the_run_records_where_the_router_comes_from(three):
-    """Sub-models are the run's inputs, the router its output; digest and counts are tags; config and overrides are kept."""
+    """Sub-models are the run's inputs, the router its output; digest and counts are tags; the config is kept."""
     logged = build("+tracking.tags.team=pricing")
 
     client = MlflowClient()
@@ -306,7 +306,7 @@ api.build("name=router", *fleets.WEEK, "tracking.alias=champion")
 
 
 def test_the_next_build_closes_what_a_kill_left(three, tmp_path):
-    """A build that was killed after registering leaves a version without its end; the next one removes it and says so."""
+    """A build killed after registering leaves a version without its end; the next one removes it and says so."""
     root = Path(__file__).parents[2]
     script = tmp_path / "killed.py"
     script.write_text(_KILLED)

@@ -99,9 +99,9 @@ def test_a_cache_folder_that_others_can_enter(temporary, mode):
 def test_a_cache_folder_of_somebody_else(temporary, monkeypatch):
     """A folder with the right name and mode but another owner is not used."""
     temporary.mkdir(mode=0o700)
-    path = temporary.with_name(f"mmeframe-{os.getuid() + 1}")
-    temporary.rename(path)
-    monkeypatch.setattr(os, "getuid", lambda uid=os.getuid(): uid + 1)
+    other = os.getuid() + 1
+    temporary.rename(temporary.with_name(f"mmeframe-{other}"))
+    monkeypatch.setattr(os, "getuid", lambda: other)
 
     with pytest.raises(MmeframeError, match="not a private folder"):
         cache_folder()

@@ -145,21 +145,22 @@ def test_rows_do_not_depend_on_their_neighbours(router, seed):
     np.testing.assert_allclose(values, whole["prediction"][order], rtol=1e-13)
 
 
+TWO_ROWS = [{"x1": 0.5, "x2": 0.0, "dow": 1}, {"x1": 1.0, "x2": 2.0, "dow": 2}]
+TWO_COLUMNS = {"x1": [0.5, 1.0], "x2": [0.0, 2.0], "dow": [1, 2]}
+
+
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param({"x1": [0.5, 1.0], "x2": [0.0, 2.0], "dow": [1, 2]}, id="dict-of-lists"),
-        pytest.param({"x1": np.array([0.5, 1.0]), "x2": np.array([0.0, 2.0]), "dow": np.array([1, 2])}, id="dict-of-arrays"),
-        pytest.param([{"x1": 0.5, "x2": 0.0, "dow": 1}, {"x1": 1.0, "x2": 2.0, "dow": 2}], id="records"),
-        pytest.param(
-            [{k: np.array(v) for k, v in row.items()} for row in ({"x1": 0.5, "x2": 0.0, "dow": 1}, {"x1": 1.0, "x2": 2.0, "dow": 2})],
-            id="records-of-0-d-arrays",
-        ),
+        pytest.param(TWO_COLUMNS, id="dict-of-lists"),
+        pytest.param({name: np.array(values) for name, values in TWO_COLUMNS.items()}, id="dict-of-arrays"),
+        pytest.param(TWO_ROWS, id="records"),
+        pytest.param([{k: np.array(v) for k, v in row.items()} for row in TWO_ROWS], id="records-of-0-d-arrays"),
     ],
-)  # fmt: skip
+)
 def test_rows_come_in_any_shape_that_mlflow_hands_over(router, data):
     """The same rows give the same answer as a frame."""
-    frame = pd.DataFrame({"x1": [0.5, 1.0], "x2": [0.0, 2.0], "dow": [1, 2]})
+    frame = pd.DataFrame(TWO_COLUMNS)
 
     assert router.predict(data).tolist() == router.predict(frame).tolist()
 

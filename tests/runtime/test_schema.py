@@ -152,7 +152,7 @@ def test_text(values, dtype):
     ],
 )
 def test_text_with_missing_values(values):
-    """A missing text is None or NaN, which libraries know; pandas' NA, which has no truth value, does not get through."""
+    """A missing text is None or NaN, as libraries expect; pandas' NA, which has no truth value, does not get through."""
     converted = convert(values, "string")
 
     assert (converted[0], converted[1] is None or converted[1] != converted[1]) == ("a", True)
@@ -260,7 +260,7 @@ def test_no_rows_fit_every_type(kind, dtype):
         pytest.param("double", S([1.5 + 2j]), "it is complex128", id="double-complex"),
         pytest.param("long", S([True], dtype="boolean"), "it is boolean", id="long-boolean"),
         pytest.param("long", S([NOON]).astype("M8[ns]"), "it is datetime64[ns]", id="long-datetime"),
-        pytest.param("long", S(["7"], dtype="category"), "it holds text", id="long-category-text"),
+        pytest.param("long", S(["7"], dtype="category"), f"it is {TEXT}", id="long-category-text"),
         pytest.param("boolean", S([1, 0]), "it is int64", id="boolean-integers"),
         pytest.param("boolean", S(["True"]), f"it is {TEXT}", id="boolean-text"),
         pytest.param("boolean", S([True, None], dtype=object), "1 rows are missing", id="boolean-missing"),

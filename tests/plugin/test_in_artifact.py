@@ -1,0 +1,197 @@
+"""Plugins inside a router: used from config, carried in the artifact, and nothing else loaded from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmeframe import api
+from mmeframe.bundle.format import manifest_digest
+from tests import fleets
+
+AIRPORTS = "site,latitude,longitude\nJFK,40.6413,-73.7781\nLGA,40.7769,-73.8740\nEWR,40.6895,-74.1745\n"
+# Central Park is nearest to LaGuardia, Coney Island to Kennedy, Jersey City to Newark; Boston is near none of them.
+PLACES = pd.DataFrame(
+    {"latitude": [40.7829, 40.5749, 40.7178, 42.3601], "longitude": [-73.9654, -73.9859, -74.0431, -71.0589]}
+)
+
+
+@pytest.fixture
+def airports(store, tmp_path):
+    """A table of sites, and a sub-model per site with a global one."""
+    (tmp_path / "airports.csv").write_text(AIRPORTS)
+    example = fleets.rows(5)[["x1", "x2"]]
+    for seed, name in enumerate(("JFK", "LGA", "EWR", "anywhere")):
+        fleets.log_sklearn(fleets.fitted(seed), f"delay_{name}", example)
+    return (
+        "name=airports",
+        "routing=nearest",
+        f"routing.table={tmp_path / 'airports.csv'}",
+        "routing.max_km=30",
+        "routing.levels=[[nearest],[]]",
+        "+source@sources.s=registry",
+        "sources.s.name='delay_{nearest}'",
+        "+models.anywhere={uri:'models:/delay_anywhere@champion',key:{}}",
+    )
+
+
+def test_an_installed_plugin_routes_from_config(airports, tmp_path):
+    """Each row goes to the nearest airport's sub-model, one that is far from all of them to the global one."""
+    logged = api.build(*airports)
+    (tmp_path / "airports.csv").unlink()  # the table travels in the bundle
+
+    router = api.load_router(logged.model_uri)
+
+    answer = router.predict(PLACES.assign(x1=0.5, x2=1.0), {"annotate": True})
+    assert answer["model_id"].tolist() == ["delay_LGA", "delay_JFK", "delay_EWR", "anywhere"]
+    assert answer["reason"].tolist() == ["exact", "exact", "exact", "fallback"]
+
+
+def test_the_bundle_records_its_plugins(airports):
+    """show names the distribution and its version."""
+    logged = api.build(*airports)
+
+    assert api.show(logged.model_uri)["plugins"] == {
+        "mmeframe_nearest": {"distribution": "mmeframe-nearest", "version": "0.1.0"}
+    }
+
+
+def test_an_indexed_plugin_is_required_by_name(airports):
+    """environment.indexed: the index serves it, so it is a requirement and not in the archive."""
+    import zipfile
+
+    logged = api.build(*airports, "environment.indexed=[mmeframe-nearest]")
+
+    folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+    assert "mmeframe-nearest==0.1.0" in (folder / "requirements.txt").read_text().split()
+    with zipfile.ZipFile(folder / "code" / "mmeframe.zip") as archive:
+        assert not [name for name in archive.namelist() if name.startswith("mmeframe_nearest")]
+
+
+def test_a_wrong_site_table_is_found_before_a_build(airports, tmp_path):
+    """validate reads the tables of strategies too."""
+    (tmp_path / "airports.csv").write_text("site,lat,longitude\nJFK,1,2\n")
+
+    with pytest.raises(Exception, match=r"routing.keys.nearest.*latitude"):
+        api.validate(*airports)
+
+
+_PLUGIN = """
+from dataclasses import dataclass
+from mmeframe.plugin import MISSING, RoutingInputs, RoutingStrategy, RoutingStrategyPlugin, StrategyConf, hookimpl
+
+@dataclass
+class ParityConf(StrategyConf):
+    column: str = MISSING
+
+class Parity(RoutingStrategy[ParityConf]):
+    def inputs(self):
+        return RoutingInputs({self.conf.column: "long"})
+    def route_keys(self, batch, params):
+        return ["odd" if value % 2 else "even" for value in batch.column(self.conf.column)]
+
+@hookimpl
+def mmeframe_routing_strategies():
+    return [RoutingStrategyPlugin("parity", ParityConf, "parity_plugin:Parity", "odd or even")]
+"""
+
+_LOAD = """
+import json, sys
+import mlflow, pandas as pd
+router = mlflow.pyfunc.load_model(sys.argv[1])
+rows = pd.DataFrame({"x1": [1.0, 2.0], "x2": [0.0, 0.0], "dow": [3, 4]})
+answer = router.predict(rows, params={"annotate": True})
+absent = [name for name in ("hydra", "omegaconf", "mmeframe.plugin.manager") if name in sys.modules]
+print(json.dumps([answer["model_id"].tolist(), sys.modules["parity_plugin"].__file__, absent]))
+"""
+
+
+def test_a_module_plugin_travels_in_the_artifact(store, tmp_path):
+    """Named with -p, embedded, and loaded in a process that has never heard of it; no hook machinery is imported."""
+    home = tmp_path / "plugins"
+    home.mkdir()
+    (home / "parity_plugin.py").write_text(_PLUGIN)
+    example = fleets.rows(5)[["x1", "x2"]]
+    for seed, name in enumerate(("odd", "even")):
+        fleets.log_sklearn(fleets.fitted(seed), name, example)
+    environment = {**os.environ, "PYTHONPATH": str(home), "MLFLOW_TRACKING_URI": store.uri}
+    build = [sys.executable, "-m", "mmeframe", "build", "-p", "parity_plugin", "name=p", "routing=parity"]
+    build += ["routing.column=dow", "+models.odd.uri=models:/odd@champion", "+models.even.uri=models:/even@champion"]
+    built = subprocess.run([*build, "--json"], env=environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    ran = subprocess.run([sys.executable, "-c", _LOAD, "models:/p/1"], env=environment, capture_output=True, text=True)
+
+    assert ran.returncode == 0, ran.stderr
+    ids, file, machinery = json.loads(ran.stdout.splitlines()[-1])
+    assert ids == ["odd", "even"]
+    assert "mmeframe.zip" in file
+    assert machinery == []
+
+
+def tampered(uri: str, change) -> Path:
+    """A logged model folder whose manifest was changed by somebody who also renewed its digest."""
+    folder = Path(mlflow.artifacts.download_artifacts(uri))
+    path = folder / "artifacts" / "bundle" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    manifest["digest"] = manifest_digest(manifest)
+    path.write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "target", [pytest.param("os:system", id="standard-library"), pytest.param("subprocess:Popen", id="another")]
+)
+def test_a_bundle_names_no_arbitrary_class(airports, target):
+    """Components come from mmeframe, the archive or a recorded plugin, whatever a manifest says."""
+    logged = api.build(*airports)
+
+    def change(manifest):
+        manifest["routing"]["parts"][0][1]["target"] = target
+
+    with pytest.raises(Exception, match=f"the router names {target.split(':')[0]}, which no plugin of it ships"):
+        api.load_router(str(tampered(logged.model_uri, change)))
+
+
+def test_a_recorded_plugin_must_be_a_plugin(airports):
+    """Recording the standard library as somebody's plugin does not make it one."""
+    logged = api.build(*airports)
+
+    def change(manifest):
+        manifest["routing"]["parts"][0][1]["target"] = "os:system"
+        manifest["plugins"]["os"] = {"distribution": "mmeframe-nearest", "version": "0.1.0"}
+
+    with pytest.raises(Exception, match="os is not part of an mmeframe plugin in mmeframe-nearest"):
+        api.load_router(str(tampered(logged.model_uri, change)))
+
+
+def test_a_plugin_that_is_not_installed_is_named(airports):
+    """A router that does not carry its plugin says which one to install."""
+    logged = api.build(*airports, "environment.indexed=[mmeframe-nearest]")
+
+    def change(manifest):
+        manifest["plugins"]["mmeframe_nearest"] = {"distribution": "mmeframe-absent", "version": "0.3.1"}
+
+    with pytest.raises(
+        Exception, match=r"This router was logged with mmeframe-absent 0.3.1, which is not installed here."
+    ):
+        api.load_router(str(tampered(logged.model_uri, change)))
+
+
+def test_coordinates_that_are_no_numbers_are_bad_input(airports):
+    """The plugin's own message reaches the caller, through the host."""
+    router = api.load_router(api.build(*airports).model_uri)
+
+    with pytest.raises(Exception, match="column 'latitude'"):
+        router.predict(pd.DataFrame({"latitude": ["x"], "longitude": [0.0], "x1": [1.0], "x2": [1.0]}))
+    assert np.isfinite(router.predict(PLACES.assign(x1=0.5, x2=1.0))).all()
