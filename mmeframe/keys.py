@@ -33,7 +33,9 @@ _NA_WORDS = frozenset(
 
 def is_whole(text: str) -> bool:
     """Whether ``text`` is how an integer is written (``"7"``, ``"-3"``; not ``"07"``, ``"7.0"``, ``"-0"``)."""
-    return text != "-0" and _WHOLE.fullmatch(text) is not None and _INT64.min <= int(text) <= _INT64.max
+    # No int64 has more than 20 letters, and Python refuses to read very long ones.
+    short = len(text) <= 20 and text != "-0" and _WHOLE.fullmatch(text) is not None
+    return short and _INT64.min <= int(text) <= _INT64.max
 
 
 def canonical(value: Any) -> str | None:
@@ -56,10 +58,10 @@ def canonical(value: Any) -> str | None:
             import pandas as pd
 
             return canonical(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
-        return canonical(value.item())
+        return canonical(float(value) if isinstance(value, np.floating) else value.item())
     if isinstance(value, np.ndarray) and value.ndim == 0:
-        return canonical(value.item())
-    if value != value or type(value).__name__ in ("NAType", "NaTType"):
+        return canonical(value[()])
+    if type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
@@ -68,13 +70,15 @@ def csv_hazard(text: str) -> str | None:
     """What a CSV reader would make of this key instead, None if it survives as it is."""
     if text in _NA_WORDS:
         return "a missing value"
-    if is_whole(text):
+    if text.lower() in ("true", "false"):
+        return None if text in ("True", "False") else f"the boolean {text.capitalize()}"
+    if is_whole(text) or "_" in text:
         return None
     try:
         number = float(text)
     except ValueError:
         return None
-    return f"the number {number:g}"
+    return None if canonical(number) == text else f"the number {number:g}"
 
 
 class KeyIndex:
@@ -144,10 +148,11 @@ class KeyIndex:
         return self._int_codes.take(self._ints.get_indexer(pd.Index(raw.astype(np.int64, copy=False))))
 
     def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        raw = raw.astype(np.float64, copy=False)
         missing = np.isnan(raw)
         whole = np.zeros(len(raw), bool)
         np.equal(np.floor(raw), raw, out=whole, where=~missing)
-        whole &= np.abs(raw) < 2.0**63
+        whole &= (raw >= -(2.0**63)) & (raw < 2.0**63)
         codes = np.full(len(raw), UNKNOWN, np.int32)
         codes[whole] = self._integers(raw[whole].astype(np.int64))
         rest = ~(whole | missing)
@@ -161,4 +166,4 @@ def _uniform(raw: np.ndarray[Any, Any]) -> bool:
     """Whether an object array holds values of one kind, so that equal values are equal keys."""
     from pandas.api.types import infer_dtype
 
-    return infer_dtype(raw, skipna=True) in ("string", "empty", "integer", "date", "datetime", "datetime64")
+    return infer_dtype(raw, skipna=True) in ("string", "empty", "integer", "date")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmeframe.keys import MISSING, KeyIndex
+from mmeframe.spec import MAIN_ARM
 
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
@@ -30,7 +31,7 @@ class Route:
 
     key: Mapping[str, str]
     target: int
-    arm: str = "main"
+    arm: str = MAIN_ARM
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +54,16 @@ class RouteTable:
     def __init__(self, parts: Sequence[str], levels: Sequence[Sequence[str]], routes: Sequence[Route]) -> None:
         self.parts = tuple(parts)
         self.levels = tuple(tuple(level) for level in levels)
+        homes = {frozenset(level) for level in self.levels}
         values: dict[str, dict[str, None]] = {part: {} for part in self.parts}
         for route in routes:
+            if frozenset(route.key) not in homes:
+                raise ValueError(f"no level has the parts {sorted(route.key)}")
             for part, value in route.key.items():
                 values[part][value] = None
         self.indexes = {part: KeyIndex(tuple(known)) for part, known in values.items()}
         self.reasons = (*map(self._reason, range(len(self.levels))), "unknown", "missing_key")
         self._lookups = [self._lookup(level, routes) for level in self.levels]
-        homes = {frozenset(level) for level in self.levels}
-        for route in routes:
-            if frozenset(route.key) not in homes:
-                raise ValueError(f"no level has the parts {sorted(route.key)}")
 
     def _reason(self, level: int) -> str:
         parts = self.levels[level]
@@ -75,7 +75,7 @@ class RouteTable:
         """Sorted combined codes of a level's keys, and the target of each."""
         found = {}
         for route in routes:
-            if route.key.keys() == set(level):
+            if route.key.keys() == set(level) and route.arm == MAIN_ARM:
                 code = 0
                 for part in level:
                     index = self.indexes[part]
@@ -91,8 +91,11 @@ class RouteTable:
         the reason is ``missing_key`` only if no later level matches either.
         """
         if all(isinstance(part, int) for part in codes.values()):
-            one = self.route({part: np.array([code], np.int32) for part, code in codes.items()}, 1)
+            one = self._route({part: np.array([code], np.int32) for part, code in codes.items()}, 1)
             return Routed(one.target[0], one.reason[0])
+        return self._route(codes, n_rows)
+
+    def _route(self, codes: Mapping[str, Codes], n_rows: int) -> Routed:
         full = {part: np.broadcast_to(np.asarray(code, np.int32), (n_rows,)) for part, code in codes.items()}
         target = np.full(n_rows, NO_TARGET, np.int32)
         reason = np.full(n_rows, len(self.levels), np.int16)

@@ -49,7 +49,8 @@ class Bundle:
         try:
             manifest = json.loads(raw)
             found, digest = int(manifest["format"]), str(manifest["digest"])
-        except (ValueError, KeyError, TypeError):
+            computed = manifest_digest(manifest)
+        except (ValueError, KeyError, TypeError, RecursionError):
             actual = hashlib.sha256(raw).hexdigest()
             raise CorruptBundleError(str(path), expect or "(unknown)", actual, "it is not a manifest") from None
         if found > FORMAT:
@@ -58,11 +59,10 @@ class Bundle:
                 where=str(path),
                 hint=f"Install mmeframe {manifest.get('mmeframe', 'of the version that built it')} or newer.",
             )
-        actual = manifest_digest(manifest)
-        if actual != digest:
-            raise CorruptBundleError(str(path), digest, actual)
-        if expect and expect != actual:
-            raise CorruptBundleError(str(path), expect, actual, "it is not the expected bundle")
+        if computed != digest:
+            raise CorruptBundleError(str(path), digest, computed)
+        if expect and expect != computed:
+            raise CorruptBundleError(str(path), expect, computed, "it is not the expected bundle")
         return dict(manifest)
 
     def _open_records(self) -> Any:
@@ -77,13 +77,18 @@ class Bundle:
 
     def _open_pack(self) -> None:
         path, facts = self._path(PACK), self.manifest["pack"]
+        if not path.stat().st_size:
+            raise CorruptBundleError(str(path), facts["index_sha256"], hashlib.sha256().hexdigest(), "it is empty")
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         start, count = facts["index_offset"], facts["blobs"]
         index = self._map[start:]
         actual = hashlib.sha256(index).hexdigest()
-        if actual != facts["index_sha256"] or self._map[: len(MAGIC)] != MAGIC:
+        if actual != facts["index_sha256"]:
             raise CorruptBundleError(str(path), facts["index_sha256"], actual, "its index does not match")
+        if (head := self._map[: len(MAGIC)]) != MAGIC:
+            wanted, found = (hashlib.sha256(part).hexdigest() for part in (MAGIC, head))
+            raise CorruptBundleError(str(path), wanted, found, "its first bytes are not a pack's")
         self._digests = np.frombuffer(index, np.uint8, count * 32).reshape(count, 32)
         self._heads = np.ascontiguousarray(self._digests[:, :8]).view(">u8").ravel().astype(np.uint64)
         places = np.frombuffer(index, "<u8", count * 2, count * 32)

@@ -65,17 +65,23 @@ def _scalar(value: Any) -> Any:
 
 
 def _from_columns(data: Mapping[Any, Any]) -> pd.DataFrame:
-    """MLflow's ``inputs`` and ``instances`` arrive as arrays, which may hold 0-d arrays."""
-    columns = {}
-    for name, value in data.items():
-        array = np.asarray(value)
-        if array.ndim > 1 and array.size != len(array):
-            raise BadInputError(f"column {name!r} has {array.ndim} dimensions.", hint="Send one value per row.")
-        array = array.ravel()
-        if array.dtype == object:
-            array = pd.array([_scalar(item) for item in array], dtype=object).to_numpy()
-        columns[name] = array
-    lengths = {name: len(array) for name, array in columns.items()}
-    if len(set(lengths.values())) > 1:
+    """MLflow's ``inputs`` and ``instances``: lists or arrays, which may hold 0-d arrays or rows of one value."""
+    columns = {name: _column(str(name), value) for name, value in data.items()}
+    if len({len(column) for column in columns.values()}) > 1:
         raise BadInputError("the columns differ in length.", hint="Send as many values in each as there are rows.")
     return pd.DataFrame(columns)
+
+
+def _column(name: str, value: Any) -> Any:
+    """One column with the values that were sent: numpy would make one kind of a list of several."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        if value.ndim > 1 and value.size != len(value):
+            raise BadInputError(f"column {name!r} has {value.ndim} dimensions.", hint="Send one value per row.")
+        return value.ravel()
+    if isinstance(value, pd.Series | pd.api.extensions.ExtensionArray):
+        return pd.Series(value).array
+    cells = [_scalar(cell) for cell in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
+    cells = [cell[0] if isinstance(cell, list | tuple | np.ndarray) and len(cell) == 1 else cell for cell in cells]
+    if any(isinstance(cell, list | tuple | dict | np.ndarray) for cell in cells):
+        raise BadInputError(f"column {name!r} has more than one value in a row.", hint="Send one value per row.")
+    return pd.Series(cells) if cells else np.empty(0, object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -29,11 +30,12 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get("MMEFRAME_CACHE_DIR")
     if chosen:
-        path = Path(chosen)
+        path = Path(chosen).absolute()
         path.mkdir(parents=True, exist_ok=True)
         return path
     path = Path(tempfile.gettempdir()) / f"mmeframe-{os.getuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
     facts = path.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise MmeframeError(
@@ -56,7 +58,7 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
     if target.is_dir():
         return target
     home.mkdir(exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=home))
+    work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=home)).resolve()
     try:
         for ref in refs:
             path = work / ref.path

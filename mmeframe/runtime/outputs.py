@@ -25,7 +25,10 @@ def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
     elif isinstance(raw, pd.Series):
         found = raw.to_numpy() if isinstance(raw.dtype, np.dtype) else raw.to_numpy(object)
     else:
-        found = np.asarray(raw)
+        try:
+            found = np.asarray(raw)
+        except ValueError:
+            raise ModelError("its answers have different lengths.", where=model_id) from None
     length = len(found) if np.ndim(found) else 0
     if length != n_rows or np.ndim(found) > 2:
         raise ModelError(f"it gave {length} answers for {n_rows} rows.", where=model_id)
@@ -62,7 +65,7 @@ def _width(piece: Any) -> int:
 
 
 def _shape(piece: Any) -> str:
-    return f"{type(piece).__name__} of {_width(piece)}"
+    return f"{type(piece).__name__} of {_width(piece)}" if np.ndim(piece) == 2 else "ndarray without columns"
 
 
 def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
@@ -73,6 +76,8 @@ def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
     if kinds <= set("iuf"):
         common = np.result_type(*dtypes)
         return common if whole or common.kind == "f" else np.dtype(np.float64)
+    if kinds in ({"M"}, {"m"}):
+        return np.result_type(*dtypes)
     if len(set(dtypes)) == 1 and whole:
         return dtypes[0]
     if kinds == {"U"} and whole:
@@ -81,7 +86,8 @@ def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
 
 
 def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    return np.full(shape, np.nan if dtype.kind == "f" else None, dtype)
+    null: Any = {"f": np.nan, "M": "NaT", "m": "NaT"}.get(dtype.kind)
+    return np.full(shape, null, dtype)
 
 
 def _gather_frames(pieces: Sequence[tuple[Any, Any, str]], n_rows: int) -> pd.DataFrame:

@@ -6,12 +6,13 @@ column), stricter where it would be silent (2.5 for a long column). Messages nam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
+from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from mmeframe.errors import BadInputError, suggest
 from mmeframe.spec import Column
@@ -69,22 +70,29 @@ def cast_back(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
             faults.append(f"column {name!r} must be {kind} for this sub-model: {error}.")
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
-    return frame.assign(**converted)
+    whole = frame.copy(deep=False)
+    for name, column in converted.items():
+        whole[name] = column
+    return whole
 
 
 def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
     if isinstance(series.dtype, pd.CategoricalDtype):
         # As numpy sees it: whole numbers with a missing one become floats.
         series = pd.Series(np.asarray(series.array), series.index, name=series.name)
+    if kind not in _EMPTY:
+        return series
+    if not len(series):
+        # A table without rows has no types: JSON gives object columns, whatever was declared.
+        return pd.Series([], series.index, dtype=_EMPTY[kind], name=series.name)
     if kind in NUMBERS:
         return _number(series, kind)
     if kind == "boolean":
         return _boolean(series)
-    if kind == "string":
-        return _string(series)
-    if kind == "datetime":
-        return _datetime(series)
-    return series
+    return _string(series) if kind == "string" else _datetime(series)
+
+
+_EMPTY: Mapping[str, Any] = {**NUMBERS, "boolean": bool, "string": object, "datetime": "datetime64[ns]"}
 
 
 def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
@@ -94,24 +102,39 @@ def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
     if series.dtype == object:
         if infer_dtype(series, skipna=True) not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
             raise _RefusedError(f"it holds {_content(series)}")
-        series = series.astype("Float64") if wanted.kind == "f" else series.astype(object)
-    elif not is_numeric_dtype(series.dtype) or is_bool_dtype(series.dtype):
+    elif not is_numeric_dtype(series.dtype) or is_bool_dtype(series.dtype) or is_complex_dtype(series.dtype):
         raise _RefusedError(f"it is {series.dtype}")
-    missing = series.isna().to_numpy()
-    if wanted.kind == "f":
-        return pd.Series(series.to_numpy(wanted, na_value=np.nan), series.index, name=series.name)
-    if missing.any():
-        raise _RefusedError(f"{int(missing.sum())} rows are missing, and whole numbers cannot be")
-    values = series.to_numpy()
-    bounds = np.iinfo(wanted)
-    whole = (
-        np.array([value == int(value) for value in values]) if values.dtype == object else values == np.floor(values)
-    )
-    if not np.all(whole):
-        raise _RefusedError(f"{int(np.sum(~np.asarray(whole, bool)))} rows are not whole numbers")
-    if len(values) and (values.min() < bounds.min or values.max() > bounds.max):
+    values = _floats(series, wanted) if wanted.kind == "f" else _wholes(series, wanted)
+    return pd.Series(values, series.index, name=series.name)
+
+
+def _floats(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if series.dtype == object:
+        series = pd.Series([np.nan if missing else cell for cell, missing in zip(series, series.isna(), strict=True)])
+    wide = series.to_numpy(np.float64, na_value=np.nan)
+    with np.errstate(over="ignore"):
+        values = wide.astype(wanted, copy=False)
+    if wanted != wide.dtype and (np.isinf(values) & ~np.isinf(wide)).any():
         raise _RefusedError("a value is out of range")
-    return pd.Series(values.astype(wanted), series.index, name=series.name)
+    return values
+
+
+def _wholes(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    missing = int(series.isna().sum())
+    if missing:
+        raise _RefusedError(f"{missing} rows are missing, and whole numbers cannot be")
+    values = series.to_numpy()
+    if values.dtype == object:
+        whole = np.array([math.isfinite(value) and value == int(value) for value in values])
+    else:
+        whole = np.isfinite(values) & (values == np.floor(values))
+    if not whole.all():
+        raise _RefusedError(f"{int((~whole).sum())} rows are not whole numbers")
+    bounds = np.iinfo(wanted)
+    # Compared as Python's numbers, which neither round nor overflow.
+    if int(values.min()) < bounds.min or int(values.max()) > bounds.max:
+        raise _RefusedError("a value is out of range")
+    return values.astype(wanted)
 
 
 def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -125,17 +148,16 @@ def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _string(series: pd.Series[Any]) -> pd.Series[Any]:
-    if series.isna().all():
+    missing = series.isna()
+    if missing.all():
         return pd.Series([None] * len(series), series.index, dtype=object, name=series.name)
     if series.dtype == object:
-        content = infer_dtype(series, skipna=True)
-        if content != "string":
+        if infer_dtype(series, skipna=True) != "string":
             raise _RefusedError(f"it holds {_content(series)}")
-        return series
-    if not pd.api.types.is_string_dtype(series.dtype):
+    elif not pd.api.types.is_string_dtype(series.dtype):
         raise _RefusedError(f"it is {series.dtype}")
-    # pandas' default text type is what models were trained on; other string types become plain objects.
-    return series if str(series.dtype) == "str" else series.astype(object)
+    # pandas' default text type is what models were trained on; others become objects, without NA, which has no truth.
+    return series if str(series.dtype) == "str" else series.astype(object).where(~missing, None)
 
 
 def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -143,10 +165,15 @@ def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
         return series
     if is_numeric_dtype(series.dtype) and not series.isna().all():
         raise _RefusedError(f"it is {series.dtype}")
+    if series.dtype == object and infer_dtype(series, skipna=True) not in _TIMES:
+        raise _RefusedError(f"it holds {_content(series)}")
     try:
         return pd.to_datetime(series, format="ISO8601")
     except (ValueError, TypeError):
         raise _RefusedError("it holds text that is no ISO 8601 timestamp") from None
+
+
+_TIMES = ("string", "datetime", "datetime64", "date", "empty")
 
 
 def _content(series: pd.Series[Any]) -> str:

@@ -58,7 +58,7 @@ def test_the_column_routes_its_rows(params):
 
 def test_a_column_that_config_does_not_name_is_not_looked_at():
     """A column of the parameter's name is data like any other."""
-    with pytest.raises(BadInputError, match="^parameter 'dow' was not given"):
+    with pytest.raises(BadInputError, match=r"^parameter 'dow' was not given"):
         route(PARAM_ONLY, {}, dow=[1, 2, 3])
 
 

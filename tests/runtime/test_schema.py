@@ -152,7 +152,7 @@ def test_text(values, dtype):
     ],
 )
 def test_text_with_missing_values(values):
-    """A missing text is None or NaN, as libraries expect; pandas' NA, which has no truth value, does not get through."""
+    """A missing text is None or NaN, as libraries expect; pandas' NA, which has no truth value, is not let in."""
     converted = convert(values, "string")
 
     assert (converted[0], converted[1] is None or converted[1] != converted[1]) == ("a", True)
@@ -246,7 +246,7 @@ def test_no_rows_fit_every_type(kind, dtype):
         ),
         pytest.param("long", S([2.0**63]), "a value is out of range", id="long-just-too-large"),
         pytest.param("long", S([1e300]), "a value is out of range", id="long-too-large"),
-        pytest.param("long", S([np.inf]), "a value is out of range", id="long-infinite"),
+        pytest.param("long", S([np.inf]), "1 rows are not whole numbers", id="long-infinite"),
         pytest.param("long", S([2**63], dtype="uint64"), "a value is out of range", id="long-from-uint64"),
         pytest.param("long", S([10**30], dtype=object), "a value is out of range", id="long-from-huge"),
         pytest.param("integer", S([2**31]), "a value is out of range", id="integer-too-large"),
@@ -371,6 +371,13 @@ def test_the_index_stays():
     checked = check_frame(TABLE, SCHEMA, NEEDED)
 
     assert (checked.index.tolist(), checked["age"].tolist()) == ([5, 5], [1.0, 2.0])
+
+
+def test_rows_stay_where_no_column_does():
+    """A sub-model that needs nothing of what was sent still gets as many rows."""
+    checked = check_frame(TABLE[["other"]], [Column("note", "string", required=False)], frozenset())
+
+    assert (checked.shape, checked.index.tolist()) == ((2, 0), [5, 5])
 
 
 def test_the_callers_table_stays():

@@ -1,0 +1,758 @@
+"""Finding plugins: small projects, built with hatchling and installed with pip, each broken in its own way."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import mmeframe
+from mmeframe.cli import main
+from mmeframe.config import compose, parse
+from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNameError
+from mmeframe.plugin import hookspecs, manager
+from mmeframe.plugin.manager import HOOKS, PluginInfo, Plugins, load_plugins, split_switches
+
+# -- projects --------------------------------------------------------------------------------------------------------
+
+HEAD = """\
+from dataclasses import dataclass
+from mmeframe.plugin import LoaderConf, ModelLoaderPlugin, ModelSourcePlugin, SourceConf
+from mmeframe.plugin import RoutingStrategy, RoutingStrategyPlugin, StrategyConf, hookimpl
+
+@dataclass
+class Conf(StrategyConf):
+    column: str = "???"
+
+@dataclass
+class MyLoaderConf(LoaderConf):
+    pass
+
+class Strategy(RoutingStrategy):
+    def route_keys(self, batch, params):
+        return batch.column(self.conf.column)
+
+"""
+
+
+def strategies(*records: str) -> str:
+    """A module that registers routing strategies."""
+    return f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return [{', '.join(records)}]\n"
+
+
+def loaders(*records: str) -> str:
+    """A module that registers model loaders."""
+    return f"{HEAD}@hookimpl\ndef mmeframe_model_loaders():\n    return [{', '.join(records)}]\n"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A distribution: entry-point name -> source of the module behind it."""
+
+    name: str
+    version: str
+    plugins: tuple[tuple[str, str], ...]
+    requires: tuple[str, ...] = ()
+
+    def module(self, plugin: str) -> str:
+        """A name that no other project has, so that one process can import them all."""
+        return re.sub(r"\W", "_", f"{self.name}_{self.version}_{plugin}")
+
+
+GEO = 'RoutingStrategyPlugin("geo", Conf, __name__ + ":Strategy", "a geohash")'
+GOOD = Project("mmeframe-geo", "0.3.1", (("geo", strategies(GEO)),))
+RIVAL = Project("acme-geo", "1.0.0", (("geo", strategies(GEO.replace('"geo"', '"acme_geo"'))),))
+THIRD = Project("zed-geo", "2.0.0", (("geo", strategies(GEO.replace('"geo"', '"zed_geo"'))),))
+SAME_STRATEGY = Project("other-geo", "2.1.0", (("other", strategies(GEO)),))
+NO_IMPORT = Project("mmeframe-geo", "0.3.2", (("geo", "import h3_is_not_installed\n"),))
+TOO_OLD = Project("mmeframe-geo", "0.3.3", (("geo", strategies(GEO)),), ("mmeframe<0.1",))
+FITS = Project("mmeframe-geo", "0.3.4", (("geo", strategies(GEO)),), ("mmeframe>=0.1", "mmeframe<0.0; extra == 'x'"))
+ONNX = Project("mmeframe-onnx", "0.2.0", (("onnx", loaders('ModelLoaderPlugin("onnx", MyLoaderConf, "x:Y", "ONNX")')),))
+ACME_ONNX = Project(
+    "acme-onnx", "1.0.0", (("onnx_acme", loaders('ModelLoaderPlugin("onnx", MyLoaderConf, "x:Y", "ONNX")')),)
+)
+CLAIMS = Project(
+    "mmeframe-fast",
+    "1.2.0",
+    (("fast", loaders('ModelLoaderPlugin("fast", MyLoaderConf, "x:Y", "fast", flavors=("xgboost", "sklearn"))')),),
+)
+# One distribution of many plugins, each with one fault: entry-point name -> source.
+FAULTS = {
+    "raises": "raise ValueError('no licence file')\n",
+    "exits": "raise SystemExit(3)\n",
+    "syntax": "def (:\n",
+    "misspelt": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategy():\n    return []\n",
+    "unheard_of": f"{HEAD}@hookimpl\ndef mmeframe_zzz():\n    return []\n",
+    "unmarked": f"{HEAD}def mmeframe_routing_strategies():\n    return []\n",
+    "argument": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies(config):\n    return []\n",
+    "hook_raises": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return 1 / 0\n",
+    "no_list": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return None\n",
+    "no_record": strategies('{"name": "x"}'),
+    "wrong_record": strategies('ModelSourcePlugin("x", SourceConf, "x:Y", "")'),
+    "bad_name": strategies('RoutingStrategyPlugin("Geo-Hash", Conf, "x:Y", "")'),
+    "bad_config": strategies('RoutingStrategyPlugin("x", MyLoaderConf, "x:Y", "")'),
+    "dict_config": strategies('RoutingStrategyPlugin("x", {"column": "c"}, "x:Y", "")'),
+    "plain_config": "class Plain: pass\n" + strategies('RoutingStrategyPlugin("x", Plain, "x:Y", "")'),
+    "undecorated": (
+        f"{HEAD}class Bare(StrategyConf):\n    column: str = 'c'\n\n"
+        "@hookimpl\ndef mmeframe_routing_strategies():\n    return [RoutingStrategyPlugin('x', Bare, 'x:Y', '')]\n"
+    ),
+    "bad_target": strategies('RoutingStrategyPlugin("x", Conf, "package.module.Class", "")'),
+    "newer": strategies('RoutingStrategyPlugin("x", Conf, "x:Y", "", api_version=2)'),
+    "reserved": (
+        f"{HEAD}@dataclass\nclass Taken(StrategyConf):\n    levels: int = 1\n\n"
+        "@hookimpl\ndef mmeframe_routing_strategies():\n    return [RoutingStrategyPlugin('x', Taken, 'x:Y', '')]\n"
+    ),
+}
+ZOO = Project("zoo", "1.0", (*FAULTS.items(), ("healthy", strategies(GEO.replace('"geo"', '"healthy"')))))
+
+
+def write(project: Project, folder: Path) -> None:
+    """A hatchling project."""
+    entries = "\n".join(f"{name} = '{project.module(name)}'" for name, _ in project.plugins)
+    requires = ", ".join(f'"{text}"' for text in project.requires)
+    (folder / "pyproject.toml").write_text(
+        f"[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n"
+        f"[project]\nname = '{project.name}'\nversion = '{project.version}'\ndependencies = [{requires}]\n"
+        f"[project.entry-points.mmeframe]\n{entries}\n[tool.hatch.build]\ninclude = ['*.py']\n"
+    )
+    for name, source in project.plugins:
+        (folder / f"{project.module(name)}.py").write_text(source)
+
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Install projects into one folder, once per combination."""
+    from hatchling.build import build_wheel
+
+    wheels: dict[Project, Path] = {}
+    sites: dict[tuple[Project, ...], Path] = {}
+
+    def build(project: Project) -> Path:
+        folder = tmp_path_factory.mktemp("project")
+        write(project, folder)
+        with contextlib.chdir(folder):
+            return folder / "dist" / build_wheel("dist")
+
+    def into(*projects: Project) -> Path:
+        if projects not in sites:
+            files = [wheels.get(project) or wheels.setdefault(project, build(project)) for project in projects]
+            site = tmp_path_factory.mktemp("site")
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+            subprocess.run([*pip, "--no-deps", "--no-compile", "--target", str(site), *map(str, files)], check=True)
+            sites[projects] = site
+        return sites[projects]
+
+    return into
+
+
+def only(patch: pytest.MonkeyPatch, site: Path) -> None:
+    """Make the folder's plugins the only ones that are installed beside the built-in one."""
+    everything = manager._distributions
+    patch.syspath_prepend(site)
+    patch.setattr(
+        manager, "_distributions", lambda: [dist for dist in everything() if Path(str(dist.locate_file(""))) == site]
+    )
+
+
+@pytest.fixture
+def installed(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install projects, and see only these."""
+    return lambda *projects: only(monkeypatch, install(*projects))
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plugin is installed but the built-in one."""
+    monkeypatch.setattr(manager, "_distributions", list)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: None) -> Iterator[Callable[[str], str]]:
+    """A module that can be imported and that no distribution ships; returns its name."""
+    names = []
+
+    def make(source: str) -> str:
+        name = f"plugin_{tmp_path.name}_{len(names)}"
+        (tmp_path / f"{name}.py").write_text(source)
+        names.append(name)
+        return name
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield make
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def info(plugins: Plugins, name: str) -> PluginInfo:
+    """The only plugin of a name."""
+    (found,) = [plugin for plugin in plugins.plugins if plugin.name == name]
+    return found
+
+
+# -- what is registered ----------------------------------------------------------------------------------------------
+
+
+def test_the_built_ins_are_registered_like_any_other_plugin(alone):
+    """The built-in plugin is a plugin of mmeframe's own distribution, with its kinds."""
+    plugins = load_plugins()
+
+    assert [plugin.title for plugin in plugins.plugins] == [f"mmeframe {mmeframe.__version__}"]
+    assert {noun: plugins.names(noun) for noun in plugins.registered} == {
+        "routing strategy": ["column", "datepart", "param"],
+        "model loader": ["pyfunc", "sklearn"],
+        "model source": ["logged_models", "manifest", "registry", "template"],
+    }
+
+
+def test_an_installed_plugin(installed):
+    """An entry point in the group mmeframe is found, with its distribution and what it registers."""
+    installed(GOOD)
+
+    plugins = load_plugins()
+
+    assert info(plugins, "geo") == PluginInfo(
+        "geo", GOOD.module("geo"), "mmeframe-geo", "0.3.1", "ok", "", {"routing strategy": ["geo"]}
+    )
+    assert plugins.names("routing strategy") == ["column", "datepart", "geo", "param"]
+
+
+def test_a_plugins_kind_is_chosen_by_name(installed):
+    """A plugin's strategy is a group option, and its component names what a bundle records."""
+    installed(GOOD)
+    plugins = load_plugins()
+
+    spec = parse(compose("build", ["name=r", "routing=geo", "routing.column=place"], plugins=plugins), plugins)
+
+    assert spec.routing.parts[0].strategy.to_json() == {
+        "kind": "geo",
+        "target": "mmeframe_geo_0_3_1_geo:Strategy",
+        "config": "mmeframe_geo_0_3_1_geo:Conf",
+        "options": {"column": "place"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("flavor", "loader"),
+    [
+        pytest.param("sklearn", "sklearn", id="claimed"),
+        pytest.param("pyfunc", None, id="pyfunc-is-never-claimed"),
+        pytest.param("keras", None, id="nobodys"),
+    ],
+)
+def test_the_loader_of_a_flavor(alone, flavor, loader):
+    """``auto`` takes the loader that claims the flavor."""
+    assert load_plugins().loader_for(flavor) == loader
+
+
+def test_a_copy_further_down_the_path_is_not_a_second_plugin(install, monkeypatch):
+    """Of two installed copies of a distribution, the one that imports would find counts."""
+    for project in (TOO_OLD, GOOD):
+        monkeypatch.syspath_prepend(install(project))
+
+    assert info(load_plugins(), "geo").title == "mmeframe-geo 0.3.1"
+
+
+# -- broken plugins --------------------------------------------------------------------------------------------------
+
+ABSENT = "failed to import and may provide it: No module named 'h3_is_not_installed'."
+
+
+def test_a_plugin_that_cannot_be_imported_is_kept_with_its_reason(installed):
+    """One broken plugin does not take the others down."""
+    installed(NO_IMPORT)
+
+    plugins = load_plugins()
+
+    assert (info(plugins, "geo").status, info(plugins, "geo").reason) == (
+        "broken",
+        "No module named 'h3_is_not_installed'",
+    )
+    assert plugins.names("routing strategy") == ["column", "datepart", "param"]
+
+
+def test_a_name_that_a_broken_plugin_may_provide(installed):
+    """A kind that nobody registers is answered with the plugins that failed."""
+    installed(NO_IMPORT)
+
+    with pytest.raises(UnknownNameError) as caught:
+        load_plugins().get("routing strategy", "geo", "routing.kind")
+
+    assert str(caught.value) == (
+        f"routing.kind: no routing strategy named 'geo'.\n  Known: column, datepart, param. mmeframe-geo 0.3.2 {ABSENT}"
+    )
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        pytest.param("routing=geo", id="group"),
+        pytest.param("+routing.kind=geo", id="key"),
+        pytest.param("+routing@routing.keys.place=geo", id="part"),
+    ],
+)
+def test_a_broken_plugins_name_on_the_command_line(installed, capsys, override):
+    """However the kind is chosen: exit 2, and the broken plugin is named with its reason."""
+    installed(NO_IMPORT)
+
+    code = main(["validate", "name=r", override])
+
+    assert code == 2
+    assert f"mmeframe-geo 0.3.2 {ABSENT}".rstrip(".") in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def zoo(install: Install) -> Plugins:
+    """All plugins of the zoo but the one that exits, loaded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        only(patch, install(ZOO))
+        return load_plugins(["no:exits"])
+
+
+@pytest.mark.parametrize(
+    ("plugin", "reason"),
+    [
+        pytest.param("raises", "no licence file", id="import-raises"),
+        pytest.param(
+            "misspelt",
+            "Plugin 'misspelt': there is no hook 'mmeframe_routing_strategy'. "
+            "Did you mean 'mmeframe_routing_strategies'?",
+            id="misspelt-hook",
+        ),
+        pytest.param("unheard_of", "Plugin 'unheard_of': there is no hook 'mmeframe_zzz'.", id="unknown-hook"),
+        pytest.param(
+            "unmarked",
+            "Plugin 'unmarked': mmeframe_routing_strategies() is not marked. Add @hookimpl from mmeframe.plugin.",
+            id="no-marker",
+        ),
+        pytest.param(
+            "hook_raises",
+            "Plugin 'hook_raises': mmeframe_routing_strategies() raised ZeroDivisionError: division by zero",
+            id="hook-raises",
+        ),
+        pytest.param(
+            "no_record",
+            "Plugin 'no_record': mmeframe_routing_strategies() must return RoutingStrategyPlugin records, not dict.",
+            id="no-record",
+        ),
+        pytest.param(
+            "wrong_record",
+            "Plugin 'wrong_record': mmeframe_routing_strategies() must return RoutingStrategyPlugin records, "
+            "not ModelSourcePlugin.",
+            id="record-of-another-hook",
+        ),
+        pytest.param(
+            "bad_name",
+            "Plugin 'bad_name': routing strategy 'Geo-Hash': a name is lower-case letters, digits and underscores.",
+            id="name",
+        ),
+        pytest.param(
+            "bad_config",
+            "Plugin 'bad_config': routing strategy 'x': its config must be a dataclass that extends StrategyConf.",
+            id="config-of-another-kind",
+        ),
+        pytest.param(
+            "dict_config",
+            "Plugin 'dict_config': routing strategy 'x': its config must be a dataclass that extends StrategyConf.",
+            id="config-is-a-dict",
+        ),
+        pytest.param(
+            "plain_config",
+            "Plugin 'plain_config': routing strategy 'x': its config must be a dataclass that extends StrategyConf.",
+            id="config-is-a-plain-class",
+        ),
+        pytest.param(
+            "undecorated",
+            "Plugin 'undecorated': routing strategy 'x': its config must be a dataclass that extends StrategyConf.",
+            id="config-without-dataclass",
+        ),
+        pytest.param(
+            "bad_target",
+            "Plugin 'bad_target': routing strategy 'x': its target must be written 'package.module:Class', "
+            "not 'package.module.Class'.",
+            id="target",
+        ),
+        pytest.param(
+            "newer",
+            "Plugin 'newer': routing strategy 'x' needs plugin API 2; this mmeframe has 1.",
+            id="api_version",
+        ),
+        pytest.param(
+            "reserved",
+            "Plugin 'reserved': routing strategy 'x': the option name 'levels' is taken by mmeframe itself.",
+            id="reserved-option",
+        ),
+    ],
+)
+def test_a_broken_plugin_says_what_to_change(zoo, plugin, reason):
+    """Each fault of a plugin is named with the plugin and the way to mend it."""
+    assert (info(zoo, plugin).status, info(zoo, plugin).reason) == ("broken", reason)
+
+
+@pytest.mark.parametrize("plugin", ["syntax", "argument", "no_list"])
+def test_other_faults_are_kept_with_a_reason(zoo, plugin):
+    """Whatever else is wrong is told in the words of Python or pluggy, under the plugin's name."""
+    assert info(zoo, plugin).status == "broken"
+    assert info(zoo, plugin).reason != ""
+
+
+def test_one_plugins_fault_is_not_its_distributions(zoo):
+    """Broken plugins register nothing; a healthy one beside them registers all."""
+    assert [plugin.name for plugin in zoo.plugins if plugin.status == "broken" and plugin.provides] == []
+    assert (info(zoo, "healthy").status, info(zoo, "healthy").provides) == ("ok", {"routing strategy": ["healthy"]})
+
+
+def test_a_plugin_that_exits_at_import(installed):
+    """A plugin that ends the process at import is broken, like one that raises."""
+    installed(ZOO)
+
+    assert info(load_plugins(), "exits").status == "broken"
+
+
+def test_a_plugin_for_another_mmeframe(installed):
+    """The plugin's own requirement is checked before it is imported."""
+    installed(TOO_OLD)
+
+    assert info(load_plugins(), "geo").reason == (
+        f"mmeframe-geo 0.3.3 needs mmeframe <0.1; this is {mmeframe.__version__}. Install a newer mmeframe-geo."
+    )
+    assert TOO_OLD.module("geo") not in sys.modules
+
+
+def test_a_plugin_for_this_mmeframe(installed):
+    """A requirement that this version meets is none in the way, nor is one of an extra."""
+    installed(FITS)
+
+    assert info(load_plugins(), "geo").status == "ok"
+
+
+def test_a_requirement_that_cannot_be_read(installed, install):
+    """A distribution with broken metadata is a broken plugin, and no more than that."""
+    odd = Project("odd-geo", "1.0", (("odd", strategies(GEO)),), ("mmeframe",))
+    installed(odd)
+    (metadata,) = install(odd).glob("*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("Requires-Dist: mmeframe", "Requires-Dist: mmeframe (>=0.1"))
+
+    assert info(load_plugins(), "odd").status == "broken"
+
+
+def test_a_target_that_is_not_there(module):
+    """A record's class is imported when its kind is chosen; what is missing is told at its config path."""
+    name = module(strategies('RoutingStrategyPlugin("geo", Conf, "os.path:Nowhere", "")'))
+    plugins = load_plugins([name])
+
+    with pytest.raises(ProblemsError) as caught:
+        parse(compose("build", ["name=r", "routing=geo", "routing.column=c"], plugins=plugins), plugins)
+
+    (problem,) = caught.value.problems
+    assert problem.where == "routing.keys.c"
+    assert "module os.path has no 'Nowhere'" in problem.what
+
+
+# -- two of one name -------------------------------------------------------------------------------------------------
+
+
+def test_one_strategy_of_two_plugins(installed):
+    """A kind registered twice is an error that names both distributions and the way out."""
+    installed(GOOD, SAME_STRATEGY)
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins()
+
+    assert str(caught.value) == (
+        "Two routing strategies are named 'geo': mmeframe-geo 0.3.1 and other-geo 2.1.0.\n"
+        "  Disable one with -p no:other-geo."
+    )
+
+
+def test_one_loader_of_two_plugins(installed):
+    """The same for model loaders."""
+    installed(ONNX, ACME_ONNX)
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins()
+
+    assert str(caught.value) == (
+        "Two model loaders are named 'onnx': mmeframe-onnx 0.2.0 and acme-onnx 1.0.0.\n"
+        "  Disable one with -p no:acme-onnx."
+    )
+
+
+def test_the_way_out_of_two_of_one_name(installed):
+    """What the error tells to do works."""
+    installed(ONNX, ACME_ONNX)
+
+    plugins = load_plugins(["no:acme-onnx"])
+
+    assert plugins.names("model loader") == ["onnx", "pyfunc", "sklearn"]
+
+
+def test_a_name_of_a_built_in(module):
+    """A plugin cannot take a built-in's name."""
+    name = module(strategies('RoutingStrategyPlugin("column", Conf, "x:Y", "")'))
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins([name])
+
+    assert str(caught.value) == (
+        f"Two routing strategies are named 'column': mmeframe {mmeframe.__version__} and {name}.\n"
+        f"  Disable one with -p no:{name}."
+    )
+
+
+def test_one_flavor_of_two_loaders(installed):
+    """Two loaders that claim a flavor are an error that names the flavor, both loaders and the way out."""
+    installed(CLAIMS)
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins()
+
+    assert str(caught.value) == (
+        f"Two model loaders claim the flavor 'sklearn': 'sklearn' of mmeframe {mmeframe.__version__} "
+        "and 'fast' of mmeframe-fast 1.2.0.\n"
+        "  Disable one with -p no:mmeframe-fast."
+    )
+
+
+def test_one_entry_point_name_of_two_distributions(installed):
+    """The second is broken, not silently dropped, and the first works."""
+    installed(GOOD, RIVAL)
+
+    plugins = load_plugins()
+
+    assert [(p.title, p.status, p.reason) for p in plugins.plugins if p.name == "geo"] == [
+        ("acme-geo 1.0.0", "ok", ""),
+        (
+            "mmeframe-geo 0.3.1",
+            "broken",
+            "acme-geo 1.0.0 has a plugin of the same name. Disable one with -p no:mmeframe-geo.",
+        ),
+    ]
+    assert plugins.names("routing strategy") == ["acme_geo", "column", "datepart", "param"]
+
+
+def test_one_entry_point_name_of_three_distributions(installed):
+    """With the first disabled, the second works and the third is broken."""
+    installed(GOOD, RIVAL, THIRD)
+
+    plugins = load_plugins(["no:acme-geo"])
+
+    assert [(p.distribution, p.status) for p in plugins.plugins if p.name == "geo"] == [
+        ("acme-geo", "disabled"),
+        ("mmeframe-geo", "ok"),
+        ("zed-geo", "broken"),
+    ]
+    assert plugins.names("routing strategy") == ["column", "datepart", "geo", "param"]
+
+
+# -- switches --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [pytest.param("geo", id="plugin"), pytest.param("mmeframe-geo", id="distribution")])
+@pytest.mark.parametrize("how", ["switch", "variable"])
+def test_disabling_a_plugin(installed, monkeypatch, name, how):
+    """``-p no:NAME`` and MMEFRAME_DISABLE_PLUGINS take a plugin's name or its distribution's."""
+    installed(GOOD)
+    switches = [f"no:{name}"] if how == "switch" else []
+    if how == "variable":
+        monkeypatch.setenv("MMEFRAME_DISABLE_PLUGINS", f"other, {name}")
+
+    plugins = load_plugins(switches)
+
+    assert info(plugins, "geo").status == "disabled"
+    assert plugins.names("routing strategy") == ["column", "datepart", "param"]
+
+
+def test_a_disabled_plugin_is_not_imported(installed):
+    """Disabling a plugin that cannot be imported makes it harmless."""
+    installed(NO_IMPORT)
+
+    plugins = load_plugins(["no:geo"])
+
+    assert (info(plugins, "geo").status, info(plugins, "geo").reason) == (
+        "disabled",
+        "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS",
+    )
+
+
+def test_a_name_that_a_disabled_plugin_may_provide(installed):
+    """A kind that is gone with a disabled plugin is answered with the plugin."""
+    installed(GOOD)
+
+    with pytest.raises(UnknownNameError) as caught:
+        load_plugins(["no:geo"]).get("routing strategy", "geo", "routing.kind")
+
+    assert str(caught.value) == (
+        "routing.kind: no routing strategy named 'geo'.\n"
+        "  Known: column, datepart, param. mmeframe-geo 0.3.1 is disabled and may provide it."
+    )
+
+
+def test_disabling_what_is_not_there(installed):
+    """A misspelt name after ``-p no:`` is answered with the nearest plugin."""
+    installed(GOOD)
+
+    with pytest.raises(MmeframeError) as caught:
+        load_plugins(["no:mmeframe-goe"])
+
+    assert "mmeframe-goe" in str(caught.value)
+    assert "Did you mean 'mmeframe-geo'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["switch", "variable"])
+def test_adding_a_module(module, monkeypatch, how):
+    """``-p MODULE`` and MMEFRAME_PLUGINS add a module that nothing ships."""
+    name = module(strategies(GEO))
+    if how == "variable":
+        monkeypatch.setenv("MMEFRAME_PLUGINS", f" {name} ,")
+
+    plugins = load_plugins([name] if how == "switch" else [])
+
+    assert info(plugins, name) == PluginInfo(name, name, provides={"routing strategy": ["geo"]})
+    assert info(plugins, name).title == name
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        pytest.param("import h3_is_not_installed\n", "No module named 'h3_is_not_installed'", id="import"),
+        pytest.param(FAULTS["misspelt"], "there is no hook 'mmeframe_routing_strategy'", id="hook"),
+        pytest.param(FAULTS["unmarked"], "mmeframe_routing_strategies() is not marked", id="marker"),
+        pytest.param(FAULTS["bad_name"], "a name is lower-case letters, digits and underscores", id="record"),
+        pytest.param(FAULTS["hook_raises"], "raised ZeroDivisionError", id="hook-raises"),
+    ],
+)
+def test_a_module_named_on_purpose_must_work(module, source, reason):
+    """What would only make an installed plugin broken stops a command that names the module."""
+    name = module(source)
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins([name])
+
+    assert caught.value.where == f"-p {name}"
+    assert reason in str(caught.value)
+
+
+def test_a_module_that_does_not_exist(alone):
+    """A misspelt module is named."""
+    with pytest.raises(MmeframeError) as caught:
+        load_plugins(["no_such_plugin_module"])
+
+    assert str(caught.value) == "-p no_such_plugin_module: No module named 'no_such_plugin_module'"
+
+
+def test_a_module_named_twice(module, monkeypatch):
+    """The same module by variable and by switch is one plugin."""
+    name = module(strategies(GEO))
+    monkeypatch.setenv("MMEFRAME_PLUGINS", name)
+
+    plugins = load_plugins([name])
+
+    assert info(plugins, name).status == "ok"
+
+
+def test_a_module_that_is_installed_already(installed):
+    """Naming the module of an installed plugin changes nothing."""
+    installed(GOOD)
+
+    plugins = load_plugins([GOOD.module("geo")])
+
+    assert plugins.names("routing strategy") == ["column", "datepart", "geo", "param"]
+
+
+def test_switches_join_the_variables(monkeypatch):
+    """Variables first, then ``-p``, each in its order."""
+    monkeypatch.setenv("MMEFRAME_PLUGINS", "a,b")
+    monkeypatch.setenv("MMEFRAME_DISABLE_PLUGINS", "c")
+
+    assert split_switches(["d", "no:e"]) == (["a", "b", "d"], ["c", "e"])
+
+
+# -- mmeframe plugins ------------------------------------------------------------------------------------------------
+
+
+def test_the_command_lists_broken_plugins_and_succeeds(install):
+    """``mmeframe plugins`` in a process of its own: broken plugins with their reason, exit 0."""
+    site = install(NO_IMPORT)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mmeframe", "plugins"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^ *geo +mmeframe-geo 0\.3\.2 +broken", done.stdout, re.MULTILINE)
+    assert "geo: No module named 'h3_is_not_installed'" in done.stdout
+
+
+def test_the_command_fails_for_two_of_one_name(installed, capsys):
+    """A kind registered twice stops every command, this one too, with exit 1."""
+    installed(ONNX, ACME_ONNX)
+
+    code = main(["plugins"])
+
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (1, "")
+    assert captured.err.startswith("error: Two model loaders are named 'onnx'")
+
+
+def test_other_commands_warn_of_broken_plugins(installed, capsys):
+    """A command that does not need the broken plugin says so beside its own result."""
+    installed(NO_IMPORT)
+
+    main(["validate", "serve.prt=1"])
+
+    assert (
+        "warning: plugin mmeframe-geo 0.3.2 is broken: No module named 'h3_is_not_installed'"
+        in capsys.readouterr().err.splitlines()
+    )
+
+
+# -- the hooks themselves --------------------------------------------------------------------------------------------
+
+SIGNATURES = {
+    "mmeframe_model_loaders": "() -> 'Iterable[ModelLoaderPlugin]'",
+    "mmeframe_model_sources": "() -> 'Iterable[ModelSourcePlugin]'",
+    "mmeframe_routing_strategies": "() -> 'Iterable[RoutingStrategyPlugin]'",
+}
+
+
+def test_the_hooks_are_those_that_plugins_are_written_for():
+    """Names and signatures of the hooks; a change of one breaks plugins, so it is made here too, on purpose."""
+    found = {
+        name: str(inspect.signature(value)) for name, value in vars(hookspecs).items() if name.startswith("mmeframe_")
+    }
+
+    assert found == SIGNATURES
+
+
+def test_the_manager_calls_every_hook():
+    """Each hook has its row in the manager, and is exported."""
+    assert sorted(hook.name for hook in HOOKS) == sorted(SIGNATURES)
+    assert sorted(hookspecs.__all__) == sorted(SIGNATURES)
+
+
+@pytest.mark.parametrize("hook", SIGNATURES)
+def test_a_hook_says_what_an_author_needs(hook):
+    """A hook's docstring: a summary, Called, Results, On error, an example that compiles, the version."""
+    text = inspect.getdoc(getattr(hookspecs, hook)) or ""
+
+    assert re.fullmatch(r"Offer [a-z ]+ that config selects .+\.", text.splitlines()[0])
+    for part in ("Called", "Results", "On error"):
+        assert re.search(rf"^{part}: \S.+\.$", text, re.MULTILINE), part
+    assert re.search(r"^\.\. versionadded:: \d+\.\d+$", text, re.MULTILINE)
+    example = textwrap.dedent(text.partition("Example::\n")[2].partition(".. versionadded")[0])
+    assert f"def {hook}(" in example
+    compile(example, hook, "exec")
