@@ -222,7 +222,10 @@ def load_from(store: Store, uri: str) -> Router:
         loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise MissingError(f"{uri} cannot be loaded: {str(error).splitlines()[0]}", where="--model") from error
-    model = loaded.unwrap_python_model()
+    try:
+        model = loaded.unwrap_python_model()
+    except MlflowException:
+        model = None
     if not hasattr(model, "router"):
         raise MissingError(
             f"{uri} is not a router of mmeframe.", where="--model", hint="Build one with mmeframe build."

@@ -112,7 +112,7 @@ def parse_argv(argv: Sequence[str]) -> Flags:
             raise UsageError(f"there is no flag {name}.", hint=f"{guess}Run mmeframe --help.")
         elif equals and name in _SUGAR:
             _set(flags, _SUGAR[name], value)
-        elif not flags.command and not equals and word[0] not in "+~":
+        elif not flags.command and word and not equals and word[0] not in "+~":
             flags.command = word
         else:
             flags.overrides.append(word)
@@ -136,7 +136,8 @@ def _set(flags: Flags, name: str, value: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run a command line; returns the exit code: 0 ok, 1 failed or missing, 2 usage or config, 130 interrupted."""
-    flags = Flags("")
+    # What machines asked for holds for a command line that cannot be read, too.
+    flags = Flags("", json="--json" in argv, debug="--debug" in argv)
     try:
         flags = parse_argv(argv)
         return _run(flags)
@@ -157,14 +158,19 @@ def main(argv: Sequence[str]) -> int:
         from mmeframe.redact import redact
 
         first = (str(error).splitlines() or [""])[0]
-        _say(f"{type(error).__name__}: {redact(first)}", "Run again with --debug for the traceback.", notes=error)
-        return 1
+        ours = MmeframeError(
+            f"{type(error).__name__}: {redact(first)}", hint="Run again with --debug for the traceback."
+        )
+        ours.__notes__ = list(getattr(error, "__notes__", ()))
+        return _report(ours, flags)
 
 
 def _run(flags: Flags) -> int:
     if flags.command == "version":
         print(mmeframe.__version__)
         return 0
+    if not flags.command and "--hydra-help" in flags.hydra:
+        flags.command = "build"
     if not flags.command:
         if flags.overrides:
             raise UsageError(f"name a command before {flags.overrides[0]!r}.", hint=_known_commands())

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.errors import UsageError
-from mmeframe.output import emit, note, progress_bar, show_trained, size, table
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError
+from mmeframe.output import count, emit, note, progress_bar, show_trained, size, table
 
 if TYPE_CHECKING:
     from mmeframe.api import Job
@@ -58,19 +58,37 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.compose import activated, composed_from, conf_dir, hydra_base
+    from mmeframe.config.compose import activated, compose, composed_from, conf_dir, hydra_base
 
     codes = []
+    problems: list[Problem] = []
 
     def task(cfg: Any) -> None:
-        work = api.job_of(composed_from(flags.command, cfg, tuple(flags.overrides)), plugins)
-        codes.append(_TASKS[flags.command](work, flags))
+        try:
+            work = api.job_of(composed_from(flags.command, cfg, tuple(flags.overrides)), plugins)
+            codes.append(_TASKS[flags.command](work, flags))
+        except ProblemsError as error:
+            problems.extend(error.problems)
+        except MmeframeError as error:
+            problems.append(Problem.of(error))
 
     quiet = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", f"hydra.job.name={flags.command}"]
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *flags.overrides, *quiet]
     base: dict[str, Any] = hydra_base()
+    if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
+        found = compose(
+            flags.command,
+            flags.overrides,
+            plugins=plugins,
+            config_dirs=_config_dirs(flags),
+            config_name=flags.config_name,
+        ).problems
+        if found:
+            raise ProblemsError(found)
     with activated(plugins, _config_dirs(flags)):
         hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
+    if problems:
+        raise ProblemsError(problems)
     return max(codes, default=0)
 
 
@@ -89,7 +107,8 @@ def _validate(work: Job, flags: Flags) -> int:
 
     def show() -> None:
         levels = " then ".join("+".join(level) or "global" for level in fleet.spec.routing.levels)
-        print(f"ok: {len(fleet.models)} sub-models, {len(fleet.union.columns)} columns, levels: {levels}")
+        models, columns = count(len(fleet.models), "sub-model"), count(len(fleet.union.columns), "column")
+        print(f"ok: {models}, {columns}, levels: {levels}")
 
     _warnings(data["warnings"])
     emit(flags.json, {"sub_models": len(fleet.models), "warnings": data["warnings"]}, show)
@@ -115,7 +134,7 @@ def _show_plan(data: Mapping[str, Any]) -> None:
     levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
     print(f"levels: {levels}; unknown keys: {data['routing']['on_unknown']}")
     rows = [[m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"]] for m in data["sub_models"]]
-    table(f"{len(rows)} sub-models", ["id", "key", "uri", "flavor", "loader"], rows)
+    table(count(len(rows), "sub-model"), ["id", "key", "uri", "flavor", "loader"], rows)
     columns = [[c["name"], c["type"], "yes" if c["required"] else "no"] for c in data["columns"]]
     table("columns", ["name", "type", "required"], columns)
     print("requirements: " + ", ".join(data["requirements"]))
@@ -140,7 +159,7 @@ def _build(work: Job, flags: Flags) -> int:
     _warnings(logged.notes)
 
     def show() -> None:
-        print(f"logged   {logged.model_uri} ({logged.sub_models} sub-models, {size(logged.bytes)})")
+        print(f"logged   {logged.model_uri} ({count(logged.sub_models, 'sub-model')}, {size(logged.bytes)})")
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
@@ -251,7 +270,9 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"router   {data['name']} ({data['uri']})")
     print(f"built by mmeframe {data['mmeframe']}, bundle format {data['format']}")
     print(f"digest   {data['digest']}")
-    print(f"size     {size(data['bytes'])} in {len(data['sub_models'])} sub-models, {size(data['pack_bytes'])} packed")
+    print(
+        f"size     {size(data['bytes'])} in {count(len(data['sub_models']), 'sub-model')}, {size(data['pack_bytes'])} packed"
+    )
     for name, strategy in data["routing"]["parts"]:
         options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items() if v is not None)
         print(f"key      {name}: {strategy['kind']}({options})")

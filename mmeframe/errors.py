@@ -33,7 +33,7 @@ Code = Literal[
     "internal", "config", "usage", "missing", "fleet", "bad_input", "unknown_key", "corrupt", "model", "plugin"
 ]
 
-_SHOWN = 12
+_SHOWN = 16
 
 
 def known_names(known: Iterable[str], noun: str = "Known") -> str:

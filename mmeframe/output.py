@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["Progress", "emit", "note", "progress_bar", "show_trained", "size", "table"]
+__all__ = ["Progress", "count", "emit", "note", "progress_bar", "show_trained", "size", "table"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -80,6 +80,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} GiB"
 
 
+def count(number: int, noun: str) -> str:
+    """``1 sub-model``, ``7 sub-models``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def show_trained(trained: Any) -> None:
     """The table of sub-models that training made."""
     rows = [
@@ -87,7 +92,7 @@ def show_trained(trained: Any) -> None:
         for m in trained.models
     ]
     table(
-        f"{len(rows)} sub-models trained",
+        f"{count(len(rows), 'sub-model')} trained",
         ["key", "registered as", "version", "rows", "holdout RMSE", "global's RMSE"],
         rows,
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from mmeframe.errors import Problem
 from mmeframe.redact import redact
@@ -27,12 +28,12 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
     found: list[str] = []
     left: list[str] = []
     for line in text.splitlines():
-        line = line.split(" #")[0].strip()
+        line = re.split(r"(?:^|\s)#", line)[0].strip()
         if not line or line.startswith("#"):
             continue
         if line.startswith("-"):
-            if not line.startswith(("-c ", "--constraint ")):
-                left.append(line.split()[0])
+            if not line.startswith(("-c ", "--constraint ", "--constraint=")):
+                left.append(line[:2] if line[1] != "-" else re.split(r"[\s=]", line)[0])
             continue
         try:
             secret = _has_credentials(Requirement(line))
@@ -53,41 +54,52 @@ def _has_credentials(requirement: Requirement) -> bool:
     return requirement.url is not None and redact(requirement.url) != requirement.url
 
 
+def _version(text: str) -> Version | None:
+    """A version of PEP 440, None for what only ``===`` can name."""
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
 @dataclass
 class _Need:
     """One distribution under one marker, with who asked for what."""
 
     name: str
     marker: str
-    url: str | None = None
+    urls: dict[str, str] = field(default_factory=dict)
     extras: set[str] = field(default_factory=set)
     wants: list[tuple[SpecifierSet, str]] = field(default_factory=list)
 
-    def pins(self) -> dict[str, str]:
+    def pins(self) -> dict[Specifier, str]:
         """Exact versions asked for, each with the first who did."""
-        found: dict[str, str] = {}
+        found: dict[Specifier, str] = {}
         for specifier, owner in self.wants:
             for clause in specifier:
                 if clause.operator in ("==", "===") and "*" not in clause.version:
-                    found.setdefault(clause.version, owner)
+                    found.setdefault(clause, owner)
         return found
 
     def conflict(self) -> str:
         """Two requests that no version satisfies, or an empty text."""
+        if len(self.urls) > 1:
+            one, two = list(self.urls.values())[:2]
+            return f"{one} and {two} need {self.name} from two URLs."
         pins = self.pins()
-        if len({Version(pin) for pin in pins}) > 1:
-            (one, by), (two, other) = sorted(pins.items())[:2]
-            return f"{by} needs {self.name}=={one} and {other} needs {self.name}=={two}."
+        if len({_version(pin.version) or pin.version for pin in pins}) > 1:
+            (one_pin, one), (two_pin, two) = sorted(pins.items(), key=lambda item: str(item[0]))[:2]
+            return f"{one} needs {self.name}{one_pin} and {two} needs {self.name}{two_pin}."
         for pin, by in pins.items():
             for specifier, owner in self.wants:
-                if not specifier.contains(pin, prereleases=True):
-                    return f"{by} needs {self.name}=={pin} and {owner} needs {self.name}{specifier}."
+                if not _allows(specifier, pin):
+                    return f"{by} needs {self.name}{pin} and {owner} needs {self.name}{specifier}."
         return ""
 
     def text(self) -> str:
         both = SpecifierSet(",".join(sorted({str(clause) for specifier, _ in self.wants for clause in specifier})))
         extras = f"[{','.join(sorted(self.extras))}]" if self.extras else ""
-        at = f" @ {self.url}" if self.url else str(both)
+        at = f" @ {next(iter(self.urls))}" if self.urls else str(both)
         return f"{self.name}{extras}{at}" + (f" ; {self.marker}" if self.marker else "")
 
 
@@ -119,16 +131,25 @@ def merge(
                 continue
             marker = str(requirement.marker or "")
             need = needs.setdefault((name, marker), _Need(name, marker))
-            need.url = need.url or requirement.url
+            if requirement.url and name not in override:
+                need.urls.setdefault(requirement.url, owner)
             need.extras |= requirement.extras
             need.wants.append((override.get(name, requirement.specifier), owner))
     for need in needs.values():
         _settle(need, spec.merge, problems)
     for name, specifier in override.items():
-        needs.setdefault((name, ""), _Need(name, "", wants=[(specifier, "environment.override")]))
+        if not any(known == name for known, _ in needs):
+            needs[(name, "")] = _Need(name, "", wants=[(specifier, "environment.override")])
     mlflow = override.get("mlflow", SpecifierSet(f"=={metadata.version('mlflow')}"))
     needs[("mlflow", "")] = _Need("mlflow", "", wants=[(mlflow, "mmeframe")])
     return tuple(sorted(need.text() for need in needs.values()))
+
+
+def _allows(specifier: SpecifierSet, pin: Specifier) -> bool:
+    """Whether a request admits an exact version."""
+    if _version(pin.version) is None:
+        return str(specifier) in ("", str(pin))
+    return specifier.contains(pin.version, prereleases=True)
 
 
 def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, SpecifierSet]:
@@ -148,8 +169,9 @@ def _settle(need: _Need, policy: str, problems: list[Problem]) -> None:
         return
     pins = need.pins()
     if policy == "highest" and pins:
-        highest = max(pins, key=Version)
-        need.wants = [(SpecifierSet(f"=={highest}"), pins[highest])]
+        known = {pin: version for pin in pins if (version := _version(pin.version))}
+        highest = max(known or pins, key=lambda pin: known.get(pin, pin.version))
+        need.wants = [(SpecifierSet(str(highest)), pins[highest])]
         return
     problems.append(
         Problem(

@@ -176,7 +176,9 @@ class _Resolver:
         return self._unique(keyed, set(explicit))
 
     def _expand(self, parts: tuple[str, ...]) -> list[SubModelEntry]:
-        taken = frozenset(name for entry in self.spec.models if (name := registered_name(entry.uri)))
+        # An entry with the id that the source gives overrides it field by field; another one takes the model away.
+        named = ((entry.id, registered_name(entry.uri)) for entry in self.spec.models)
+        taken = frozenset(name for id_, name in named if name and id_ != name)
         found: list[SubModelEntry] = []
         for name, component in self.spec.sources:
             source = make_component(component)
@@ -186,7 +188,8 @@ class _Resolver:
             except ProblemsError as error:
                 self.problems += error.problems
             except MmeframeError as error:
-                self.problems.append(replace(Problem.of(error), where=error.where or f"sources.{name}"))
+                where = f"sources.{name}.{error.where}" if error.where == "filter" else error.where or f"sources.{name}"
+                self.problems.append(replace(Problem.of(error), where=where))
         unused = []
         for pattern in self.spec.exclude:
             matched = {entry.id for entry in found if fnmatch.fnmatchcase(entry.id, pattern)}
@@ -281,11 +284,13 @@ class _Resolver:
                 lost.setdefault(parts, []).append(entry.id)
         for parts, ids in lost.items():
             listed = [list(level) for level in self.spec.routing.levels]
-            wanted = str([*listed, sorted(parts)]).replace("'", "").replace(" ", "")
+            at = listed.index([]) if [] in listed else len(listed)
+            wanted = str([*listed[:at], sorted(parts), *listed[at:]]).replace("'", "").replace(" ", "")
             kind = f"the parts {', '.join(sorted(parts))}" if parts else "no key (the global sub-model)"
             more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+            have = "have" if len(ids) > 1 else "has"
             self.problem(
-                "routing.levels", f"{ids[0]!r}{more} has {kind}, and no level does.", f"Set routing.levels={wanted}."
+                "routing.levels", f"{ids[0]!r}{more} {have} {kind}, and no level does.", f"Set routing.levels={wanted}."
             )
         if frozenset() in levels and frozenset() not in used and not self.problems:
             self.problem(

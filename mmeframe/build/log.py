@@ -129,13 +129,16 @@ def log_router(
 def experiment_id(client: Any, tracking: TrackingSpec) -> str:
     """The experiment by name, made if it is new; without a name MLflow's active one, else the default."""
     if tracking.experiment_name:
-        found = client.get_experiment_by_name(tracking.experiment_name)
-        return str(found.experiment_id if found else client.create_experiment(tracking.experiment_name))
+        return _named_experiment(client, tracking.experiment_name)
     if tracking.uri is None and os.environ.get("MLFLOW_EXPERIMENT_ID"):
         return os.environ["MLFLOW_EXPERIMENT_ID"]
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") if tracking.uri is None else None
-    found = client.get_experiment_by_name(name) if name else None
-    return str(found.experiment_id) if found else "0"
+    return _named_experiment(client, name) if name else "0"
+
+
+def _named_experiment(client: Any, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name))
 
 
 def log_folder(

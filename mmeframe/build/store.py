@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mmeframe.errors import MissingError, suggest
+from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
 
@@ -149,7 +149,12 @@ class Store:
                 where="tracking.uri",
                 hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
             )
-        return self.client
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client
+        except MlflowException as error:
+            raise _unanswered(error) from error
 
     def models(self, name_like: str = "%", filter_string: str = "") -> Sequence[RegisteredModel]:
         """Two paged searches: registered models (aliases, tags), and their versions (LoggedModel, tags)."""
@@ -233,11 +238,30 @@ class Store:
         raise MissingError(f"registered model {name!r} has no version {number!r}.", hint=known)
 
 
+def _said(error: Exception) -> str:
+    return redact(str(error).strip().splitlines()[0])
+
+
+def _unanswered(error: Exception) -> MissingError:
+    return MissingError(f"the store cannot be asked: {_said(error)}", where="tracking.uri")
+
+
 def _pages(search: Any, **arguments: Any) -> list[Any]:
+    """All pages of a search.
+
+    Raises ConfigError for a filter that MLflow refuses, MissingError for a store that cannot be asked.
+    """
+    from mlflow.exceptions import MlflowException
+
     found: list[Any] = []
     token = None
     while True:
-        page = search(page_token=token, **arguments)
+        try:
+            page = search(page_token=token, **arguments)
+        except MlflowException as error:
+            if arguments.get("filter_string") and error.error_code == "INVALID_PARAMETER_VALUE":
+                raise ConfigError(f"MLflow refuses this filter: {_said(error)}", where="filter") from error
+            raise _unanswered(error) from error
         found += page
         token = page.token
         if not token:

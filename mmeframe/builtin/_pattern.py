@@ -26,17 +26,13 @@ class NamePattern:
                 )
             if self.parts.count(part) > 1:
                 raise ConfigError(f"{{{part}}} stands twice in {pattern!r}.", where=where)
-        self._greedy, self._lazy = self._compile(pieces, ".+"), self._compile(pieces, ".+?")
+        self._pieces = [piece for piece in pieces if piece]
+        self._greedy, self._lazy = self._compile(""), self._compile("?")
         self.like = "".join("%" if p == "*" or p.startswith("{") else p for p in pieces)
 
-    @staticmethod
-    def _compile(pieces: list[str], some: str) -> re.Pattern[str]:
-        body = ""
-        for piece in pieces:
-            if piece.startswith("{"):
-                body += f"(?P<p_{piece[1:-1].encode().hex()}>{some})"
-            else:
-                body += ".*" if piece == "*" else re.escape(piece)
+    def _compile(self, lazy: str) -> re.Pattern[str]:
+        some = {"*": f"(.*{lazy})", "{": f"(.+{lazy})"}
+        body = "".join(some.get(piece[0], re.escape(piece)) for piece in self._pieces)
         return re.compile(body, re.DOTALL)
 
     def read(self, name: str) -> dict[str, str] | None:
@@ -47,9 +43,30 @@ class NamePattern:
         greedy, lazy = self._greedy.fullmatch(name), self._lazy.fullmatch(name)
         if greedy is None or lazy is None:
             return None
-        if greedy.groups() != lazy.groups():
+        wild = [piece for piece in self._pieces if piece[0] in "*{"]
+        reading = tuple(value for piece, value in zip(wild, greedy.groups(), strict=True) if piece != "*")
+        # The greedy reading is the last in lexical order and the lazy one the first: equal, they are the only one.
+        if greedy.groups() != lazy.groups() and len(self._readings(name)) > 1:
             raise ValueError(f"{name!r} can be read in two ways by {self.pattern!r}")
-        return {part: greedy.group(f"p_{part.encode().hex()}") for part in self.parts}
+        return dict(zip(self.parts, reading, strict=True))
+
+    def _readings(self, name: str) -> set[tuple[str, ...]]:
+        """At most two different readings: from the last piece to the first, readings of each rest of the name."""
+        tails: list[set[tuple[str, ...]]] = [*(set() for _ in name), {()}]
+        for piece in reversed(self._pieces):
+            found: list[set[tuple[str, ...]]] = [set() for _ in range(len(name) + 1)]
+            for start in range(len(name) + 1):
+                if piece[0] not in "*{":
+                    if name.startswith(piece, start):
+                        found[start] = tails[start + len(piece)]
+                    continue
+                for stop in range(start + (piece != "*"), len(name) + 1):
+                    value = () if piece == "*" else (name[start:stop],)
+                    found[start] |= {(*value, *tail) for tail in tails[stop]}
+                    if len(found[start]) > 1:
+                        break
+            tails = found
+        return tails[0]
 
     @staticmethod
     def from_tags(key: dict[str, str | int], *tags: dict[str, str]) -> dict[str, str | int]:

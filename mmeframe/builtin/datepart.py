@@ -61,9 +61,18 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
         import numpy as np
         import pandas as pd
 
+        column = batch.column(self.conf.column)
+        if column.dtype == np.dtype(object):
+            # As text, so that one instant on two clocks stays two.
+            column = np.array([self._text(value) for value in column], object)
+        elif isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind == "M":
+            column = pd.Series(column).astype(column.dtype.pyarrow_dtype.to_pandas_dtype()).array
         # Distinct timestamps are usually few: parse, convert and take the part of those only.
-        positions, uniques = pd.factorize(batch.column(self.conf.column))
-        keys = self._parts(pd.Series(uniques))
+        positions, uniques = pd.factorize(column)
+        values = pd.Series(uniques)
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(values.cat.categories.dtype)
+        keys = self._parts(values)
         return np.append(keys, [None]).take(positions)
 
     def _parts(self, values: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
@@ -78,7 +87,7 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
         if values.dtype.kind == "M":
             return self._of(self._localize(values))
         text = values.map(lambda value: value.isoformat() if hasattr(value, "isoformat") else value).astype("str")
-        aware = text.str.contains(r"(?:[Zz]|[+-]\d{2}:?\d{2})$", regex=True)
+        aware = text.str.contains(r"(?:[Zz]|:\d{2}(?:\.\d+)?\s*[+-]\d{2}|[+-]\d{2}:?\d{2})$", regex=True)
         keys = pd.Series(index=values.index, dtype=object)
         if aware.any():
             keys[aware] = self._of(self._aware(text[aware]))
@@ -86,16 +95,27 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
             keys[~aware] = self._of(self._localize(self._read(text[~aware])))
         return keys.to_numpy(object)
 
+    def _text(self, value: Any) -> Any:
+        import pandas as pd
+
+        if pd.isna(value) or isinstance(value, str):
+            return value
+        if hasattr(value, "isoformat"):
+            return value.isoformat()
+        raise self._unreadable(f"it holds {type(value).__name__} values")
+
     def _aware(self, text: pd.Series[Any]) -> pd.Series[Any]:
         """Text with an offset, on the clock that counts."""
         if self.conf.timezone:
             local: pd.Series[Any] = self._read(text, utc=True).dt.tz_convert(self.conf.timezone)
             return local
-        return self._read(text.str.replace(r"(?:[Zz]|[+-]\d{2}:?\d{2})$", "", regex=True))
+        return self._read(text.str.replace(r"(?:[Zz]|(?<=:\d\d)[+-]\d{2}|(?<=\d)[+-]\d{2}:?\d{2})$", "", regex=True))
 
     def _read(self, text: pd.Series[Any], utc: bool = False) -> pd.Series[Any]:
         import pandas as pd
 
+        if text.str.lower().isin(["now", "today"]).any():
+            raise self._unreadable("it holds text that is no ISO 8601 timestamp")
         try:
             return pd.to_datetime(text, format="ISO8601", utc=utc)
         except ValueError:
@@ -128,6 +148,6 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
         elif part == "week":
             found = values.dt.isocalendar().week
         else:
-            found = getattr(values.dt, part)
+            found = getattr(values.dt, {"weekday": "day_of_week", "dayofyear": "day_of_year"}.get(part, part))
         keys: np.ndarray[Any, np.dtype[np.object_]] = found.to_numpy(object)
         return keys

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pydantic import StrictInt, StrictStr
+
 from mmeframe.builtin._pattern import NamePattern
 from mmeframe.plugin import MissingError, ModelSource, SourceConf, SubModelEntry
 
@@ -22,7 +24,7 @@ class LoggedModelsConf(SourceConf):
     # Pattern of model names: {part} reads a key part from the name, * is anything.
     name: str = "*"
     # Key parts that the name does not give: a value for all, or tags.<tag>.
-    key: dict[str, str | int] = field(default_factory=dict)
+    key: dict[str, StrictStr | StrictInt] = field(default_factory=dict)
 
 
 class LoggedModelsSource(ModelSource[LoggedModelsConf]):

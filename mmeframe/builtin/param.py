@@ -49,9 +49,13 @@ class ParamStrategy(RoutingStrategy[ParamConf]):
         import numpy as np
         import pandas as pd
 
-        positions, uniques = pd.factorize(column)
-        other = np.array([canonical(item) != canonical(value) for item in uniques] + [False])
-        rows = np.flatnonzero(other.take(positions))
+        known = canonical(value)
+        if column.dtype == np.dtype(object):
+            rows = np.flatnonzero([canonical(item) not in (None, known) for item in column])
+        else:
+            positions, uniques = pd.factorize(column)
+            other = np.array([canonical(item) != known for item in uniques] + [False])
+            rows = np.flatnonzero(other.take(positions))
         if len(rows):
             shown = ", ".join(map(str, rows[:5])) + (" ..." if len(rows) > 5 else "")
             raise BadInputError(

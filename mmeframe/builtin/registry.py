@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pydantic import StrictInt, StrictStr
+
 from mmeframe.builtin._pattern import NamePattern
 from mmeframe.plugin import (
     MISSING,
@@ -30,7 +32,7 @@ class RegistryConf(SourceConf):
     # MLflow's own filter over registered models, for instance tags.team = 'pricing'.
     filter: str = ""
     # Key parts that the name does not give: a value for all, or tags.<tag> (the version's tag, else the model's).
-    key: dict[str, str | int] = field(default_factory=dict)
+    key: dict[str, StrictStr | StrictInt] = field(default_factory=dict)
 
 
 class RegistrySource(ModelSource[RegistryConf]):

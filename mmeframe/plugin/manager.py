@@ -20,7 +20,7 @@ from typing import Any
 import pluggy
 
 import mmeframe
-from mmeframe.errors import PluginError, UnknownNameError
+from mmeframe.errors import PluginError, UnknownNameError, UsageError, suggest
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import Conf, LoaderConf, SourceConf, StrategyConf
 from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin
@@ -105,14 +105,14 @@ class Plugins:
         """
         if name in self.registered[noun]:
             return self.registered[noun][name]
-        raise UnknownNameError(where, noun, name, self.names(noun), also=self._absent())
+        raise UnknownNameError(where, noun, name, self.names(noun), also=self.absent())
 
-    def _absent(self) -> str:
+    def absent(self) -> str:
         """What could have provided an unknown name, had it been loaded."""
         lines = []
         for plugin in self.plugins:
             if plugin.status == "broken":
-                lines.append(f"{plugin.title} failed to import and may provide it: {plugin.reason}")
+                lines.append(f"{plugin.title} failed to import and may provide it: {plugin.reason.rstrip('.')}.")
             elif plugin.status == "disabled":
                 lines.append(f"{plugin.title} is disabled and may provide it.")
         return " ".join(lines)
@@ -144,13 +144,24 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     switches: values of ``-p``: a module to add, or ``no:NAME`` with a plugin's or a distribution's name.
     Raises PluginError for a module named on purpose that cannot be used, and for a name registered twice.
     """
+    switches = list(switches)
     enable, disable = split_switches(switches)
     loader = _Loader(disable)
     loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
     loader.add_installed()
-    for name in enable:
+    for name in dict.fromkeys(enable):
         loader.add_named(name)
-    return loader.collect()
+    plugins = loader.collect()
+    for info in plugins.plugins:
+        if info.module in enable and info.status == "broken":
+            raise PluginError(info.reason, where=f"-p {info.module}")
+    known = {name for info in plugins.plugins for name in (info.name, info.distribution) if name}
+    for switch in switches:
+        if switch.startswith("no:") and switch[3:] not in known:
+            raise UsageError(
+                f"there is no plugin {switch[3:]!r}.", where=f"-p {switch}", hint=suggest(switch[3:], known)
+            )
+    return plugins
 
 
 class _Loader:
@@ -172,20 +183,24 @@ class _Loader:
         for entry, dist in found:
             info = PluginInfo(entry.name, entry.value, dist.name, dist.version)
             self._infos.append(info)
-            rival = next((other for other in self._infos[:-1] if other.name == entry.name), None)
+            rival = next((o for o in self._infos[:-1] if o.name == entry.name and o.status != "disabled"), None)
             if self._disable & {entry.name, dist.name}:
                 info.status, info.reason = "disabled", "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS"
-            elif rival and rival.status != "disabled":
+            elif rival:
                 info.status = "broken"
                 info.reason = f"{rival.title} has a plugin of the same name. Disable one with -p no:{dist.name}."
             else:
-                info.reason = _version_clash(dist) or self._import(info, entry.load)
+                info.reason = _clash(dist) or self._import(info, entry.load)
                 info.status = "broken" if info.reason else "ok"
 
     def add_named(self, module: str) -> None:
         """A module named on the command line: here every fault stops the command."""
+        if module in [info.module for info in self._infos]:
+            return
         self.add_module(module, module, None, None)
         info = self._infos[-1]
+        if info.reason == f"No module named {module!r}":
+            raise UsageError(info.reason, where=f"-p {module}")
         if info.status == "broken":
             raise PluginError(info.reason, where=f"-p {module}")
 
@@ -199,7 +214,7 @@ class _Loader:
         """Import and register; returns why that failed, or an empty text."""
         try:
             module = load()
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take the tool down
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take us down
             return str(error) or type(error).__name__
         fault = _hook_faults(info.name, module, self._manager)
         if fault:
@@ -243,6 +258,15 @@ def _distributions() -> Iterable[metadata.Distribution]:
     return seen.values()
 
 
+def _clash(dist: metadata.Distribution) -> str:
+    from packaging.requirements import InvalidRequirement
+
+    try:
+        return _version_clash(dist)
+    except InvalidRequirement as error:
+        return f"its metadata cannot be read: {str(error).splitlines()[0]}"
+
+
 def _version_clash(dist: metadata.Distribution) -> str:
     """What STYLE asks for when a plugin's own requirement excludes this mmeframe."""
     from packaging.requirements import Requirement
@@ -281,7 +305,11 @@ def _record_fault(hook: Hook, record: Any) -> str:
     label = f"{hook.noun} {record.name!r}"
     if not _NAME.fullmatch(str(record.name)):
         return f"{label}: a name is lower-case letters, digits and underscores."
-    if not (isinstance(record.config, type) and issubclass(record.config, hook.conf)):
+    if not (
+        isinstance(record.config, type)
+        and issubclass(record.config, hook.conf)
+        and "__dataclass_fields__" in vars(record.config)
+    ):
         return f"{label}: its config must be a dataclass that extends {hook.conf.__name__}."
     if record.target.count(":") != 1:
         return f"{label}: its target must be written 'package.module:Class', not {record.target!r}."

@@ -84,7 +84,8 @@ def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
         return series
     if not len(series):
         # A table without rows has no types: JSON gives object columns, whatever was declared.
-        return pd.Series([], series.index, dtype=_EMPTY[kind], name=series.name)
+        empty: pd.Series[Any] = pd.Series([], series.index, dtype=_EMPTY[kind], name=series.name)
+        return empty
     if kind in NUMBERS:
         return _number(series, kind)
     if kind == "boolean":
@@ -168,9 +169,10 @@ def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype == object and infer_dtype(series, skipna=True) not in _TIMES:
         raise _RefusedError(f"it holds {_content(series)}")
     try:
-        return pd.to_datetime(series, format="ISO8601")
+        times: pd.Series[Any] = pd.to_datetime(series, format="ISO8601")
     except (ValueError, TypeError):
         raise _RefusedError("it holds text that is no ISO 8601 timestamp") from None
+    return times
 
 
 _TIMES = ("string", "datetime", "datetime64", "date", "empty")

@@ -25,7 +25,7 @@ from mmeframe.spec import RouterSpec
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
     "environment, exclude, model_defaults, models, name, output, predict, residency, routing, serve, signature, "
-    "sources and 2 more."
+    "sources, tracking, train."
 )
 CONF = conf_dir()
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))

@@ -19,7 +19,7 @@ from mmeframe.spec import Component, Estimator, Features, Reader, RouterSpec, Tr
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
     "environment, exclude, model_defaults, models, name, output, predict, residency, routing, serve, signature, "
-    "sources and 2 more."
+    "sources, tracking, train."
 )
 STRATEGIES = "column, datepart, param."
 SOURCES = "logged_models, manifest, registry, template."
