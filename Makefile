@@ -25,7 +25,7 @@ demo: $(BIN)/.ready
 	$(BIN)/mmeframe demo
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .

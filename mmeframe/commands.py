@@ -270,9 +270,8 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"router   {data['name']} ({data['uri']})")
     print(f"built by mmeframe {data['mmeframe']}, bundle format {data['format']}")
     print(f"digest   {data['digest']}")
-    print(
-        f"size     {size(data['bytes'])} in {count(len(data['sub_models']), 'sub-model')}, {size(data['pack_bytes'])} packed"
-    )
+    fleet = count(len(data["sub_models"]), "sub-model")
+    print(f"size     {size(data['bytes'])} in {fleet}, {size(data['pack_bytes'])} packed")
     for name, strategy in data["routing"]["parts"]:
         options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items() if v is not None)
         print(f"key      {name}: {strategy['kind']}({options})")

@@ -18,7 +18,7 @@ from mmeframe.errors import (
     suggest,
 )
 
-MANY = [f"n{number:02}" for number in range(15)]
+MANY = [f"n{number:02}" for number in range(19)]
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ MANY = [f"n{number:02}" for number in range(15)]
     [
         pytest.param([], "Known: none.", id="none"),
         pytest.param(["b", "a", "b"], "Known: a, b.", id="sorted-once-each"),
-        pytest.param(MANY[:12], f"Known: {', '.join(MANY[:12])}.", id="all-that-fit"),
-        pytest.param(MANY, f"Known: {', '.join(MANY[:12])} and 3 more.", id="shortened"),
+        pytest.param(MANY[:16], f"Known: {', '.join(MANY[:16])}.", id="all-that-fit"),
+        pytest.param(MANY, f"Known: {', '.join(MANY[:16])} and 3 more.", id="shortened"),
     ],
 )
 def test_known_names(known, text):

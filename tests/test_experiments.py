@@ -112,8 +112,8 @@ def test_weekdays_are_new_yorks(demo):
     """11 % of flights leave on another day in UTC than in New York; each goes to New York's."""
     said, folder = demo
     table = flights().sample(2000, random_state=1)
-    local = pd.to_datetime(table["time_hour"], utc=True).dt.tz_convert("America/New_York").dt.dayofweek
-    utc = pd.to_datetime(table["time_hour"], utc=True).dt.dayofweek
+    local = pd.to_datetime(table["time_hour"], utc=True).dt.tz_convert("America/New_York").dt.day_of_week
+    utc = pd.to_datetime(table["time_hour"], utc=True).dt.day_of_week
     assert 0.08 < (local != utc).mean() < 0.14
 
     router = api.load_router(said["logged"]["model_uri"], tracking_uri=f"sqlite:///{folder}/mlflow.db")

@@ -22,7 +22,7 @@ def weekly(n_dates: int = 30, per_date: int = 500, seed: int = 0) -> pd.DataFram
     days = pd.date_range("2024-01-01", periods=n_dates, freq="D")
     noise = np.random.default_rng(seed).standard_normal((n_dates * per_date, 4))
     frame = pd.DataFrame(noise, columns=["x1", "x2", "x3", "y"])
-    frame["dow"] = np.tile(days.dayofweek.to_numpy(), per_date)
+    frame["dow"] = np.tile(days.day_of_week.to_numpy(), per_date)
     return frame
 
 
