@@ -25,7 +25,7 @@ demo: $(BIN)/.ready
 	$(BIN)/mmeframe demo
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .

@@ -12,8 +12,6 @@ from mmeframe import api, cli
 from mmeframe.errors import ProblemsError
 from tests import fleets, servers
 
-pytestmark = pytest.mark.xdist_group("servers")
-
 SECRET = "s3cr3t-planted"
 
 

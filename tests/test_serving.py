@@ -15,8 +15,6 @@ from mmeframe import api
 from tests import fleets, inputs, servers
 from tests.servers import Endpoint
 
-pytestmark = pytest.mark.xdist_group("servers")
-
 
 @pytest.fixture(scope="module")
 def annotated(week, tmp_path_factory) -> Iterator[Endpoint]:
