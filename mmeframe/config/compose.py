@@ -177,14 +177,35 @@ def _broken_file(config_name: str, error: Exception) -> ProblemsError:
         group, _, name = missing.rpartition("/")
         known = _group_options(group) if group else _config_names()
         return ProblemsError([Problem(where, f"no {group or 'config'} named {name!r}.", suggest(name, known))])
-    unmatched = re.search(r"Could not override '([^'@]+)", str(error))
+    # Hydra 1.3's words, and 1.4's.
+    unmatched = re.search(r"(?:Could not override|No earlier Group Default for) '([^'@]+)", str(error))
     if unmatched:
         what = f"its defaults override {unmatched[1]!r}, which is in no defaults list before it."
         return ProblemsError([Problem(where, what, suggest(unmatched[1], _groups(), "Groups"))])
+    if wrong := _wrong_shapes(config_name):
+        return ProblemsError(wrong)
     # OmegaConf knows the path in the config, where it reads a file that Hydra only names.
     inner = _innermost(error)
     path = getattr(inner, "full_key", None)
     return ProblemsError([Problem(str(path) if path else where, f"{_reason(error)} (in {where})")])
+
+
+def _wrong_shapes(config_name: str) -> list[Problem]:
+    """Sections of the user's own file that are no maps, which is what Hydra cannot merge."""
+    import yaml
+
+    current = active.get()
+    files = [Path(folder) / f"{config_name}.yaml" for folder in (current.config_dirs if current else ())]
+    file = next((path for path in files if path.is_file()), None)
+    if file is None:
+        return []
+    base = yaml.safe_load((conf_dir() / "_base.yaml").read_text(encoding="utf-8"))
+    own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return [
+        Problem(name, f"this must be a map, not a {type(value).__name__} (in {file.name}).")
+        for name, value in (own.items() if isinstance(own, dict) else ())
+        if isinstance(base.get(name), dict) and isinstance(value, list | str | int)
+    ]
 
 
 def _config_names() -> list[str]:
