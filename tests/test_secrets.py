@@ -35,7 +35,7 @@ def tracking_server(tmp_path_factory):
 def built(tracking_server):
     """A router built over that server, from sub-models whose requirements hold a private index."""
     uri, folder = tracking_server
-    private = f"--extra-index-url https://bob:{SECRET}@pypi.invalid/simple"
+    private = f"--extra-index-url https://bob:{SECRET}@packages.invalid/x"
     example = fleets.rows(5)[["x1", "x2"]]
     with fleets.active(uri):
         for day in (0, 1):

@@ -315,7 +315,7 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
         return Problem(override, f"nothing is chosen at {parsed.package} yet.", f"Write +{override}.")
     if group == "source":
         return Problem(override, "a source needs a name.", f"Write +source@sources.<name>={value}.")
-    if "No match in the defaults list" in str(error):
+    if re.search("No match in the defaults list|No earlier Group Default", str(error)):
         hint = f"Add '- {group}: null' to the defaults of your config, after _self_."
         return Problem(override, f"the config does not take {group}.", hint)
     return Problem(override, _reason(error))

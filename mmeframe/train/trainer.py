@@ -23,7 +23,7 @@ from mmeframe.build.log import experiment_id, log_folder, register
 from mmeframe.build.store import Store
 from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.keys import canonical, is_whole
-from mmeframe.plugin import ComponentContext
+from mmeframe.plugin import ComponentContext, RoutingInputs
 from mmeframe.plugin.components import make_component
 from mmeframe.runtime.batch import FrameBatch
 from mmeframe.spec import Reader, RouterSpec, TrainSpec
@@ -70,24 +70,39 @@ class _Fitted:
     errors: dict[str, float]
 
 
-def read(reader: Reader, packages: tuple[str, ...]) -> pd.DataFrame:
-    """The table to train on: a file, or an object of an allowed package (called if it is a function)."""
+def read(reader: Reader, packages: tuple[str, ...], keys: frozenset[str] = frozenset()) -> pd.DataFrame:
+    """The table to train on: a file, or an object of an allowed package (called if it is a function).
+
+    keys: columns that carry a routing key; in a CSV file "02108" stays itself there.
+    """
     import pandas as pd
 
     if reader.path:
         path = Path(reader.path)
         if not path.is_file():
             raise MissingError(f"there is no file {path.absolute()}.", where="train.reader.path")
-        readers: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".json": pd.read_json}
-        if path.suffix not in readers:
-            raise ConfigError(f"{path.name} is none of {', '.join(readers)}.", where="train.reader.path")
-        table = readers[path.suffix](path)
+        if path.suffix == ".csv":
+            table = pd.read_csv(path, dtype=dict.fromkeys(keys, str))
+            for name in keys & set(table.columns):
+                table[name] = _plain_numbers(table[name])
+        elif path.suffix in (".parquet", ".json"):
+            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, dtype=False)
+        else:
+            raise ConfigError(f"{path.name} is none of .csv, .parquet, .json.", where="train.reader.path")
     else:
         found: Any = _allowed(reader.object or "", packages, "train.reader.object", ":")
         table = found if isinstance(found, pd.DataFrame) or not callable(found) else found()
     if not isinstance(table, pd.DataFrame):
         raise ConfigError(f"it gave {type(table).__name__}, not a DataFrame.", where="train.reader")
     return table
+
+
+def _plain_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A text column as numbers, if it holds nothing but whole ones, as programs write them (``7``, ``7.0``)."""
+    import pandas as pd
+
+    whole = column.dropna().str.fullmatch(r"-?(?:0|[1-9]\d*)(?:\.0+)?").all()
+    return pd.to_numeric(column) if whole else column
 
 
 def _allowed(name: str, packages: tuple[str, ...], where: str, separator: str) -> Any:
@@ -113,12 +128,16 @@ def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
     settings = spec.train
     if settings is None:
         raise ConfigError("the config has no train section for this command.", where="train")
-    table = read(settings.reader, settings.packages)
+    part = next(part for part in spec.routing.parts if part.name == settings.key)
+    strategy = make_component(part.strategy)
+    inputs = strategy.inputs()
+    carriers = frozenset(name for name, kind in inputs.columns.items() if kind == "key") | frozenset(inputs.params)
+    table = read(settings.reader, settings.packages, carriers)
     _check_columns(table, settings)
     total = len(table)
     table = table[table[settings.target].notna()].reset_index(drop=True)
     dropped = total - len(table)
-    keys = _keys(spec, settings, table)
+    keys = _keys(strategy, inputs, table)
     no_key = sum(key is None for key in keys)
     rows_of = _rows_by_key(keys)
     skipped = {key: len(rows) for key, rows in rows_of.items() if len(rows) < settings.min_rows}
@@ -142,11 +161,9 @@ def _check_columns(table: pd.DataFrame, settings: TrainSpec) -> None:
                 raise ConfigError(f"the table has no column {name!r}.", where=where, hint=hint)
 
 
-def _keys(spec: RouterSpec, settings: TrainSpec, table: pd.DataFrame) -> list[str | None]:
-    part = next(part for part in spec.routing.parts if part.name == settings.key)
-    strategy = make_component(part.strategy)
+def _keys(strategy: Any, inputs: RoutingInputs, table: pd.DataFrame) -> list[str | None]:
+    """The canonical key of each row, as the router will compute it; None where it is missing."""
     strategy.bind(ComponentContext(strategy.prepare()))
-    inputs = strategy.inputs()
     if inputs.params and not inputs.columns:
         # A key that requests carry as a parameter is a column of the training table, of the same name.
         name = inputs.params[0]

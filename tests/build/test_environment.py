@@ -53,9 +53,9 @@ def test_read_requirements(text, found):
 @pytest.mark.parametrize(
     ("line", "left"),
     [
-        pytest.param("--extra-index-url https://host/simple", "--extra-index-url", id="index"),
-        pytest.param("--extra-index-url=https://host/simple", "--extra-index-url", id="index-with-equals"),
-        pytest.param("-i https://host/simple", "-i", id="short-option"),
+        pytest.param("--extra-index-url https://host/x", "--extra-index-url", id="index"),
+        pytest.param("--extra-index-url=https://host/x", "--extra-index-url", id="index-with-equals"),
+        pytest.param("-i https://host/x", "-i", id="short-option"),
         pytest.param("-r others.txt", "-r", id="other-file"),
         pytest.param("-e .", "-e", id="editable"),
         pytest.param("--trusted-host=host", "--trusted-host", id="host"),
@@ -72,10 +72,10 @@ def test_what_a_router_cannot_take_over(line, left):
 @pytest.mark.parametrize(
     "line",
     [
-        "--extra-index-url https://user:hunter2@host/simple",
-        "--extra-index-url=https://user:hunter2@host/simple",
-        "--index-url=https://hunter2@host/simple",
-        "-ihttps://user:hunter2@host/simple",
+        "--extra-index-url https://user:hunter2@host/x",
+        "--extra-index-url=https://user:hunter2@host/x",
+        "--index-url=https://hunter2@host/x",
+        "-ihttps://user:hunter2@host/x",
         "https://user:hunter2@host/p.whl",
         "git+https://hunter2@host/p.git",
         "-e git+https://hunter2@host/p.git#egg=p",

@@ -1,0 +1,202 @@
+"""Training sub-models from a table: which are made, of what, and what is wrong with a config."""
+
+from __future__ import annotations
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from sklearn.datasets import load_iris, load_wine
+
+from mmeframe import api
+from mmeframe.errors import ConfigError, MissingError, ProblemsError
+
+
+@pytest.fixture
+def wine(store, tmp_path):
+    """scikit-learn's wines with a store key: text keys, one of them rare; the alcohol is what is predicted."""
+    features, _ = load_wine(return_X_y=True, as_frame=True)
+    table = features[["malic_acid", "ash", "alcohol"]].copy()
+    table["shop"] = ["02108", "10001", "94105"] * 59 + ["rare"]
+    table["colour"] = np.where(features["color_intensity"] > 5, "dark", "light")
+    path = tmp_path / "wine.csv"
+    table.to_csv(path, index=False)
+    return (
+        "name=wine",
+        "routing=column",
+        "routing.column=shop",
+        "routing.levels=[[shop],[]]",
+        "+models.all={uri:'models:/wine_all@champion',key:{}}",
+        f"train.reader.path={path}",
+        "train.target=alcohol",
+        "train.features.numeric=[malic_acid,ash]",
+        "train.estimator.class=sklearn.linear_model.Ridge",
+        "train.global_as=wine_all",
+    )
+
+
+def test_one_sub_model_per_key_and_one_for_all(wine):
+    """Keys with too few rows get none; the global one learns from every row."""
+    trained = api.train(*wine)
+
+    names = {model.name: model.key for model in trained.models}
+    assert names == {"wine_02108": "02108", "wine_10001": "10001", "wine_94105": "94105", "wine_all": None}
+    assert trained.skipped == {"rare": 1}
+    assert trained.models[-1].rows > sum(model.rows for model in trained.models[:-1]) - 3
+
+
+def test_leading_zeros_of_a_csv_key_stay(wine, tmp_path):
+    """A column of zip codes is text, though every one of them could be read as a number; 7.0 is 7."""
+    table = pd.read_csv(tmp_path / "wine.csv", dtype={"shop": str}).query("shop != 'rare'")
+    table.to_csv(tmp_path / "wine.csv", index=False)
+    zips = api.train(*wine)
+    table.assign(shop=np.arange(len(table)) % 2 + 0.0).to_csv(tmp_path / "wine.csv", index=False)
+    numbers = api.train(*wine)
+
+    assert [model.key for model in zips.models] == ["10001", "94105", "02108", None]
+    assert [model.key for model in numbers.models] == ["0", "1", None]
+
+
+def test_text_keys_of_a_parquet_table_stay_text(wine, tmp_path):
+    """Parquet knows that 02108 is text; a router over it routes by the text."""
+    table = pd.read_csv(tmp_path / "wine.csv", dtype={"shop": str})
+    table.to_parquet(tmp_path / "wine.parquet")
+    overrides = [item for item in wine if "reader" not in item]
+    overrides += [f"train.reader.path={tmp_path / 'wine.parquet'}"]
+    api.train(*overrides)
+
+    logged = api.build(*overrides, "+source@sources.shops=registry", "sources.shops.name='wine_{shop}'")
+
+    answer = api.load_router(logged.model_uri).predict(table, {"annotate": True})
+    assert answer["model_id"][0] == "wine_02108"
+    assert answer["model_id"][-1] == "all"
+
+
+def test_sub_models_are_logged_with_what_a_router_needs(wine):
+    """Signature, key tag, rows, metrics of both errors, alias; requirements without inference."""
+    trained = api.train(*wine)
+
+    client = MlflowClient()
+    first = trained.models[0]
+    model = client.get_logged_model(first.model_id)
+    info = mlflow.models.get_model_info(f"models:/{first.model_id}")
+    assert model.tags["shop"] == first.key
+    assert model.tags["mmeframe.rows"] == str(first.rows)
+    assert {metric.key for metric in model.metrics} == {"holdout_rmse", "global_holdout_rmse"}
+    assert [(column.name, column.type.name) for column in info.signature.inputs] == [
+        ("malic_acid", "double"),
+        ("ash", "double"),
+    ]
+    assert str(client.get_model_version_by_alias(first.name, "champion").version) == first.version
+    assert client.get_run(trained.run_id).info.status == "FINISHED"
+
+
+def test_the_errors_are_of_held_out_rows(wine):
+    """The global sub-model's error is measured on the same rows of the same key."""
+    trained = api.train(*wine, "train.holdout=0.3")
+
+    for model in trained.models[:-1]:
+        assert 0.1 < model.error < 2
+        assert 0.1 < model.global_error < 2
+        assert model.rows == 59 - int(59 * 0.3)
+
+
+def test_without_a_holdout_there_are_no_errors(wine):
+    """train.holdout=0 learns from every row."""
+    trained = api.train(*wine, "train.holdout=0")
+
+    assert [model.error for model in trained.models] == [None] * 4
+    assert trained.models[0].rows == 59
+
+
+def test_training_twice_gives_new_versions(wine):
+    """The alias moves to the newest, and the same seed gives the same model."""
+    first, second = api.train(*wine), api.train(*wine)
+
+    assert [model.version for model in second.models] == ["2"] * 4
+    assert [model.error for model in first.models] == [model.error for model in second.models]
+
+
+@pytest.mark.parametrize("form", ["skops", "cloudpickle", "pickle"])
+def test_every_serialization(wine, form):
+    """What is logged can be loaded by MLflow itself."""
+    trained = api.train(*wine, f"train.serialization={form}")
+
+    model = mlflow.pyfunc.load_model(f"models:/{trained.models[0].model_id}")
+    assert model.predict(pd.DataFrame({"malic_acid": [1.0], "ash": [2.0]})).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param("sklearn.linear_model.Ridge", id="one-hot"),
+        pytest.param("sklearn.ensemble.HistGradientBoostingRegressor", id="own-categories"),
+        pytest.param("sklearn.tree.DecisionTreeRegressor", id="tree"),
+    ],
+)
+def test_categories_that_were_never_seen_are_answered(wine, estimator):
+    """Text columns are encoded inside the sub-model; a new category is no error."""
+    trained = api.train(*wine, "train.features.categorical=[colour]", f"train.estimator.class={estimator}")
+
+    model = mlflow.pyfunc.load_model(f"models:/{trained.models[0].model_id}")
+    answer = model.predict(pd.DataFrame({"colour": ["green"], "malic_acid": [1.0], "ash": [2.0]}))
+    assert np.isfinite(answer).all()
+
+
+def test_a_classifier_of_text(store, tmp_path):
+    """Labels are text, so the answers are declared as text; the router gives the labels back."""
+    features, target = load_iris(return_X_y=True, as_frame=True)
+    table = features.rename(columns=lambda name: name.replace(" (cm)", "").replace(" ", "_"))
+    table["kind"] = target.map({0: "setosa", 1: "versicolor", 2: "virginica"})
+    table["garden"] = np.where(np.arange(150) % 2, "east", "west")
+    table.to_csv(tmp_path / "iris.csv", index=False)
+    overrides = (
+        "name=iris",
+        "routing=column",
+        "routing.column=garden",
+        f"train.reader.path={tmp_path / 'iris.csv'}",
+        "train.target=kind",
+        "train.features.numeric=[petal_length,petal_width]",
+        "train.estimator.class=sklearn.tree.DecisionTreeClassifier",
+        "+source@sources.g=registry",
+        "sources.g.name='iris_{garden}'",
+    )
+    overrides = [item for item in overrides if not item.startswith(("+source", "sources"))]
+    api.train(*overrides)
+
+    logged = api.build(*overrides, "+source@sources.g=registry", "sources.g.name='iris_{garden}'")
+
+    answer = api.load_router(logged.model_uri).predict(table)
+    assert (answer == table["kind"].to_numpy()).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "text"),
+    [
+        pytest.param("train.target=alcool", ConfigError, "Did you mean 'alcohol'?", id="target"),
+        pytest.param("train.features.numeric=[ashe]", ConfigError, "train.features.numeric", id="feature"),
+        pytest.param("train.reader.path=nowhere.csv", MissingError, "there is no file", id="no-file"),
+        pytest.param("train.estimator.class=os.system", ConfigError, "is not from an allowed package", id="package"),
+        pytest.param(
+            "train.estimator.class=sklearn.linear_model.Rigde", ConfigError, "Did you mean 'Ridge'?", id="class"
+        ),
+        pytest.param("+train.estimator.params.alhpa=2", ConfigError, "train.estimator.params", id="parameter"),
+    ],
+)
+def test_mistakes_are_named_before_the_work(wine, override, error, text):
+    """Nothing is logged, and the config path is in the message."""
+    with pytest.raises(error) as caught:
+        api.train(*wine, override)
+
+    assert text in str(caught.value)
+    assert MlflowClient().search_registered_models() == []
+
+
+def test_a_config_without_a_train_section_says_what_is_missing():
+    """Every required option at once."""
+    with pytest.raises(ProblemsError) as caught:
+        api.train("name=x", "routing=column", "routing.column=dow")
+
+    paths = {problem.where for problem in caught.value.problems}
+    assert paths == {"train.target", "train.estimator.class", "train.reader", "train.features"}
