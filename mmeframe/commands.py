@@ -58,7 +58,8 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.compose import activated, compose, composed_from, conf_dir, hydra_base
+    from mmeframe.config.calls import conf_dir, hydra_base
+    from mmeframe.config.compose import activated, compose, composed_from
 
     codes = []
     problems: list[Problem] = []
@@ -364,7 +365,7 @@ def help_for(flags: Flags, summary: str) -> int:
         print(f"  {example}")
     if flags.command == "plugins":
         return 0
-    from mmeframe.config.compose import conf_dir
+    from mmeframe.config.calls import conf_dir
     from mmeframe.plugin.manager import HOOKS, load_plugins
 
     loaded = load_plugins(flags.plugins)

@@ -40,6 +40,19 @@ def test_the_readme_has_no_block_that_is_not_run():
     assert shown == []
 
 
+def test_every_hook_has_its_row_in_the_plugin_guide():
+    """The guide names each hook with its exact arguments and what it returns."""
+    import inspect
+
+    from mmeframe.plugin import hookspecs
+
+    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    for hook in hookspecs.__all__:
+        signature = inspect.signature(getattr(hookspecs, hook))
+        arguments = f"({', '.join(signature.parameters)})"
+        assert f"| `{hook}` | `{arguments}` | `{signature.return_annotation}` |" in guide
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
 def test_links_lead_somewhere(document):
     """Relative links of the documents exist."""

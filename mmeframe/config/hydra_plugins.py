@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from mmeframe.plugin.conf import defaults_of
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["Active", "active", "group_options", "register"]
+__all__ = ["Active", "active", "plugin_options", "register"]
 
 SCHEME = "mmeframe"
 
@@ -43,7 +43,7 @@ class Active:
 active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)
 
 
-def group_options(plugins: Plugins) -> Options:
+def plugin_options(plugins: Plugins) -> Options:
     """Every registered component that has a config group: its ``kind`` and the defaults of its options."""
     return {
         hook.group: {

@@ -91,6 +91,7 @@ class Router:
         self.strategies = {
             part.name: self._strategy(part.strategy, f"routing.keys.{part.name}") for part in self.spec.parts
         }
+        self.params = frozenset(name for it in self.strategies.values() for name in it.inputs().params)
         self._promoted = [self._promotions(schema) for schema in self.schemas]
         self._loaders = [load_component(Component.from_json(it), self._plugins, code) for it in manifest["loaders"]]
         for loader in self._loaders:
@@ -134,6 +135,10 @@ class Router:
 
     def answer(self, data: Any, params: Mapping[str, Any] | None = None) -> Answer:
         """Like ``predict``, with where every row went and why."""
+        for name in params or {}:
+            if name not in self.params:
+                known = [*self.params, ANNOTATE]
+                raise BadInputError(f"there is no parameter {name!r}.", hint=suggest(name, known, "Parameters"))
         batch = as_batch(data)
         n_rows = len(batch)
         routed = self.route(batch, params or {})

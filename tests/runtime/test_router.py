@@ -189,6 +189,12 @@ def test_a_failing_sub_model_is_named(router):
     assert isinstance(caught.value.__cause__, ValueError)
 
 
+def test_an_unknown_parameter_is_refused(router):
+    """In process nothing drops it: a misspelt parameter does nothing silently."""
+    with pytest.raises(BadInputError, match=r"there is no parameter 'anotate'.\n  Did you mean 'annotate'\?"):
+        router.predict(fleets.rows(2), {"anotate": True})
+
+
 def test_threads_share_a_router(router):
     """Concurrent calls get the answers of calls in turn."""
     frames = [fleets.rows(30, seed) for seed in range(16)]

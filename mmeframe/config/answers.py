@@ -1,0 +1,202 @@
+"""What a user reads when something does not compose: where, what, the nearest name, what exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mmeframe.config.calls import conf_dir, group_options, groups, innermost, parse_override, paths, reason
+from mmeframe.config.hydra_plugins import active
+from mmeframe.errors import Problem, ProblemsError, known_names, suggest
+
+__all__ = ["bad_interpolations", "broken_file", "explain"]
+
+# Maps that take any key, in which a new one needs a plus.
+_OPEN = re.compile(
+    r"models(\.[^.]+)?(\.key)?|sources\.[^.]+\.(key|each)|tracking\.tags|environment\.override|train\.estimator\.params"
+)
+
+
+def broken_file(config_name: str, error: Exception) -> ProblemsError:
+    """A config that does not compose on its own."""
+    import yaml
+    from hydra.errors import MissingConfigException
+
+    where = f"{config_name}.yaml"
+    if isinstance(error, yaml.YAMLError):
+        return ProblemsError([Problem(where, f"this is not YAML: {_yaml_fault(error)}.")])
+    missing = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
+    if missing == config_name:
+        hint = (
+            suggest(config_name, _config_names(), "Shipped configs" if not _own_configs() else "Configs")
+            + " Add your own folder with --config-dir."
+        )
+        return ProblemsError([Problem("--config-name", f"there is no config {config_name!r}.", hint)])
+    if missing is not None:
+        group, _, name = missing.rpartition("/")
+        known = group_options(group) if group else _config_names()
+        return ProblemsError([Problem(where, f"no {group or 'config'} named {name!r}.", suggest(name, known))])
+    # Hydra 1.3's words, and 1.4's.
+    unmatched = re.search(r"(?:Could not override|No earlier Group Default for) '([^'@]+)", str(error))
+    if unmatched:
+        what = f"its defaults override {unmatched[1]!r}, which is in no defaults list before it."
+        return ProblemsError([Problem(where, what, suggest(unmatched[1], groups(), "Groups"))])
+    if wrong := _wrong_shapes(config_name):
+        return ProblemsError(wrong)
+    # OmegaConf knows the path in the config, where it reads a file that Hydra only names.
+    inner = innermost(error)
+    path = getattr(inner, "full_key", None)
+    return ProblemsError([Problem(str(path) if path else where, f"{reason(error)} (in {where})")])
+
+
+def _wrong_shapes(config_name: str) -> list[Problem]:
+    """Sections of the user's own file that are no maps, which is what Hydra cannot merge."""
+    import yaml
+
+    current = active.get()
+    files = [Path(folder) / f"{config_name}.yaml" for folder in (current.config_dirs if current else ())]
+    file = next((path for path in files if path.is_file()), None)
+    if file is None:
+        return []
+    base = yaml.safe_load((conf_dir() / "_base.yaml").read_text(encoding="utf-8"))
+    own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return [
+        Problem(name, f"this must be a map, not a {type(value).__name__} (in {file.name}).")
+        for name, value in (own.items() if isinstance(own, dict) else ())
+        if isinstance(base.get(name), dict) and isinstance(value, list | str | int)
+    ]
+
+
+def _config_names() -> list[str]:
+    """Primary configs: the shipped ones and the user's own."""
+    shipped = {path.stem for path in conf_dir().glob("*.yaml") if path.stem[0] != "_"}
+    return sorted(shipped | _own_configs())
+
+
+def _own_configs() -> set[str]:
+    current = active.get()
+    return {path.stem for folder in (current.config_dirs if current else ()) for path in Path(folder).glob("*.yaml")}
+
+
+def _yaml_fault(error: Any) -> str:
+    mark = getattr(error, "problem_mark", None)
+    at = f" in {mark.name}, line {mark.line + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or reason(error)}{at}"
+
+
+def explain(override: str, error: Exception, tree: Any) -> Problem:
+    """Say what is wrong with one override: syntax, a sweep, a group, an option, a key."""
+    import yaml
+
+    parsed = parse_override(override)
+    if isinstance(error, yaml.YAMLError):
+        return Problem(override, f"its file is not YAML: {_yaml_fault(error)}.")
+    if parsed is None:
+        return Problem(
+            override,
+            f"this is not an override: {reason(error)}",
+            "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'.",
+        )
+    if parsed.is_sweep_override():
+        hint = f"Quote it for one value: '{parsed.key_or_group}=\"...\"', or add --multirun."
+        return Problem(override, "values with a comma between them are several runs.", hint)
+    known = groups()
+    if parsed.key_or_group in known and not parsed.is_delete():
+        return _explain_group(override, parsed, error)
+    if parsed.package is not None or (parsed.is_add() and "." not in parsed.key_or_group):
+        close = get_close_matches(parsed.key_or_group, known, n=1)
+        if close:
+            hint = f"Did you mean {override.replace(parsed.key_or_group, close[0], 1)}? {known_names(known, 'Groups')}"
+            return Problem(override, f"there is no group {parsed.key_or_group!r}.", hint)
+    return _explain_key(override, parsed, tree)
+
+
+def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
+    group, value, options = parsed.key_or_group, parsed.value(), group_options(parsed.key_or_group)
+    if not isinstance(value, str | list):
+        return Problem(override, f"{group} is chosen by name.", suggest("", options))
+    if isinstance(value, str) and value not in options:
+        current = active.get()
+        absent = current.absent if current else ""
+        return Problem(override, f"no {group} named {value!r}.", f"{suggest(value, options)} {absent}".rstrip())
+    if parsed.is_add():
+        return Problem(override, f"{group} is in the defaults already.", f"Write {override.lstrip('+')}.")
+    if parsed.package is not None:
+        return Problem(override, f"nothing is chosen at {parsed.package} yet.", f"Write +{override}.")
+    if group == "source":
+        return Problem(override, "a source needs a name.", f"Write +source@sources.<name>={value}.")
+    if re.search("No match in the defaults list|No earlier Group Default", str(error)):
+        hint = f"Add '- {group}: null' to the defaults of your config, after _self_."
+        return Problem(override, f"the config does not take {group}.", hint)
+    return Problem(override, reason(error))
+
+
+def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
+    key, value = parsed.key_or_group, parsed.value()
+    head = key.split(".")
+    if len(head) > 2 and head[0] == "sources" and head[1] not in tree.get("sources", {}):
+        return Problem(
+            override,
+            f"there is no source {head[1]!r} yet.",
+            f"Use +source@sources.{head[1]}=<kind> to add one. {known_names(group_options('source'), 'Kinds')}",
+        )
+    if len(head) > 3 and head[:2] == ["routing", "keys"] and head[2] not in tree.routing["keys"]:
+        kinds = known_names(group_options("routing"), "Kinds")
+        return Problem(
+            override,
+            f"there is no key part {head[2]!r} yet.",
+            f"Use +routing@routing.keys.{head[2]}=<kind> to add one. {kinds}",
+        )
+    known = paths(tree)
+    plain = override.lstrip("+~")
+    parent = ".".join(head[:-1])
+    if key in known and isinstance(value, dict):
+        return Problem(override, f"{key} takes new keys with a plus.", f"Use +{plain}, or +{key}.<name>=<value>.")
+    if not parsed.is_add() and (head[0] == "models" and len(head) > 2 and ".".join(head[:2]) not in known):
+        return Problem(override, f"there is no sub-model {head[1]!r} yet.", f"Use +{plain} to add it.")
+    if not parsed.is_add() and not parsed.is_delete() and _OPEN.fullmatch(parent) and parent in known:
+        return Problem(override, f"{parent} has no {head[-1]!r} yet.", f"Use +{plain} to add it.")
+    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
+    assigned = "" if parsed.is_delete() else f"={parsed.get_value_string()}"
+    sign = "~" if parsed.is_delete() else ""
+    guess = f"Did you mean {sign}{close[0]}{assigned}? " if close else ""
+    if not close and len(head) == 1:
+        near = get_close_matches(key, groups(), n=1)
+        guess = f"Did you mean {near[0]}{assigned}? " if near else ""
+    if len(head) == 1 or head[0] not in tree:
+        return Problem(
+            override, f"there is no section {head[0]!r}.", f"{guess}{known_names(map(str, tree), 'Sections')}"
+        )
+    siblings = _siblings(tree, head)
+    return Problem(
+        override, f"there is no option {head[-1]!r} in {parent}.", f"{guess}{known_names(siblings, 'It has')}"
+    )
+
+
+def _same_leaf(key: str, known: Sequence[str]) -> list[str]:
+    leaves = {path.rsplit(".", 1)[-1]: path for path in known}
+    return [leaves[name] for name in get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.8)]
+
+
+def _siblings(tree: Any, head: Sequence[str]) -> list[str]:
+    from omegaconf import DictConfig, OmegaConf
+
+    node = OmegaConf.select(tree, ".".join(head[:-1])) if len(head) > 1 else tree
+    return [str(name) for name in node] if isinstance(node, DictConfig) else []
+
+
+def bad_interpolations(tree: Any, error: Exception) -> list[Problem]:
+    """Every value whose interpolation fails, at its own path."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    problems = []
+    for path in paths(tree):
+        try:
+            OmegaConf.select(tree, path, throw_on_missing=False, throw_on_resolution_failure=True)
+        except OmegaConfBaseException as fault:
+            problems.append(Problem(path, reason(fault)))
+    return problems or [Problem(str(getattr(error, "full_key", None) or "config"), reason(error))]

@@ -1,0 +1,121 @@
+"""What is asked of Hydra, and what it answers, while a composition of ours is active."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mmeframe.errors import MissingError
+
+__all__ = [
+    "as_hydra",
+    "conf_dir",
+    "failures",
+    "group_options",
+    "groups",
+    "hydra_base",
+    "innermost",
+    "is_group_choice",
+    "parse_override",
+    "paths",
+    "reason",
+    "run_hydra",
+]
+
+
+def conf_dir() -> Path:
+    """The shipped configs: ``mmeframe/conf`` in a wheel, ``conf`` beside the package in a checkout."""
+    for folder in (Path(str(files("mmeframe"))) / "conf", Path(__file__).resolve().parents[2] / "conf"):
+        if (folder / "_base.yaml").is_file():
+            return folder
+    raise MissingError("mmeframe's own configs are missing.", hint="Reinstall mmeframe.")
+
+
+def hydra_base() -> dict[str, Any]:
+    """Hydra 1.3 wants to be told whose defaults to use; 1.4 deprecates the question."""
+    from importlib.metadata import version
+
+    return {} if version("hydra-core").startswith("1.4") else {"version_base": "1.3"}
+
+
+def run_hydra(config_name: str, overrides: Iterable[str]) -> Any:
+    import hydra
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return hydra.compose(config_name, [piece for override in overrides for piece in as_hydra(override)])
+
+
+def as_hydra(override: str) -> list[str]:
+    """What Hydra is given: an override of a sub-model's key replaces it whole, where Hydra would merge the parts."""
+    match = re.fullmatch(r"(models\.[^.=+~]+\.key)=(\{.*)", override, re.DOTALL)
+    return [f"~{match[1]}", f"+{match[1]}={match[2]}"] if match else [override]
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What an override or a file can make Hydra raise."""
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
+
+
+def parse_override(override: str) -> Any | None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
+
+
+def groups() -> list[str]:
+    from hydra.core.global_hydra import GlobalHydra
+
+    loader = GlobalHydra.instance().config_loader()
+    return sorted(group for group in loader.list_groups("") if group != "hydra")
+
+
+def group_options(group: str) -> list[str]:
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
+
+    return sorted(GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG))
+
+
+def is_group_choice(override: str) -> bool:
+    parsed = parse_override(override)
+    return parsed is not None and parsed.key_or_group in groups()
+
+
+def paths(tree: Any, prefix: str = "") -> list[str]:
+    from omegaconf import DictConfig
+
+    found = []
+    for name in tree:
+        path = f"{prefix}{name}"
+        found.append(path)
+        child = tree._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            found += paths(child, f"{path}.")
+    return found
+
+
+def innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def reason(error: BaseException) -> str:
+    """What Hydra says, without its wrapping: the innermost cause, on one line."""
+    error = innermost(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if "Exception" not in line and "object_type" not in line and "HYDRA_" not in line]
+    return "; ".join(said[:3]).replace("full_key: ", "at ") or type(error).__name__
