@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from mmeframe.config import schema
+from mmeframe.config.checker import OWN_ROUTING, Checker, without_missing
 from mmeframe.config.compose import Composed
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.errors import ProblemsError, suggest
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
-from mmeframe.plugin.conf import MISSING, defaults_of
+from mmeframe.plugin.conf import MISSING
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import (
     Component,
@@ -44,7 +41,6 @@ _FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 _PART = re.compile(r"[A-Za-z_]\w*")
 # MLflow's scoring server takes a body with one of these names for a chat request.
 _RESERVED_INPUTS = ("messages", "prompt", "input")
-_SHORT = ("keys", "levels", "on_unknown")
 
 
 def key_fault(value: Any) -> str:
@@ -73,14 +69,13 @@ def parse_client(composed: Composed, plugins: Plugins) -> RouterSpec:
     return _Parser(composed, plugins).client()
 
 
-class _Parser:
-    """One pass over one tree, collecting problems."""
+class _Parser(Checker):
+    """One pass over one tree."""
 
     def __init__(self, composed: Composed, plugins: Plugins) -> None:
+        super().__init__(plugins)
         self.tree, self.command = composed.tree, composed.command
-        self.plugins = plugins
         self.composed = composed.problems
-        self.problems: list[Problem] = []
 
     def _complete(self) -> None:
         """Report sections that are gone, and go on with their defaults."""
@@ -142,9 +137,6 @@ class _Parser:
             train=train,
         )
 
-    def problem(self, where: str, what: str, hint: str = "") -> None:
-        self.problems.append(Problem(where, what, hint))
-
     def _finish(self) -> None:
         # What follows from an override that could not be applied is not worth saying again.
         failed = {_section(problem.where) for problem in self.composed}
@@ -155,12 +147,7 @@ class _Parser:
     def _missing(self) -> None:
         for path in _missing_paths(self.tree):
             if not path.startswith("train.") or self.command in ("train", "demo"):
-                self._required(path)
-
-    def _required(self, path: str) -> None:
-        """Report a required option once, whoever finds it."""
-        if not any(problem.where == path for problem in self.problems):
-            self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+                self.required(path)
 
     def _name(self) -> str:
         name = self.tree.get("name")
@@ -171,93 +158,7 @@ class _Parser:
             self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")
         return name
 
-    def check(self, kind: Any, value: Any, where: str) -> Any:
-        """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
-        try:
-            return TypeAdapter(kind).validate_python(value)
-        except ValidationError as error:
-            # The deepest first: of a union's members, the one that came furthest is the one that was meant.
-            reported: list[list[str]] = []
-            for item in sorted(error.errors(), key=lambda item: -len(item["loc"])):
-                # Members of a union appear in the location; they are no keys of the config.
-                path = [str(step) for step in item["loc"] if not _union_step(str(step))]
-                if any(other[: len(path)] == path for other in reported):
-                    continue
-                reported.append(path)
-                self._report(kind, ".".join([where, *path]), item)
-        return None
-
-    def _report(self, kind: Any, path: str, item: Any) -> None:
-        if item["type"] == "missing" or item.get("input") == MISSING:
-            self._required(path)
-            return
-        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            leaf = path.rsplit(".", 1)[-1]
-            names = [option.alias for option in _options(kind, item["loc"][:-1])]
-            self.problem(path, f"there is no option {leaf!r}.", suggest(leaf, names, "It has"))
-            return
-        if any(problem.where == path for problem in self.problems):
-            # One wrong value fails every member of a union.
-            return
-        what = str(item["msg"]).removeprefix("Value error, ")
-        what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
-        hint = ""
-        if item["type"] == "literal_error" and isinstance(item.get("input"), str):
-            close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else ""
-        if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
-            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
-        self.problem(path, f"{what}.", hint)
-
-    def section(self, name: str, value: Any) -> Any:
-        """One closed section, its defaults where it is wrong."""
-        kind = schema.SECTIONS[name]
-        if value is None:
-            self.problem(name, "this section cannot be null.")
-            return kind()
-        value = _without_missing(value)
-        conf = self.check(kind, value, name)
-        if conf is None and isinstance(value, Mapping):
-            # What is right in it still counts, so that one mistake is not reported as several.
-            wrong = {problem.where.split(".")[1] for problem in self.problems if problem.where.startswith(f"{name}.")}
-            conf = TypeAdapter(kind).validate_python({key: item for key, item in value.items() if key not in wrong})
-        return conf or kind()
-
     # -- kinds -------------------------------------------------------------------------------------------------
-
-    def component(self, noun: str, value: Any, where: str) -> Component | None:
-        """A ``{kind, options}`` map, checked against the dataclass that its kind names."""
-        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-            self.problem(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
-            return None
-        try:
-            entry = self.plugins.get(noun, value["kind"], f"{where}.kind")
-        except MmeframeError as error:
-            self.problems.append(Problem.of(error))
-            return None
-        config = entry.record.config
-        options = {name: item for name, item in value.items() if name != "kind"}
-        alien = [name for name in options if name not in {option.name for option in dataclasses.fields(config)}]
-        for name in alien:
-            owners = [kind for kind in self.plugins.names(noun) if name in _fields(self.plugins, noun, kind)]
-            extra = _SHORT if where == "routing" else ()
-            own = suggest(name, [*_fields(self.plugins, noun, value["kind"]), *extra], "It has")
-            hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}." if owners else own
-            self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
-            del options[name]
-        missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
-        for name in missing:
-            self._required(f"{where}.{name}")
-        if missing:
-            return None
-        conf = self.check(config, options, where)
-        if conf is None:
-            return None
-        values = TypeAdapter(config).dump_python(conf, mode="json")
-        for name, item in values.items():
-            if isinstance(item, float) and not math.isfinite(item):
-                self.problem(f"{where}.{name}", f"{item} is not a finite number.")
-        return entry.component(values)
 
     # -- routing -----------------------------------------------------------------------------------------------
 
@@ -265,15 +166,15 @@ class _Parser:
         if not isinstance(value, Mapping):
             self.problem("routing", "this must be a map.", "Choose a kind: routing=column routing.column=<name>.")
             return RoutingSpec((), ())
-        own = {name: item for name, item in value.items() if name in _SHORT}
-        short = {name: item for name, item in value.items() if name not in _SHORT}
+        own = {name: item for name, item in value.items() if name in OWN_ROUTING}
+        short = {name: item for name, item in value.items() if name not in OWN_ROUTING}
         keys = own.pop("keys", {})
         if not isinstance(keys, Mapping):
             self.problem("routing.keys", "this must be a map of key parts.")
             keys = {}
         own = {
             name: item
-            for name, item in _without_missing(own).items()
+            for name, item in without_missing(own).items()
             if self.check(schema.RoutingConf, {name: item}, "routing")
         }
         conf = schema.RoutingConf(**own)
@@ -313,7 +214,7 @@ class _Parser:
         """``routing=column routing.column=dow``: one part, named after its parameter or column."""
         if "kind" not in short:
             for name in short:
-                kinds = suggest(name, [*_SHORT, "kind"], "It has")
+                kinds = suggest(name, [*OWN_ROUTING, "kind"], "It has")
                 self.problem(f"routing.{name}", f"there is no option {name!r}.", kinds)
             return []
         component = self.component("routing strategy", short, "routing")
@@ -381,7 +282,7 @@ class _Parser:
             merged = item
             if isinstance(item, Mapping):
                 merged = {**vars(defaults), **item}
-            conf = self.check(schema.ModelConf, _without_missing(merged), where)
+            conf = self.check(schema.ModelConf, without_missing(merged), where)
             if conf is None:
                 continue
             yield SubModelEntry(
@@ -460,39 +361,6 @@ def _section(where: str) -> str:
     """The section that a config path or an override is about."""
     path = where.split("=")[0].lstrip("+~")
     return re.split(r"[.\[]", path.rpartition("@")[2])[0]
-
-
-def _fields(plugins: Plugins, noun: str, kind: str) -> list[str]:
-    return [option.name for option in dataclasses.fields(plugins.registered[noun][kind].record.config)]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Option:
-    name: str
-    alias: str
-
-
-def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
-    """Options of the (nested) dataclass at ``loc``."""
-    import typing
-
-    for step in loc:
-        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
-        kind = hints.get(str(step), kind)
-    if not dataclasses.is_dataclass(kind):
-        return []
-    return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
-
-
-def _union_step(step: str) -> bool:
-    return "[" in step or step in ("str", "int", "float", "bool", "constrained-str", "none")
-
-
-def _without_missing(value: Any) -> Any:
-    """Drop ``???`` options: they are reported once, with all others of the tree."""
-    if isinstance(value, Mapping):
-        return {name: _without_missing(item) for name, item in value.items() if item != MISSING}
-    return value
 
 
 def _walk(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -14,7 +14,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from mmeframe.config import compose, conf_dir, parse
-from mmeframe.config.compose import hydra_base
+from mmeframe.config.calls import hydra_base
 from mmeframe.config.schema import SECTIONS, RoutingConf
 from mmeframe.errors import MissingError, MmeframeError, ProblemsError
 from mmeframe.plugin import manager

@@ -1,0 +1,157 @@
+"""Check values of a config, collecting problems instead of stopping at the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmeframe.config import schema
+from mmeframe.errors import MmeframeError, Problem, suggest
+from mmeframe.plugin.conf import MISSING, defaults_of
+from mmeframe.plugin.manager import Plugins
+from mmeframe.spec import Component
+
+__all__ = ["OWN_ROUTING", "Checker", "without_missing"]
+
+# Options of routing itself; every other one belongs to the short form's kind.
+OWN_ROUTING = ("keys", "levels", "on_unknown")
+
+
+class Checker:
+    """Problems, and the checks that add to them. A check returns None, or defaults, for what is wrong."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.plugins = plugins
+        self.problems: list[Problem] = []
+
+    def problem(self, where: str, what: str, hint: str = "") -> None:
+        self.problems.append(Problem(where, what, hint))
+
+    def required(self, path: str) -> None:
+        """Report a required option once, whoever finds it."""
+        if not any(problem.where == path for problem in self.problems):
+            self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+
+    def check(self, kind: Any, value: Any, where: str) -> Any:
+        """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            # The deepest first: of a union's members, the one that came furthest is the one that was meant.
+            reported: list[list[str]] = []
+            for item in sorted(error.errors(), key=lambda item: -len(item["loc"])):
+                # Members of a union appear in the location; they are no keys of the config.
+                path = [str(step) for step in item["loc"] if not _union_step(str(step))]
+                if any(other[: len(path)] == path for other in reported):
+                    continue
+                reported.append(path)
+                self._report(kind, ".".join([where, *path]), item)
+        return None
+
+    def _report(self, kind: Any, path: str, item: Any) -> None:
+        if item["type"] == "missing" or item.get("input") == MISSING:
+            self.required(path)
+            return
+        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+            leaf = path.rsplit(".", 1)[-1]
+            names = [option.alias for option in _options(kind, item["loc"][:-1])]
+            self.problem(path, f"there is no option {leaf!r}.", suggest(leaf, names, "It has"))
+            return
+        if any(problem.where == path for problem in self.problems):
+            # One wrong value fails every member of a union.
+            return
+        what = str(item["msg"]).removeprefix("Value error, ")
+        what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
+        hint = ""
+        if item["type"] == "literal_error" and isinstance(item.get("input"), str):
+            close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else ""
+        if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
+            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
+        self.problem(path, f"{what}.", hint)
+
+    def section(self, name: str, value: Any) -> Any:
+        """One closed section, its defaults where it is wrong."""
+        kind = schema.SECTIONS[name]
+        if value is None:
+            self.problem(name, "this section cannot be null.")
+            return kind()
+        value = without_missing(value)
+        conf = self.check(kind, value, name)
+        if conf is None and isinstance(value, Mapping):
+            # What is right in it still counts, so that one mistake is not reported as several.
+            wrong = {problem.where.split(".")[1] for problem in self.problems if problem.where.startswith(f"{name}.")}
+            conf = TypeAdapter(kind).validate_python({key: item for key, item in value.items() if key not in wrong})
+        return conf or kind()
+
+    def component(self, noun: str, value: Any, where: str) -> Component | None:
+        """A ``{kind, options}`` map, checked against the dataclass that its kind names."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+            self.problem(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
+            return None
+        try:
+            entry = self.plugins.get(noun, value["kind"], f"{where}.kind")
+        except MmeframeError as error:
+            self.problems.append(Problem.of(error))
+            return None
+        config = entry.record.config
+        options = {name: item for name, item in value.items() if name != "kind"}
+        alien = [name for name in options if name not in {option.name for option in dataclasses.fields(config)}]
+        for name in alien:
+            owners = [kind for kind in self.plugins.names(noun) if name in _fields(self.plugins, noun, kind)]
+            extra = OWN_ROUTING if where == "routing" else ()
+            own = suggest(name, [*_fields(self.plugins, noun, value["kind"]), *extra], "It has")
+            hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}." if owners else own
+            self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
+            del options[name]
+        missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
+        for name in missing:
+            self.required(f"{where}.{name}")
+        if missing:
+            return None
+        conf = self.check(config, options, where)
+        if conf is None:
+            return None
+        values = TypeAdapter(config).dump_python(conf, mode="json")
+        for name, item in values.items():
+            if isinstance(item, float) and not math.isfinite(item):
+                self.problem(f"{where}.{name}", f"{item} is not a finite number.")
+        return entry.component(values)
+
+
+def _fields(plugins: Plugins, noun: str, kind: str) -> list[str]:
+    return [option.name for option in dataclasses.fields(plugins.registered[noun][kind].record.config)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Option:
+    name: str
+    alias: str
+
+
+def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
+    """Options of the (nested) dataclass at ``loc``."""
+    for step in loc:
+        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        kind = hints.get(str(step), kind)
+    if not dataclasses.is_dataclass(kind):
+        return []
+    return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
+
+
+def _union_step(step: str) -> bool:
+    return "[" in step or step in ("str", "int", "float", "bool", "constrained-str", "none")
+
+
+def without_missing(value: Any) -> Any:
+    """Drop ``???`` options: they are reported once, with all others of the tree."""
+    if isinstance(value, Mapping):
+        return {name: without_missing(item) for name, item in value.items() if item != MISSING}
+    return value
