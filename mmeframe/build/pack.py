@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import mmeframe
+from mmeframe.build.describe import SubModel
 from mmeframe.build.embed import recorded, used_plugins
-from mmeframe.build.fleet import Fleet, SubModel
+from mmeframe.build.fleet import Fleet
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError
 from mmeframe.plugin.components import make_component

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmeframe.build.fleet import Fleet, SubModel
+from mmeframe.build.describe import SubModel
+from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import Progress
 from mmeframe.errors import BuildError
 from mmeframe.keys import is_whole
