@@ -518,6 +518,30 @@ def test_what_cannot_be_merged_is_explained(report, folder, text, says):
     assert "Exception" not in problem
 
 
+@pytest.mark.parametrize("written", ["010", "02107", "12:30", "1_000", "0x10", "0b11"])
+def test_a_whole_number_that_yaml_misreads(report, folder, written):
+    """YAML reads 010 as eight and 12:30 as 750: they are refused with the fix, not routed to another key."""
+    own = folder(
+        router="defaults: [build, _self_]\nname: r\nrouting: {kind: column, column: dow}\n"
+        f"models: {{a: {{uri: 'models:/a@champion', key: {{dow: {written}}}}}}}\n"
+    )
+
+    problems = report(config_dirs=[own], config_name="router")
+
+    assert any(f"models.a.key.dow: YAML read {written} as the number" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(("written", "key"), [("10", "10"), ("-3", "-3"), ("0", "0"), ("'010'", "010"), ("a10", "a10")])
+def test_what_yaml_reads_as_it_is_written(spec, folder, written, key):
+    """Plain whole numbers, and quoted ones, are keys."""
+    own = folder(
+        router="defaults: [build, _self_]\nname: r\nrouting: {kind: column, column: dow}\n"
+        f"models: {{a: {{uri: 'models:/a@champion', key: {{dow: {written}}}}}}}\n"
+    )
+
+    assert spec(config_dirs=[own], config_name="router").models[0].key == {"dow": key}
+
+
 def test_a_key_value_with_a_leading_zero(report, folder):
     """YAML reads 010 as eight: it is refused with the fix, not routed to key 8."""
     own = folder(
