@@ -80,8 +80,21 @@ def forget_models(client: Any, experiment_id: str, run_id: str, name: str | None
         if model.status == LoggedModelStatus.PENDING:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
         client.delete_logged_model(model.model_id)
+        _delete_files(model.artifact_location)
         closed.append(f"logged model {model.model_id} was deleted")
     return closed
+
+
+def _delete_files(location: str) -> None:
+    """Give the space back at once: MLflow keeps the files of a deleted model until somebody collects its garbage.
+
+    Stores that cannot delete keep them, as they would anyway.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with contextlib.suppress(Exception):
+        repository: Any = get_artifact_repository(location)
+        repository.delete_artifacts()
 
 
 def forget_versions(client: Any, run_id: str, name: str | None = None) -> list[str]:

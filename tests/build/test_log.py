@@ -51,6 +51,12 @@ def live_models(name: str = "router") -> list[str]:
     return [model.model_id for model in client.search_logged_models(ids, f"name = '{name}'")]
 
 
+def router_files() -> set[Path]:
+    """Files of routers in the artifact store, registered or not."""
+    location = MlflowClient().get_experiment("0").artifact_location.removeprefix("file://")
+    return set(Path(location).glob("models/*/artifacts/entrypoint.py"))
+
+
 def work_folders() -> list[str]:
     return [path.name for path in Path(tempfile.gettempdir()).glob(f"mmeframe-build-{os.getpid()}-*")]
 
@@ -277,6 +283,7 @@ def test_ctrl_c_at_any_step_leaves_nothing(three, monkeypatch, step, moment):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MlflowClient, step, interrupted)
+    before = router_files()
 
     with pytest.raises(KeyboardInterrupt) as caught:
         build("tracking.alias=champion")
@@ -287,6 +294,7 @@ def test_ctrl_c_at_any_step_leaves_nothing(three, monkeypatch, step, moment):
     assert live_models() == []
     assert open_runs() == []
     assert work_folders() == []
+    assert router_files() == before
     if calls != ["create_run"] or moment == "after":
         assert caught.value.__notes__
 
