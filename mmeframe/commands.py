@@ -235,6 +235,8 @@ def _params(text: str | None) -> dict[str, Any]:
         raise UsageError(
             f"this is not JSON: {error}.", where="--params", hint="""For instance '{"dow": 1}'."""
         ) from None
+    if isinstance(params, dict) and not isinstance(params.get("annotate", False), bool):
+        raise UsageError("annotate must be true or false.", where="--params")
     if not isinstance(params, dict):
         raise UsageError("this must be a JSON object.", where="--params", hint="""For instance '{"dow": 1}'.""")
     return params

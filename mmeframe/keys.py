@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Codes = int | np.ndarray[Any, np.dtype[np.int32]]
 
-__all__ = ["MISSING", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole"]
+__all__ = ["MISSING", "NA_WORDS", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole"]
 
 UNKNOWN = -1
 MISSING = -2
@@ -26,7 +26,7 @@ MISSING = -2
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _INT64 = np.iinfo(np.int64)
 # What pandas.read_csv turns into NaN by default, in the spellings that a key could have.
-_NA_WORDS = frozenset(
+NA_WORDS = frozenset(
     ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 )
 
@@ -68,7 +68,7 @@ def canonical(value: Any) -> str | None:
 
 def csv_hazard(text: str) -> str | None:
     """What a CSV reader would make of this key instead, None if it survives as it is."""
-    if text in _NA_WORDS:
+    if text in NA_WORDS:
         return "a missing value"
     if text.lower() in ("true", "false"):
         return None if text in ("True", "False") else f"the boolean {text.capitalize()}"

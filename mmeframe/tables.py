@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mmeframe.errors import BadInputError, MissingError, UsageError
+from mmeframe.keys import NA_WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scored", "read_table", "score_table"]
 
-# What pandas takes for a missing value in columns that carry no key.
-_NA_WORDS = ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 
 
@@ -73,7 +72,7 @@ def _read_csv(path: Path, types: Mapping[str, str], rows: int) -> Iterator[pd.Da
         chunksize=rows,
         dtype={name: str for name in header if types.get(name) in ("text", "key")},
         keep_default_na=False,
-        na_values={name: [""] if types.get(name) == "key" else _NA_WORDS for name in header},
+        na_values={name: [""] if types.get(name) == "key" else sorted(NA_WORDS) for name in header},
     )
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "forget_models",
     "forget_versions",
     "lease",
+    "restore_alias",
     "work_folder",
 ]
 
@@ -105,6 +106,17 @@ def forget_versions(client: Any, run_id: str, name: str | None = None) -> list[s
             client.delete_model_version(version.name, version.version)
             closed.append(f"version {version.version} of {version.name} was deleted")
     return closed
+
+
+def restore_alias(client: Any, name: str, alias: str, version: str, before: str | None) -> list[str]:
+    """Give an alias back to the version that it named before, if it names ``version`` now."""
+    if str(dict(client.get_registered_model(name).aliases).get(alias)) != version:
+        return []
+    if before is None:
+        client.delete_registered_model_alias(name, alias)
+        return [f"alias {alias} of {name} was removed"]
+    client.set_registered_model_alias(name, alias, before)
+    return [f"alias {alias} of {name} names version {before} again"]
 
 
 def forget_empty(client: Any, name: str) -> list[str]:

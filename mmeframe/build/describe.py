@@ -105,10 +105,6 @@ class Describer:
             if entry.model_id not in locations:
                 raise MissingError(f"there is no logged model {entry.model_id}.")
             return ModelFolder(locations[entry.model_id])
-        if source.startswith(("runs:/", "models:/", "mlflow-artifacts:/")):
-            import mlflow
-
-            return ModelFolder(mlflow.artifacts.download_artifacts(source))
         return ModelFolder(source)
 
     def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:

@@ -51,7 +51,8 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
 
 
 def _has_credentials(requirement: Requirement) -> bool:
-    return requirement.url is not None and redact(requirement.url) != requirement.url
+    """A password or a query; a bare user, as in ``git+ssh://git@host``, is none."""
+    return requirement.url is not None and re.search(r"://[^/@\s]*:[^/@\s]*@|\?", requirement.url) is not None
 
 
 def _version(text: str) -> Version | None:

@@ -19,6 +19,7 @@ from mmeframe.keys import canonical, csv_hazard, is_whole
 from mmeframe.plugin import RoutingInputs, SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
+from mmeframe.redact import redact
 from mmeframe.spec import Component, RouterSpec
 
 __all__ = ["Fleet", "resolve"]
@@ -164,6 +165,10 @@ class _Resolver:
             except MmeframeError as error:
                 where = f"sources.{name}.{error.where}" if error.where == "filter" else error.where or f"sources.{name}"
                 self.problems.append(replace(Problem.of(error), where=where))
+            except Exception as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
+                said = redact((str(error).splitlines() or [""])[0])
+                what = f"{component.kind} failed: {type(error).__name__}: {said}"
+                self.problem(f"sources.{name}", what, "Check the file or store that it reads.", "fleet")
         unused = []
         for pattern in self.spec.exclude:
             matched = {entry.id for entry in found if fnmatch.fnmatchcase(entry.id, pattern)}

@@ -22,6 +22,7 @@ from mmeframe.build.cleanup import (
     forget_models,
     forget_versions,
     lease,
+    restore_alias,
     work_folder,
 )
 from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
@@ -32,12 +33,12 @@ from mmeframe.build.probe import example_request, probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Store
 from mmeframe.bundle import Bundle
-from mmeframe.errors import MissingError, Problem, ProblemsError
+from mmeframe.errors import BuildError, MissingError, Problem, ProblemsError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.spec import Column, TrackingSpec
 
-__all__ = ["Logged", "experiment_id", "log_folder", "log_router", "register"]
+__all__ = ["Logged", "experiment_id", "log_folder", "log_router", "move_alias", "register"]
 
 _BUNDLE = "bundle"
 
@@ -107,7 +108,7 @@ def log_router(
         if spec.tracking.register_as:
             version = register(client, spec.tracking.register_as, model_id, run_id, tags, undo)
             if spec.tracking.alias:
-                client.set_registered_model_alias(spec.tracking.register_as, spec.tracking.alias, version)
+                move_alias(client, spec.tracking.register_as, spec.tracking.alias, version, undo)
         client.set_terminated(run_id, "FINISHED")
         undo.keep()
         forget_folder(folder)
@@ -187,6 +188,13 @@ def register(client: Any, name: str, model_id: str, run_id: str, tags: Mapping[s
     # MLflow's own interface shows a logged model's versions from this tag.
     client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])})
     return number
+
+
+def move_alias(client: Any, name: str, alias: str, version: str, undo: Undo) -> None:
+    """Point an alias at a version; what is taken back points it where it pointed before."""
+    before = dict(client.get_registered_model(name).aliases).get(alias)
+    undo.add(lambda: restore_alias(client, name, alias, version, before))
+    client.set_registered_model_alias(name, alias, version)
 
 
 def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
@@ -287,9 +295,11 @@ def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list
     """Load the logged router as anybody would, and probe it."""
     import mlflow.pyfunc
 
-    with _environment(MMEFRAME_EXPECT_DIGEST=digest):
-        loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
-    notes = probe(loaded.unwrap_python_model().router, fleet, progress)
+    loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
+    router = loaded.unwrap_python_model().router
+    if router.bundle.digest != digest:
+        raise BuildError(f"the store gave back another bundle: {router.bundle.digest} instead of {digest}.")
+    notes = probe(router, fleet, progress)
     rows, given = example_request(fleet)
     try:
         loaded.predict(rows, params=given or None)

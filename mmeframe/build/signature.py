@@ -12,6 +12,8 @@ from mmeframe.spec import Column
 
 __all__ = ["Outputs", "mlflow_signature", "read_columns", "read_outputs", "union_columns", "union_outputs"]
 
+# Columns of annotated answers beside the prediction.
+NOTES = ("model_id", "model_version", "reason", "arm")
 # Number types from narrow to wide. Mixing whole and floating numbers gives double.
 _WHOLE, _FLOATING = ("integer", "long"), ("float", "double")
 _TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "string", "O": "string", "M": "datetime"}
@@ -132,6 +134,9 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
             )
             continue
         for column in other.columns:
+            if column.name in NOTES:
+                what = f"its answers have a column {column.name!r}, which annotated answers use."
+                problems.append(Problem(f"models.{id_}", what, "Rename it in the model's output.", "fleet"))
             kind = _wider(merged.setdefault(column.name, column.type), column.type)
             if kind is None:
                 problems.append(
@@ -186,7 +191,7 @@ def mlflow_signature(
         declared = Schema([TensorSpec(np.dtype(float), (-1, outputs.width))])
     else:
         answers: list[Any] = [ColSpec(_data_type(column.type), column.name) for column in outputs.columns]
-        notes = ("model_id", "model_version", "reason", "arm") if annotate else ()
+        notes = NOTES if annotate else ()
         declared = Schema(answers + [ColSpec(DataType.string, note) for note in notes])
     specs = [ParamSpec(name, kind, None) for name, kind in params.items()]
     return ModelSignature(inputs, declared, ParamSchema([*specs, ParamSpec("annotate", "boolean", None)]))

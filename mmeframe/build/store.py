@@ -103,12 +103,19 @@ class ModelFolder:
             return path.read_bytes() if path.is_file() else None
         import mlflow
 
+        if name not in self._remote_names:
+            return None
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = Path(mlflow.artifacts.download_artifacts(f"{self.location.rstrip('/')}/{name}", dst_path=folder))
-                return path.read_bytes()
-            except Exception:  # noqa: BLE001 - every artifact store has its own error for "not there"
-                return None
+            path = Path(mlflow.artifacts.download_artifacts(f"{self.location.rstrip('/')}/{name}", dst_path=folder))
+            return path.read_bytes()
+
+    @cached_property
+    def _remote_names(self) -> frozenset[str]:
+        """What lies in the folder, listed once: a file that is not there is known from one that cannot be fetched."""
+        import mlflow
+
+        found = mlflow.artifacts.list_artifacts(artifact_uri=self.location)
+        return frozenset(item.path.rsplit("/", 1)[-1] for item in found)
 
     @contextmanager
     def local(self) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ManifestConf", "ManifestSource"]
+
+
+_COLUMNS = ("id", "uri", "flavor", "arm")
 
 
 @dataclass
@@ -46,6 +50,11 @@ class ManifestSource(ModelSource[ManifestConf]):
                     hint=suggest(column, table.columns, "Its columns"),
                 )
         parts = [part for part in self.context.parts if part in table.columns]
+        for part in self.context.parts:
+            near = [name for name in table.columns if name not in (*parts, *_COLUMNS)]
+            if part not in parts and get_close_matches(part.lower(), [name.lower() for name in near], n=1, cutoff=0.75):
+                hint = suggest(part, near, "Its other columns")
+                raise ConfigError(f"{self.conf.path} has no column {part!r}.", where=f"{where}.path", hint=hint)
         flavor = "flavor" in table.columns
         for number, row in enumerate(table.to_dict("records"), start=1):
             at = f"{where} row {number}"
@@ -67,6 +76,7 @@ class ManifestSource(ModelSource[ManifestConf]):
         if path.suffix == ".csv":
             return pd.read_csv(path, dtype=str, keep_default_na=False)
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            # Nullable types: a whole number beside an empty cell stays a whole number.
+            table = pd.read_parquet(path, dtype_backend="numpy_nullable")
             return table.astype(object).where(table.notna(), None)
         raise ConfigError(f"{path} is neither .csv nor .parquet.", where=f"{where}.path")

@@ -56,7 +56,10 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
     home = cache_folder() / kind
     target = home / name[:32]
     if target.is_dir():
-        return target
+        if _intact(target, refs):
+            return target
+        # Somebody cleaned or changed the folder: it is made again, from verified bytes.
+        shutil.rmtree(target)
     home.mkdir(exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=home)).resolve()
     try:
@@ -75,6 +78,14 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _intact(folder: Path, refs: Sequence[FileRef]) -> bool:
+    """Whether an unpacked folder still holds what the bundle says: files are verified before they are loaded."""
+    try:
+        return all(hashlib.sha256((folder / ref.path).read_bytes()).digest() == ref.sha256 for ref in refs)
+    except OSError:
+        return False
 
 
 def add_code(bundle: Bundle, record: SubModelRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = ["RouterModel"]
 BUNDLE = "bundle"
 CODE_ARCHIVE = "mmeframe.zip"
 
+_loading = threading.local()
+
 # MLflow's error codes by ours; each has its HTTP status.
 _CODES = {"unknown_key": RESOURCE_DOES_NOT_EXIST, "bad_input": INVALID_PARAMETER_VALUE}
 
@@ -32,11 +35,17 @@ class RouterModel(PythonModel):
         """Open the bundle. ``MMEFRAME_EXPECT_DIGEST`` refuses any other than the one that was built."""
         bundle = Path(context.artifacts[BUNDLE])
         code = next((root / "code" / CODE_ARCHIVE for root in bundle.parents if (root / "MLmodel").is_file()), None)
-        self.router = Router.open(
-            bundle,
-            code=code if code is not None and code.is_file() else None,
-            expect=os.environ.get("MMEFRAME_EXPECT_DIGEST"),
-        )
+        # A sub-model may itself be a router: the expected digest is the outermost one's.
+        outermost = not getattr(_loading, "now", False)
+        _loading.now = True
+        try:
+            self.router = Router.open(
+                bundle,
+                code=code if code is not None and code.is_file() else None,
+                expect=os.environ.get("MMEFRAME_EXPECT_DIGEST") if outermost else None,
+            )
+        finally:
+            _loading.now = not outermost
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Score a batch. Errors keep their meaning: 404 for unknown keys, 400 for bad input, 500 for the rest."""

@@ -130,6 +130,8 @@ class Router:
         """
         given = dict(params or {})
         annotate = given.pop(ANNOTATE, None)
+        if annotate is not None and not isinstance(annotate, bool):
+            raise BadInputError(f"parameter {ANNOTATE!r} must be true or false, not {type(annotate).__name__}.")
         answer = self.answer(data, given)
         return answer.columns if (self.annotate if annotate is None else annotate) else answer.values
 

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmeframe.build.cleanup import Undo
-from mmeframe.build.log import experiment_id, log_folder, register
+from mmeframe.build.log import experiment_id, log_folder, move_alias, register
 from mmeframe.build.store import Store
 from mmeframe.errors import ConfigError, MissingError, suggest
-from mmeframe.keys import canonical, is_whole
+from mmeframe.keys import NA_WORDS, canonical, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs
 from mmeframe.plugin.components import make_component
+from mmeframe.redact import redact_tree
 from mmeframe.runtime.batch import FrameBatch
 from mmeframe.spec import Reader, RouterSpec, TrainSpec
 
@@ -82,7 +83,9 @@ def read(reader: Reader, packages: tuple[str, ...], keys: frozenset[str] = froze
         if not path.is_file():
             raise MissingError(f"there is no file {path.absolute()}.", where="train.reader.path")
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype=dict.fromkeys(keys, str))
+            names = pd.read_csv(path, nrows=0).columns
+            missing = {name: [""] if name in keys else sorted(NA_WORDS) for name in names}
+            table = pd.read_csv(path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=missing)
             for name in keys & set(table.columns):
                 table[name] = _plain_numbers(table[name])
         elif path.suffix in (".parquet", ".json"):
@@ -142,11 +145,23 @@ def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
     rows_of = _rows_by_key(keys)
     skipped = {key: len(rows) for key, rows in rows_of.items() if len(rows) < settings.min_rows}
     rows_of = {key: rows for key, rows in rows_of.items() if key not in skipped}
+    _check_names(rows_of, settings)
     held = _holdout(rows_of, len(table), settings)
     _estimator(settings)  # fail before the work, not in it
     fitted = _fit_all(table, rows_of, held, settings, progress)
     run_id, models = _log_all(fitted, spec, settings, store, table, progress)
     return Trained(tuple(models), total, dropped, no_key, skipped, run_id)
+
+
+def _check_names(rows_of: Mapping[str, Any], settings: TrainSpec) -> None:
+    """Refuse keys that cannot be part of a registered name, before the first fit; the keys are data, and not shown."""
+    if not rows_of and not settings.global_as:
+        hint = f"Every key has fewer than train.min_rows={settings.min_rows} rows, and train.global_as is null."
+        raise ConfigError("there is nothing to train.", where="train", hint=hint)
+    bad = sum(1 for key in rows_of if set(key) & set("/:") or not key.isprintable())
+    if bad:
+        hint = "MLflow's registered names hold no / and no :. Clean the column first."
+        raise ConfigError(f"{bad} keys cannot be part of a registered name.", where="train.register_as", hint=hint)
 
 
 def _check_columns(table: pd.DataFrame, settings: TrainSpec) -> None:
@@ -277,7 +292,7 @@ def _log_all(
     client = store.client
     experiment = experiment_id(client, spec.tracking)
     run = client.create_run(
-        experiment, tags=dict(spec.tracking.tags), run_name=spec.tracking.run_name or f"train-{spec.name}"
+        experiment, tags=redact_tree(spec.tracking.tags), run_name=spec.tracking.run_name or f"train-{spec.name}"
     )
     run_id = run.info.run_id
     overall = next((model for model in fitted if model.key is None), None)
@@ -288,7 +303,8 @@ def _log_all(
     try:
         for number, model in enumerate(fitted):
             progress("logging", number, len(fitted))
-            logged.append(_log(model, overall, settings, client, experiment, run_id, folder, signature, requirements))
+            at = folder / str(number)
+            logged.append(_log(model, overall, settings, client, experiment, run_id, at, signature, requirements))
         progress("logging", len(fitted), len(fitted))
         client.set_terminated(run_id, "FINISHED")
     except BaseException:
@@ -330,15 +346,14 @@ def _log(
             )
 
     with Undo() as undo:
-        at = folder / name
-        model_id = log_folder(client, experiment, run_id, _model_name(name), save, at, tags, undo)
-        shutil.rmtree(at, ignore_errors=True)
+        model_id = log_folder(client, experiment, run_id, _model_name(name), save, folder, tags, undo)
+        shutil.rmtree(folder, ignore_errors=True)
         version = register(client, name, model_id, run_id, tags, undo)
         for metric, value in (("holdout_rmse", model.error), ("global_holdout_rmse", global_error)):
             if value is not None and np.isfinite(value):
                 client.log_metric(run_id, metric, value, model_id=model_id)
         if settings.alias:
-            client.set_registered_model_alias(name, settings.alias, version)
+            move_alias(client, name, settings.alias, version, undo)
         undo.keep()
     return TrainedModel(name, version, model_id, model.key, model.rows, model.error, global_error)
 
