@@ -80,7 +80,10 @@ def _read_parquet(path: Path, types: Mapping[str, str], rows: int) -> Iterator[p
     del types
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches(rows):
+    file = pq.ParquetFile(path)
+    if not file.metadata.num_rows:
+        yield file.schema_arrow.empty_table().to_pandas()
+    for batch in file.iter_batches(rows):
         yield batch.to_pandas()
 
 
@@ -225,7 +228,14 @@ def _to_parquet(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     def write(frame: pd.DataFrame) -> None:
         if not writers:
             writers.append(pq.ParquetWriter(path, pa.Table.from_pandas(frame, preserve_index=False).schema))
-        writers[0].write_table(pa.Table.from_pandas(frame, schema=writers[0].schema, preserve_index=False))
+        try:
+            writers[0].write_table(pa.Table.from_pandas(frame, schema=writers[0].schema, preserve_index=False))
+        except (pa.ArrowException, KeyError) as error:
+            raise UsageError(
+                f"the columns change their types between pieces of the data: {type(error).__name__}.",
+                where="--out",
+                hint="Raise predict.batch_rows so that the data is one piece, or write .csv or .jsonl.",
+            ) from None
 
     try:
         yield write
@@ -241,7 +251,7 @@ def _to_json(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 
         def write(frame: pd.DataFrame) -> None:
             if len(frame):
-                file.write(("," if file.tell() > 1 else "") + frame.to_json(orient="records", date_format="iso")[1:-1])
+                file.write(("," if file.tell() > 1 else "") + ",\n".join(_records(frame)))
 
         yield write
         file.write("]\n")
@@ -250,7 +260,14 @@ def _to_json(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
 @contextlib.contextmanager
 def _to_jsonl(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     with path.open("w", encoding="utf-8") as file:
-        yield lambda frame: frame.to_json(file, orient="records", lines=True, date_format="iso")
+        yield lambda frame: file.writelines(f"{record}\n" for record in _records(frame))
+
+
+def _records(frame: pd.DataFrame) -> Iterator[str]:
+    """JSON of each row, with every digit of its numbers: pandas' own writer rounds. Missing values are null."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    for row in plain.to_dict("records"):
+        yield json.dumps(row, default=str, ensure_ascii=False)
 
 
 _formats: Mapping[str, Callable[[Path], Any]] = {

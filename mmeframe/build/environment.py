@@ -51,8 +51,9 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
 
 
 def _has_credentials(requirement: Requirement) -> bool:
-    """A password or a query; a bare user, as in ``git+ssh://git@host``, is none."""
-    return requirement.url is not None and re.search(r"://[^/@\s]*:[^/@\s]*@|\?", requirement.url) is not None
+    """User info or a query; the bare user of ssh, as in ``git+ssh://git@host``, is none."""
+    plain = re.sub(r"(?<=ssh://)[^/:@\s]+@", "", requirement.url or "")
+    return redact(plain) != plain
 
 
 def _version(text: str) -> Version | None:

@@ -89,6 +89,7 @@ class _Resolver:
             outputs = union_outputs({model.id: model.outputs for model in models}, self.problems)
         requirements = self._requirements(models)
         self._promotions(union)
+        self._union_mode(entries)
         self._code_clashes(models)
         if self.problems:
             raise ProblemsError(self.problems)
@@ -332,6 +333,17 @@ class _Resolver:
                         "One process can import only one of them. Log both with the same code, or rename one module.",
                         "fleet",
                     )
+
+    def _union_mode(self, entries: Sequence[SubModelEntry]) -> None:
+        """MLflow casts JSON numbers to a declared long column before the router sees them."""
+        for part in self.spec.routing.parts:
+            values = [str((entry.key or {}).get(part.name, "")) for entry in entries if part.name in (entry.key or {})]
+            columns = [name for name, kind in self.inputs[part.name].columns.items() if kind == "key"]
+            if self.spec.signature.mode == "union" and columns and values and all(map(is_whole, values)):
+                self.warnings.append(
+                    f"signature.mode=union declares the key column {columns[0]!r} as long: MLflow's server then makes "
+                    "2.5 in JSON into 2, and routes it. signature.mode=checked refuses it."
+                )
 
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():

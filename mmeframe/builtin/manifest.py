@@ -78,5 +78,9 @@ class ManifestSource(ModelSource[ManifestConf]):
         if path.suffix == ".parquet":
             # Nullable types: a whole number beside an empty cell stays a whole number.
             table = pd.read_parquet(path, dtype_backend="numpy_nullable")
+            for part in set(self.context.parts) & set(table.columns):
+                values = table[part].dropna()
+                if pd.api.types.is_float_dtype(table[part].dtype) and (values == values.round()).all():
+                    table[part] = table[part].astype("Int64")
             return table.astype(object).where(table.notna(), None)
         raise ConfigError(f"{path} is neither .csv nor .parquet.", where=f"{where}.path")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmeframe.errors import ModelError
 
-__all__ = ["as_prediction", "gather"]
+__all__ = ["as_prediction", "gather", "nulls"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -83,6 +83,13 @@ def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
     if kinds == {"U"} and whole:
         return np.result_type(*dtypes)
     return np.dtype(object)
+
+
+def nulls(kind: str, n_rows: int) -> np.ndarray[Any, Any]:
+    """``n_rows`` nulls of one of MLflow's types: NaN for numbers, NaT for times, None for the rest."""
+    if kind in ("integer", "long", "float", "double"):
+        return np.full(n_rows, np.nan)
+    return np.full(n_rows, "NaT", "M8[ns]") if kind == "datetime" else np.full(n_rows, None, object)
 
 
 def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

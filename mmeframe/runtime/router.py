@@ -19,9 +19,9 @@ from mmeframe.routes import NO_TARGET, Route, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component
 from mmeframe.runtime.files import BundleFiles, add_code
-from mmeframe.runtime.outputs import as_prediction, gather
+from mmeframe.runtime.outputs import as_prediction, gather, nulls
 from mmeframe.runtime.residency import EagerResidency
-from mmeframe.runtime.schema import cast_back, check_frame
+from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column, Component, RoutingSpec
 
 __all__ = ["ANNOTATE", "Answer", "Router"]
@@ -60,6 +60,15 @@ class Answer:
         return {**columns, "arm": arm}
 
 
+def _has(schema: Sequence[Column], column: Column) -> bool:
+    """Whether a sub-model has a column, with the same type."""
+    return any(own.name == column.name and own.type == column.type for own in schema)
+
+
+def _required(columns: Sequence[Column]) -> frozenset[str]:
+    return frozenset(column.name for column in columns if column.required)
+
+
 class Router:
     """A bundle, live. Immutable after construction; ``predict`` may be called from any number of threads.
 
@@ -92,7 +101,8 @@ class Router:
             part.name: self._strategy(part.strategy, f"routing.keys.{part.name}") for part in self.spec.parts
         }
         self.params = frozenset(name for it in self.strategies.values() for name in it.inputs().params)
-        self._promoted = [self._promotions(schema) for schema in self.schemas]
+        everywhere = [column for column in self.union if all(_has(schema, column) for schema in self.schemas)]
+        self._shared = tuple(everywhere)
         self._loaders = [load_component(Component.from_json(it), self._plugins, code) for it in manifest["loaders"]]
         for loader in self._loaders:
             loader.bind(ComponentContext())
@@ -107,11 +117,6 @@ class Router:
         strategy: RoutingStrategy[Any] = load_component(component, self._plugins, self._code)
         strategy.bind(ComponentContext(self.bundle.component_files(where)))
         return strategy
-
-    def _promotions(self, schema: Sequence[Column]) -> dict[str, str]:
-        """Columns whose type in the union schema is wider than the sub-model's own."""
-        union = {column.name: column.type for column in self.union}
-        return {column.name: column.type for column in schema if union[column.name] != column.type}
 
     def _load(self, number: int) -> Any:
         record = self.records[number]
@@ -197,54 +202,65 @@ class Router:
             hint=f"Known keys: {' '.join(known)} Or declare a global sub-model, or set routing.on_unknown=skip.",
         )
 
-    def _needed(self, targets: Sequence[int]) -> frozenset[str]:
-        schemas = {self.records[target].inputs for target in targets}
-        return frozenset(column.name for schema in schemas for column in self.schemas[schema] if column.required)
-
-    def _predict_all(self, frame: pd.DataFrame, target: int) -> Any:
-        checked = check_frame(frame, self._own(target), self._needed([target]))
-        with self.residency.acquire([target]) as (model,):
-            return self._call(model, target, checked)
-
     def _own(self, target: int) -> Sequence[Column]:
         return self.schemas[self.records[target].inputs]
 
+    def _predict_all(self, frame: pd.DataFrame, target: int) -> Any:
+        with self.residency.acquire([target]) as (model,):
+            return self._call(model, target, check_frame(frame, self._own(target), _required(self._own(target))))
+
     def _predict_groups(self, frame: pd.DataFrame, target: Any, targets: Any) -> Any:
-        """Bring each sub-model's rows together with one take, and put the answers back."""
+        """Bring each sub-model's rows together with one take, and put the answers back.
+
+        Columns that all sub-models share with one type are checked and converted once, for the whole batch; the others
+        only for the rows of those that have them: no row is refused, or changed, for what another sub-model needs.
+        """
         wanted = [int(number) for number in targets if number != NO_TARGET]
-        needed = self._needed(wanted)
-        if not len(frame):
-            # No rows reach a sub-model, but a column that every sub-model needs must still be there.
-            needed = frozenset(column.name for column in self.union if column.required)
-        checked = check_frame(frame, self.union, needed)
+        if not wanted:
+            check_frame(frame, self.union, _required(self.union) if not len(frame) else frozenset())
+            return self.no_answers(len(frame))
+        checked = check_frame(frame, self._shared, _required(self._shared))
+        alike = len(self._shared) == len(self.union)
+        others = frame[[] if alike else [name for name in frame.columns if name not in checked.columns]]
         # A small unsigned type makes numpy's stable sort a radix sort.
         order = np.argsort((target + 1).astype(np.uint16) if len(self.records) < 65_000 else target, kind="stable")
-        taken = checked.take(order)
-        bounds = np.searchsorted(target[order], [*wanted, (wanted[-1] if wanted else 0) + 1])
+        taken, rest = checked.take(order), others.take(order)
+        bounds = np.searchsorted(target[order], [*wanted, wanted[-1] + 1])
         pieces = []
         with self.residency.acquire(wanted) as models:
             for number, model in enumerate(models):
-                start, stop = bounds[number], bounds[number + 1]
-                group = taken.iloc[start:stop]
-                pieces.append(
-                    (order[start:stop], self._call(model, wanted[number], group), self.records[wanted[number]].id)
-                )
+                rows = slice(bounds[number], bounds[number + 1])
+                group = self._complete(taken.iloc[rows], rest.iloc[rows], wanted[number])
+                pieces.append((order[rows], self._call(model, wanted[number], group), self.records[wanted[number]].id))
         return gather(pieces, len(frame))
 
-    def _call(self, model: Any, target: int, checked: pd.DataFrame) -> Any:
-        """One sub-model on its rows, with exactly its own columns and types."""
+    def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, target: int) -> pd.DataFrame:
+        """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
+        own = [column for column in self._own(target) if column.name not in shared.columns]
+        if own:
+            shared = pd.concat([shared, check_frame(rest, own, _required(own))], axis=1)
+        names = [column.name for column in self._own(target) if column.name in shared.columns]
+        return shared if names == list(shared.columns) else shared[names]
+
+    def _call(self, model: Any, target: int, frame: pd.DataFrame) -> Any:
+        """One sub-model on its rows, which have exactly its own columns and types."""
         record = self.records[target]
-        names = [column.name for column in self.schemas[record.inputs] if column.name in checked.columns]
-        frame = checked if names == list(checked.columns) else checked[names]
-        promoted = {name: kind for name, kind in self._promoted[record.inputs].items() if name in frame.columns}
-        if promoted:
-            frame = cast_back(frame, promoted)
         try:
             raw = getattr(model, self.method)(frame)
         except Exception as error:
             # The text of a library's error may hold the caller's data: it stays in the chained exception.
             raise ModelError(f"its {self.method} failed with {type(error).__name__}.", where=record.id) from error
         return as_prediction(raw, len(frame), record.id)
+
+    def no_answers(self, n_rows: int) -> Any:
+        """What a batch gets of which no row reaches a sub-model: nulls in the declared shape."""
+        answer = self.bundle.manifest["answer"]
+        columns = [Column(*column) for column in answer["columns"]]
+        if answer["width"]:
+            return np.full((n_rows, answer["width"]), np.nan)
+        if len(columns) == 1:
+            return nulls(columns[0].type, n_rows)
+        return pd.DataFrame({column.name: nulls(column.type, n_rows) for column in columns})
 
     def score(self, model_id: str, data: Any) -> Any:
         """One sub-model's answer for all rows, past routing. Raises MissingError for an unknown id."""

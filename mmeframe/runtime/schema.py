@@ -17,7 +17,7 @@ from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_nu
 from mmeframe.errors import BadInputError, suggest
 from mmeframe.spec import Column
 
-__all__ = ["NUMBERS", "cast_back", "check_frame"]
+__all__ = ["NUMBERS", "check_frame"]
 
 NUMBERS: Mapping[str, np.dtype[Any]] = {
     "integer": np.dtype(np.int32),
@@ -53,27 +53,6 @@ def check_frame(frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
     return pd.DataFrame(columns, index=frame.index, copy=False)
-
-
-def cast_back(frame: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
-    """Give promoted columns the sub-model's own type again.
-
-    types: column -> the sub-model's type, only for columns that differ from the union schema.
-    Raises BadInputError where a value does not fit, such as 2.5 for long.
-    """
-    faults = []
-    converted = {}
-    for name, kind in types.items():
-        try:
-            converted[name] = _convert(frame[name], kind)
-        except _RefusedError as error:
-            faults.append(f"column {name!r} must be {kind} for this sub-model: {error}.")
-    if faults:
-        raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
-    whole = frame.copy(deep=False)
-    for name, column in converted.items():
-        whole[name] = column
-    return whole
 
 
 def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:

@@ -226,6 +226,39 @@ def test_manifest_rows_are_sub_models(week, tmp_path, suffix):
     assert any("CSV readers take '02108' as the number 2108" in warning for warning in fleet.warnings)
 
 
+def test_manifest_of_whole_numbers_with_an_empty_one(week, tmp_path):
+    """In Parquet a null beside whole numbers is the global sub-model, and the numbers stay whole."""
+    uris = ["models:/day_1@champion", "models:/all_days@champion"]
+    pd.DataFrame({"id": ["one", "rest"], "uri": uris, "dow": [1, None]}).to_parquet(tmp_path / "m.parquet")
+
+    fleet = api.validate(
+        *ONE_PART,
+        "routing.levels=[[dow],[]]",
+        "+source@sources.m=manifest",
+        f"sources.m.path={tmp_path / 'm.parquet'}",
+        week.override,
+    )
+
+    assert keys(fleet) == {"one": {"dow": "1"}, "rest": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        pytest.param("m.parquet", b"not parquet", "sources.m: manifest failed: ArrowInvalid", id="corrupt"),
+        pytest.param("m.csv", b"", "sources.m: manifest failed: EmptyDataError", id="empty"),
+        pytest.param("m.csv", b"id,uri,Dow\na,models:/day_1/1,1\n", "Did you mean 'Dow'?", id="misspelt-part"),
+    ],
+)
+def test_manifest_that_is_broken(week, tmp_path, name, content, text):
+    """The source is named in the report, whatever its file is."""
+    (tmp_path / name).write_bytes(content)
+
+    found = problems(*ONE_PART, "+source@sources.m=manifest", f"sources.m.path={tmp_path / name}", week.override)
+
+    assert text in found
+
+
 def test_manifest_without_its_columns_is_a_problem(tmp_path):
     """The file and the nearest column are named."""
     path = tmp_path / "models.csv"
@@ -417,7 +450,7 @@ def test_promoted_columns_are_listed_and_cast_back(store):
     assert any("column 'x' is double and long in different sub-models" in warning for warning in fleet.warnings)
     answer = router.predict(pd.DataFrame({"x": [1, 2], "dow": ["a", "b"]}))
     np.testing.assert_allclose(answer, [2.0, 4.0])
-    with pytest.raises(Exception, match="column 'x' must be long for this sub-model: 1 rows are not whole numbers"):
+    with pytest.raises(Exception, match="column 'x' must be long: 1 rows are not whole numbers"):
         router.predict(pd.DataFrame({"x": [1.5, 2.5], "dow": ["a", "b"]}))
 
 
@@ -452,6 +485,24 @@ def test_pyfunc_predict_fn_is_kept(store):
     own = mlflow.pyfunc.load_model("models:/iris@champion").predict(features)
     assert np.array_equal(answer, own)
     assert answer.shape == (150, 3)
+
+
+def test_answers_that_would_hide_the_annotations_are_refused(store):
+    """A sub-model's own column named reason cannot stand beside the router's."""
+    frame = fleets.rows(6)[["x1", "x2"]]
+    signature = infer_signature(frame, pd.DataFrame({"yhat": frame["x1"], "reason": ["a"] * 6}))
+    fleets.log_sklearn(fleets.fitted(0), "m", frame, signature=signature)
+
+    text = problems(*ONE_PART, "+models.m='models:/m@champion'")
+
+    assert "its answers have a column 'reason', which annotated answers use." in text
+
+
+def test_union_mode_warns_about_whole_number_keys(week):
+    """MLflow's server would make 2.5 into 2 before the router sees it."""
+    fleet = api.validate(*ONE_PART, *DAYS, "signature.mode=union", week.override)
+
+    assert any("makes 2.5 in JSON into 2" in warning for warning in fleet.warnings)
 
 
 def test_a_model_folder_needs_no_registry(store, tmp_path):

@@ -299,6 +299,39 @@ def test_ctrl_c_at_any_step_leaves_nothing(three, monkeypatch, step, moment):
         assert caught.value.__notes__
 
 
+@pytest.mark.parametrize("step", ["set_registered_model_alias", "set_terminated"])
+def test_an_undone_build_gives_the_alias_back(three, monkeypatch, step):
+    """The version that was live stays live: its alias names it again, and the notes say so."""
+    build("tracking.alias=champion")
+    real = getattr(MlflowClient, step)
+
+    def interrupted(self, *args, **kwargs):
+        monkeypatch.setattr(MlflowClient, step, real)
+        real(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MlflowClient, step, interrupted)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        build("tracking.alias=champion")
+
+    assert str(MlflowClient().get_model_version_by_alias("router", "champion").version) == "1"
+    assert router_versions() == ["1"]
+    assert "Cleaned up: alias champion of router names version 1 again." in caught.value.__notes__
+
+
+def test_a_router_can_be_a_sub_model(three, monkeypatch):
+    """The expected digest is the outer router's; the inner one is loaded as any pyfunc model."""
+    inner = api.build("name=inner", *fleets.WEEK, "signature.mode=union")
+
+    logged = build("+models.nested={uri:'models:/inner/1',key:{dow:5}}")
+    monkeypatch.setenv("MMEFRAME_EXPECT_DIGEST", logged.digest)
+
+    answer = api.load_router(logged.model_uri).predict(fleets.rows(7), {"annotate": True})
+    assert answer["model_id"][5] == "nested"
+    assert inner.digest != logged.digest
+
+
 _KILLED = """
 import os, signal, sys
 from mlflow import MlflowClient

@@ -216,6 +216,18 @@ def test_the_unpacked_folder_survives_a_change_of_directory(bundle, tmp_path, mo
     assert unpack(bundle, "models", REFS).is_absolute()
 
 
+@pytest.mark.parametrize("harm", ["changed", "removed"])
+def test_an_unpacked_folder_is_verified_again(bundle, cache, harm):
+    """A cache folder that somebody cleaned or changed is made again, from the bundle's bytes."""
+    folder = unpack(bundle, "models", REFS)
+    if harm == "changed":
+        (folder / "model.pkl").write_bytes(b"other")
+    else:
+        (folder / "model.pkl").unlink()
+
+    assert content(unpack(bundle, "models", REFS)) == CONTENT
+
+
 def test_damage_leaves_nothing_behind(bundle, cache, tmp_path):
     """A folder appears whole or not at all: damaged bytes leave no half of it."""
     pack = tmp_path / "bundle" / PACK

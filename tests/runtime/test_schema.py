@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mmeframe.errors import BadInputError
-from mmeframe.runtime.schema import cast_back, check_frame
+from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
 S = pd.Series
@@ -443,46 +443,3 @@ def test_everything_that_is_wrong_at_once():
         "  column 'town' (string) is missing. Columns that were sent and not needed: none.\n"
         "  column 'note' must be string: it is int64."
     )
-
-
-# -- back to a sub-model's own types -------------------------------------------------------------------------------
-
-
-def test_cast_back():
-    """Promoted columns get the sub-model's own types again; the others stay."""
-    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 4], "c": [0.5, 1.5]}, index=[7, 7])
-
-    cast = cast_back(frame, {"a": "long", "b": "integer"})
-
-    assert cast.dtypes.astype(str).tolist() == ["int64", "int32", "float64"]
-    assert cast.index.tolist() == [7, 7]
-
-
-def test_cast_back_refuses_what_does_not_fit():
-    """A value that only another sub-model's type can hold is not cut off silently."""
-    frame = pd.DataFrame({"a": [1.0, 2.5], "b": [1.0, np.nan]})
-
-    with pytest.raises(BadInputError) as caught:
-        cast_back(frame, {"a": "long", "b": "integer"})
-
-    assert str(caught.value) == (
-        "column 'a' must be long for this sub-model: 1 rows are not whole numbers.\n"
-        "  column 'b' must be integer for this sub-model: 1 rows are missing, and whole numbers cannot be."
-    )
-
-
-def test_cast_back_leaves_the_shared_table():
-    """Groups of one batch share a table: casting one sub-model's rows changes nothing for the next."""
-    frame = pd.DataFrame({"a": [1.0, 2.0]})
-
-    cast_back(frame, {"a": "long"})
-
-    assert str(frame["a"].dtype) == "float64"
-
-
-@pytest.mark.parametrize("name", ["self", "index", "a b", "class"])
-def test_cast_back_takes_any_name(name):
-    """A column may have any name, also one that Python gives a meaning."""
-    cast = cast_back(pd.DataFrame({name: [1.0]}), {name: "long"})
-
-    assert cast[name].tolist() == [1]

@@ -118,6 +118,37 @@ def test_training_twice_gives_new_versions(wine):
     assert [model.error for model in first.models] == [model.error for model in second.models]
 
 
+@pytest.mark.parametrize("key", ["../../escape", "a/b", "a:b", "tab\there"])
+def test_keys_that_cannot_be_names_are_refused_before_the_work(wine, tmp_path, key):
+    """No folder and no model is made of them, and the data is not repeated in the message."""
+    table = pd.read_csv(tmp_path / "wine.csv")
+    table.loc[:40, "shop"] = key
+    table.to_csv(tmp_path / "wine.csv", index=False)
+
+    with pytest.raises(ConfigError, match="1 keys cannot be part of a registered name") as caught:
+        api.train(*wine)
+
+    assert key not in str(caught.value)
+    assert MlflowClient().search_registered_models() == []
+
+
+def test_a_key_that_pandas_takes_for_missing_is_a_key(wine, tmp_path):
+    """NA is a country."""
+    table = pd.read_csv(tmp_path / "wine.csv")
+    table.loc[:40, "shop"] = "NA"
+    table.to_csv(tmp_path / "wine.csv", index=False)
+
+    assert "NA" in [model.key for model in api.train(*wine).models]
+
+
+def test_nothing_to_train_is_an_error(wine):
+    """Every key too rare and no global one: exit 1 instead of an empty table."""
+    overrides = [item for item in wine if "global_as" not in item]
+
+    with pytest.raises(ConfigError, match="there is nothing to train"):
+        api.train(*overrides, "train.min_rows=1000")
+
+
 @pytest.mark.parametrize("form", ["skops", "cloudpickle", "pickle"])
 def test_every_serialization(wine, form):
     """What is logged can be loaded by MLflow itself."""
