@@ -313,8 +313,12 @@ def fetch(store: Store, uri: str) -> Path:
                 found = Path(mlflow.artifacts.download_artifacts(location, dst_path=work))
             except (MlflowException, OSError) as error:
                 raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
-            if not target.is_dir():
+            try:
                 found.rename(target)
+            except OSError:
+                # Another process was faster; its folder is as whole as ours.
+                if not target.is_dir():
+                    raise
     return target
 
 

@@ -17,7 +17,9 @@ HIDDEN = "***"
 _USER_INFO = re.compile(r"(?<=://)[^/?#\s'\"]+@")
 _QUERY = re.compile(r"(?<=://)([^?\s'\"]*)\?[^\s'\",}\]]*")
 _SECRET_NAME = re.compile(
-    r"pass(word|wd)?\d*$|passphrase|secret|token|credential|api_?key|access_?key|private_?key|sas\d*$", re.IGNORECASE
+    r"pass(word|wd)?\d*$|pwd|passphrase|secret|token|credential|authorization|connection_?string"
+    r"|(api|access|private|account)_?key|sas\d*$",
+    re.IGNORECASE,
 )
 # In a Hydra override: a key of a map, then what its value may be.
 _KEY = re.compile(r"([A-Za-z_]\w*)\s*:\s*(?!//)")

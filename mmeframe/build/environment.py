@@ -92,11 +92,31 @@ class _Need:
         if len({_version(pin.version) or pin.version for pin in pins}) > 1:
             (one_pin, one), (two_pin, two) = sorted(pins.items(), key=lambda item: str(item[0]))[:2]
             return f"{one} needs {self.name}{one_pin} and {two} needs {self.name}{two_pin}."
+        if not pins and (apart := self._apart()):
+            return apart
         for pin, by in pins.items():
             for specifier, owner in self.wants:
                 if not _allows(specifier, pin):
                     return f"{by} needs {self.name}{pin} and {owner} needs {self.name}{specifier}."
         return ""
+
+    def _apart(self) -> str:
+        """Two ranges without a common version: the highest lower bound lies above the lowest upper one."""
+        low: list[tuple[Version, bool, str, Specifier]] = []
+        high: list[tuple[Version, bool, str, Specifier]] = []
+        for specifier, owner in self.wants:
+            for clause in specifier:
+                bound = _version(clause.version)
+                if bound is not None and clause.operator in (">", ">=", "<", "<="):
+                    side = low if clause.operator[0] == ">" else high
+                    side.append((bound, clause.operator in (">", "<"), owner, clause))
+        if not low or not high:
+            return ""
+        floor = max(low, key=lambda item: (item[0], item[1]))
+        ceiling = min(high, key=lambda item: (item[0], not item[1]))
+        if floor[0] < ceiling[0] or (floor[0] == ceiling[0] and not floor[1] and not ceiling[1]):
+            return ""
+        return f"{floor[2]} needs {self.name}{floor[3]} and {ceiling[2]} needs {self.name}{ceiling[3]}."
 
     def text(self) -> str:
         both = SpecifierSet(",".join(sorted({str(clause) for specifier, _ in self.wants for clause in specifier})))

@@ -392,11 +392,13 @@ def _trusted(model: Any) -> list[str]:
 def _signature(table: pd.DataFrame, settings: TrainSpec) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
+    from sklearn.base import is_regressor
 
     categorical = [ColSpec(_column_type(table[name]), name) for name in settings.features.categorical]
     numeric = [ColSpec(DataType.double, name) for name in settings.features.numeric]
-    kind = table[settings.target].dtype.kind
-    answer = DataType.double if kind in "iuf" else DataType.boolean if kind == "b" else DataType.string
+    # A regressor answers with doubles whatever it learnt from; a classifier with the labels that it was given.
+    regressor = is_regressor(_estimator(settings))
+    answer = DataType.double if regressor else _column_type(table[settings.target])
     return ModelSignature(Schema([*categorical, *numeric]), Schema([ColSpec(answer, "prediction")]))
 
 

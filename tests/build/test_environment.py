@@ -293,3 +293,23 @@ def test_credentials_are_a_problem_that_does_not_show_them(line):
 
     assert (merged, [problem.where for problem in problems]) == ([], ["environment.extra"])
     assert SECRET not in str(problems)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "clash"),
+    [
+        pytest.param("foo>=2", "foo<1", True, id="apart"),
+        pytest.param("foo>2", "foo<=2", True, id="touching-open"),
+        pytest.param("foo>=2", "foo<=2", False, id="touching-closed"),
+        pytest.param("foo>=1", "foo<2", False, id="overlapping"),
+    ],
+)
+def test_ranges_without_a_common_version_clash(one, two, clash):
+    """Two ranges that no version satisfies are named with who asked for them."""
+    problems: list[Problem] = []
+
+    merge([("models.a", [one]), ("models.b", [two])], EnvironmentSpec(), problems)
+
+    assert [problem.what for problem in problems] == (
+        [f"models.a needs {one} and models.b needs {two}."] if clash else []
+    )

@@ -202,6 +202,16 @@ def test_a_classifier_of_text(store, tmp_path):
     assert (answer == table["kind"].to_numpy()).mean() > 0.95
 
 
+def test_a_classifier_of_numbers_is_declared_as_what_it_answers(wine, tmp_path):
+    """Whole-number labels are long, not double."""
+    table = pd.read_csv(tmp_path / "wine.csv").assign(alcohol=lambda frame: (frame["alcohol"] > 13).astype(int))
+    table.to_csv(tmp_path / "wine.csv", index=False)
+    trained = api.train(*wine, "train.estimator.class=sklearn.tree.DecisionTreeClassifier")
+
+    info = mlflow.models.get_model_info(f"models:/{trained.models[0].model_id}")
+    assert [column.type.name for column in info.signature.outputs] == ["long"]
+
+
 @pytest.mark.parametrize(
     ("override", "error", "text"),
     [
