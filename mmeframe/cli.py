@@ -221,8 +221,8 @@ def _quieten(debug: bool) -> None:
 
 
 def _report(error: MmeframeError, flags: Flags) -> int:
-    problems = error.problems if isinstance(error, ProblemsError) else (Problem.of(error),)
-    usage = any(problem.code in ("config", "usage") for problem in problems)
+    report = error if isinstance(error, ProblemsError) else ProblemsError([Problem.of(error)])
+    problems = report.problems
     if flags.json:
         import json
 
@@ -235,7 +235,7 @@ def _report(error: MmeframeError, flags: Flags) -> int:
     else:
         _say(str(problems[0]))
     _notes(error)
-    return 2 if usage else 1
+    return 2 if report.in_config else 1
 
 
 def _say(text: str, hint: str = "", *, level: str = "error", notes: BaseException | None = None) -> None:
