@@ -305,7 +305,14 @@ def fetch(store: Store, uri: str) -> Path:
             raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
         return here
     home = cache_folder() / "routers"
-    target = home / hashlib.sha256(location.encode()).hexdigest()[:32]
+    try:
+        # Somebody may log another router to the same place: its description names it.
+        described = ModelFolder(location).read("MLmodel")
+    except (MlflowException, OSError) as error:
+        raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
+    if described is None:
+        raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
+    target = home / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
     if not target.is_dir():
         home.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".downloading-", dir=home) as work:

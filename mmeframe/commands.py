@@ -55,6 +55,8 @@ def _check_flags(flags: Flags) -> None:
 
 def delegate(flags: Flags, plugins: Plugins) -> int:
     """Hand Hydra's own flags to ``hydra.main``; ``-m`` runs the command once per combination."""
+    import tempfile
+
     import hydra
 
     from mmeframe import api
@@ -86,7 +88,9 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         ).problems
         if found:
             raise ProblemsError(found)
-    with activated(plugins, _config_dirs(flags)):
+    with activated(plugins, _config_dirs(flags)), tempfile.TemporaryDirectory(prefix="mmeframe-sweep-") as scratch:
+        # Hydra writes multirun.yaml somewhere, whatever is asked of it.
+        sys.argv += [] if any("hydra.sweep.dir=" in word for word in sys.argv) else [f"hydra.sweep.dir={scratch}"]
         hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
     if problems:
         raise ProblemsError(problems)

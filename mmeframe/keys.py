@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmeframe.errors import BadInputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,7 +41,10 @@ def is_whole(text: str) -> bool:
 
 
 def canonical(value: Any) -> str | None:
-    """The canonical text of one key value, None if it is missing. Works on any scalar."""
+    """The canonical text of one key value, None if it is missing.
+
+    Raises BadInputError for what is no scalar: the text of a list would be a key that nobody declared.
+    """
     kind = type(value)
     if kind is str:
         return str(value)
@@ -61,6 +66,8 @@ def canonical(value: Any) -> str | None:
         return canonical(float(value) if isinstance(value, np.floating) else value.item())
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return canonical(value[()])
+    if isinstance(value, list | tuple | dict | set | frozenset | np.ndarray):
+        raise BadInputError(f"a routing key must be one value, not {kind.__name__}.")
     if type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)

@@ -93,6 +93,7 @@ REFUSED = [
         _batch([0, 3, 6]).rename(columns={"x2": "x_2"}), "Did you mean 'x_2'?", id="nearest-name-of-a-missing-column"
     ),
     pytest.param(_batch([0, 3, 6], x1=["a", "b", "c"]), "column 'x1' must be double", id="text-in-a-number-column"),
+    pytest.param(_batch([[0], [3, 6], [6]]), "routing.keys.dow: a routing key must be one value", id="list-key"),
     pytest.param(_batch([0, 3, 6], x1=["1", "2", "3"]), "column 'x1' must be double", id="numbers-as-text"),
     pytest.param(
         _batch([0, 3, 6], x1=[True, False, True]), "column 'x1' must be double", id="bools-in-a-number-column"

@@ -12,6 +12,7 @@ import contextlib
 import io
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -95,9 +96,18 @@ def _run_bash(body: str) -> str:
             for line in lines:
                 _run_plain(line)
         return said.getvalue()
+    # The reader has the port that the text names; a test takes one that is free.
+    for port in dict.fromkeys(re.findall(r"serve\.port=(\d+)", body)):
+        body = body.replace(port, str(_free_port()))
     environment = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -euo pipefail\n"
     ran = subprocess.run(["bash", "-c", environment + body], check=True, stdout=subprocess.PIPE, text=True)
     return ran.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _is_plain(line: str) -> bool:

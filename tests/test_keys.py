@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmeframe.errors import BadInputError
 from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, is_whole
 
 UTC = dt.UTC
@@ -90,6 +91,13 @@ def test_canonical_text(value, text):
 def test_canonical_missing(value):
     """None, NaN, NaT and NA are no key."""
     assert canonical(value) is None
+
+
+@pytest.mark.parametrize("value", [[1], (1,), {"a": 1}, {1}, np.array([1, 2])], ids=lambda value: type(value).__name__)
+def test_what_is_no_scalar_is_no_key(value):
+    """The text of a list would be a key that nobody declared."""
+    with pytest.raises(BadInputError, match="a routing key must be one value"):
+        canonical(value)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_parameter_routes_the_request(by_param):
     reply = by_param.json(frame, {"dow": 3})
 
     expected = fleets.fitted(3).predict(frame)
-    np.testing.assert_allclose(reply.body["predictions"], expected, rtol=1e-12)
+    np.testing.assert_allclose(reply.body["predictions"], expected, rtol=1e-12, atol=1e-14)
 
 
 def test_one_call_can_ask_for_annotations(by_param):

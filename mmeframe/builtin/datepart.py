@@ -98,7 +98,7 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
     def _text(self, value: Any) -> Any:
         import pandas as pd
 
-        if pd.isna(value) or isinstance(value, str):
+        if isinstance(value, str) or (pd.api.types.is_scalar(value) and pd.isna(value)):
             return value
         if hasattr(value, "isoformat"):
             return value.isoformat()

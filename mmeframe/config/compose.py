@@ -12,7 +12,7 @@ from mmeframe.config.answers import bad_interpolations, broken_file, explain
 from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.checks import contradictions, misread_integers
 from mmeframe.config.hydra_plugins import Active, active, plugin_options, register
-from mmeframe.errors import ConfigError, MissingError, Problem, ProblemsError
+from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 
 __all__ = ["Composed", "activated", "compose", "composed_from"]
@@ -33,14 +33,14 @@ class Composed:
 def activated(plugins: Plugins, config_dirs: Sequence[str | Path] = ()) -> Iterator[None]:
     """Let Hydra see the plugins' options and the user's config folders, for as long as the block runs.
 
-    Raises MissingError for a folder that does not exist.
+    Raises UsageError for a folder that does not exist.
     """
     from hydra.core.global_hydra import GlobalHydra
 
     folders = [Path(folder).absolute() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():
-            raise MissingError(f"there is no folder {folder}.", where="--config-dir")
+            raise UsageError(f"there is no folder {folder}.", where="--config-dir")
     register()
     token = active.set(Active(tuple(map(str, folders)), plugin_options(plugins), plugins.absent()))
     # An application of the user's may have Hydra initialised already: give it back as it was.

@@ -167,6 +167,8 @@ class Router:
         for name, values in raw.items():
             try:
                 codes[name] = self.table.indexes[name].codes(values, n_rows)
+            except BadInputError as error:
+                raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
             except ValueError as error:
                 raise MmeframeError(f"the strategy gave {error}.", where=f"routing.keys.{name}") from error
         routed = self.table.route(codes, n_rows)

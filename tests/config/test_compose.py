@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from mmeframe.config import compose, conf_dir, parse
 from mmeframe.config.calls import hydra_base
 from mmeframe.config.schema import SECTIONS, RoutingConf
-from mmeframe.errors import MissingError, MmeframeError, ProblemsError
+from mmeframe.errors import MmeframeError, ProblemsError, UsageError
 from mmeframe.plugin import manager
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.spec import RouterSpec
@@ -428,7 +428,7 @@ def test_the_first_of_several_folders_wins(builtins, tmp_path):
 
 def test_a_folder_that_does_not_exist(builtins, tmp_path):
     """A missing folder is named, absolute."""
-    with pytest.raises(MissingError) as caught:
+    with pytest.raises(UsageError) as caught:
         compose("build", plugins=builtins, config_dirs=[tmp_path / "nope"])
 
     assert str(caught.value) == f"--config-dir: there is no folder {tmp_path / 'nope'}."

@@ -39,11 +39,22 @@ def skipping(week) -> Router:
     return api.load_router(logged.model_uri, tracking_uri=week.uri)
 
 
+SEEDS = {"everyone": 20, **{f"day_{day}": day for day in range(7)}}
+
+
 def own_answers(frame: pd.DataFrame, ids: list[str]) -> np.ndarray:
     """Each row scored alone by the estimator that its id names."""
-    seeds = {"everyone": 20, **{f"day_{day}": day for day in range(7)}}
     features = frame[["x1", "x2"]].astype(float)
-    return np.array([fleets.fitted(seeds[id_]).predict(features.iloc[[row]])[0] for row, id_ in enumerate(ids)])
+    return np.array([fleets.fitted(SEEDS[id_]).predict(features.iloc[[row]])[0] for row, id_ in enumerate(ids)])
+
+
+def rounding(frame: pd.DataFrame, ids: list[str]) -> np.ndarray:
+    """How far a linear model's answer for each row may move with the batch's size and layout (docs/architecture.md)."""
+    bounds = []
+    for row, id_ in zip(frame[["x1", "x2"]].to_numpy(float), ids, strict=True):
+        model = fleets.fitted(SEEDS[id_])
+        bounds.append(4 * len(row) * np.finfo(float).eps * (np.abs(row * model.coef_).sum() + abs(model.intercept_)))
+    return np.array(bounds)
 
 
 @pytest.mark.parametrize(("frame", "ids", "reasons"), inputs.ANSWERED)
@@ -53,7 +64,7 @@ def test_each_row_goes_to_its_sub_model(router, frame, ids, reasons):
 
     assert answer["model_id"].tolist() == ids
     assert answer["reason"].tolist() == reasons
-    np.testing.assert_allclose(answer["prediction"], own_answers(frame, ids), rtol=1e-12)
+    assert np.all(np.abs(answer["prediction"] - own_answers(frame, ids)) <= rounding(frame, ids))
 
 
 @pytest.mark.parametrize(("frame", "text"), inputs.REFUSED)
@@ -142,7 +153,8 @@ def test_rows_do_not_depend_on_their_neighbours(router, seed):
     assert np.concatenate([piece["model_id"] for piece in pieces]).tolist() == whole["model_id"][order].tolist()
     assert np.concatenate([piece["reason"] for piece in pieces]).tolist() == whole["reason"][order].tolist()
     values = np.concatenate([piece["prediction"] for piece in pieces])
-    np.testing.assert_allclose(values, whole["prediction"][order], rtol=1e-13)
+    moved = np.abs(values - whole["prediction"][order])
+    assert np.all(moved <= rounding(frame, whole["model_id"].tolist())[order])
 
 
 TWO_ROWS = [{"x1": 0.5, "x2": 0.0, "dow": 1}, {"x1": 1.0, "x2": 2.0, "dow": 2}]
@@ -169,7 +181,8 @@ def test_score_asks_one_sub_model_past_routing(router):
     """Any sub-model can be asked by its id."""
     frame = fleets.rows(4)
 
-    np.testing.assert_allclose(router.score("everyone", frame), own_answers(frame, ["everyone"] * 4), rtol=1e-12)
+    ids = ["everyone"] * 4
+    assert np.all(np.abs(router.score("everyone", frame) - own_answers(frame, ids)) <= rounding(frame, ids))
 
 
 def test_score_of_an_unknown_id_offers_the_nearest(router):
