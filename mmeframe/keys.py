@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Codes = int | np.ndarray[Any, np.dtype[np.int32]]
 
-__all__ = ["MISSING", "NA_WORDS", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole"]
+__all__ = ["MISSING", "NA_WORDS", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole", "normalised"]
 
 UNKNOWN = -1
 MISSING = -2
@@ -88,6 +88,41 @@ def csv_hazard(text: str) -> str | None:
     return None if canonical(number) == text else f"the number {number:g}"
 
 
+def normalised(raw: Any, n_rows: int) -> pd.Categorical:
+    """Raw key values as a category of canonical texts, one per row; missing values have no category.
+
+    raw: a scalar for all rows, or a 1-D array or pandas array. The work is done once per distinct value.
+    Raises BadInputError for what is no scalar, ValueError if an array has another length.
+    """
+    import pandas as pd
+
+    if np.ndim(raw) == 0:
+        text = canonical(raw)
+        codes = np.full(n_rows, -1 if text is None else 0, np.int32)
+        return pd.Categorical.from_codes(codes, pd.Index([] if text is None else [text], dtype=object), validate=False)
+    if len(raw) != n_rows:
+        raise ValueError(f"{len(raw)} key values for {n_rows} rows")
+    positions, distinct = _distinct(raw)
+    texts = np.array([*map(canonical, distinct), None], object)
+    # Values that differ may have one text: 7 and 7.0 are one key.
+    merged, known = pd.factorize(texts)
+    return pd.Categorical.from_codes(merged.take(positions), pd.Index(known, dtype=object), validate=False)
+
+
+def _distinct(raw: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Sequence[Any]]:
+    """Position of each row's value among distinct ones, -1 for a missing one."""
+    import pandas as pd
+
+    dtype = getattr(raw, "dtype", None)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return np.asarray(raw.codes, np.intp), list(raw.categories)
+    if dtype is None or (dtype == np.dtype(object) and not _uniform(np.asarray(raw))):
+        # 1, 1.0 and True are one value to a hash table, but not one key.
+        return np.arange(len(raw)), list(raw)
+    positions, distinct = pd.factorize(raw)
+    return positions, list(distinct)
+
+
 class KeyIndex:
     """Declared values of one key part, and the code of each: its position in ``values``.
 
@@ -96,6 +131,7 @@ class KeyIndex:
 
     def __init__(self, values: Sequence[str]) -> None:
         self.values = tuple(values)
+        # Whether every declared value is a whole number, so that a column of them is read as integers.
         self.integer = bool(self.values) and all(map(is_whole, self.values))
         self._codes = {value: code for code, value in enumerate(self.values)}
         self._ints: pd.Index | None = None

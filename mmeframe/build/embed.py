@@ -27,6 +27,7 @@ _RUNTIME = (
     "errors.py",
     "spec.py",
     "keys.py",
+    "shares.py",
     "routes.py",
     "redact.py",
     "bundle",

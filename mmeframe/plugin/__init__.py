@@ -20,23 +20,36 @@ from mmeframe.errors import (
     UnknownNameError,
     suggest,
 )
-from mmeframe.keys import canonical
-from mmeframe.plugin.conf import MISSING, Conf, LoaderConf, SourceConf, StrategyConf
+from mmeframe.keys import canonical, normalised
+from mmeframe.plugin.conf import MISSING, CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 from mmeframe.plugin.interfaces import (
     Batch,
+    BatchEvent,
+    Combiner,
     ComponentContext,
+    ErrorEvent,
+    LoadEvent,
     ModelLoader,
     ModelSource,
+    Observer,
     RegisteredModel,
     RegisteredVersion,
     Registry,
     RoutingInputs,
     RoutingStrategy,
+    ShadowEvent,
     SourceContext,
     SubModel,
     SubModelFiles,
 )
-from mmeframe.plugin.records import ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin
+from mmeframe.plugin.records import (
+    CombinerPlugin,
+    ModelLoaderPlugin,
+    ModelSourcePlugin,
+    ObserverPlugin,
+    RoutingStrategyPlugin,
+)
+from mmeframe.shares import fractions
 from mmeframe.spec import MAIN_ARM, SubModelEntry
 
 if TYPE_CHECKING:
@@ -49,9 +62,15 @@ __all__ = [
     "MISSING",
     "BadInputError",
     "Batch",
+    "BatchEvent",
+    "Combiner",
+    "CombinerConf",
+    "CombinerPlugin",
     "ComponentContext",
     "Conf",
     "ConfigError",
+    "ErrorEvent",
+    "LoadEvent",
     "LoaderConf",
     "MissingError",
     "MmeframeError",
@@ -60,6 +79,9 @@ __all__ = [
     "ModelLoaderPlugin",
     "ModelSource",
     "ModelSourcePlugin",
+    "Observer",
+    "ObserverConf",
+    "ObserverPlugin",
     "Problem",
     "ProblemsError",
     "RegisteredModel",
@@ -68,6 +90,7 @@ __all__ = [
     "RoutingInputs",
     "RoutingStrategy",
     "RoutingStrategyPlugin",
+    "ShadowEvent",
     "SourceConf",
     "SourceContext",
     "StrategyConf",
@@ -76,7 +99,9 @@ __all__ = [
     "SubModelFiles",
     "UnknownNameError",
     "canonical",
+    "fractions",
     "hookimpl",
+    "normalised",
     "suggest",
 ]
 

@@ -7,12 +7,21 @@ against it (ranges by ``Annotated[int, Field(ge=1)]``; unknown keys are refused)
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-__all__ = ["MISSING", "Conf", "LoaderConf", "SourceConf", "StrategyConf", "defaults_of"]
+__all__ = [
+    "MISSING",
+    "CombinerConf",
+    "Conf",
+    "LoaderConf",
+    "ObserverConf",
+    "SourceConf",
+    "StrategyConf",
+    "defaults_of",
+]
 
 # The value of an option that the user must give, as Hydra writes it. Usable as the default of any type.
 MISSING: str = "???"
@@ -37,7 +46,23 @@ class LoaderConf(Conf):
 
 @dataclass
 class SourceConf(Conf):
-    """Base of a model source's options."""
+    """Base of a model source's options. Every source has ``arm``; the host applies it."""
+
+    # The arm of all its sub-models: main, or a variant such as canary.
+    arm: str = "main"
+
+
+@dataclass
+class CombinerConf(Conf):
+    """Base of a combiner's options. Every combiner has ``of``; the host reads it."""
+
+    # Ids of the sub-models whose answers are combined.
+    of: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ObserverConf(Conf):
+    """Base of an observer's options."""
 
 
 def defaults_of(config: type[Conf]) -> dict[str, Any]:

@@ -6,9 +6,21 @@ from collections.abc import Iterable
 
 import pluggy
 
-from mmeframe.plugin.records import ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin
+from mmeframe.plugin.records import (
+    CombinerPlugin,
+    ModelLoaderPlugin,
+    ModelSourcePlugin,
+    ObserverPlugin,
+    RoutingStrategyPlugin,
+)
 
-__all__ = ["mmeframe_model_loaders", "mmeframe_model_sources", "mmeframe_routing_strategies"]
+__all__ = [
+    "mmeframe_combiners",
+    "mmeframe_model_loaders",
+    "mmeframe_model_sources",
+    "mmeframe_observers",
+    "mmeframe_routing_strategies",
+]
 
 hookspec = pluggy.HookspecMarker("mmeframe")
 
@@ -62,6 +74,42 @@ def mmeframe_model_sources() -> Iterable[ModelSourcePlugin]:  # type: ignore[emp
         @hookimpl
         def mmeframe_model_sources():
             return [ModelSourcePlugin("s3", S3Conf, "mmeframe_s3:S3Source", "model folders in a bucket")]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def mmeframe_combiners() -> Iterable[CombinerPlugin]:  # type: ignore[empty-body]
+    """Offer combiners that config selects with ``models.<id>.combine.kind``.
+
+    Called: once, before composition, in processes that compose a config; never when a router is loaded.
+    Results: joined from every plugin. Two combiners with one name stop the command.
+    On error: the plugin is reported as broken; only a router that needs it fails.
+
+    Example::
+
+        @hookimpl
+        def mmeframe_combiners():
+            return [CombinerPlugin("trimmed", TrimmedConf, "mmeframe_trimmed:Trimmed", "mean without the extremes")]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def mmeframe_observers() -> Iterable[ObserverPlugin]:  # type: ignore[empty-body]
+    """Offer observers that config selects with ``+observer@observers.<name>=<kind>``.
+
+    Called: once, before composition, in processes that compose a config; never when a router is loaded.
+    Results: joined from every plugin. Two observers with one name stop the command.
+    On error: the plugin is reported as broken; only a router that needs it fails.
+
+    Example::
+
+        @hookimpl
+        def mmeframe_observers():
+            return [ObserverPlugin("statsd", StatsdConf, "mmeframe_statsd:Statsd", "counters and timings over UDP")]
 
     .. versionadded:: 0.1
     """

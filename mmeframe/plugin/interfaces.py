@@ -6,12 +6,12 @@ or locked. Import heavy libraries inside methods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from mmeframe.plugin.conf import Conf, LoaderConf, SourceConf, StrategyConf
+from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "BatchEvent",
+    "Combiner",
     "ComponentContext",
+    "ErrorEvent",
+    "LoadEvent",
     "ModelLoader",
     "ModelSource",
+    "Observer",
     "RegisteredModel",
     "RegisteredVersion",
     "Registry",
     "RoutingInputs",
     "RoutingStrategy",
+    "ShadowEvent",
     "SourceContext",
     "SubModel",
     "SubModelFiles",
@@ -53,16 +59,42 @@ class Batch(Protocol):
         Raises BadInputError naming the nearest column if it was not sent.
         """
 
+    def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """One column as doubles, NaN where it is missing.
+
+        Raises BadInputError if it was not sent, or holds something else than numbers.
+        """
+
+    def part(self, name: str) -> pd.Categorical:
+        """Another key part, which ``inputs().parts`` must name: canonical texts, one per row, NaN where missing."""
+
+
+def _knows_nothing(keys: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    import numpy as np
+
+    return np.zeros(len(keys), bool)
+
+
+def _has_no_models(model_id: str, batch: Batch) -> Any:
+    raise LookupError(f"no sub-model {model_id!r} can be asked for {len(batch)} rows here")
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentContext:
-    """Given to ``bind``. ``files``: what this component's ``prepare`` returned when the router was built."""
+    """Given to ``bind``: what the host offers to a component.
+
+    ``files``: what this component's ``prepare`` returned when the router was built.
+    ``is_known``: for a strategy, which of some keys any sub-model is declared for.
+    ``score``: the answers of a sub-model that ``inputs().models`` names, one per row of the batch.
+    """
 
     files: Mapping[str, bytes | memoryview] = field(default_factory=dict)
+    is_known: Callable[[Sequence[Any]], np.ndarray[Any, np.dtype[np.bool_]]] = _knows_nothing
+    score: Callable[[str, Batch], Any] = _has_no_models
 
 
 class Component(Generic[C]):
-    """Base of strategies, loaders and sources."""
+    """Base of strategies, loaders, sources, combiners and observers."""
 
     def __init__(self, conf: C) -> None:
         self.conf = conf
@@ -84,14 +116,19 @@ S = TypeVar("S", bound=StrategyConf)
 
 @dataclass(frozen=True, slots=True)
 class RoutingInputs:
-    """What a strategy reads: columns with their types, and request parameters.
+    """What a strategy reads: columns with their types, request parameters, other key parts, sub-models it asks.
 
-    A column's type is MLflow's name for it (``double``, ``string``, ``datetime`` ...), or ``key`` if the column carries
-    the key itself, which is then read as an integer where all declared keys are whole numbers, else as text.
+    A column's type is MLflow's name for it (``double``, ``string``, ``datetime`` ...); ``key`` if the column carries
+    the key itself, which is then read as an integer where all declared keys are whole numbers, else as text; ``any``
+    if its values are only compared or hashed, as text where a file has no types.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     params: tuple[str, ...] = ()
+    # Key parts that are computed first, for batch.part().
+    parts: tuple[str, ...] = ()
+    # Ids of sub-models for context.score().
+    models: tuple[str, ...] = ()
 
 
 class RoutingStrategy(Component[S]):
@@ -109,10 +146,17 @@ class RoutingStrategy(Component[S]):
     def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
         """Raw key values: one scalar for the whole request, or a 1-D array with one per row.
 
-        None or NaN means missing. The host normalises, looks up and falls back; raise BadInputError for a request
-        that cannot be understood at all.
+        A ``pd.Categorical`` is the cheapest to look up. None or NaN means missing. The host normalises, looks up and
+        falls back; raise BadInputError for a request that cannot be understood at all.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement route_keys")
+
+    def keys(self) -> Iterable[str | int] | None:
+        """All keys that this strategy can give, None if it could be anything. Called after ``bind``, at build.
+
+        Sub-models with other keys are then reported as unreachable, and keys without a sub-model are named.
+        """
+        return None
 
 
 class SubModel(Protocol):
@@ -155,6 +199,98 @@ class ModelLoader(Component[L]):
     def load(self, files: SubModelFiles) -> SubModel:
         """The live sub-model. Called from several threads at once, for different sub-models."""
         raise NotImplementedError(f"{type(self).__name__} must implement load")
+
+    def for_arrays(self, model: SubModel) -> SubModel | None:
+        """The same sub-model for a 2-D array of doubles, its columns in the signature's order; None if it needs names.
+
+        Called with what ``load`` gave; may change and return that. Only for sub-models whose inputs are all numbers.
+        The build compares both on probe rows, and records which sub-models take arrays: those are spared the frame.
+        """
+        del model
+        return None
+
+
+K = TypeVar("K", bound=CombinerConf)
+
+
+class Combiner(Component[K]):
+    """Makes one answer of the answers that several sub-models give for the same rows."""
+
+    def combine(self, answers: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        """One answer per row. answers: of each sub-model of ``of``, in its order; all have one shape, (n_rows,) or
+        (n_rows, outputs). Called concurrently.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement combine")
+
+    def answer_type(self, kind: str) -> str:
+        """MLflow's name of the type of the combined answers, from that of the sub-models' own, which is one.
+
+        Raises ConfigError for a type that cannot be combined.
+        """
+        return kind
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEvent:
+    """A batch was answered. ``models`` and ``reasons``: id, and reason, -> number of rows."""
+
+    rows: int
+    seconds: float
+    models: Mapping[str, int]
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadEvent:
+    """A sub-model was loaded."""
+
+    model_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowEvent:
+    """A shadow arm's sub-model was asked what another one had answered. Answers: one per row, in the same order."""
+
+    model_id: str
+    shadow_id: str
+    arm: str
+    rows: int
+    seconds: float
+    answers: np.ndarray[Any, Any]
+    shadow_answers: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """A sub-model failed. ``shadow``: in the background, so that no caller saw it."""
+
+    model_id: str
+    rows: int
+    error: Exception
+    shadow: bool
+
+
+O = TypeVar("O", bound=ObserverConf)  # noqa: E741 - the letter of its kind
+
+
+class Observer(Component[O]):
+    """Is told what a router does. Never changes an answer: what it raises is logged once, and goes no further.
+
+    Called in the thread that did the work; ``on_shadow`` in the background. Be quick, or hand the event to a queue.
+    """
+
+    def on_batch(self, event: BatchEvent) -> None:
+        """After a batch was answered."""
+
+    def on_load(self, event: LoadEvent) -> None:
+        """After a sub-model was loaded."""
+
+    def on_shadow(self, event: ShadowEvent) -> None:
+        """After a shadow arm was scored."""
+
+    def on_error(self, event: ErrorEvent) -> None:
+        """After a sub-model failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,15 @@ import pluggy
 import mmeframe
 from mmeframe.errors import PluginError, UnknownNameError, UsageError, suggest
 from mmeframe.plugin import hookspecs
-from mmeframe.plugin.conf import Conf, LoaderConf, SourceConf, StrategyConf
-from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin
+from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
+from mmeframe.plugin.records import (
+    CombinerPlugin,
+    ComponentPlugin,
+    ModelLoaderPlugin,
+    ModelSourcePlugin,
+    ObserverPlugin,
+    RoutingStrategyPlugin,
+)
 from mmeframe.spec import Component
 
 __all__ = ["API_VERSION", "ENTRY_POINTS", "PluginInfo", "Plugins", "Registered", "load_plugins"]
@@ -53,6 +60,8 @@ HOOKS = (
     Hook("mmeframe_routing_strategies", RoutingStrategyPlugin, StrategyConf, "routing strategy", "routing"),
     Hook("mmeframe_model_loaders", ModelLoaderPlugin, LoaderConf, "model loader", None),
     Hook("mmeframe_model_sources", ModelSourcePlugin, SourceConf, "model source", "source"),
+    Hook("mmeframe_combiners", CombinerPlugin, CombinerConf, "combiner", None),
+    Hook("mmeframe_observers", ObserverPlugin, ObserverConf, "observer", "observer"),
 )
 
 

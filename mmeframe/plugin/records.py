@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmeframe.plugin.conf import LoaderConf, SourceConf, StrategyConf
+from mmeframe.plugin.conf import CombinerConf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 
-__all__ = ["ComponentPlugin", "ModelLoaderPlugin", "ModelSourcePlugin", "RoutingStrategyPlugin"]
+__all__ = [
+    "CombinerPlugin",
+    "ComponentPlugin",
+    "ModelLoaderPlugin",
+    "ModelSourcePlugin",
+    "ObserverPlugin",
+    "RoutingStrategyPlugin",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +50,26 @@ class ModelSourcePlugin:
     api_version: int = 1
 
 
-ComponentPlugin = RoutingStrategyPlugin | ModelLoaderPlugin | ModelSourcePlugin
+@dataclass(frozen=True, slots=True)
+class CombinerPlugin:
+    """A combiner of sub-models' answers."""
+
+    name: str
+    config: type[CombinerConf]
+    target: str
+    summary: str
+    api_version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverPlugin:
+    """An observer of what routers do."""
+
+    name: str
+    config: type[ObserverConf]
+    target: str
+    summary: str
+    api_version: int = 1
+
+
+ComponentPlugin = RoutingStrategyPlugin | ModelLoaderPlugin | ModelSourcePlugin | CombinerPlugin | ObserverPlugin

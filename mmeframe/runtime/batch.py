@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.errors import BadInputError, suggest
+from mmeframe.keys import normalised
+from mmeframe.runtime.schema import check_frame
+from mmeframe.spec import Column
 
 __all__ = ["FrameBatch", "as_batch"]
 
@@ -19,6 +22,9 @@ class FrameBatch:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
         self.columns: Sequence[str] = list(frame.columns)
+        # Raw values of the key parts that were computed so far; normalised when another part asks.
+        self.raw_parts: dict[str, Any] = {}
+        self._parts: dict[str, pd.Categorical] = {}
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -28,6 +34,18 @@ class FrameBatch:
             raise BadInputError(f"column {name!r} is missing.", hint=suggest(name, self.columns, "Columns sent"))
         series = self.frame[name]
         return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
+
+    def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        column = self.column(name)
+        if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+            return column.astype(np.float64, copy=False)
+        wanted = Column(name, "double")
+        return check_frame(self.frame[[name]], (wanted,), frozenset())[name].to_numpy()
+
+    def part(self, name: str) -> pd.Categorical:
+        if name not in self._parts:
+            self._parts[name] = normalised(self.raw_parts[name], len(self))
+        return self._parts[name]
 
 
 def as_batch(data: Any) -> FrameBatch:
