@@ -6,7 +6,8 @@ integer and looks it up in a sorted array, so the cost is O(rows) per level that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from mmeframe.keys import Codes
 
     Ints = np.ndarray[Any, np.dtype[np.int32]]
+    Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 __all__ = ["NO_TARGET", "Route", "RouteTable", "Routed"]
 
 NO_TARGET = -1
+# Combined codes that are this many times as many as the keys, or fewer, are looked up in a table without a search.
+_DENSE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Routed:
     reason: Any
 
 
+# (targets of some rows, which rows) -> (the targets that they get, which of them were turned away by a disabled one).
+Choose = Callable[["Ints", Any], tuple["Ints", "Bools"]]
+
+
 class RouteTable:
     """Levels over key parts. Immutable, shared by threads.
 
@@ -54,16 +62,28 @@ class RouteTable:
     def __init__(self, parts: Sequence[str], levels: Sequence[Sequence[str]], routes: Sequence[Route]) -> None:
         self.parts = tuple(parts)
         self.levels = tuple(tuple(level) for level in levels)
-        homes = {frozenset(level) for level in self.levels}
+        homes = {frozenset(level): number for number, level in enumerate(self.levels)}
         values: dict[str, dict[str, None]] = {part: {} for part in self.parts}
+        at_level: list[list[Route]] = [[] for _ in self.levels]
         for route in routes:
             if frozenset(route.key) not in homes:
                 raise ValueError(f"no level has the parts {sorted(route.key)}")
+            at_level[homes[frozenset(route.key)]].append(route)
             for part, value in route.key.items():
                 values[part][value] = None
         self.indexes = {part: KeyIndex(tuple(known)) for part, known in values.items()}
-        self.reasons = (*map(self._reason, range(len(self.levels))), "unknown", "missing_key")
-        self._lookups = [self._lookup(level, routes) for level in self.levels]
+        self.reasons = (
+            *map(self._reason, range(len(self.levels))),
+            "unknown",
+            "missing_key",
+            "disabled",
+            "model_error",
+        )
+        first = len(self.levels)
+        self.unknown, self.missing, self.disabled, self.failed = range(first, first + 4)
+        self._lookups = [self._lookup(level, at_level[number]) for number, level in enumerate(self.levels)]
+        self._dense = [self._table(number) for number in range(len(self.levels))]
+        self.arms = self._arms(routes)
 
     def _reason(self, level: int) -> str:
         parts = self.levels[level]
@@ -75,7 +95,7 @@ class RouteTable:
         """Sorted combined codes of a level's keys, and the target of each."""
         found = {}
         for route in routes:
-            if route.key.keys() == set(level) and route.arm == MAIN_ARM:
+            if route.arm == MAIN_ARM:
                 code = 0
                 for part in level:
                     index = self.indexes[part]
@@ -84,56 +104,108 @@ class RouteTable:
         codes = sorted(found)
         return np.array(codes, np.int64), np.array([found[code] for code in codes] + [NO_TARGET], np.int32)
 
-    def route(self, codes: Mapping[str, Codes], n_rows: int) -> Routed:
+    def _arms(self, routes: Sequence[Route]) -> dict[str, Ints]:
+        """Arm -> by a main sub-model's number, the arm's own for the same key; the last entry is for none."""
+        main = {frozenset(route.key.items()): route.target for route in routes if route.arm == MAIN_ARM}
+        size = max((route.target for route in routes), default=-1) + 2
+        found: dict[str, Ints] = {}
+        for route in routes:
+            if route.arm != MAIN_ARM and (of := main.get(frozenset(route.key.items()))) is not None:
+                found.setdefault(route.arm, np.full(size, NO_TARGET, np.int32))[of] = route.target
+        return dict(sorted(found.items()))
+
+    def route(self, codes: Mapping[str, Codes], n_rows: int, choose: Choose | None = None) -> Routed:
         """Find each row's sub-model: levels in order, the first that has the key wins.
 
         codes: for each part what ``KeyIndex.codes`` gave. A part that is missing matches no level that has it;
-        the reason is ``missing_key`` only if no later level matches either.
+        the reason is ``missing_key`` only if no later level matches either. choose: gives rows to other arms, and takes
+        disabled sub-models away (``NO_TARGET``); those rows go on to the next level.
         """
-        if all(isinstance(part, int) for part in codes.values()):
-            one = self._route({part: np.array([code], np.int32) for part, code in codes.items()}, 1)
-            return Routed(one.target[0], one.reason[0])
-        return self._route(codes, n_rows)
+        if choose is None and all(isinstance(part, int) for part in codes.values()):
+            return self._one({part: int(code) for part, code in codes.items()})
+        return self._many(codes, n_rows, choose)
 
-    def _route(self, codes: Mapping[str, Codes], n_rows: int) -> Routed:
+    def _one(self, codes: Mapping[str, int]) -> Routed:
+        """All rows have one key."""
+        for number in range(len(self.levels)):
+            target = self.at(number, codes)
+            if target != NO_TARGET:
+                return Routed(target, number)
+        return Routed(NO_TARGET, self.missing if MISSING in codes.values() else self.unknown)
+
+    def at(self, level: int, codes: Mapping[str, int]) -> int:
+        """The main sub-model of one key at one level, ``NO_TARGET`` if there is none."""
+        keys, targets = self._lookups[level]
+        combined = 0
+        for part in self.levels[level]:
+            if codes[part] < 0:
+                return NO_TARGET
+            combined = combined * len(self.indexes[part].values) + codes[part]
+        where = int(keys.searchsorted(combined))
+        return int(targets[where]) if where < len(keys) and keys[where] == combined else NO_TARGET
+
+    def _many(self, codes: Mapping[str, Codes], n_rows: int, choose: Choose | None) -> Routed:
         full = {part: np.broadcast_to(np.asarray(code, np.int32), (n_rows,)) for part, code in codes.items()}
         target = np.full(n_rows, NO_TARGET, np.int32)
-        reason = np.full(n_rows, len(self.levels), np.int16)
+        reason = np.full(n_rows, self.unknown, np.int16)
+        refused = np.zeros(n_rows if choose else 0, bool)
         rest: Any = slice(None)
         for number, level in enumerate(self.levels):
             hit = self._match(number, level, {part: full[part][rest] for part in level}, len(target[rest]))
+            if choose:
+                hit, off = choose(hit, np.arange(n_rows)[rest])
+                refused[rest] |= off
+            found = hit != NO_TARGET
             if isinstance(rest, slice):
-                target, found = hit, hit != NO_TARGET
-                reason[found] = number
-                rest = np.flatnonzero(~found)
+                target = hit
+                if found.all():
+                    reason.fill(number)
+                    rest = np.empty(0, np.intp)
+                else:
+                    reason[found] = number
+                    rest = np.flatnonzero(~found)
             else:
                 target[rest] = hit
-                found = hit != NO_TARGET
                 reason[rest[found]] = number
                 rest = rest[~found]
             if not len(rest):
                 break
-        if len(rest) and not isinstance(rest, slice):
+        if not isinstance(rest, slice) and len(rest):
             missing = np.zeros(len(rest), bool)
             for values in full.values():
                 missing |= values[rest] == MISSING
-            reason[rest[missing]] = len(self.levels) + 1
+            reason[rest[missing]] = self.missing
+        if choose:
+            reason[refused] = self.disabled
         return Routed(target, reason)
 
     def _match(self, number: int, level: tuple[str, ...], codes: Mapping[str, Ints], n_rows: int) -> Ints:
         keys, targets = self._lookups[number]
-        if not level:
-            return np.full(n_rows, targets[0], np.int32)
-        combined = np.zeros(n_rows, np.int64)
-        known = np.ones(n_rows, bool)
-        for part in level:
-            combined = combined * len(self.indexes[part].values) + codes[part]
-            known &= codes[part] >= 0
         if not len(keys):
             return np.full(n_rows, NO_TARGET, np.int32)
+        if not level:
+            return np.full(n_rows, targets[0], np.int32)
+        dense, matched = self._dense[number], codes[level[0]]
+        if len(level) == 1 and dense is not None:
+            # UNKNOWN and MISSING are -1 and -2: the table's last two entries are for them.
+            return dense.take(matched)
+        combined, known = matched.astype(np.int64), matched >= 0
+        for part in level[1:]:
+            combined = combined * len(self.indexes[part].values) + codes[part]
+            known &= codes[part] >= 0
+        if dense is not None:
+            return dense.take(np.where(known, combined, -1))
         where = np.searchsorted(keys, combined)
         where[where == len(keys)] = 0
-        found = known & (keys[where] == combined)
-        where[~found] = len(keys)
-        matched: Ints = targets.take(where)
-        return matched
+        where[~(known & (keys[where] == combined))] = len(keys)
+        return np.asarray(targets.take(where))
+
+    def _table(self, number: int) -> Ints | None:
+        """Targets by combined code, ``NO_TARGET`` in the gaps and twice at the end; None if it were mostly gaps."""
+        keys, targets = self._lookups[number]
+        size = math.prod(len(self.indexes[part].values) for part in self.levels[number])
+        if size > max(_DENSE * len(keys), 1024):
+            return None
+        table = np.full(size + 2, NO_TARGET, np.int32)
+        table[keys] = targets[:-1]
+        return table

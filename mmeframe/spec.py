@@ -29,7 +29,9 @@ __all__ = [
     "SignatureSpec",
     "SubModelEntry",
     "TrackingSpec",
+    "TrafficSpec",
     "TrainSpec",
+    "ValidateSpec",
 ]
 
 MAIN_ARM = "main"
@@ -73,6 +75,8 @@ class SubModelEntry:
     ``key`` maps key parts to canonical values; ``{}`` is the global sub-model; None means "the id is the
     key", which only a fleet with one part allows. ``origin`` names the config path, for messages.
     A source that already knows them fills ``name``, ``version`` and ``model_id``: nothing is looked up then.
+    ``routed`` False: no key reaches it; a gate or another sub-model uses it. ``combine``: it has no files of its own,
+    but combines the answers of others.
     """
 
     id: str
@@ -85,6 +89,8 @@ class SubModelEntry:
     version: str | None = None
     model_id: str | None = None
     origin: str = ""
+    routed: bool = True
+    combine: Component | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,37 @@ class RoutingSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TrafficSpec:
+    """Shares of arms. ``arms``: arm -> share of the rows of each key that has it.
+
+    sticky: columns whose values decide a row's arm; none: all columns of the union schema. only: arm -> the keys that
+    it is narrowed to. shadow: arms that are scored after the answer, and never seen by the caller.
+    """
+
+    arms: Mapping[str, float] = field(default_factory=dict)
+    sticky: tuple[str, ...] = ()
+    only: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    shadow: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "arms": dict(self.arms),
+            "sticky": list(self.sticky),
+            "only": {arm: [dict(key) for key in keys] for arm, keys in self.only.items()},
+            "shadow": list(self.shadow),
+        }
+
+    def shares(self) -> str:
+        """The shares as a deploy-time variable carries them: ``blue=0.0,canary=0.1``."""
+        return ",".join(f"{arm}={share!r}" for arm, share in sorted(self.arms.items()))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrafficSpec:
+        only = {arm: tuple(keys) for arm, keys in data["only"].items()}
+        return cls(data["arms"], tuple(data["sticky"]), only, tuple(data["shadow"]))
+
+
+@dataclass(frozen=True, slots=True)
 class ResidencySpec:
     """Which sub-models are in memory. ``eager``: all of them, from the start."""
 
@@ -128,10 +165,14 @@ class ResidencySpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """The method called on sub-models, and whether answers say who gave them."""
+    """The method called on sub-models, whether answers say who gave them, and what a failing sub-model does.
+
+    on_error: ``raise`` fails the request, ``skip`` only the rows of the sub-model that failed.
+    """
 
     method: str = "predict"
     annotate: bool = False
+    on_error: str = "raise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +260,13 @@ class PredictSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidateSpec:
+    """``min_coverage``: the least share of a table's rows that must reach a sub-model, None for no gate."""
+
+    min_coverage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouterSpec:
     """A whole config, validated. ``models`` holds explicit entries; ``sources`` are not expanded yet."""
 
@@ -227,7 +275,10 @@ class RouterSpec:
     models: tuple[SubModelEntry, ...] = ()
     sources: tuple[tuple[str, Component], ...] = ()
     exclude: tuple[str, ...] = ()
+    disabled_models: tuple[str, ...] = ()
     model_defaults: Mapping[str, Any] = field(default_factory=dict)
+    traffic: TrafficSpec = TrafficSpec()
+    observers: tuple[tuple[str, Component], ...] = ()
     residency: ResidencySpec = ResidencySpec()
     output: OutputSpec = OutputSpec()
     signature: SignatureSpec = SignatureSpec()
@@ -235,4 +286,5 @@ class RouterSpec:
     tracking: TrackingSpec = TrackingSpec()
     serve: ServeSpec = ServeSpec()
     predict: PredictSpec = PredictSpec()
+    validate: ValidateSpec = ValidateSpec()
     train: TrainSpec | None = None

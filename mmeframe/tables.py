@@ -1,30 +1,41 @@
 """Score a table from file to file, in pieces, with the types that the router declares.
 
 A CSV file has no types: key columns are read as the bundle's schema says, so that "02108" stays text where keys are
-text. The output appears whole or not at all.
+text, and columns that the router does not read go from CSV to CSV as they are written. How large the pieces are does
+not change what is written: columns and types are those of the whole table. The output appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mmeframe.errors import BadInputError, MissingError, UsageError
+from mmeframe.errors import BadInputError, MissingError, ModelError, UsageError
 from mmeframe.keys import NA_WORDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mmeframe.runtime import Router
+    from mmeframe.runtime.router import Answer
 
 __all__ = ["Scored", "read_table", "score_table"]
 
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
+_TEXT = ("string", "datetime", "key")
+
+# The type of a column by its name: one of MLflow's, ``key`` (text in which only "" is missing) or ``any``.
+Kind = Callable[[str], str]
+Write = Callable[["pd.DataFrame"], None]
 
 
 @dataclass(frozen=True)
@@ -34,93 +45,6 @@ class Scored:
     rows: int
     out: str | None
     reasons: Mapping[str, int]
-
-
-def column_types(router: Router) -> dict[str, str]:
-    """How to read each column of a text file: ``text``, ``key`` (text in which only "" is missing) or ``infer``."""
-    types = {column.name: "text" if column.type in ("string", "datetime") else "infer" for column in router.union}
-    for part, strategy in router.strategies.items():
-        for name, kind in strategy.inputs().columns.items():
-            if kind == "key" and name not in types:
-                types[name] = "infer" if router.table.indexes[part].integer else "key"
-            elif kind in ("datetime", "string"):
-                types.setdefault(name, "text")
-    return types
-
-
-def read_table(path: Path, types: Mapping[str, str], rows: int) -> Iterator[pd.DataFrame]:
-    """A table in pieces of at most ``rows`` rows. CSV, Parquet, JSON (records) or JSON lines, by the file's ending.
-
-    Raises MissingError if there is no such file, BadInputError if it cannot be read.
-    """
-    if not path.is_file():
-        raise MissingError(f"there is no file {path.absolute()}.", where="--data")
-    if path.suffix not in _FORMATS:
-        raise UsageError(f"{path.name} is none of {', '.join(_FORMATS)}.", where="--data", hint="Rename or convert it.")
-    try:
-        yield from _readers[path.suffix](path, types, rows)
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read: {str(error).splitlines()[0]}", where="--data") from error
-
-
-def _read_csv(path: Path, types: Mapping[str, str], rows: int) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-
-    header = pd.read_csv(path, nrows=0).columns
-    yield from pd.read_csv(
-        path,
-        chunksize=rows,
-        dtype={name: str for name in header if types.get(name) in ("text", "key")},
-        keep_default_na=False,
-        na_values={name: [""] if types.get(name) == "key" else sorted(NA_WORDS) for name in header},
-    )
-
-
-def _read_parquet(path: Path, types: Mapping[str, str], rows: int) -> Iterator[pd.DataFrame]:
-    del types
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path)
-    if not file.metadata.num_rows:
-        yield file.schema_arrow.empty_table().to_pandas()
-    for batch in file.iter_batches(rows):
-        yield batch.to_pandas()
-
-
-def _read_json(path: Path, types: Mapping[str, str], rows: int) -> Iterator[pd.DataFrame]:
-    del types
-    import pandas as pd
-
-    with path.open(encoding="utf-8") as file:
-        content = json.load(file)
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise BadInputError("it must be a list of records: [{...}, ...].", where="--data")
-    for start in range(0, len(content), rows):
-        yield pd.DataFrame(content[start : start + rows])
-
-
-def _read_jsonl(path: Path, types: Mapping[str, str], rows: int) -> Iterator[pd.DataFrame]:
-    del types
-    import pandas as pd
-
-    piece: list[Any] = []
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                piece.append(json.loads(line))
-            if len(piece) == rows:
-                yield pd.DataFrame(piece)
-                piece = []
-    if piece:
-        yield pd.DataFrame(piece)
-
-
-_readers: Mapping[str, Callable[[Path, Mapping[str, str], int], Iterator[Any]]] = {
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".json": _read_json,
-    ".jsonl": _read_jsonl,
-}
 
 
 def score_table(
@@ -140,21 +64,26 @@ def score_table(
     Raises UsageError for an output that cannot be written so, and what ``Router.predict`` raises.
     """
     rows = 0
+    names: list[str] = []
     reasons: dict[str, int] = {}
-    with _writer(out, stream) as write:
-        for piece in read_table(data, column_types(router), batch_rows):
+    types = _column_types(router)
+    other = "key" if out is None or out.suffix.lower() == ".csv" else "any"
+    notes = router.annotate if annotate is None else annotate
+    with _writer(out, stream, _Types(router, data, keep)) as write:
+        for piece in read_table(data, lambda name: types.get(name, other), batch_rows):
+            if not len(piece) and not len(piece.columns):
+                piece = _without_rows([*types, *_kept((), keep)])
             answer = router.answer(piece, params)
-            notes = router.annotate if annotate is None else annotate
-            columns = answer.columns if notes else {k: v for k, v in answer.columns.items() if k not in _NOTES}
-            write(_beside(piece, columns, keep))
+            scored = _beside(piece, _answers(answer, notes), keep)
+            names = names or list(scored.columns)
+            if list(scored.columns) != names:
+                raise _undeclared(names, scored.columns)
+            write(scored)
             for reason, count in _count(answer.columns["reason"]).items():
                 reasons[reason] = reasons.get(reason, 0) + count
             rows += len(piece)
             progress("scoring", rows, 0)
     return Scored(rows, str(out) if out else None, reasons)
-
-
-_NOTES = ("model_id", "model_version", "reason", "arm")
 
 
 def _count(reasons: Any) -> dict[str, int]:
@@ -164,101 +93,293 @@ def _count(reasons: Any) -> dict[str, int]:
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
-def _beside(piece: pd.DataFrame, columns: Mapping[str, Any], keep: str | Sequence[str]) -> pd.DataFrame:
+# -- columns ---------------------------------------------------------------------------------------------------------
+
+_NOTES = ("model_id", "model_version", "reason", "arm")
+
+
+def _column_types(router: Router) -> dict[str, str]:
+    """The type of each column that the router reads: MLflow's name for it, or ``key`` for a key that is text."""
+    types = {column.name: column.type for column in router.union}
+    for part, strategy in router.strategies.items():
+        for name, kind in strategy.inputs().columns.items():
+            key = "long" if router.table.indexes[part].integer else "key"
+            types.setdefault(name, key if kind == "key" else kind)
+    return types
+
+
+def _without_rows(names: Iterable[str]) -> pd.DataFrame:
+    """What JSON's ``[]`` means: it says nothing about columns, so all that could be needed are there."""
     import pandas as pd
 
-    names = list(piece.columns) if keep == "all" else [] if keep == "none" else list(keep)
-    absent = [name for name in names if name not in piece.columns]
-    if absent:
-        raise BadInputError(f"the data has no column {absent[0]!r}.", where="predict.keep")
-    clash = [name for name in names if name in columns]
-    if clash:
-        raise UsageError(
-            f"the data has a column {clash[0]!r} already.",
-            where="predict.keep",
-            hint="Set predict.keep=none, or list the columns to keep.",
-        )
+    return pd.DataFrame(columns=list(dict.fromkeys(names)), dtype=object)
+
+
+def _answers(answer: Answer, notes: bool) -> dict[str, Any]:
+    """One-dimensional columns of a piece's answers: the same for every piece, whichever sub-models answered it."""
+    columns = dict(answer.columns)
+    annotations = {name: columns.pop(name) for name in _NOTES}
+    declared = [name for name, *_ in answer.router.bundle.manifest["answer"]["columns"]]
+    if len(declared) > 1:
+        columns = {name: columns.get(name, [None] * answer.n_rows) for name in [*declared, *columns]}
+    elif len(columns) == 1:
+        columns = {declared[0]: columns.popitem()[1]}
     flat: dict[str, Any] = {}
     for name, values in columns.items():
         if getattr(values, "ndim", 1) == 2:
             flat |= {f"{name}_{number}": values[:, number] for number in range(values.shape[1])}
         else:
             flat[name] = values
-    return pd.concat([piece[names], pd.DataFrame(flat, index=piece.index)], axis=1)
+    return flat | (annotations if notes else {})
+
+
+def _undeclared(before: Iterable[str], now: Iterable[str]) -> ModelError:
+    other = ", ".join(sorted({*before} ^ {*now})) or "another order"
+    return ModelError(
+        f"the answers' columns are not the same for all rows: {other}.", hint="Declare them in signatures."
+    )
+
+
+def _kept(names: Iterable[str], keep: str | Sequence[str]) -> list[str]:
+    return list(names) if keep == "all" else [] if keep == "none" else list(dict.fromkeys(keep))
+
+
+def _beside(piece: pd.DataFrame, answers: Mapping[str, Any], keep: str | Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    names = _kept(piece.columns, keep)
+    absent = [name for name in names if name not in piece.columns]
+    if absent:
+        raise BadInputError(f"the data has no column {absent[0]!r}.", where="predict.keep")
+    clash = [name for name in names if name in answers]
+    if clash:
+        raise UsageError(
+            f"the data has a column {clash[0]!r} already.",
+            where="predict.keep",
+            hint="Set predict.keep=none, or list the columns to keep.",
+        )
+    return pd.concat([piece[names], pd.DataFrame(answers, index=piece.index)], axis=1)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_table(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
+    """A table in pieces of at most ``rows`` rows. CSV, Parquet, JSON (records) or JSON lines, by the file's ending.
+
+    Every piece has the same columns, and there is one piece at least. Whole numbers keep their digits, missing ones
+    beside them or not. kind: how to read the columns of a CSV file.
+    Raises MissingError if there is no such file, BadInputError if it cannot be read.
+    """
+    if not path.is_file():
+        raise MissingError(f"there is no file {path.absolute()}.", where="--data")
+    read = _readers.get(path.suffix.lower())
+    if read is None:
+        raise UsageError(f"{path.name} is none of {', '.join(_FORMATS)}.", where="--data", hint="Rename or convert it.")
+    try:
+        yield from read(path, kind, rows)
+    except (ValueError, OSError) as error:
+        raise BadInputError(f"{path} cannot be read: {str(error).splitlines()[0]}", where="--data") from error
+
+
+def _read_csv(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
+    import pandas as pd
+
+    kinds = {name: kind(name) for name in _header(path)}
+    pieces = pd.read_csv(
+        path,
+        chunksize=rows,
+        low_memory=False,
+        dtype={name: str for name, type_ in kinds.items() if type_ in _TEXT},
+        dtype_backend="numpy_nullable",
+        keep_default_na=False,
+        na_values={name: [""] if type_ == "key" else sorted(NA_WORDS) for name, type_ in kinds.items()},
+        **_exact_floats(),
+    )
+    for piece in pieces:
+        # pandas takes what is too much on the left for an index, and all columns would move.
+        if not isinstance(piece.index, pd.RangeIndex):
+            raise ValueError("a row has more values than the header has names")
+        yield pd.DataFrame({name: _plain(piece[name], type_) for name, type_ in kinds.items()})
+
+
+def _header(path: Path) -> Sequence[str]:
+    """Names as pandas makes them. Raises ValueError for one that stands twice, which pandas would rename."""
+    import pandas as pd
+
+    written = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    twice = written[written.duplicated() & (written != "")]
+    if len(twice):
+        raise ValueError(f"its header has {twice.iloc[0]!r} twice")
+    return list(pd.read_csv(path, nrows=0).columns)
+
+
+def _exact_floats() -> dict[str, Any]:
+    """Before 3.1, pandas' own way to read a float could miss its last digit."""
+    import pandas as pd
+    from packaging.version import Version
+
+    return {} if Version(pd.__version__) >= Version("3.1.0rc0") else {"float_precision": "round_trip"}
+
+
+def _plain(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
+    """numpy's types where they hold the values: not for whole numbers and booleans with missing ones among them."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.StringDtype) and kind in ("float", "double"):
+        # Whole numbers of more than 64 bits are text to pandas' nullable types.
+        with contextlib.suppress(ValueError):
+            return pd.to_numeric(column.astype(object)).astype("float64")
+    if isinstance(column.dtype, pd.Int64Dtype | pd.UInt64Dtype | pd.BooleanDtype | pd.Float64Dtype):
+        missing = column.isna()
+        if missing.all() or isinstance(column.dtype, pd.Float64Dtype):
+            return column.astype("float64")
+        return column if missing.any() else column.astype(column.dtype.type)
+    return column
+
+
+def _read_parquet(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
+    del kind
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        schema, done = file.schema_arrow, 0
+        for batch in file.iter_batches(rows) if file.metadata.num_rows else [schema.empty_table()]:
+            # An index that pandas wrote is a column like the others.
+            frame = batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+            for index in (schema.pandas_metadata or {}).get("index_columns", []):
+                if isinstance(index, dict) and index["name"] is not None:
+                    frame[str(index["name"])] = index["start"] + index["step"] * np.arange(done, done + len(frame))
+            done += len(frame)
+            yield frame
+
+
+def _read_json(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
+    del kind
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise BadInputError("it must be a list of records: [{...}, ...].", where="--data")
+    return _in_pieces(lambda: iter(content), rows)
+
+
+def _read_jsonl(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
+    del kind
+    return _in_pieces(lambda: _lines(path), rows)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"line {number}: {error.msg}") from None
+                if not isinstance(row, dict):
+                    raise ValueError(f"line {number} is no record: {{...}}")
+                yield row
+
+
+def _in_pieces(records: Callable[[], Iterator[dict[str, Any]]], rows: int) -> Iterator[pd.DataFrame]:
+    """Frames of records, which are read twice: a name may stand in the last one only, and all pieces have it."""
+    names = list(dict.fromkeys(name for record in records() for name in record))
+    rest = records()
+    piece = list(islice(rest, rows))
+    yield _frame(piece, names)
+    while piece := list(islice(rest, rows)):
+        yield _frame(piece, names)
+
+
+def _frame(records: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(records, columns=names)
+    for name in names:
+        if frame[name].dtype.kind == "f":
+            cells = [record.get(name) for record in records]
+            if _loses(cells):
+                frame[name] = pd.Series(cells, dtype=object)
+    return frame
+
+
+def _loses(cells: Sequence[Any]) -> bool:
+    """Whether these would not be the same as floats: whole numbers with missing ones, or with more than 53 bits."""
+    whole = [cell for cell in cells if isinstance(cell, int)]
+    fractions = any(isinstance(cell, float) and cell == cell for cell in cells)
+    return bool(whole) and (not fractions or max(map(abs, whole)) > 2**53)
+
+
+_readers: Mapping[str, Callable[[Path, Kind, int], Iterator[Any]]] = {
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+}
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _writer(out: Path | None, stream: TextIO | None) -> Iterator[Callable[[pd.DataFrame], None]]:
+def _writer(out: Path | None, stream: TextIO | None, types: _Types) -> Iterator[Write]:
     if out is None:
         if stream is None:
             raise UsageError("there is nowhere to write to.", where="--out")
-        first = [True]
-
-        def to_stream(frame: pd.DataFrame) -> None:
-            frame.to_csv(stream, index=False, header=first.pop() if first else False)
-
-        yield to_stream
+        yield _csv_writer(stream)
         return
-    if out.suffix not in _FORMATS:
+    suffix = out.suffix.lower()
+    if suffix not in _FORMATS:
         raise UsageError(f"{out.name} is none of {', '.join(_FORMATS)}.", where="--out", hint="Choose one of these.")
     if not out.parent.is_dir():
         raise MissingError(f"there is no folder {out.parent.absolute()}.", where="--out")
-    work = out.with_name(f".{out.name}.{os.getpid()}{out.suffix}")
-    try:
-        with _formats[out.suffix](work) as write:
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder.", where="--out", hint="Name a file.")
+    with tempfile.TemporaryDirectory(prefix=".mmeframe-", dir=out.parent) as folder:
+        work = Path(folder) / "table"
+        with _formats[suffix](work, types) as write:
             yield write
         work.replace(out)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _to_csv(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+def _to_csv(path: Path, types: _Types) -> Iterator[Write]:
+    del types
     with path.open("w", encoding="utf-8", newline="") as file:
-        yield lambda frame: frame.to_csv(file, index=False, header=file.tell() == 0)
+        yield _csv_writer(file)
 
 
-@contextlib.contextmanager
-def _to_parquet(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    writers: list[Any] = []
+def _csv_writer(file: TextIO) -> Write:
+    first = [True]
 
     def write(frame: pd.DataFrame) -> None:
-        if not writers:
-            writers.append(pq.ParquetWriter(path, pa.Table.from_pandas(frame, preserve_index=False).schema))
-        try:
-            writers[0].write_table(pa.Table.from_pandas(frame, schema=writers[0].schema, preserve_index=False))
-        except (pa.ArrowException, KeyError) as error:
-            raise UsageError(
-                f"the columns change their types between pieces of the data: {type(error).__name__}.",
-                where="--out",
-                hint="Raise predict.batch_rows so that the data is one piece, or write .csv or .jsonl.",
-            ) from None
+        header = first.pop() if first else False
+        text = frame.to_csv(index=False, header=header, lineterminator="\n")
+        if "\r" in text:
+            # Python does not quote a lone one, and readers take it for the end of a row.
+            text = frame.to_csv(index=False, header=header, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        file.write(text)
 
-    try:
-        yield write
-    finally:
-        for writer in writers:
-            writer.close()
+    return write
 
 
 @contextlib.contextmanager
-def _to_json(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+def _to_json(path: Path, types: _Types) -> Iterator[Write]:
+    del types
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
 
         def write(frame: pd.DataFrame) -> None:
             if len(frame):
-                file.write(("," if file.tell() > 1 else "") + ",\n".join(_records(frame)))
+                file.write((",\n" if file.tell() > 1 else "") + ",\n".join(_records(frame)))
 
         yield write
         file.write("]\n")
 
 
 @contextlib.contextmanager
-def _to_jsonl(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+def _to_jsonl(path: Path, types: _Types) -> Iterator[Write]:
+    del types
     with path.open("w", encoding="utf-8") as file:
         yield lambda frame: file.writelines(f"{record}\n" for record in _records(frame))
 
@@ -267,10 +388,193 @@ def _records(frame: pd.DataFrame) -> Iterator[str]:
     """JSON of each row, with every digit of its numbers: pandas' own writer rounds. Missing values are null."""
     plain = frame.astype(object).where(frame.notna(), None)
     for row in plain.to_dict("records"):
-        yield json.dumps(row, default=str, ensure_ascii=False)
+        try:
+            yield _encode(row)
+        except ValueError:
+            endless = next(name for name, value in row.items() if _infinite(value))
+            raise UsageError(
+                f"column {endless!r} holds an infinite number, which JSON cannot.",
+                where="--out",
+                hint="Write .csv or .parquet, or leave the column out with predict.keep.",
+            ) from None
 
 
-_formats: Mapping[str, Callable[[Path], Any]] = {
+def _encode(value: Any) -> str:
+    return json.dumps(value, default=_to_plain, ensure_ascii=False, allow_nan=False)
+
+
+def _to_plain(value: Any) -> Any:
+    """What JSON has no word for: the lists of a Parquet file as lists, times and the like as text."""
+    plain = value.tolist() if hasattr(value, "tolist") else str(value)
+    if not isinstance(plain, list):
+        return plain
+    return [None if isinstance(item, float) and item != item else item for item in plain]
+
+
+def _infinite(value: Any) -> bool:
+    try:
+        _encode(value)
+    except ValueError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _to_parquet(path: Path, types: _Types) -> Iterator[Write]:
+    parts = _Parts(path, types)
+    try:
+        yield parts.write
+        parts.join()
+    finally:
+        parts.close()
+
+
+class _Types:
+    """What is known of a Parquet file's types before its values: pieces without a value have none of their own."""
+
+    def __init__(self, router: Router, data: Path, keep: str | Sequence[str]) -> None:
+        self._router, self._data, self._keep = router, data, keep
+
+    @cached_property
+    def stored(self) -> Mapping[str, Any]:
+        """Types of the kept columns where the data is Parquet too: they stay what they are."""
+        if self._data.suffix.lower() != ".parquet":
+            return {}
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(self._data)
+        kept = _kept(schema.names, self._keep)
+        return {field.name: field.type for field in schema if field.name in kept}
+
+    @cached_property
+    def declared(self) -> Mapping[str, Any]:
+        """Types of columns without any value, as the router declares them."""
+        import pyarrow as pa
+
+        answer = self._router.bundle.manifest["answer"]
+        inputs = {name: "string" if kind in _TEXT else kind for name, kind in _column_types(self._router).items()}
+        answers = {name: kind for name, kind, *_ in answer["columns"]}
+        answers |= {f"prediction_{number}": "double" for number in range(answer["width"])}
+        declared = {**inputs, **answers, **dict.fromkeys(_NOTES, "string")}
+        return {name: pa.type_for_alias(_ALIASES[kind]) for name, kind in declared.items() if kind in _ALIASES}
+
+
+_ALIASES = {
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "boolean": "bool",
+    "string": "string",
+    "datetime": "timestamp[ns]",
+}
+
+
+class _Parts:
+    """Parquet files that become one: a part ends where a piece needs wider types than the pieces before it."""
+
+    def __init__(self, path: Path, types: _Types) -> None:
+        self._path, self._types = path, types
+        self._writers: list[Any] = []
+
+    def write(self, frame: pd.DataFrame) -> None:
+        table = _arrow(frame, self._types.stored)
+        schema = _wider(self._writers[-1].schema, table.schema) if self._writers else table.schema
+        if not self._writers or schema != self._writers[-1].schema:
+            self._begin(schema)
+        self._writers[-1].write_table(_cast(table, schema))
+
+    def _part(self, number: int) -> Path:
+        return self._path.with_name(f"part-{number}")
+
+    def _begin(self, schema: Any) -> None:
+        import pyarrow.parquet as pq
+
+        self.close()
+        self._writers.append(pq.ParquetWriter(self._part(len(self._writers)), schema))
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+    def join(self) -> None:
+        """One file with the types of the last part, which hold all values."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.close()
+        last = self._writers[-1].schema
+        declared = self._types.declared
+        schema = pa.schema(
+            [
+                field.with_type(declared.get(field.name, field.type)) if pa.types.is_null(field.type) else field
+                for field in last
+            ]
+        )
+        if len(self._writers) == 1 and schema == last:
+            self._part(0).replace(self._path)
+            return
+        with pq.ParquetWriter(self._path, schema) as writer:
+            for number in range(len(self._writers)):
+                with pq.ParquetFile(self._part(number)) as file:
+                    for group in range(file.num_row_groups):
+                        writer.write_table(_cast(file.read_row_group(group), schema))
+
+
+def _arrow(frame: pd.DataFrame, stored: Mapping[str, Any]) -> Any:
+    """Raises UsageError for a column that holds values of several types."""
+    import pyarrow as pa
+
+    columns = {}
+    for name in frame.columns:
+        column, kind = frame[name], stored.get(name)
+        try:
+            empty = kind is None and column.isna().all()
+            with warnings.catch_warnings():
+                # pyarrow takes times with a zone in a way that pandas 3.1 deprecates.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                columns[name] = pa.nulls(len(column)) if empty else pa.Array.from_pandas(column, type=kind)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            raise _mixed(name, "it holds values of several types, or of one that Parquet has not") from None
+    return pa.table(columns)
+
+
+def _wider(one: Any, other: Any) -> Any:
+    """The schema that holds the values of both."""
+    import pyarrow as pa
+
+    fields = []
+    for field, new in zip(one, other, strict=True):
+        pair = [pa.schema([field]), pa.schema([new])]
+        try:
+            fields.append(pa.unify_schemas(pair, promote_options="permissive").field(0))
+        except pa.ArrowException:
+            raise _mixed(field.name, f"some rows hold {field.type} and others {new.type}") from None
+    return pa.schema(fields)
+
+
+def _cast(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except pa.ArrowException:
+            why = f"some rows hold {table.schema.field(field.name).type} that would lose digits as {field.type}"
+            raise _mixed(field.name, why) from None
+    return pa.table(columns, schema=schema)
+
+
+def _mixed(name: str, why: str) -> UsageError:
+    return UsageError(
+        f"column {name!r} has no type of its own in Parquet: {why}.",
+        where="--out",
+        hint="Write .csv or .jsonl, or leave the column out with predict.keep.",
+    )
+
+
+_formats: Mapping[str, Callable[[Path, _Types], contextlib.AbstractContextManager[Write]]] = {
     ".csv": _to_csv,
     ".parquet": _to_parquet,
     ".json": _to_json,

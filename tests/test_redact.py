@@ -19,6 +19,40 @@ SECRET = "hunter2"
         pytest.param("https://user:hun@ter2@host/x", "https://host/x", id="at-sign-in-password"),
         pytest.param("postgresql+psycopg://u:hunter2@host:5432/db", "postgresql+psycopg://host:5432/db", id="driver"),
         pytest.param("https://host/x?token=hunter2&b=1", "https://host/x", id="query"),
+        pytest.param("postgresql://user:pa/ss#w@host/db", "postgresql://host/db", id="slash-and-hash-in-password"),
+        pytest.param("mysql://u:p?a/b@c#d@h:33/d?x=1", "mysql://h:33/d", id="everything-in-password"),
+        pytest.param("https://u:12/hunter2@host/x", "https://host/x", id="password-like-a-port"),
+        pytest.param("postgresql://a.b:12/hunter2@host/x", "postgresql://host/x", id="user-like-a-host"),
+        pytest.param("postgresql://u@srv:pa/ss@srv.net/db", "postgresql://srv.net/db", id="at-sign-in-user"),
+        pytest.param("https://:hunter2@host/x", "https://host/x", id="password-only"),
+        pytest.param("git+https://hunter2@host/a@v1", "git+https://host/a@v1", id="user-only-before-a-tag"),
+        pytest.param("ssh://git@host.org:22/a@v1", "ssh://host.org:22/a@v1", id="user-only-before-a-port"),
+        pytest.param("[https://u:a/b@h/x,s3://u:c/d@i/y]", "[https://h/x,s3://i/y]", id="two-without-a-space"),
+        pytest.param("https://proxy/s3://u:hunter2@h/x", "https://proxy/s3://h/x", id="one-in-another"),
+        pytest.param("https://h/x#access_token=hunter2", "https://h/x", id="fragment"),
+        pytest.param("https://h/x#a=1,2&token=hunter2", "https://h/x", id="comma-in-fragment"),
+        pytest.param("https://h/x#egg=p&token=hunter2", "https://h/x", id="more-than-pip-reads"),
+        pytest.param("http://h/#/experiments/1?token=hunter2", "http://h/#/experiments/1", id="query-in-fragment"),
+        pytest.param('https://h/x?token="a b" is', "https://h/x is", id="quoted-value"),
+        pytest.param('https://h/x?a="b"&token="a b"&c=1 is', "https://h/x is", id="quoted-values"),
+        pytest.param("""x="https://h/x?sig='a b'" is""", """x="https://h/x" is""", id="quoted-in-quotes"),
+        pytest.param(r"x='https://h/x?sig=\'a b\'' is", "x='https://h/x' is", id="escaped-quotes"),
+        pytest.param("https://h/x?token='hunter2 is cut", "https://h/x", id="open-quote"),
+        pytest.param("'https://h/x?token=' and 'b'", "'https://h/x' and 'b'", id="no-value-in-quotes"),
+        pytest.param("https://h/x?f=a,b&token=hunter2", "https://h/x", id="comma-in-query"),
+        pytest.param("[https://h/x?a=1,b]", "[https://h/x,b]", id="query-in-a-list"),
+        pytest.param("https://host/path@version", "https://host/path@version", id="version-stays"),
+        pytest.param("git+https://github.com/a/b@tag", "git+https://github.com/a/b@tag", id="tag-stays"),
+        pytest.param("http://localhost:5000/m@champion", "http://localhost:5000/m@champion", id="port-stays"),
+        pytest.param("https://h.org:80/a:b@c", "https://h.org:80/a:b@c", id="port-of-a-host-stays"),
+        pytest.param("https://[::1]:80/a@b", "https://[::1]:80/a@b", id="port-of-an-address-stays"),
+        pytest.param("http://mlflow:5000 for me@x.org", "http://mlflow:5000 for me@x.org", id="another-word-stays"),
+        pytest.param("https://h/x#install", "https://h/x#install", id="place-in-a-page-stays"),
+        pytest.param("https://h/p.whl#sha256=1f", "https://h/p.whl#sha256=1f", id="hash-stays"),
+        pytest.param(
+            "git+https://h/p@v#egg=p[x]&subdirectory=y", "git+https://h/p@v#egg=p[x]&subdirectory=y", id="pip"
+        ),
+        pytest.param("is it x?token='a b'", "is it x?token='a b'", id="no-uri-stays"),
         pytest.param("s3://bucket/key?versionId=hunter2", "s3://bucket/key", id="bucket"),
         pytest.param("https://u:hunter2@a/x?k=hunter2 and s3://b/y?k=1", "https://a/x and s3://b/y", id="two"),
         pytest.param("{uri: https://u:hunter2@a/x?k=hunter2, b: 1}", "{uri: https://a/x, b: 1}", id="in-braces"),
@@ -31,8 +65,9 @@ SECRET = "hunter2"
     ],
 )
 def test_redact(text, clean):
-    """A URI loses its user info and its query, and nothing else."""
+    """A URI loses its user info, its query and a fragment with values, and nothing else."""
     assert redact(text) == clean
+    assert redact(clean) == clean
 
 
 PASSWORDS = ["password", "db_password", "passwd", "PASS", "passphrase", "secret", "client_secret", "credentials"]
@@ -80,6 +115,9 @@ def test_redact_tree(tree, clean):
         pytest.param("x={password: hunter2, b: 1}", "x={password: ***, b: 1}", id="map"),
         pytest.param("x={a: {password: hunter2}, b: 1}", "x={a: {password: ***}, b: 1}", id="nested-map"),
         pytest.param("uri=https://u:hunter2@h/x?k=1", "uri=https://h/x", id="uri"),
+        pytest.param("uri=https://h/x?sig='a hunter2'", "uri=https://h/x", id="quoted-query-value"),
+        pytest.param("x={uri: https://h/x?sig='a, hunter2', b: 1}", "x={uri: https://h/x, b: 1}", id="in-a-map"),
+        pytest.param("x=['postgresql://u:a/b@h/x',b]", "x=['postgresql://h/x',b]", id="slash-in-password"),
         pytest.param("x=[s3://u:hunter2@h/x,b]", "x=[s3://h/x,b]", id="uri-in-a-list"),
         pytest.param("routing=column", "routing=column", id="plain"),
         pytest.param("~sources.days", "~sources.days", id="deletion"),
@@ -100,6 +138,7 @@ def test_redact_override(override, clean):
         pytest.param("x={api_key2: hunter2}", id="digit-in-the-name"),
         pytest.param("x={secret: {value: hunter2}}", id="map-below-a-secret-name"),
         pytest.param("x={uri: https://u:hunter2@h/x}", id="uri-in-a-map"),
+        pytest.param("x={token: 'a, hunter2}", id="open-quote"),
     ],
 )
 def test_no_secret_stays_in_an_override(override):
@@ -117,3 +156,37 @@ def test_user_info_and_query_never_stay(scheme, host, path, user, query):
     clean = f"{scheme}://{host}/{path}"
 
     assert redact(f"{scheme}://{user}:{query}@{host}/{path}?{query}") == clean
+
+
+@settings(max_examples=300, deadline=None)
+@given(scheme=st.sampled_from(["https", "postgresql"]), password=st.text("Z09/#?@:&=[]{}%.!", max_size=8))
+def test_no_password_stays(scheme, password):
+    """Whatever a password is made of, all of it goes, and host and path stay."""
+    assert redact(f"{scheme}://user:{password}@host/db") == f"{scheme}://host/db"
+
+
+# What URIs are made of, put together at random.
+PARTS = [*":/@?#=,}]&.'\"\\ ab1", "://", "http://", ",s3://", "localhost", "egg=", "?a=", "#a="]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), max_size=16).map("".join) | st.text())
+def test_redacted_text_is_its_own_redaction(text):
+    """Any text can be redacted, and once is enough."""
+    once = redact(text)
+
+    assert redact(once) == once
+
+
+REPEATED = ["://a:a@", "://a:a", "http://a.a:1/", "://?a='", ",a", "}a=", "#egg=a&", "\\'", "a.", *"a:@?#"]
+
+
+@pytest.mark.parametrize("end", ["", ":x@"])
+@pytest.mark.parametrize("start", ["", "x://u:p@h/", "x://h?a=", "x://h#", "x={token: "])
+@pytest.mark.parametrize("part", REPEATED)
+def test_long_text(start, part, end):
+    """However one part is repeated, the time that redaction takes grows with the text only: else this does not end."""
+    text = start + part * (200_000 // len(part)) + end
+
+    assert len(redact(text)) <= len(text)
+    assert redact_override(text)

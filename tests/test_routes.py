@@ -98,7 +98,7 @@ def test_rows_of_every_reason_in_one_batch():
 )
 def test_names_of_reasons(levels, reasons):
     """The first level is exact, the empty one fallback, others carry their parts as declared."""
-    assert RouteTable(["a", "b"], levels, []).reasons == reasons
+    assert RouteTable(["a", "b"], levels, []).reasons == (*reasons, "disabled", "model_error")
 
 
 def test_scalars_route_the_whole_request_at_once():

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from mmeframe.build.environment import read_requirements
@@ -13,18 +14,22 @@ from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFolder, Store, registered_name
 from mmeframe.errors import MissingError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry
+from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import Column, Component
 
-__all__ = ["Describer", "SubModel"]
+__all__ = ["Describer", "OwnFiles", "SubModel"]
 
 PYFUNC = "python_function"
 
 
 @dataclass(frozen=True)
 class SubModel:
-    """A pinned sub-model with the facts that its MLmodel file and requirements give."""
+    """A pinned sub-model with the facts that its MLmodel file and requirements give.
+
+    ``of``: the ids whose answers it combines; then ``loader`` is its combiner, and it has no files.
+    """
 
     id: str
     uri: str
@@ -44,6 +49,35 @@ class SubModel:
     # Modules that the model ships beside its data -> digest of their files.
     code: Mapping[str, str]
     origin: str
+    routed: bool = True
+    of: tuple[str, ...] = ()
+
+    def load(self, root: Path) -> Any:
+        """The live sub-model, by its own loader from its own folder ``root``."""
+        return make_component(self.loader).load(OwnFiles(self, root))
+
+    def load_for_arrays(self, root: Path) -> Any:
+        """The same for arrays of doubles, None if its loader cannot make it take them."""
+        loader = make_component(self.loader)
+        return loader.for_arrays(loader.load(OwnFiles(self, root)))
+
+
+class OwnFiles:
+    """The ``SubModelFiles`` of the plugin API over a sub-model's original folder."""
+
+    def __init__(self, model: SubModel, root: Path) -> None:
+        self.id, self.flavor, self._root = model.id, model.flavor, root
+        self.options: Mapping[str, Any] = model.options
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if path.is_file()]
+
+    def read(self, name: str) -> memoryview:
+        return memoryview((self._root / name).read_bytes())
+
+    def folder(self) -> Path:
+        return self._root
 
 
 @dataclass
@@ -158,6 +192,7 @@ class Describer:
             folder=folder,
             code=_code_modules(folder, code) if code else {},
             origin=entry.origin,
+            routed=entry.routed,
         )
 
     def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
+from typing import Any
 
+from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -51,8 +53,9 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
 
 
 def _has_credentials(requirement: Requirement) -> bool:
-    """User info or a query; the bare user of ssh, as in ``git+ssh://git@host``, is none."""
+    """User info, a query or a token; the bare user of ssh, as in ``git+ssh://git@host``, and a port are none."""
     plain = re.sub(r"(?<=ssh://)[^/:@\s]+@", "", requirement.url or "")
+    plain = re.sub(r"(?<=://)([^/:@\s]+):\d{1,5}(?=/)", r"\1", plain)
     return redact(plain) != plain
 
 
@@ -64,114 +67,196 @@ def _version(text: str) -> Version | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """What one owner asks of one distribution."""
+
+    owner: str
+    specifier: SpecifierSet
+    marker: str = ""
+    url: str | None = None
+    extras: frozenset[str] = frozenset()
+
+
 @dataclass
 class _Need:
-    """One distribution under one marker, with who asked for what."""
+    """All that is asked of one distribution at the same time.
+
+    chosen: the exact version that ``settle`` found; it takes the place of those that were asked for.
+    """
 
     name: str
-    marker: str
-    urls: dict[str, str] = field(default_factory=dict)
-    extras: set[str] = field(default_factory=set)
-    wants: list[tuple[SpecifierSet, str]] = field(default_factory=list)
+    wants: list[_Want] = field(default_factory=list)
+    chosen: Specifier | None = None
 
-    def pins(self) -> dict[Specifier, str]:
-        """Exact versions asked for, each with the first who did."""
-        found: dict[Specifier, str] = {}
-        for specifier, owner in self.wants:
-            for clause in specifier:
-                if clause.operator in ("==", "===") and "*" not in clause.version:
-                    found.setdefault(clause, owner)
-        return found
-
-    def conflict(self) -> str:
-        """Two requests that no version satisfies, or an empty text."""
-        if len(self.urls) > 1:
-            one, two = list(self.urls.values())[:2]
+    def settle(self, policy: str) -> str:
+        """Choose the exact version, if any was asked for. Returns two requests that clash, or an empty text."""
+        urls: dict[str, str] = {}
+        for want in self.wants:
+            if want.url:
+                urls.setdefault(want.url, want.owner)
+        if len(urls) > 1:
+            one, two = list(urls.values())[:2]
             return f"{one} and {two} need {self.name} from two URLs."
-        pins = self.pins()
-        if len({_version(pin.version) or pin.version for pin in pins}) > 1:
-            (one_pin, one), (two_pin, two) = sorted(pins.items(), key=lambda item: str(item[0]))[:2]
-            return f"{one} needs {self.name}{one_pin} and {two} needs {self.name}{two_pin}."
-        if not pins and (apart := self._apart()):
-            return apart
-        for pin, by in pins.items():
-            for specifier, owner in self.wants:
-                if not _allows(specifier, pin):
-                    return f"{by} needs {self.name}{pin} and {owner} needs {self.name}{specifier}."
-        return ""
-
-    def _apart(self) -> str:
-        """Two ranges without a common version: the highest lower bound lies above the lowest upper one."""
-        low: list[tuple[Version, bool, str, Specifier]] = []
-        high: list[tuple[Version, bool, str, Specifier]] = []
-        for specifier, owner in self.wants:
-            for clause in specifier:
-                bound = _version(clause.version)
-                if bound is not None and clause.operator in (">", ">=", "<", "<="):
-                    side = low if clause.operator[0] == ">" else high
-                    side.append((bound, clause.operator in (">", "<"), owner, clause))
-        if not low or not high:
+        pins, ranges = self._clauses(exact=True), self._clauses(exact=False)
+        rivals = ranges if policy == "highest" else {**pins, **ranges}
+        self.chosen = _highest(pins, rivals)
+        if self.chosen is not None:
             return ""
-        floor = max(low, key=lambda item: (item[0], item[1]))
-        ceiling = min(high, key=lambda item: (item[0], not item[1]))
-        if floor[0] < ceiling[0] or (floor[0] == ceiling[0] and not floor[1] and not ceiling[1]):
-            return ""
-        return f"{floor[2]} needs {self.name}{floor[3]} and {ceiling[2]} needs {self.name}{ceiling[3]}."
+        pair = _excluded(pins, rivals) if pins else _apart(ranges)
+        asked = [f"{owner} needs {self.name}{clause}" for clause, owner in pair]
+        return f"{' and '.join(asked)}." if asked else ""
 
-    def text(self) -> str:
-        both = SpecifierSet(",".join(sorted({str(clause) for specifier, _ in self.wants for clause in specifier})))
-        extras = f"[{','.join(sorted(self.extras))}]" if self.extras else ""
-        at = f" @ {next(iter(self.urls))}" if self.urls else str(both)
-        return f"{self.name}{extras}{at}" + (f" ; {self.marker}" if self.marker else "")
+    def can_choose(self) -> bool:
+        """Whether ``environment.merge=highest`` would settle it."""
+        pins, ranges = self._clauses(exact=True), self._clauses(exact=False)
+        return _highest(pins, ranges) is not None and len({want.url for want in self.wants if want.url}) < 2
+
+    def lines(self) -> Iterator[str]:
+        """One requirement per marker, with everything that was asked under it."""
+        for marker in {want.marker for want in self.wants}:
+            wants = [want for want in self.wants if want.marker == marker]
+            extras = ",".join(sorted({extra for want in wants for extra in want.extras}))
+            clauses = [clause for want in wants for clause in want.specifier]
+            kept = {str(self.chosen if self.chosen and _is_exact(clause) else clause) for clause in clauses}
+            url = next((want.url for want in wants if want.url), None)
+            at = f" @ {url}" if url else str(SpecifierSet(",".join(sorted(kept))))
+            yield f"{self.name}{f'[{extras}]' if extras else ''}{at}" + (f" ; {marker}" if marker else "")
+
+    def _clauses(self, *, exact: bool) -> dict[Specifier, str]:
+        """Exact versions, or ranges, sorted, each with the first who asked for it."""
+        asked = [(clause, want.owner) for want in self.wants for clause in want.specifier if _is_exact(clause) == exact]
+        found: dict[Specifier, str] = {}
+        for clause, owner in sorted(asked, key=lambda item: str(item[0])):
+            found.setdefault(clause, owner)
+        return found
 
 
 def merge(
     wanted: Sequence[tuple[str, Iterable[str]]], spec: EnvironmentSpec, problems: list[Problem]
 ) -> tuple[str, ...]:
-    """Merge requirement lists into one, sorted by name.
+    """Merge requirement lists into one, sorted by name; markers stay as they were written.
 
-    wanted: (who asks, requirements). Exactly one mlflow is kept, this environment's: it is what wrote the router.
-    Two exact versions of one distribution, or one outside another's range, become problems, unless
-    ``environment.override`` names it or ``environment.merge`` is ``highest``.
+    wanted: (who asks, requirements). Exactly one mlflow is kept, this environment's: it is what wrote the router; with
+    all extras that were asked for. What no version of a distribution satisfies here becomes a problem, unless
+    ``environment.override`` names it, or ``environment.merge`` is ``highest`` and the ranges admit an exact version.
     """
     override = _overrides(spec.override, problems)
+    mlflow = _Want("mmeframe", override.get("mlflow", SpecifierSet(f"=={metadata.version('mlflow')}")))
     needs: dict[tuple[str, str], _Need] = {}
     for owner, lines in [*wanted, ("environment.extra", spec.extra)]:
-        for line in lines:
-            try:
-                requirement = Requirement(line)
-            except InvalidRequirement:
-                shown = redact(line)
-                problems.append(Problem(owner, f"{shown!r} is no requirement.", "Write it as pip does: name==1.2."))
-                continue
-            if _has_credentials(requirement):
-                hint = "Requirements are stored in the clear. Let pip ask a keyring or .netrc, and leave them out here."
-                problems.append(Problem(owner, f"the URL of {requirement.name} holds credentials.", hint))
-                continue
+        for requirement in _parsed(owner, lines, problems):
             name: str = canonicalize_name(requirement.name)
-            if name in ("mlflow", "mmeframe"):
-                continue
-            marker = str(requirement.marker or "")
-            need = needs.setdefault((name, marker), _Need(name, marker))
-            if requirement.url and name not in override:
-                need.urls.setdefault(requirement.url, owner)
-            need.extras |= requirement.extras
-            need.wants.append((override.get(name, requirement.specifier), owner))
-    for need in needs.values():
-        _settle(need, spec.merge, problems)
-    for name, specifier in override.items():
-        if not any(known == name for known, _ in needs):
-            needs[(name, "")] = _Need(name, "", wants=[(specifier, "environment.override")])
-    mlflow = override.get("mlflow", SpecifierSet(f"=={metadata.version('mlflow')}"))
-    needs[("mlflow", "")] = _Need("mlflow", "", wants=[(mlflow, "mmeframe")])
-    return tuple(sorted(need.text() for need in needs.values()))
+            together = "" if _holds(requirement.marker) else str(requirement.marker)
+            if name == "mlflow" and not together:
+                mlflow = replace(mlflow, extras=mlflow.extras | requirement.extras)
+            if name not in ("mlflow", "mmeframe"):
+                want = _want(owner, requirement, override.get(name))
+                needs.setdefault((name, together), _Need(name)).wants.append(want)
+    problems += [_problem(need, clash) for need in needs.values() if (clash := need.settle(spec.merge))]
+    asked = {name for name, _ in needs}
+    added = [
+        _Need(name, [_Want("environment.override", override[name])]) for name in override.keys() - asked - {"mlflow"}
+    ]
+    return tuple(sorted(line for need in [*needs.values(), *added, _Need("mlflow", [mlflow])] for line in need.lines()))
 
 
-def _allows(specifier: SpecifierSet, pin: Specifier) -> bool:
-    """Whether a request admits an exact version."""
-    if _version(pin.version) is None:
-        return str(specifier) in ("", str(pin))
-    return specifier.contains(pin.version, prereleases=True)
+def _parsed(owner: str, lines: Iterable[str], problems: list[Problem]) -> Iterator[Requirement]:
+    """What can be stored of one owner's lines; what cannot becomes a problem."""
+    for line in lines:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            shown = redact(line)
+            problems.append(Problem(owner, f"{shown!r} is no requirement.", "Write it as pip does: name==1.2."))
+            continue
+        if _has_credentials(requirement):
+            hint = "Requirements are stored in the clear. Let pip ask a keyring or .netrc, and leave them out here."
+            problems.append(Problem(owner, f"the URL of {requirement.name} holds credentials.", hint))
+            continue
+        yield requirement
+
+
+def _want(owner: str, requirement: Requirement, override: SpecifierSet | None) -> _Want:
+    """A requirement as it counts: an override takes the place of its versions and of its URL."""
+    want = _Want(
+        owner, requirement.specifier, str(requirement.marker or ""), requirement.url, frozenset(requirement.extras)
+    )
+    return want if override is None else replace(want, owner="environment.override", specifier=override, url=None)
+
+
+def _holds(marker: Marker | None) -> bool:
+    """Whether pip would install it here. A marker that cannot be evaluated (``os_name ~= 'x'``) holds nowhere."""
+    try:
+        return marker is None or marker.evaluate()
+    except ValueError:
+        return False
+
+
+def _is_exact(clause: Specifier) -> bool:
+    return clause.operator in ("==", "===") and "*" not in clause.version
+
+
+def _allows(clause: Specifier, pin: Specifier) -> bool:
+    """Whether a request admits an exact version; ``==2.0`` admits ``2.0+cpu``, as PEP 440 says."""
+    if str(clause) == str(pin):
+        return True
+    return _version(pin.version) is not None and clause.contains(pin.version, prereleases=True)
+
+
+def _highest(pins: Collection[Specifier], judges: Collection[Specifier]) -> Specifier | None:
+    """The highest exact version that all judges admit; of equal ones ``===``, which admits less."""
+
+    def rank(pin: Specifier) -> tuple[bool, Any, str]:
+        version = _version(pin.version)
+        return version is not None, version or pin.version, pin.operator
+
+    return max((pin for pin in pins if all(_allows(judge, pin) for judge in judges)), key=rank, default=None)
+
+
+def _excluded(pins: Mapping[Specifier, str], rivals: Mapping[Specifier, str]) -> list[tuple[Specifier, str]]:
+    """The first exact version and the first request that rule one another out, each with its owner."""
+    for pin, owner in pins.items():
+        for rival, other in rivals.items():
+            if not _allows(rival, pin) and not (_is_exact(rival) and _allows(pin, rival)):
+                return [(pin, owner), (rival, other)]
+    return []
+
+
+def _apart(ranges: Mapping[Specifier, str]) -> list[tuple[Specifier, str]]:
+    """Two ranges without a common version, each with its owner: the highest floor lies above the lowest ceiling."""
+    bounds = {clause: _bounds(clause) for clause in ranges}
+    floors = {clause: floor for clause, (floor, _) in bounds.items() if floor}
+    ceilings = {clause: ceiling for clause, (_, ceiling) in bounds.items() if ceiling}
+    if not floors or not ceilings:
+        return []
+    low, high = max(floors, key=floors.__getitem__), min(ceilings, key=ceilings.__getitem__)
+    (floor, above), (ceiling, included) = floors[low], ceilings[high]
+    if floor < ceiling or (floor == ceiling and included and not above):
+        return []
+    return [(low, ranges[low]), (high, ranges[high])]
+
+
+def _bounds(clause: Specifier) -> tuple[tuple[Version, bool] | None, tuple[Version, bool] | None]:
+    """Where a range begins, and whether above that; where it ends, and whether with that. None: at no version."""
+    version = _version(clause.version.removesuffix(".*"))
+    if version is None or clause.operator == "!=":
+        return None, None
+    if clause.operator in (">", ">="):
+        return (version, clause.operator == ">"), None
+    if clause.operator == "<=":
+        return None, (version, True)
+    # <2 leaves out the candidates of 2, unless it names one: it ends before the first of them.
+    if clause.operator == "<":
+        return None, (version if version.is_prerelease else Version(f"{version}.dev0"), False)
+    if clause.operator == "~=":
+        return (version, False), (_end_of_series(version, version.release[:-1]), False)
+    return (Version(f"{version}.dev0"), False), (_end_of_series(version, version.release), False)
+
+
+def _end_of_series(version: Version, series: tuple[int, ...]) -> Version:
+    """The first version after 1.4.*: 1.5.dev0."""
+    return Version(f"{version.epoch}!{'.'.join(map(str, [*series[:-1], series[-1] + 1]))}.dev0")
 
 
 def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, SpecifierSet]:
@@ -185,21 +270,8 @@ def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, S
     return found
 
 
-def _settle(need: _Need, policy: str, problems: list[Problem]) -> None:
-    conflict = need.conflict()
-    if not conflict:
-        return
-    pins = need.pins()
-    if policy == "highest" and pins:
-        known = {pin: version for pin in pins if (version := _version(pin.version))}
-        highest = max(known or pins, key=lambda pin: known.get(pin, pin.version))
-        need.wants = [(SpecifierSet(str(highest)), pins[highest])]
-        return
-    problems.append(
-        Problem(
-            "environment",
-            conflict,
-            f"Choose one with '+environment.override.{need.name}=\"==<version>\"', or set environment.merge=highest.",
-            "fleet",
-        )
-    )
+def _problem(need: _Need, clash: str) -> Problem:
+    """A clash, and what would settle it: ``highest`` only where it would."""
+    hint = f"Choose one with '+environment.override.{need.name}=\"==<version>\"'"
+    hint += ", or set environment.merge=highest." if need.can_choose() else "."
+    return Problem("environment", clash, hint, "fleet")

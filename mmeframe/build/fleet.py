@@ -12,15 +12,17 @@ from typing import Any
 
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.environment import merge
-from mmeframe.build.signature import Outputs, Union, union_columns, union_outputs
-from mmeframe.build.store import Store, registered_name
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.build.methods import classes_of, discover
+from mmeframe.build.signature import Outputs, Union, natural, union_columns, union_outputs
+from mmeframe.build.store import ModelFolder, Store, registered_name
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
+from mmeframe.graph import circle
 from mmeframe.keys import canonical, csv_hazard, is_whole
-from mmeframe.plugin import RoutingInputs, SourceContext, SubModelEntry
+from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
-from mmeframe.spec import Component, RouterSpec
+from mmeframe.spec import MAIN_ARM, Component, RouterSpec
 
 __all__ = ["Fleet", "resolve"]
 
@@ -37,7 +39,7 @@ class Fleet:
     outputs: Outputs
     requirements: tuple[str, ...]
     inputs: Mapping[str, RoutingInputs]
-    # Key part -> the files that its strategy puts into the bundle.
+    # Config path of a component -> the files that it puts into the bundle.
     prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     dropped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -47,13 +49,9 @@ class Fleet:
         """Key part -> its declared values, sorted."""
         values: dict[str, set[str]] = {part.name: set() for part in self.spec.routing.parts}
         for model in self.models:
-            for part, value in model.key.items():
+            for part, value in model.key.items() if model.routed else ():
                 values[part].add(value)
-        return {part: tuple(sorted(found, key=_natural)) for part, found in values.items()}
-
-
-def _natural(value: str) -> tuple[bool, int, str]:
-    return (False, int(value), "") if is_whole(value) else (True, 0, value)
+        return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
 
 
 def resolve(spec: RouterSpec, plugins: Plugins, store: Store) -> Fleet:
@@ -76,20 +74,30 @@ class _Resolver:
     prepared: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
 
     def run(self) -> Fleet:
-        self._strategies()
+        strategies = self._strategies()
         entries = self._fleet()
-        self._levels(entries)
-        self._keys(entries)
+        routed = [entry for entry in entries if entry.routed]
+        self._levels(routed)
+        self._keys(routed)
+        self._arms(routed)
+        self._uses(entries)
         models = Describer(self.plugins, self.store, self.problems, self.warnings).read(entries)
+        if self.spec.output.method != "predict":
+            models = self._methods(models)
+        union = union_columns({model.id: model.inputs for model in models}, self.problems)
+        models = self._combined(models, entries)
         if not entries and not self.problems:
             self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
-        union = union_columns({model.id: model.inputs for model in models}, self.problems)
+        self._prepare({f"observers.{name}": component for name, component in self.spec.observers})
+        self._possible(strategies, models)
         outputs = Outputs(())
-        if models:
-            outputs = union_outputs({model.id: model.outputs for model in models}, self.problems)
+        # A gate answers with a key, which no caller sees.
+        answers = {model.id: model.outputs for model in models if model.routed}
+        if answers:
+            outputs = union_outputs(answers, self.problems)
         requirements = self._requirements(models)
         self._promotions(union)
-        self._union_mode(entries)
+        self._union_mode(routed)
         self._code_clashes(models)
         if self.problems:
             raise ProblemsError(self.problems)
@@ -108,14 +116,20 @@ class _Resolver:
     def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
         self.problems.append(Problem(where, what, hint, code))
 
-    def _strategies(self) -> None:
+    def _strategies(self) -> dict[str, RoutingStrategy[Any]]:
         """What each strategy reads, and the tables of its config, so that a wrong one is found before a build."""
-        for part in self.spec.routing.parts:
-            where = f"routing.keys.{part.name}"
-            strategy = make_component(part.strategy)
-            self.inputs[part.name] = strategy.inputs()
+        made = self._prepare({f"routing.keys.{part.name}": part.strategy for part in self.spec.routing.parts})
+        strategies = {where.removeprefix("routing.keys."): strategy for where, strategy in made.items()}
+        self.inputs = {part: strategy.inputs() for part, strategy in strategies.items()}
+        return strategies
+
+    def _prepare(self, components: Mapping[str, Component]) -> dict[str, Any]:
+        """The components, made, with what each puts into the bundle; their faults join the report."""
+        made = {}
+        for where, component in components.items():
+            made[where] = make_component(component)
             try:
-                self.prepared[part.name] = strategy.prepare()
+                self.prepared[where] = made[where].prepare()
             except ProblemsError as error:
                 self.problems += [
                     replace(it, where=f"{where}.{it.where}" if it.where else where) for it in error.problems
@@ -124,7 +138,8 @@ class _Resolver:
                 found = Problem.of(error)
                 self.problems.append(replace(found, where=f"{where}.{found.where}" if found.where else where))
             except Exception as error:  # noqa: BLE001 - a plugin's own code
-                self.problem(where, f"{part.strategy.kind} cannot prepare: {type(error).__name__}: {error}.")
+                self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
+        return made
 
     # -- who belongs to the fleet ------------------------------------------------------------------------------
 
@@ -146,7 +161,7 @@ class _Resolver:
                 fleet[entry.id] = entry
         for id_, entry in explicit.items():
             fleet.setdefault(id_, entry)
-            if not fleet[id_].uri:
+            if not fleet[id_].uri and entry.combine is None:
                 self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
         keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
         return self._unique(keyed, set(explicit))
@@ -160,7 +175,7 @@ class _Resolver:
             source = make_component(component)
             source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
             try:
-                found += [self._defaults(entry) for entry in source.expand()]
+                found += [self._defaults(entry, component.options["arm"]) for entry in source.expand()]
             except ProblemsError as error:
                 self.problems += error.problems
             except MmeframeError as error:
@@ -179,8 +194,10 @@ class _Resolver:
             self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
         return found
 
-    def _defaults(self, entry: SubModelEntry) -> SubModelEntry:
-        """``model_defaults`` under what the source itself says."""
+    def _defaults(self, entry: SubModelEntry, arm: str) -> SubModelEntry:
+        """The source's arm, and ``model_defaults`` under what the source itself says."""
+        if arm != MAIN_ARM and entry.arm == MAIN_ARM:
+            entry = replace(entry, arm=arm, id=f"{entry.id}~{arm}")
         defaults = self.spec.model_defaults
         flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
         loader: Any = defaults.get("loader", "auto") if entry.loader == "auto" else entry.loader
@@ -197,8 +214,10 @@ class _Resolver:
     def _overlay(self, mine: SubModelEntry, theirs: SubModelEntry) -> SubModelEntry:
         """An explicit entry over a source's, field by field. Another URI forgets what the source had pinned."""
         return replace(
-            theirs if not mine.uri else mine,
+            mine if mine.uri or mine.combine else theirs,
             key=theirs.key if mine.key is None else mine.key,
+            arm=theirs.arm if mine.arm == MAIN_ARM else mine.arm,
+            routed=mine.routed,
             flavor=theirs.flavor if mine.flavor == "auto" else mine.flavor,
             loader=theirs.loader if mine.loader == "auto" else mine.loader,
             origin=mine.origin,
@@ -235,7 +254,7 @@ class _Resolver:
         """One sub-model per (key, arm): an explicit entry drops a source's; otherwise both are named."""
         owner: dict[Any, SubModelEntry] = {}
         for entry in sorted(entries, key=lambda entry: entry.id not in explicit):
-            place = (frozenset((entry.key or {}).items()), entry.arm)
+            place = (frozenset((entry.key or {}).items()), entry.arm) if entry.routed else entry.id
             rival = owner.setdefault(place, entry)
             if rival is entry:
                 continue
@@ -245,10 +264,11 @@ class _Resolver:
                 key = (
                     ", ".join(f"{part}={value}" for part, value in (entry.key or {}).items()) or "the global sub-model"
                 )
+                arm = "" if entry.arm == MAIN_ARM else f", arm {entry.arm}"
                 self.problem(
                     entry.origin,
-                    f"{entry.id!r} and {rival.id!r} ({rival.origin}) are both for {key}.",
-                    "Exclude one, or give it another key.",
+                    f"{entry.id!r} and {rival.id!r} ({rival.origin}) are both for {key}{arm}.",
+                    "Exclude one, or give it another key or arm.",
                 )
         return sorted(owner.values(), key=lambda entry: entry.id)
 
@@ -300,6 +320,89 @@ class _Resolver:
                     "JSON, Parquet and 'mmeframe predict' keep it."
                 )
 
+    def _arms(self, entries: Sequence[SubModelEntry]) -> None:
+        """Every variant has a main sub-model of its key; traffic names arms and keys that there are."""
+        keys: dict[str, dict[Any, str]] = {}
+        for entry in entries:
+            keys.setdefault(entry.arm, {})[frozenset((entry.key or {}).items())] = entry.id
+        main = keys.pop(MAIN_ARM, {})
+        for arm, found in keys.items():
+            lost = [id_ for key, id_ in found.items() if key not in main]
+            if lost:
+                more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+                what = f"{lost[0]!r}{more} of arm {arm!r} has no main sub-model for its key."
+                self.problem(f"models.{lost[0]}", what, "Declare one: an arm is a variant of it.")
+        traffic = self.spec.traffic
+        for where, arms in (("traffic.arms", traffic.arms), ("traffic.shadow", traffic.shadow)):
+            for arm in arms:
+                if arm not in keys:
+                    what = f"no sub-model has the arm {arm!r}."
+                    self.problem(where, what, suggest(arm, keys, "Arms of the sub-models"))
+        for arm, wanted in traffic.only.items():
+            for key in wanted:
+                if arm in keys and frozenset(key.items()) not in keys[arm]:
+                    shown = ", ".join(f"{part}={value}" for part, value in key.items())
+                    self.problem(f"traffic.only.{arm}", f"no sub-model of arm {arm!r} is for {shown}.")
+
+    def _uses(self, entries: Sequence[SubModelEntry]) -> None:
+        """Sub-models that gates and combinations name exist, do not combine themselves, and are used if unrouted."""
+        ids = {entry.id: entry for entry in entries}
+        used: set[str] = set()
+        for part, inputs in self.inputs.items():
+            for name in inputs.models:
+                used.add(name)
+                if name not in ids:
+                    self.problem(f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+        needs = {entry.id: tuple(entry.combine.options["of"]) for entry in entries if entry.combine}
+        for id_, of in needs.items():
+            used |= set(of)
+            for name in of:
+                if name not in ids:
+                    self.problem(f"models.{id_}.combine.of", f"there is no sub-model {name!r}.", suggest(name, ids))
+        if names := circle(needs):
+            shown = " -> ".join([*names, names[0]])
+            self.problem(f"models.{names[0]}.combine.of", f"these combine one another: {shown}.", "Break the circle.")
+        for entry in entries:
+            if not entry.routed and entry.id not in used:
+                what = "nothing uses it: it has key: none, and no gate or combination names it."
+                self.problem(entry.origin, what, "Give it a key, or remove it.")
+        for name in self.spec.disabled_models:
+            if name not in ids:
+                self.problem("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+
+    def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel]) -> None:
+        """Sub-models that no row can reach, and keys without a sub-model that rows could have."""
+        if self.problems:
+            return
+        for part, strategy in strategies.items():
+            where = f"routing.keys.{part}"
+            keys = self._keys_of(strategy, where, models)
+            declared = {model.key[part]: model.id for model in models if model.routed and part in model.key}
+            if keys is None or not declared:
+                continue
+            gives = known_names(keys, "It gives")
+            if not set(keys) & set(declared):
+                self.problem(where, "none of its keys has a sub-model.", f"{gives} {known_names(declared, 'Declared')}")
+            elif lost := [id_ for key, id_ in declared.items() if key not in keys]:
+                more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+                self.warnings.append(f"{where}: no row reaches {lost[0]!r}{more}. {gives}")
+            if all(part in level for level in self.spec.routing.levels):
+                for key in [key for key in keys if key not in declared][:5]:
+                    self.warnings.append(f"{where}: no sub-model is declared for {key!r}, and no level is without it.")
+
+    def _keys_of(self, strategy: RoutingStrategy[Any], where: str, models: Sequence[SubModel]) -> list[str] | None:
+        """All keys that a strategy can give: what it says, or the classes of the sub-model that it asks."""
+        strategy.bind(ComponentContext(self.prepared.get(where, {})))
+        keys = strategy.keys()
+        gates = strategy.inputs().models
+        if keys is None and len(gates) == 1:
+            gate = next(model for model in models if model.id == gates[0])
+            if gate.of:
+                return None
+            with gate.folder.local() as root:
+                keys = classes_of(gate.load(root))
+        return None if keys is None else [str(canonical(key)) for key in keys]
+
     # -- how the models fit -----------------------------------------------------------------------------------
 
     def _requirements(self, models: Iterable[SubModel]) -> tuple[str, ...]:
@@ -319,6 +422,64 @@ class _Resolver:
             )
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         return merge(wanted, self.spec.environment, self.problems)
+
+    def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
+        """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""
+        found = []
+        for model in models:
+            if model.routed or any(model.id in entry.options["of"] for entry in self._combiners()):
+                with model.folder.local() as root:
+                    try:
+                        model = replace(model, outputs=discover(model, root, self.spec.output.method))
+                    except MmeframeError as error:
+                        self.problems.append(Problem.of(error))
+            found.append(model)
+        return found
+
+    def _combiners(self) -> list[Component]:
+        return [entry.combine for entry in self.spec.models if entry.combine]
+
+    def _combined(self, models: Sequence[SubModel], entries: Sequence[SubModelEntry]) -> list[SubModel]:
+        """With the sub-models that combine others: they take what those take together, and answer as their combiner."""
+        found = {model.id: model for model in models}
+        todo = {entry.id: entry for entry in entries if entry.combine}
+        needs = {id_: tuple(entry.combine.options["of"]) for id_, entry in todo.items() if entry.combine}
+        while ready := [id_ for id_, of in needs.items() if set(of) <= set(found)]:
+            for id_ in ready:
+                found[id_] = self._combine(todo[id_], [found[name] for name in needs.pop(id_)])
+        return sorted(found.values(), key=lambda model: model.id)
+
+    def _combine(self, entry: SubModelEntry, of: Sequence[SubModel]) -> SubModel:
+        combiner = entry.combine
+        assert combiner is not None  # noqa: S101 - only called for those that have one
+        inputs = union_columns({model.id: model.inputs for model in of}, []).columns
+        outputs = union_outputs({model.id: model.outputs for model in of}, self.problems)
+        try:
+            kind = make_component(combiner).answer_type
+            outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type)) for c in outputs.columns))
+        except MmeframeError as error:
+            self.problems.append(replace(Problem.of(error), where=f"models.{entry.id}.combine"))
+        return SubModel(
+            id=entry.id,
+            uri="",
+            key={part: str(value) for part, value in (entry.key or {}).items()},
+            arm=entry.arm,
+            name=None,
+            version=None,
+            model_id=None,
+            flavor="",
+            options={},
+            loader=combiner,
+            inputs=inputs,
+            outputs=outputs,
+            requirements=(),
+            python="",
+            folder=ModelFolder(""),
+            code={},
+            origin=entry.origin,
+            routed=entry.routed,
+            of=tuple(combiner.options["of"]),
+        )
 
     def _code_clashes(self, models: Iterable[SubModel]) -> None:
         """One process has one module of a name: the second model would silently run the first one's code."""

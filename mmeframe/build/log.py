@@ -27,9 +27,10 @@ from mmeframe.build.cleanup import (
 )
 from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
 from mmeframe.build.environment import merge
+from mmeframe.build.examples import example_request
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import Progress, components, pack
-from mmeframe.build.probe import example_request, probe
+from mmeframe.build.probe import probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Store
 from mmeframe.bundle import Bundle
@@ -276,6 +277,8 @@ def _save(
             input_example=(rows, given) if given else rows,
             pip_requirements=requirements,
             mlflow_model=model,
+            # What a deployment may change: MLflow drops overrides of names that are not stored.
+            model_config={"traffic_arms": spec.traffic.shares(), "disabled_models": ",".join(spec.disabled_models)},
             metadata={
                 "mmeframe": {
                     "digest": digest,

@@ -10,6 +10,7 @@ import mmeframe
 from mmeframe.build.describe import SubModel
 from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet
+from mmeframe.build.methods import takes_arrays
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError
 from mmeframe.plugin.components import make_component
@@ -52,6 +53,7 @@ class _Numbered:
 def components(fleet: Fleet) -> dict[str, Component]:
     """Every component that the bundle will name, by config path."""
     found = {f"routing.keys.{part.name}": part.strategy for part in fleet.spec.routing.parts}
+    found |= {f"observers.{name}": component for name, component in fleet.spec.observers}
     return found | {f"models.{model.id}.loader": model.loader for model in fleet.models}
 
 
@@ -60,9 +62,12 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
     schemas, outputs, requirements, loaders = _Numbered(), _Numbered(), _Numbered(), _Numbered()
     with BundleWriter(folder) as writer:
         records = []
+        spec = fleet.spec
+        combined = {name for model in fleet.models for name in model.of}
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
-            files = tuple(_files(model, writer))
+            method = spec.output.method if model.routed or model.id in combined else "predict"
+            files, arrays = _copy(model, writer, method)
             records.append(
                 SubModelRecord(
                     id=model.id,
@@ -80,16 +85,25 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
                     requirements=requirements(list(model.requirements)),
                     bytes=sum(size for _, size in files),
                     files=tuple(ref for ref, _ in files),
+                    routed=model.routed,
+                    arrays=arrays,
+                    of=model.of,
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
-        spec = fleet.spec
         facts = {
             "mmeframe": mmeframe.__version__,
             "name": spec.name,
             "routing": spec.routing.to_json(),
+            "traffic": spec.traffic.to_json(),
+            "disabled_models": list(spec.disabled_models),
+            "observers": [[name, component.to_json()] for name, component in spec.observers],
             "residency": {"kind": spec.residency.kind},
-            "output": {"method": spec.output.method, "annotate": spec.output.annotate},
+            "output": {
+                "method": spec.output.method,
+                "annotate": spec.output.annotate,
+                "on_error": spec.output.on_error,
+            },
             "union": [column.to_json() for column in fleet.union.columns],
             "outputs": outputs.values,
             "answer": fleet.outputs.to_json(),
@@ -107,25 +121,32 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
         return writer.finish(facts, [part.name for part in spec.routing.parts], records)
 
 
-def _files(model: SubModel, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:
+def _copy(model: SubModel, writer: BundleWriter, method: str) -> tuple[tuple[tuple[FileRef, int], ...], bool]:
+    """Store a sub-model's files; returns them with their sizes, and whether it takes arrays instead of frames."""
+    if model.of:
+        return (), False
+    with model.folder.local() as root:
+        return tuple(_files(model, root, writer)), takes_arrays(model, root, method)
+
+
+def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:
     """The files that the sub-model's loader keeps, and the code that it ships."""
     loader = make_component(model.loader)
-    with model.folder.local() as root:
-        names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-        names = [name for name in names if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name]
-        kept = set(loader.keep(names, model.options))
-        for name in sorted(kept - set(names)):
-            raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
-        for name in names:
-            if name in kept or (model.code and name.startswith("code/")):
-                data = (root / name).read_bytes()
-                yield FileRef(name, writer.add(data)), len(data)
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    names = [name for name in names if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name]
+    kept = set(loader.keep(names, model.options))
+    for name in sorted(kept - set(names)):
+        raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
+    for name in names:
+        if name in kept or (model.code and name.startswith("code/")):
+            data = (root / name).read_bytes()
+            yield FileRef(name, writer.add(data)), len(data)
 
 
 def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:
-    """Store what the strategies prepared; returns name -> digest for each."""
+    """Store what the components prepared; returns name -> digest for each."""
     return {
-        f"routing.keys.{part}": {name: writer.add(bytes(data)).hex() for name, data in files.items()}
-        for part, files in fleet.prepared.items()
+        where: {name: writer.add(bytes(data)).hex() for name, data in files.items()}
+        for where, files in fleet.prepared.items()
         if files
     }

@@ -10,7 +10,16 @@ from mmeframe.errors import Problem
 from mmeframe.keys import is_whole
 from mmeframe.spec import Column
 
-__all__ = ["Outputs", "mlflow_signature", "read_columns", "read_outputs", "union_columns", "union_outputs"]
+__all__ = [
+    "Outputs",
+    "mlflow_signature",
+    "natural",
+    "read_columns",
+    "read_outputs",
+    "type_of",
+    "union_columns",
+    "union_outputs",
+]
 
 # Columns of annotated answers beside the prediction.
 NOTES = ("model_id", "model_version", "reason", "arm")
@@ -21,13 +30,24 @@ _TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value)."""
+    """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value).
+
+    aligned: the columns are classes, which other sub-models may lack; ``fill`` is what they get there, a float as text.
+    """
 
     columns: tuple[Column, ...]
     width: int = 0
+    aligned: bool = False
+    fill: str = "nan"
 
     def to_json(self) -> dict[str, Any]:
-        return {"columns": [column.to_json() for column in self.columns], "width": self.width}
+        columns = [column.to_json() for column in self.columns]
+        return {"columns": columns, "width": self.width, "aligned": self.aligned, "fill": self.fill}
+
+    @property
+    def single(self) -> bool:
+        """One value per row."""
+        return len(self.columns) == 1 and not self.width and not self.aligned
 
 
 def read_columns(schema: Any) -> tuple[Column, ...] | str:
@@ -61,6 +81,11 @@ def read_outputs(schema: Any) -> Outputs | str:
     if len(columns) == 1:
         return Outputs((Column("prediction", columns[0].type),))
     return Outputs(columns)
+
+
+def type_of(dtype: Any) -> str:
+    """MLflow's name of a column type, from that of an answer."""
+    return _TENSOR_TYPES.get(dtype.kind, "string") if hasattr(dtype, "kind") else "string"
 
 
 def _type_name(kind: Any) -> str:
@@ -118,12 +143,17 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
     return Union(columns_out, promoted)
 
 
+def natural(value: str) -> tuple[bool, int, str]:
+    """A key to sort by: whole numbers by size, then texts."""
+    return (False, int(value), "") if is_whole(value) else (True, 0, value)
+
+
 def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Outputs:
     """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models."""
     first_id, first = next(iter(outputs.items()))
     merged = {column.name: column.type for column in first.columns}
     for id_, other in outputs.items():
-        if other.width != first.width or (len(other.columns) == 1) != (len(first.columns) == 1):
+        if other.width != first.width or other.single != first.single or other.aligned != first.aligned:
             problems.append(
                 Problem(
                     f"models.{id_}",
@@ -149,13 +179,14 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
                 )
             else:
                 merged[column.name] = kind
-    return Outputs(tuple(Column(name, kind) for name, kind in merged.items()), first.width)
+    names = sorted(merged, key=natural) if first.aligned else list(merged)
+    return Outputs(tuple(Column(name, merged[name]) for name in names), first.width, first.aligned, first.fill)
 
 
 def _shape(outputs: Outputs) -> str:
     if outputs.width:
         return f"{outputs.width} numbers per row"
-    return "one value" if len(outputs.columns) == 1 else f"{len(outputs.columns)} columns"
+    return "one value" if outputs.single else f"{len(outputs.columns)} columns"
 
 
 def param_type(declared: Iterable[str]) -> str:

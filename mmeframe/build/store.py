@@ -23,11 +23,16 @@ from mmeframe.redact import redact
 
 __all__ = ["ModelFolder", "Store", "registered_name", "using_store"]
 
+_WHERE = "tracking.uri"
 _PAGE = 1000
 # Above this many names, one scan of everything with their common prefix is cheaper than one search each.
 _FEW = 8
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>.+))")
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
+# Database -> a driver of it, for examples.
+_DATABASES = {"postgresql": "psycopg2", "mysql": "pymysql", "mssql": "pyodbc", "sqlite": "pysqlite"}
+# Module of a driver -> what installs it, where the two differ.
+_DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 def registered_name(uri: str) -> str | None:
@@ -41,7 +46,8 @@ def using_store(uri: str | None) -> Iterator[Store]:
     """Make ``uri`` MLflow's tracking store while the block runs; None leaves MLflow's own.
 
     The registry is the same store, unless MLFLOW_REGISTRY_URI says otherwise.
-    Raises MissingError if a tracking server does not answer.
+    Raises MissingError if a tracking server does not answer or a database's driver is not installed, ConfigError for a
+    URI that MLflow has no store for.
     """
     import mlflow
 
@@ -60,20 +66,80 @@ def using_store(uri: str | None) -> Iterator[Store]:
 
 
 def _check_reachable(uri: str) -> None:
-    where, parts = "tracking.uri", urlsplit(uri)
+    scheme = uri.partition(":")[0].lower()
     if (path := _sqlite_file(uri)) and not path.parent.is_dir():
-        raise MissingError(f"there is no folder {path.parent.absolute()}.", where=where)
-    if parts.scheme in ("http", "https"):
-        # MLflow would retry for minutes before it says so.
+        raise MissingError(f"there is no folder {path.parent.absolute()}.", where=_WHERE)
+    if scheme in ("http", "https"):
+        _check_server(uri)
+    elif scheme.split("+")[0] in _DATABASES:
+        _check_driver(uri, scheme)
+    elif "://" in uri and scheme != "file":
+        # Only MLflow knows the schemes that its plugins add.
+        _client(uri)
+
+
+def _check_server(uri: str) -> None:
+    """Ask for a connection: MLflow would retry for minutes before it says that there is none."""
+    try:
+        parts = urlsplit(uri)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        try:
-            socket.create_connection((parts.hostname or "", port), timeout=5).close()
-        except OSError as error:
-            raise MissingError(
-                f"the tracking server at {redact(uri)} does not answer: {error}.",
-                where=where,
-                hint="Start it, or set tracking.uri.",
-            ) from None
+    except ValueError:
+        raise _unreadable() from None
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        raise MissingError(
+            f"the tracking server at {redact(uri)} does not answer: {error}.",
+            where=_WHERE,
+            hint="Start it, or set tracking.uri.",
+        ) from None
+
+
+def _check_driver(uri: str, scheme: str) -> None:
+    """Let SQLAlchemy import the driver, as MLflow will; nothing is connected, and the URI is not repeated."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+    database = scheme.split("+")[0]
+    example = f"{database}+{_DATABASES[database]}://"
+    try:
+        create_engine(uri).dispose()
+    except ImportError as error:
+        what = f"the driver of {scheme}:// cannot be imported: {_said(error).rstrip('.')}."
+        package = _DRIVERS.get(error.name or "", error.name)
+        hint = f"pip install {package}" if package else "Install the libraries that it needs"
+        other = "" if "+" in scheme else f", or name a driver that you have, as in {example}"
+        raise MissingError(what, where=_WHERE, hint=f"{hint}{other}.") from None
+    except NoSuchModuleError:
+        what = f"SQLAlchemy knows no driver {scheme}://."
+        raise ConfigError(what, where=_WHERE, hint=f"Write it as in {example}.") from None
+    except (SQLAlchemyError, ValueError):
+        raise _unreadable() from None
+
+
+def _unreadable() -> ConfigError:
+    hint = "Write scheme://user:password@host:port/name, with %2F for / and %40 for @ in the password."
+    return ConfigError("this URI cannot be read.", where=_WHERE, hint=hint)
+
+
+def _client(uri: str | None = None) -> Any:
+    """MLflow's client of a store, the active one without a URI; opens databases, and makes a sqlite file.
+
+    Raises ConfigError for a scheme that MLflow has no store for, MissingError if MLflow refuses the store.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+
+    try:
+        return MlflowClient(uri)
+    except UnsupportedModelRegistryStoreURIException as error:
+        named = redact(uri) if uri else "the tracking or the registry URI"
+        known = [scheme for scheme in error.supported_uri_schemes if scheme]
+        hint = suggest(named.partition(":")[0], known, "Schemes")
+        raise ConfigError(f"MLflow has no store for {named}.", where=_WHERE, hint=hint) from None
+    except MlflowException as error:
+        raise _unanswered(error) from error
 
 
 def _sqlite_file(uri: str) -> Path | None:
@@ -139,9 +205,7 @@ class Store:
     @cached_property
     def client(self) -> Any:
         """For writing: makes a sqlite file that is not there, as MLflow does."""
-        from mlflow import MlflowClient
-
-        return MlflowClient()
+        return _client()
 
     @property
     def _reader(self) -> Any:
@@ -153,15 +217,10 @@ class Store:
         if path and not path.is_file():
             raise MissingError(
                 f"there is no store at {redact(self.uri)} ({path.absolute()} does not exist).",
-                where="tracking.uri",
+                where=_WHERE,
                 hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
             )
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return self.client
-        except MlflowException as error:
-            raise _unanswered(error) from error
+        return self.client
 
     def models(self, name_like: str = "%", filter_string: str = "") -> Sequence[RegisteredModel]:
         """Two paged searches: registered models (aliases, tags), and their versions (LoggedModel, tags)."""
@@ -246,11 +305,11 @@ class Store:
 
 
 def _said(error: Exception) -> str:
-    return redact(str(error).strip().splitlines()[0])
+    return redact((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def _unanswered(error: Exception) -> MissingError:
-    return MissingError(f"the store cannot be asked: {_said(error)}", where="tracking.uri")
+    return MissingError(f"the store cannot be asked: {_said(error)}", where=_WHERE)
 
 
 def _pages(search: Any, **arguments: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["DatepartConf", "DatepartStrategy"]
+__all__ = ["DatepartConf", "DatepartStrategy", "clock_times"]
 
 
 def _zone(name: str | None) -> str | None:
@@ -29,6 +29,18 @@ def _zone(name: str | None) -> str | None:
 
 
 TimeZone = Annotated[str | None, AfterValidator(_zone)]
+# Parts with a closed set of values.
+_VALUES: Mapping[str, Iterable[str | int]] = {
+    "quarter": range(1, 5),
+    "month": range(1, 13),
+    "week": range(1, 54),
+    "day": range(1, 32),
+    "dayofyear": range(1, 367),
+    "weekday": range(7),
+    "day_name": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "hour": range(24),
+    "minute": range(60),
+}
 Part = Literal["year", "quarter", "month", "week", "day", "dayofyear", "weekday", "day_name", "hour", "minute", "date"]
 
 
@@ -56,88 +68,16 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
     def inputs(self) -> RoutingInputs:
         return RoutingInputs({self.conf.column: "datetime"})
 
+    def keys(self) -> Iterable[str | int] | None:
+        return _VALUES.get(self.conf.part)
+
     def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
         del params
         import numpy as np
-        import pandas as pd
 
-        column = batch.column(self.conf.column)
-        if column.dtype == np.dtype(object):
-            # As text, so that one instant on two clocks stays two.
-            column = np.array([self._text(value) for value in column], object)
-        elif isinstance(column.dtype, pd.ArrowDtype) and column.dtype.kind == "M":
-            column = pd.Series(column).astype(column.dtype.pyarrow_dtype.to_pandas_dtype()).array
-        # Distinct timestamps are usually few: parse, convert and take the part of those only.
-        positions, uniques = pd.factorize(column)
-        values = pd.Series(uniques)
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            values = values.astype(values.cat.categories.dtype)
-        keys = self._parts(values)
-        return np.append(keys, [None]).take(positions)
-
-    def _parts(self, values: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
-        import pandas as pd
-
-        if pd.api.types.is_numeric_dtype(values.dtype):
-            if values.empty:
-                return values.to_numpy(object)
-            raise self._unreadable(f"it is {values.dtype}")
-        if isinstance(values.dtype, pd.DatetimeTZDtype):
-            return self._of(values.dt.tz_convert(self.conf.timezone) if self.conf.timezone else values)
-        if values.dtype.kind == "M":
-            return self._of(self._localize(values))
-        text = values.map(lambda value: value.isoformat() if hasattr(value, "isoformat") else value).astype("str")
-        aware = text.str.contains(r"(?:[Zz]|:\d{2}(?:\.\d+)?\s*[+-]\d{2}|[+-]\d{2}:?\d{2})$", regex=True)
-        keys = pd.Series(index=values.index, dtype=object)
-        if aware.any():
-            keys[aware] = self._of(self._aware(text[aware]))
-        if not aware.all():
-            keys[~aware] = self._of(self._localize(self._read(text[~aware])))
-        return keys.to_numpy(object)
-
-    def _text(self, value: Any) -> Any:
-        import pandas as pd
-
-        if isinstance(value, str) or (pd.api.types.is_scalar(value) and pd.isna(value)):
-            return value
-        if hasattr(value, "isoformat"):
-            return value.isoformat()
-        raise self._unreadable(f"it holds {type(value).__name__} values")
-
-    def _aware(self, text: pd.Series[Any]) -> pd.Series[Any]:
-        """Text with an offset, on the clock that counts."""
-        if self.conf.timezone:
-            local: pd.Series[Any] = self._read(text, utc=True).dt.tz_convert(self.conf.timezone)
-            return local
-        return self._read(text.str.replace(r"(?:[Zz]|(?<=:\d\d)[+-]\d{2}|(?<=\d)[+-]\d{2}:?\d{2})$", "", regex=True))
-
-    def _read(self, text: pd.Series[Any], utc: bool = False) -> pd.Series[Any]:
-        import pandas as pd
-
-        if text.str.lower().isin(["now", "today"]).any():
-            raise self._unreadable("it holds text that is no ISO 8601 timestamp")
-        try:
-            return pd.to_datetime(text, format="ISO8601", utc=utc)
-        except ValueError:
-            raise self._unreadable("it holds text that is no ISO 8601 timestamp") from None
-
-    def _unreadable(self, why: str) -> BadInputError:
-        return BadInputError(
-            f"column {self.conf.column!r} cannot be read as timestamps: {why}.",
-            hint="Send datetimes, or text such as 2013-01-01T10:00:00Z.",
-        )
-
-    def _localize(self, values: pd.Series[Any]) -> pd.Series[Any]:
-        """Naive timestamps, on the clock that counts."""
-        assume, zone = self.conf.assume, self.conf.timezone
-        if not assume or not zone or assume == zone:
-            return values
-        import numpy as np
-
-        first = np.ones(len(values), bool)
-        local = values.dt.tz_localize(assume, ambiguous=first, nonexistent="shift_forward")
-        moved: pd.Series[Any] = local.dt.tz_convert(zone)
-        return moved
+        conf = self.conf
+        positions, times = clock_times(batch, conf.column, conf.timezone, conf.assume)
+        return np.append(self._of(times), [None]).take(positions)
 
     def _of(self, values: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
         part = self.conf.part
@@ -151,3 +91,97 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
             found = getattr(values.dt, {"weekday": "day_of_week", "dayofyear": "day_of_year"}.get(part, part))
         keys: np.ndarray[Any, np.dtype[np.object_]] = found.to_numpy(object)
         return keys
+
+
+def clock_times(
+    batch: Batch, column: str, timezone: str | None = None, assume: str | None = None
+) -> tuple[np.ndarray[Any, np.dtype[np.intp]], pd.Series[Any]]:
+    """Position of each row's time among the distinct ones, -1 for a missing one; and those, without a zone, as a clock
+    shows them: that of ``timezone``, or else each one's own as written. ``assume`` is the zone of times without one.
+
+    Raises BadInputError for a column that holds something else than timestamps and ISO 8601 text.
+    """
+    import numpy as np
+    import pandas as pd
+
+    values = batch.column(column)
+    if values.dtype == np.dtype(object):
+        # As text, so that one instant on two clocks stays two.
+        values = np.array([_text(value, column) for value in values], object)
+    elif isinstance(values.dtype, pd.ArrowDtype) and values.dtype.kind == "M":
+        values = pd.Series(values).astype(values.dtype.pyarrow_dtype.to_pandas_dtype()).array
+    # Distinct timestamps are usually few: parse and convert those only.
+    positions, uniques = pd.factorize(values)
+    times = pd.Series(uniques)
+    if isinstance(times.dtype, pd.CategoricalDtype):
+        times = times.astype(times.cat.categories.dtype)
+    if pd.api.types.is_numeric_dtype(times.dtype):
+        if not times.empty:
+            raise _unreadable(column, f"it is {times.dtype}")
+        return positions, times.astype("M8[ns]")
+    if isinstance(times.dtype, pd.DatetimeTZDtype):
+        return positions, _on_clock(times, timezone)
+    if times.dtype.kind == "M":
+        return positions, _localize(times, timezone, assume)
+    return positions, _parse(times, column, timezone, assume)
+
+
+def _text(value: Any, column: str) -> Any:
+    import pandas as pd
+
+    if isinstance(value, str) or (pd.api.types.is_scalar(value) and pd.isna(value)):
+        return value
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise _unreadable(column, f"it holds {type(value).__name__} values")
+
+
+def _parse(values: pd.Series[Any], column: str, timezone: str | None, assume: str | None) -> pd.Series[Any]:
+    import pandas as pd
+
+    text = values.map(lambda value: value.isoformat() if hasattr(value, "isoformat") else value).astype("str")
+    aware = text.str.contains(r"(?:[Zz]|:\d{2}(?:\.\d+)?\s*[+-]\d{2}|[+-]\d{2}:?\d{2})$", regex=True)
+    times = []
+    if aware.any():
+        if timezone:
+            times.append(_on_clock(_read(text[aware], column, utc=True), timezone))
+        else:
+            offset = r"(?:[Zz]|(?<=:\d\d)[+-]\d{2}|(?<=\d)[+-]\d{2}:?\d{2})$"
+            times.append(_read(text[aware].str.replace(offset, "", regex=True), column))
+    if not aware.all():
+        times.append(_localize(_read(text[~aware], column), timezone, assume))
+    return pd.concat(times).sort_index() if times else values.astype("M8[ns]")
+
+
+def _read(text: pd.Series[Any], column: str, utc: bool = False) -> pd.Series[Any]:
+    import pandas as pd
+
+    if text.str.lower().isin(["now", "today"]).any():
+        raise _unreadable(column, "it holds text that is no ISO 8601 timestamp")
+    try:
+        return pd.to_datetime(text, format="ISO8601", utc=utc)
+    except ValueError:
+        raise _unreadable(column, "it holds text that is no ISO 8601 timestamp") from None
+
+
+def _unreadable(column: str, why: str) -> BadInputError:
+    return BadInputError(
+        f"column {column!r} cannot be read as timestamps: {why}.",
+        hint="Send datetimes, or text such as 2013-01-01T10:00:00Z.",
+    )
+
+
+def _on_clock(values: pd.Series[Any], timezone: str | None) -> pd.Series[Any]:
+    """What a clock shows at times with a zone: their own clock, or that of ``timezone``."""
+    local: pd.Series[Any] = (values.dt.tz_convert(timezone) if timezone else values).dt.tz_localize(None)
+    return local
+
+
+def _localize(values: pd.Series[Any], timezone: str | None, assume: str | None) -> pd.Series[Any]:
+    """What a clock shows at times without a zone."""
+    if not assume or not timezone or assume == timezone:
+        return values
+    import numpy as np
+
+    first = np.ones(len(values), bool)
+    return _on_clock(values.dt.tz_localize(assume, ambiguous=first, nonexistent="shift_forward"), timezone)

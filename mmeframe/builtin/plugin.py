@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from mmeframe.builtin.bins import BinsConf
 from mmeframe.builtin.column import ColumnConf
+from mmeframe.builtin.combiners import MeanConf, MedianConf, VoteConf, WeightedConf
 from mmeframe.builtin.datepart import DatepartConf
+from mmeframe.builtin.gate import GateConf
+from mmeframe.builtin.hashed import HashConf
+from mmeframe.builtin.log_observer import LogConf
 from mmeframe.builtin.logged_models import LoggedModelsConf
+from mmeframe.builtin.lookup import LookupConf
 from mmeframe.builtin.manifest import ManifestConf
 from mmeframe.builtin.param import ParamConf
+from mmeframe.builtin.pattern import PatternConf
 from mmeframe.builtin.pyfunc_loader import PyfuncConf
 from mmeframe.builtin.registry import RegistryConf
+from mmeframe.builtin.rules import RulesConf
 from mmeframe.builtin.sklearn_loader import SklearnConf
 from mmeframe.builtin.template import TemplateConf
-from mmeframe.plugin import ModelLoaderPlugin, ModelSourcePlugin, RoutingStrategyPlugin, hookimpl
+from mmeframe.plugin import (
+    CombinerPlugin,
+    ModelLoaderPlugin,
+    ModelSourcePlugin,
+    ObserverPlugin,
+    RoutingStrategyPlugin,
+    hookimpl,
+)
 
 __all__: list[str] = []
 
@@ -25,6 +40,16 @@ def mmeframe_routing_strategies() -> list[RoutingStrategyPlugin]:
         RoutingStrategyPlugin(
             "datepart", DatepartConf, f"{home}.datepart:DatepartStrategy", "weekday, month, hour ... of a timestamp"
         ),
+        RoutingStrategyPlugin(
+            "lookup", LookupConf, f"{home}.lookup:LookupStrategy", "what a table says about another key part"
+        ),
+        RoutingStrategyPlugin("bins", BinsConf, f"{home}.bins:BinsStrategy", "the interval that a number lies in"),
+        RoutingStrategyPlugin(
+            "pattern", PatternConf, f"{home}.pattern:PatternStrategy", "a prefix, or what a regular expression finds"
+        ),
+        RoutingStrategyPlugin("rules", RulesConf, f"{home}.rules:RulesStrategy", "the first condition that holds"),
+        RoutingStrategyPlugin("hash", HashConf, f"{home}.hashed:HashStrategy", "fixed shares by a stable hash"),
+        RoutingStrategyPlugin("gate", GateConf, f"{home}.gate:GateStrategy", "what a sub-model predicts"),
     ]
 
 
@@ -60,3 +85,20 @@ def mmeframe_model_sources() -> list[ModelSourcePlugin]:
             "manifest", ManifestConf, f"{home}.manifest:ManifestSource", "a CSV or Parquet file, one row per sub-model"
         ),
     ]
+
+
+@hookimpl
+def mmeframe_combiners() -> list[CombinerPlugin]:
+    home = "mmeframe.builtin.combiners"
+    return [
+        CombinerPlugin("mean", MeanConf, f"{home}:MeanCombiner", "the mean of numbers"),
+        CombinerPlugin("median", MedianConf, f"{home}:MedianCombiner", "the median of numbers"),
+        CombinerPlugin("weighted", WeightedConf, f"{home}:WeightedCombiner", "the mean of numbers, with weights"),
+        CombinerPlugin("vote", VoteConf, f"{home}:VoteCombiner", "what most sub-models answer"),
+    ]
+
+
+@hookimpl
+def mmeframe_observers() -> list[ObserverPlugin]:
+    home = "mmeframe.builtin.log_observer"
+    return [ObserverPlugin("log", LogConf, f"{home}:LogObserver", "lines of JSON in the log")]

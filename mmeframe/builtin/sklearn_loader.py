@@ -48,6 +48,11 @@ class SklearnLoader(ModelLoader[SklearnConf]):
         method = files.options.get("predict_fn", "predict")
         return estimator if method == "predict" else _Method(estimator, method)
 
+    def for_arrays(self, model: SubModel) -> SubModel | None:
+        """The estimator without the names it was fitted with, which it would miss with a warning on every call."""
+        inner = model.estimator if isinstance(model, _Method) else model
+        return model if _forget_names(inner) else None
+
     def _read(self, files: SubModelFiles) -> Any:
         data = files.read(files.options["pickled_model"])
         form = files.options.get("serialization_format", "pickle")
@@ -62,3 +67,18 @@ class SklearnLoader(ModelLoader[SklearnConf]):
         if form == "pickle":
             return pickle.loads(data)  # noqa: S301 - verified bytes of a model that the user chose
         raise ModelError(f"serialization format {form!r} is not known.", where=files.id, hint="Use loader: pyfunc.")
+
+
+def _forget_names(estimator: Any) -> bool:
+    """Take the names of columns from an estimator and those inside it; False if one of them chooses columns by name."""
+    from sklearn.base import BaseEstimator
+    from sklearn.compose import ColumnTransformer
+
+    if isinstance(estimator, ColumnTransformer):
+        return False
+    if isinstance(estimator, list | tuple):
+        return all(_forget_names(item) for item in estimator)
+    if not isinstance(estimator, BaseEstimator):
+        return True
+    vars(estimator).pop("feature_names_in_", None)
+    return all(_forget_names(value) for value in list(vars(estimator).values()))

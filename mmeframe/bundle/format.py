@@ -30,7 +30,9 @@ class SubModelRecord:
     """Everything that the runtime knows about one sub-model without opening its bytes.
 
     ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
-    are stored once. ``flavor_options`` is the flavor's section of the MLmodel file.
+    are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
+    ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
+    which case it has no files and ``loader`` is its combiner.
     """
 
     id: str
@@ -48,6 +50,9 @@ class SubModelRecord:
     requirements: int
     bytes: int
     files: tuple[FileRef, ...] = field(default=())
+    routed: bool = True
+    arrays: bool = False
+    of: tuple[str, ...] = ()
 
 
 def canonical_json(data: Any) -> bytes:

@@ -110,9 +110,8 @@ class Bundle:
         row = {name: self._records[name][position].as_py() for name in self._records.column_names}
         key = {name[4:]: row[name] for name in self._parts if row[name] is not None}
         files = tuple(FileRef(file["path"], file["sha256"]) for file in row["files"])
-        names = (name for name in SubModelRecord.__slots__ if name not in ("key", "files", "flavor_options"))
-        options = json.loads(row["flavor_options"])
-        return SubModelRecord(**{name: row[name] for name in names}, key=key, flavor_options=options, files=files)
+        row |= {"key": key, "files": files, "of": tuple(row["of"]), "flavor_options": json.loads(row["flavor_options"])}
+        return SubModelRecord(**{name: row[name] for name in SubModelRecord.__slots__})
 
     def blob(self, sha256: bytes) -> memoryview:
         """The bytes with this digest, verified, without a copy.

@@ -118,6 +118,9 @@ class BundleWriter:
         }
         for number in ("loader", "inputs", "outputs", "requirements"):
             columns[number] = pa.array([getattr(row, number) for row in rows], pa.int32())
+        for flag in ("routed", "arrays"):
+            columns[flag] = pa.array([getattr(row, flag) for row in rows], pa.bool_())
+        columns["of"] = pa.array([list(row.of) for row in rows], pa.list_(text))
         for part in parts:
             columns[f"key:{part}"] = pa.array([row.key.get(part) for row in rows], text)
         columns["files"] = pa.array(

@@ -16,7 +16,8 @@ __all__ = ["bad_interpolations", "broken_file", "explain"]
 
 # Maps that take any key, in which a new one needs a plus.
 _OPEN = re.compile(
-    r"models(\.[^.]+)?(\.key)?|sources\.[^.]+\.(key|each)|tracking\.tags|environment\.override|train\.estimator\.params"
+    r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)|traffic\.(arms|only)|tracking\.tags"
+    r"|environment\.override|train\.estimator\.params"
 )
 
 
@@ -126,8 +127,9 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
         return Problem(override, f"{group} is in the defaults already.", f"Write {override.lstrip('+')}.")
     if parsed.package is not None:
         return Problem(override, f"nothing is chosen at {parsed.package} yet.", f"Write +{override}.")
-    if group == "source":
-        return Problem(override, "a source needs a name.", f"Write +source@sources.<name>={value}.")
+    if group in ("source", "observer"):
+        noun = "an observer" if group == "observer" else "a source"
+        return Problem(override, f"{noun} needs a name.", f"Write +{group}@{group}s.<name>={value}.")
     if re.search("No match in the defaults list|No earlier Group Default", str(error)):
         hint = f"Add '- {group}: null' to the defaults of your config, after _self_."
         return Problem(override, f"the config does not take {group}.", hint)
@@ -137,11 +139,12 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
 def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     key, value = parsed.key_or_group, parsed.value()
     head = key.split(".")
-    if len(head) > 2 and head[0] == "sources" and head[1] not in tree.get("sources", {}):
+    if len(head) > 2 and head[0] in ("sources", "observers") and head[1] not in tree.get(head[0], {}):
+        noun = head[0][:-1]
         return Problem(
             override,
-            f"there is no source {head[1]!r} yet.",
-            f"Use +source@sources.{head[1]}=<kind> to add one. {known_names(group_options('source'), 'Kinds')}",
+            f"there is no {noun} {head[1]!r} yet.",
+            f"Use +{noun}@{head[0]}.{head[1]}=<kind> to add one. {known_names(group_options(noun), 'Kinds')}",
         )
     if len(head) > 3 and head[:2] == ["routing", "keys"] and head[2] not in tree.routing["keys"]:
         kinds = known_names(group_options("routing"), "Kinds")

@@ -87,8 +87,7 @@ class Checker:
         conf = self.check(kind, value, name)
         if conf is None and isinstance(value, Mapping):
             # What is right in it still counts, so that one mistake is not reported as several.
-            wrong = {problem.where.split(".")[1] for problem in self.problems if problem.where.startswith(f"{name}.")}
-            conf = TypeAdapter(kind).validate_python({key: item for key, item in value.items() if key not in wrong})
+            conf = TypeAdapter(kind).validate_python(_right(kind, value))
         return conf or kind()
 
     def component(self, noun: str, value: Any, where: str) -> Component | None:
@@ -148,6 +147,24 @@ def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
 
 def _union_step(step: str) -> bool:
     return "[" in step or step in ("str", "int", "float", "bool", "constrained-str", "none")
+
+
+def _right(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are right by themselves, also those of a nested section in which others are wrong."""
+    nested = {name: hint for name, hint in typing.get_type_hints(kind).items() if dataclasses.is_dataclass(hint)}
+    kept = {
+        name: _right(nested[name], item) if name in nested and isinstance(item, Mapping) else item
+        for name, item in value.items()
+    }
+    return {name: item for name, item in kept.items() if _valid(kind, {name: item})}
+
+
+def _valid(kind: Any, value: Mapping[str, Any]) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def without_missing(value: Any) -> Any:

@@ -14,7 +14,7 @@ from mmeframe.errors import Problem
 __all__ = ["contradictions", "misread_integers"]
 
 # Groups that choose the kind of a section: option -> the key that must agree with it afterwards.
-_KINDS = ("routing", "residency", "source")
+_KINDS = ("routing", "residency", "source", "observer")
 
 
 def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
@@ -28,7 +28,7 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
         if parsed is None or parsed.key_or_group not in _KINDS or not isinstance(parsed.value(), str):
             continue
         group, package = parsed.key_or_group, parsed.package or parsed.key_or_group
-        if parsed.value() not in group_options(group) or (group == "source" and parsed.package is None):
+        if parsed.value() not in group_options(group) or (group in ("source", "observer") and parsed.package is None):
             continue
         if OmegaConf.select(tree, package) is None:
             # The override itself could not be applied, and is reported for that.

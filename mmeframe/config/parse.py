@@ -11,11 +11,13 @@ from mmeframe.config import schema
 from mmeframe.config.checker import OWN_ROUTING, Checker, without_missing
 from mmeframe.config.compose import Composed
 from mmeframe.errors import ProblemsError, suggest
+from mmeframe.graph import circle
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.conf import MISSING
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import (
+    MAIN_ARM,
     Component,
     EnvironmentSpec,
     Estimator,
@@ -31,12 +33,14 @@ from mmeframe.spec import (
     SignatureSpec,
     SubModelEntry,
     TrackingSpec,
+    TrafficSpec,
     TrainSpec,
+    ValidateSpec,
 )
 
 __all__ = ["key_fault", "parse", "parse_client"]
 
-_TOP = ("name", "sources", "models", "exclude", "routing", *schema.SECTIONS)
+_TOP = ("name", "sources", "models", "exclude", "disabled_models", "routing", "observers", *schema.SECTIONS)
 _FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 _PART = re.compile(r"[A-Za-z_]\w*")
 # MLflow's scoring server takes a body with one of these names for a chat request.
@@ -83,7 +87,15 @@ class _Parser(Checker):
             if name not in self.tree:
                 self.problem(name, "this section is missing.", "Extend a shipped config: 'defaults: [build, _self_]'.")
         gone = {name: dataclasses.asdict(kind()) for name, kind in schema.SECTIONS.items() if name not in self.tree}
-        self.tree = {"sources": {}, "models": {}, "exclude": [], "routing": {}, "name": MISSING, **gone, **self.tree}
+        empty: dict[str, Any] = {
+            "sources": {},
+            "models": {},
+            "exclude": [],
+            "disabled_models": [],
+            "routing": {},
+            "observers": {},
+        }
+        self.tree = {**empty, "name": MISSING, **gone, **self.tree}
 
     def client(self) -> RouterSpec:
         self._complete()
@@ -104,9 +116,9 @@ class _Parser(Checker):
     def router(self) -> RouterSpec:
         self._complete()
         for name in self.tree:
-            if name == "source":
-                where = f"+source@sources.<name>={self.tree[name].get('kind')}"
-                self.problem(name, "a source needs a name.", f"Write {where}.")
+            if name in ("source", "observer"):
+                where = f"+{name}@{name}s.<name>={self.tree[name].get('kind')}"
+                self.problem(name, f"{'an' if name == 'observer' else 'a'} {name} needs a name.", f"Write {where}.")
             elif name not in _TOP:
                 self.problem(name, "this is no section of a config.", suggest(name, _TOP, "Sections"))
         for path, name in _forbidden(self.tree):
@@ -116,8 +128,11 @@ class _Parser(Checker):
         sections = {key: self.section(key, self.tree[key]) for key in schema.SECTIONS}
         routing = self.routing(self.tree["routing"])
         models = tuple(self.models(self.tree["models"], sections["model_defaults"], routing))
-        sources = tuple(self.sources(self.tree["sources"]))
+        sources = tuple(self.named("model source", self.tree["sources"], "sources"))
         exclude = self.check(schema.Names, self.tree["exclude"], "exclude") or []
+        disabled = self.check(schema.Names, self.tree["disabled_models"], "disabled_models") or []
+        traffic = self.traffic(sections["traffic"], routing)
+        observers = tuple(self.named("observer", self.tree["observers"], "observers"))
         train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
         self._finish()
         return RouterSpec(
@@ -126,6 +141,9 @@ class _Parser(Checker):
             models=models,
             sources=sources,
             exclude=tuple(exclude),
+            disabled_models=tuple(disabled),
+            traffic=traffic,
+            observers=observers,
             model_defaults=vars(sections["model_defaults"]),
             residency=ResidencySpec(**vars(sections["residency"])),
             output=OutputSpec(**vars(sections["output"])),
@@ -134,6 +152,7 @@ class _Parser(Checker):
             tracking=_tracking(sections["tracking"], name),
             serve=ServeSpec(**vars(sections["serve"])),
             predict=_predict(sections["predict"]),
+            validate=ValidateSpec(**vars(sections["validate"])),
             train=train,
         )
 
@@ -157,8 +176,6 @@ class _Parser(Checker):
         if name != MISSING and (bad := set(name) & set("/:.%\"'")):
             self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")
         return name
-
-    # -- kinds -------------------------------------------------------------------------------------------------
 
     # -- routing -----------------------------------------------------------------------------------------------
 
@@ -202,8 +219,8 @@ class _Parser(Checker):
             self.problem(
                 "routing", "no routing is declared.", f"Choose one: routing=column routing.column=dow. {kinds}"
             )
-        for part in parts:
-            self._inputs(part)
+        reads = {part.name: self._inputs(part) for part in parts}
+        self._order(reads)
         return RoutingSpec(tuple(parts), self._levels(conf.levels, parts, declared), conf.on_unknown)
 
     def _only_global(self) -> bool:
@@ -224,18 +241,31 @@ class _Parser(Checker):
         name = next((options[it] for it in ("param", "column") if isinstance(options.get(it), str)), component.kind)
         return [KeyPart(str(name), component)]
 
-    def _inputs(self, part: KeyPart) -> None:
+    def _inputs(self, part: KeyPart) -> tuple[str, ...]:
+        """Check what a strategy reads; returns the other key parts that it builds on."""
         try:
             inputs = make_component(part.strategy).inputs()
         except Exception as error:  # noqa: BLE001 - a plugin's own code
             self.problem(f"routing.keys.{part.name}", f"{part.strategy.kind} failed: {type(error).__name__}: {error}.")
-            return
+            return ()
         for name in [*inputs.columns, *inputs.params]:
             if name in (*_RESERVED_INPUTS, "annotate"):
                 why = "annotated answers" if name == "annotate" else "chat models"
                 self.problem(
                     f"routing.keys.{part.name}", f"{name!r} cannot carry a key: it is taken for {why}.", "Rename it."
                 )
+        return tuple(inputs.parts)
+
+    def _order(self, reads: Mapping[str, tuple[str, ...]]) -> None:
+        """Parts that build on others need those to exist, and not to build on them in turn."""
+        for name, needs in reads.items():
+            for need in needs:
+                if need not in reads:
+                    hint = suggest(need, [other for other in reads if other != name], "Key parts")
+                    self.problem(f"routing.keys.{name}", f"it builds on {need!r}, which is no key part.", hint)
+        if names := circle({name: [need for need in needs if need in reads] for name, needs in reads.items()}):
+            shown = " -> ".join([*names, names[0]])
+            self.problem(f"routing.keys.{names[0]}", f"these parts build on one another: {shown}.", "Break the circle.")
 
     def _levels(self, levels: Any, parts: list[KeyPart], declared: bool) -> tuple[tuple[str, ...], ...]:
         names = [part.name for part in parts]
@@ -256,14 +286,43 @@ class _Parser(Checker):
 
     # -- sub-models --------------------------------------------------------------------------------------------
 
-    def sources(self, value: Any) -> Iterator[tuple[str, Component]]:
+    def named(self, noun: str, value: Any, section: str) -> Iterator[tuple[str, Component]]:
+        """A map of names to components: ``sources``, ``observers``."""
         if not isinstance(value, Mapping):
-            self.problem("sources", "this must be a map of names.", "+source@sources.<name>=registry")
+            self.problem(section, "this must be a map of names.", f"+{section[:-1]}@{section}.<name>=<kind>")
             return
         for name, item in value.items():
-            component = self.component("model source", item, f"sources.{name}")
+            component = self.component(noun, item, f"{section}.{name}")
             if component:
                 yield str(name), component
+
+    def traffic(self, conf: schema.TrafficConf, routing: RoutingSpec) -> TrafficSpec:
+        """Shares of arms. That sub-models have these arms, and keys, is known once sources are expanded."""
+        if sum(conf.arms.values()) > 1 + 1e-9:
+            self.problem("traffic.arms", f"the shares exceed one: {sum(conf.arms.values()):g}.", "Lower them.")
+        if MAIN_ARM in conf.arms:
+            self.problem(f"traffic.arms.{MAIN_ARM}", "the main arm takes what the others leave.", "Remove it.")
+        for arm in conf.shadow:
+            if conf.arms.get(arm):
+                what = f"{arm!r} takes traffic (traffic.arms), so it cannot be a shadow."
+                self.problem("traffic.shadow", what, "Remove it from one of the two.")
+        parts = [part.name for part in routing.parts]
+        only: dict[str, tuple[Mapping[str, str], ...]] = {}
+        for arm, keys in conf.only.items():
+            if arm not in conf.arms:
+                hint = suggest(arm, conf.arms, "Arms")
+                self.problem(f"traffic.only.{arm}", f"traffic.arms has no arm {arm!r}.", hint)
+            found = []
+            for number, key in enumerate(keys):
+                where = f"traffic.only.{arm}[{number}]"
+                if not isinstance(key, Mapping):
+                    if len(parts) != 1:
+                        self.problem(where, "a key of several parts is a map.", f"Write {{{', '.join(parts)}}}.")
+                        continue
+                    key = {parts[0]: key}
+                found.append(self._key(key, where, parts) or {})
+            only[arm] = tuple({part: str(value) for part, value in key.items()} for key in found)
+        return TrafficSpec(conf.arms, tuple(conf.sticky), only, tuple(conf.shadow))
 
     def models(self, value: Any, defaults: Any, routing: RoutingSpec) -> Iterator[SubModelEntry]:
         if not isinstance(value, Mapping):
@@ -285,24 +344,38 @@ class _Parser(Checker):
             conf = self.check(schema.ModelConf, without_missing(merged), where)
             if conf is None:
                 continue
+            if conf.combine is not None and conf.uri:
+                self.problem(
+                    f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one."
+                )
             yield SubModelEntry(
                 id_,
                 conf.uri or "",
-                self._key(conf.key, where, parts),
+                {} if conf.key == "none" else self._key(conf.key, f"{where}.key", parts),
                 conf.flavor,
                 self.loader(conf.loader, f"{where}.loader"),
+                conf.arm,
                 origin=where,
+                routed=conf.key != "none",
+                combine=self._combine(conf.combine, f"{where}.combine"),
             )
 
-    def _key(self, key: Mapping[str, Any] | None, where: str, parts: list[str]) -> Mapping[str, str | int] | None:
+    def _combine(self, value: Any, where: str) -> Component | None:
+        """A combiner over other sub-models. Which of them exist is known once sources are expanded."""
+        component = self.component("combiner", value, where) if value is not None else None
+        if component is not None and not component.options["of"]:
+            self.problem(f"{where}.of", "name the sub-models whose answers are combined.", "of: [a, b]")
+        return component
+
+    def _key(self, key: Any, where: str, parts: list[str]) -> Mapping[str, str | int] | None:
         if key is None:
             return None
         found: dict[str, str | int] = {}
         for part, value in key.items():
             if part not in parts and parts:
-                self.problem(f"{where}.key.{part}", f"{part!r} is no key part.", suggest(part, parts, "Key parts"))
+                self.problem(f"{where}.{part}", f"{part!r} is no key part.", suggest(part, parts, "Key parts"))
             elif fault := key_fault(value):
-                self.problem(f"{where}.key.{part}", fault, "Write the key as it should be, in quotes.")
+                self.problem(f"{where}.{part}", fault, "Write the key as it should be, in quotes.")
             else:
                 found[part] = str(canonical(value))
         return found

@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from mmeframe.spec import MAIN_ARM
+
 __all__ = [
     "SECTIONS",
     "EnvironmentConf",
@@ -23,7 +25,9 @@ __all__ = [
     "ServeConf",
     "SignatureConf",
     "TrackingConf",
+    "TrafficConf",
     "TrainConf",
+    "ValidateConf",
 ]
 
 Scalar = str | int | float | bool
@@ -33,6 +37,22 @@ Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance
 def _alias(name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w-]+", name) or re.fullmatch(r"v\d+|latest", name)):
         raise ValueError("MLflow takes letters, digits, _ and -, and keeps 'latest' and 'v1', 'v2' ... for itself")
+    return name
+
+
+def _arm(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise ValueError("an arm's name is letters, digits and underscores")
+    return name
+
+
+Arm = Annotated[str, AfterValidator(_arm)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def _method(name: str) -> str:
+    if not name.isidentifier() or name.startswith("_"):
+        raise ValueError("name a method of the sub-models, such as predict or predict_proba")
     return name
 
 
@@ -50,9 +70,11 @@ class ModelDefaultsConf(Section):
 @dataclass
 class ModelConf(Section):
     uri: str | None = None
-    key: dict[str, Any] | None = None
+    key: Literal["none"] | dict[str, Any] | None = None
     flavor: str = "auto"
     loader: Any = "auto"
+    arm: Arm = MAIN_ARM
+    combine: dict[str, Any] | None = None
 
 
 @dataclass
@@ -69,8 +91,22 @@ class ResidencyConf(Section):
 
 @dataclass
 class OutputConf(Section):
-    method: Literal["predict"] = "predict"
+    method: Annotated[str, AfterValidator(_method)] = "predict"
     annotate: bool = False
+    on_error: Literal["raise", "skip"] = "raise"
+
+
+@dataclass
+class TrafficConf(Section):
+    arms: dict[Arm, Share] = field(default_factory=dict)
+    sticky: Names = field(default_factory=list)
+    only: dict[Arm, list[Any]] = field(default_factory=dict)
+    shadow: Names = field(default_factory=list)
+
+
+@dataclass
+class ValidateConf(Section):
+    min_coverage: Share | None = None
 
 
 @dataclass
@@ -148,6 +184,7 @@ class TrainConf(Section):
 # Sections that are one dataclass each. ``routing``, ``sources`` and ``models`` are open maps, checked piece by piece.
 SECTIONS: dict[str, type[Section]] = {
     "model_defaults": ModelDefaultsConf,
+    "traffic": TrafficConf,
     "residency": ResidencyConf,
     "output": OutputConf,
     "signature": SignatureConf,
@@ -155,5 +192,6 @@ SECTIONS: dict[str, type[Section]] = {
     "tracking": TrackingConf,
     "serve": ServeConf,
     "predict": PredictConf,
+    "validate": ValidateConf,
     "train": TrainConf,
 }

@@ -2,17 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mmeframe.errors import ModelError
+from mmeframe.spec import Column
 
-__all__ = ["as_prediction", "gather", "nulls"]
+__all__ = ["Answers", "as_prediction", "gather", "nulls"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
+
+
+class Answers:
+    """The shape of a router's answers, and how those of its sub-models become that.
+
+    answer: the manifest's declaration. own: by number, the columns of each sub-model where columns are classes, which
+    it may lack. names: ids by number, for messages.
+    """
+
+    def __init__(self, answer: Mapping[str, Any], own: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+        self.columns = tuple(Column(*column) for column in answer["columns"])
+        self._width, self._fill, self._names = answer["width"], float(answer["fill"]), names
+        self._classes = [column.name for column in self.columns] if answer["aligned"] else []
+        places = {name: place for place, name in enumerate(self._classes)}
+        self._places = [np.array([places[name] for name in columns], np.intp) for columns in own] if places else []
+
+    def aligned(self, answer: Any, number: int) -> Any:
+        """A sub-model's answer with a column for every class of the fleet."""
+        if not self._classes or answer.shape[1] == len(self._classes) or not isinstance(answer, np.ndarray):
+            return answer
+        out = np.full((len(answer), len(self._classes)), self._fill)
+        out[:, self._places[number]] = answer
+        return out
+
+    def whole(self, answer: Any, number: int) -> Any:
+        """One sub-model's answers for all rows."""
+        return self._named(self.aligned(answer, number))
+
+    def _named(self, values: Any) -> Any:
+        return pd.DataFrame(values, columns=self._classes, copy=False) if self._classes else values
+
+    def gather(self, pieces: Sequence[tuple[int, int, Any, int]], order: Rows, n_rows: int) -> Any:
+        """All answers in the order of the rows.
+
+        pieces: (start, end, answer, sub-model's number); a piece is for the rows ``order[start:end]``.
+        """
+        if not pieces:
+            return self.nothing(n_rows)
+        answers = [self.aligned(answer, number) for _, _, answer, number in pieces]
+        first = answers[0]
+        alike = all(
+            type(it) is np.ndarray and it.dtype == first.dtype and it.shape[1:] == first.shape[1:] for it in answers
+        )
+        if alike and sum(map(len, answers)) == n_rows:
+            out = np.empty((n_rows, *first.shape[1:]), first.dtype)
+            out[order] = np.concatenate(answers)
+            return self._named(out)
+        rows = ((order[start:end], number) for start, end, _, number in pieces)
+        named = [(at, answer, self._names[number]) for (at, number), answer in zip(rows, answers, strict=True)]
+        return self._named(gather(named, n_rows))
+
+    def nothing(self, n_rows: int) -> Any:
+        """What rows get that no sub-model answers: nulls in the declared shape."""
+        if self._width:
+            return np.full((n_rows, self._width), np.nan)
+        if self._classes:
+            return self._named(np.full((n_rows, len(self._classes)), np.nan))
+        if len(self.columns) == 1:
+            return nulls(self.columns[0].type, n_rows)
+        return pd.DataFrame({column.name: nulls(column.type, n_rows) for column in self.columns})
 
 
 def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:

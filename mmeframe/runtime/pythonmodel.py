@@ -43,6 +43,7 @@ class RouterModel(PythonModel):
                 bundle,
                 code=code if code is not None and code.is_file() else None,
                 expect=os.environ.get("MMEFRAME_EXPECT_DIGEST") if outermost else None,
+                given=getattr(context, "model_config", None),
             )
         finally:
             _loading.now = not outermost

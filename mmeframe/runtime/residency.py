@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,15 +15,15 @@ __all__ = ["EagerResidency"]
 class EagerResidency:
     """Everything is loaded when the router opens, and stays.
 
-    load: makes the sub-model with a number. ids: names of the sub-models, for messages.
-    Raises ModelError naming the first sub-model that cannot be loaded.
+    load: makes the sub-model with a number. ids: names of the sub-models, for messages. without: numbers of those that
+    have no files. Raises ModelError naming the first sub-model that cannot be loaded.
     """
 
-    def __init__(self, ids: Sequence[str], load: Callable[[int], SubModel]) -> None:
-        models = []
+    def __init__(self, ids: Sequence[str], load: Callable[[int], SubModel], without: Collection[int] = ()) -> None:
+        models: list[SubModel | None] = []
         for number, name in enumerate(ids):
             try:
-                models.append(load(number))
+                models.append(None if number in without else load(number))
             except MmeframeError:
                 raise
             except Exception as error:

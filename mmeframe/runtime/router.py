@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,34 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.bundle import Bundle, SubModelRecord
-from mmeframe.errors import BadInputError, MissingError, MmeframeError, ModelError, UnknownKeyError, suggest
-from mmeframe.keys import MISSING, canonical
-from mmeframe.plugin import ComponentContext, ModelLoader, RoutingStrategy
-from mmeframe.routes import NO_TARGET, Route, Routed, RouteTable
+from mmeframe.errors import BadInputError, MissingError, ModelError, suggest
+from mmeframe.plugin import (
+    Batch,
+    BatchEvent,
+    ComponentContext,
+    ErrorEvent,
+    LoadEvent,
+    ModelLoader,
+    ShadowEvent,
+)
+from mmeframe.routes import NO_TARGET, Routed
+from mmeframe.runtime import knobs
+from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component
 from mmeframe.runtime.files import BundleFiles, add_code
-from mmeframe.runtime.outputs import as_prediction, gather, nulls
+from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import EagerResidency
-from mmeframe.runtime.schema import check_frame
-from mmeframe.spec import Column, Component, RoutingSpec
+from mmeframe.runtime.routing import Routing
+from mmeframe.runtime.scoring import Scorer
+from mmeframe.spec import Column, Component, RoutingSpec, TrafficSpec
 
 __all__ = ["ANNOTATE", "Answer", "Router"]
 
 # The request parameter that asks for annotated answers.
 ANNOTATE = "annotate"
-_SHOWN = 5
+# Batches that may wait for their shadows; each keeps its rows in memory until it is done.
+_WAITING = 64
 
 
 @dataclass(frozen=True)
@@ -60,22 +72,15 @@ class Answer:
         return {**columns, "arm": arm}
 
 
-def _has(schema: Sequence[Column], column: Column) -> bool:
-    """Whether a sub-model has a column, with the same type."""
-    return any(own.name == column.name and own.type == column.type for own in schema)
-
-
-def _required(columns: Sequence[Column]) -> frozenset[str]:
-    return frozenset(column.name for column in columns if column.required)
-
-
 class Router:
     """A bundle, live. Immutable after construction; ``predict`` may be called from any number of threads.
 
-    bundle: the bundle to serve. code: the archive of embedded plugins, if the artifact has one.
+    bundle: the bundle to serve. code: the archive of embedded plugins, if the artifact has one. given: deploy-time
+    values of ``traffic_arms`` and ``disabled_models``, which ``MMEFRAME_TRAFFIC_ARMS`` and ``MMEFRAME_DISABLED_MODELS``
+    beat. Raises ConfigError for values that do not fit the fleet.
     """
 
-    def __init__(self, bundle: Bundle, code: Path | None = None) -> None:
+    def __init__(self, bundle: Bundle, code: Path | None = None, given: Mapping[str, Any] | None = None) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.name: str = manifest["name"]
@@ -86,46 +91,79 @@ class Router:
         self.union = tuple(Column(*column) for column in manifest["union"])
         self._plugins, self._code = manifest["plugins"], code
         self.records: Sequence[SubModelRecord] = list(bundle)
-        self.table = RouteTable(
-            [part.name for part in self.spec.parts],
-            self.spec.levels,
-            [Route(record.key, number, record.arm) for number, record in enumerate(self.records)],
+        self.observers = Observers(
+            {name: self._component(it, f"observers.{name}") for name, it in manifest["observers"]}
         )
+        self.background = Background(_WAITING)
+        self.routing = self._routing(manifest, given or {})
+        self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         self.labels = {
             "model_id": np.array([record.id for record in self.records] + [None], object),
             "model_version": np.array([record.version for record in self.records] + [None], object),
             "arm": np.array([record.arm for record in self.records] + [None], object),
         }
-        self.strategies = {
-            part.name: self._strategy(part.strategy, f"routing.keys.{part.name}") for part in self.spec.parts
-        }
-        self.params = frozenset(name for it in self.strategies.values() for name in it.inputs().params)
-        everywhere = [column for column in self.union if all(_has(schema, column) for schema in self.schemas)]
-        self._shared = tuple(everywhere)
-        self._loaders = [load_component(Component.from_json(it), self._plugins, code) for it in manifest["loaders"]]
-        for loader in self._loaders:
-            loader.bind(ComponentContext())
-        self.residency = EagerResidency([record.id for record in self.records], self._load)
+        self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
+        combined = [number for number, record in enumerate(self.records) if record.of]
+        outputs = [[column[0] for column in it["columns"]] if it["aligned"] else [] for it in manifest["outputs"]]
+        self.residency = EagerResidency([record.id for record in self.records], self._load, combined)
+        self._scorer = Scorer(
+            self.records,
+            self.schemas,
+            self.union,
+            Answers(manifest["answer"], [outputs[it.outputs] for it in self.records], [it.id for it in self.records]),
+            {number: self._loaders[self.records[number].loader] for number in combined},
+            self.residency,
+            self.method,
+            manifest["output"]["on_error"] == "skip",
+        )
 
     @classmethod
-    def open(cls, folder: str | Path, *, code: Path | None = None, expect: str | None = None) -> Router:
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        code: Path | None = None,
+        expect: str | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
-        return cls(Bundle(folder, expect), code)
+        return cls(Bundle(folder, expect), code, given)
 
-    def _strategy(self, component: Component, where: str) -> RoutingStrategy[Any]:
-        strategy: RoutingStrategy[Any] = load_component(component, self._plugins, self._code)
-        strategy.bind(ComponentContext(self.bundle.component_files(where)))
-        return strategy
+    def _routing(self, manifest: Mapping[str, Any], given: Mapping[str, Any]) -> Routing:
+        arms = sorted({record.arm for record in self.records if record.routed})
+        return Routing(
+            self.spec,
+            self.records,
+            {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts},
+            {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
+            knobs.traffic(TrafficSpec.from_json(manifest["traffic"]), arms, given),
+            knobs.disabled_models(manifest["disabled_models"], [record.id for record in self.records], given),
+            [column.name for column in self.union],
+            self._ask,
+        )
+
+    def _component(self, recorded: Mapping[str, Any], where: str) -> Any:
+        component = load_component(Component.from_json(recorded), self._plugins, self._code)
+        component.bind(ComponentContext(self.bundle.component_files(where)))
+        return component
 
     def _load(self, number: int) -> Any:
-        record = self.records[number]
+        record, start = self.records[number], time.perf_counter()
         add_code(self.bundle, record)
         loader: ModelLoader[Any] = self._loaders[record.loader]
-        model = loader.load(BundleFiles(self.bundle, record))
-        if not callable(getattr(model, self.method, None)):
+        model: Any = loader.load(BundleFiles(self.bundle, record))
+        model = loader.for_arrays(model) if record.arrays else model
+        if record.routed and not callable(getattr(model, self.method, None)):
             raise ModelError(f"it has no method {self.method!r}.", where=record.id)
+        if self.observers:
+            self.observers.tell("on_load", LoadEvent(record.id, time.perf_counter() - start))
         return model
+
+    def _ask(self, model_id: str, batch: Batch) -> Any:
+        """What a gate is told by its sub-model."""
+        assert isinstance(batch, FrameBatch)  # noqa: S101 - this host makes no other
+        return self._scorer.whole(batch, self._number(model_id), "predict")
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Score rows: an array or frame of predictions, or the annotated columns where they are asked for.
@@ -133,142 +171,121 @@ class Router:
         data: a DataFrame, a dict of columns or a list of rows. params: routing parameters, and ``annotate``.
         Raises BadInputError, UnknownKeyError or ModelError.
         """
-        given = dict(params or {})
-        annotate = given.pop(ANNOTATE, None)
-        if annotate is not None and not isinstance(annotate, bool):
-            raise BadInputError(f"parameter {ANNOTATE!r} must be true or false, not {type(annotate).__name__}.")
-        answer = self.answer(data, given)
+        annotate = None
+        if params and ANNOTATE in params:
+            params = dict(params)
+            annotate = params.pop(ANNOTATE)
+            if annotate is not None and not isinstance(annotate, bool):
+                raise BadInputError(f"parameter {ANNOTATE!r} must be true or false, not {type(annotate).__name__}.")
+        answer = self.answer(data, params)
         return answer.columns if (self.annotate if annotate is None else annotate) else answer.values
 
     def answer(self, data: Any, params: Mapping[str, Any] | None = None) -> Answer:
         """Like ``predict``, with where every row went and why."""
-        for name in params or {}:
+        start = time.perf_counter()
+        batch, given = self._request(data, params)
+        routed = self.routing.route(batch, given)
+        try:
+            values, failed = self._scorer.score(batch, routed.target)
+        except ModelError as error:
+            if self.observers:
+                self.observers.tell("on_error", ErrorEvent(error.where, len(batch), error, shadow=False))
+            raise
+        if failed:
+            routed = self._failed(routed, failed, len(batch))
+        if isinstance(values, pd.DataFrame):
+            values = values.set_axis(batch.frame.index)
+        answer = Answer(self, values, routed, len(batch))
+        if self.observers:
+            self._tell(answer, time.perf_counter() - start)
+            if self.routing.traffic.shadow and len(batch):
+                self._shadow(batch, answer)
+        return answer
+
+    def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
+        for name in params or ():
             if name not in self.params:
                 known = [*self.params, ANNOTATE]
                 raise BadInputError(f"there is no parameter {name!r}.", hint=suggest(name, known, "Parameters"))
-        batch = as_batch(data)
-        n_rows = len(batch)
-        routed = self.route(batch, params or {})
-        # Libraries refuse empty frames, so without rows no sub-model is asked.
-        targets = np.unique(routed.target) if n_rows else np.empty(0, np.int32)
-        if len(targets) == 1 and targets[0] != NO_TARGET:
-            values = self._predict_all(batch.frame, int(targets[0]))
-        else:
-            values = self._predict_groups(batch.frame, np.broadcast_to(routed.target, (n_rows,)), targets)
-        if isinstance(values, pd.DataFrame):
-            values = values.set_axis(batch.frame.index)
-        return Answer(self, values, routed, n_rows)
+        return as_batch(data), params or {}
 
-    def route(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
-        """Where every row goes. Raises UnknownKeyError for rows without a sub-model, unless they may be skipped."""
-        n_rows = len(batch)
-        raw = {name: strategy.route_keys(batch, params) for name, strategy in self.strategies.items()}
-        codes = {}
-        for name, values in raw.items():
-            try:
-                codes[name] = self.table.indexes[name].codes(values, n_rows)
-            except BadInputError as error:
-                raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
-            except ValueError as error:
-                raise MmeframeError(f"the strategy gave {error}.", where=f"routing.keys.{name}") from error
-        routed = self.table.route(codes, n_rows)
-        if self.spec.on_unknown == "raise" and np.any(lost := routed.target == NO_TARGET):
-            self._refuse(np.flatnonzero(np.broadcast_to(lost, (n_rows,))), raw, codes)
-        return routed
+    def _failed(self, routed: Routed, failed: Mapping[int, ModelError], n_rows: int) -> Routed:
+        """With the reason of the rows whose sub-model failed, in a router that skips them."""
+        target = np.broadcast_to(routed.target, (n_rows,))
+        reason = np.array(np.broadcast_to(routed.reason, (n_rows,)))
+        for number, error in failed.items():
+            rows = target == number
+            reason[rows] = self.table.failed
+            if self.observers:
+                event = ErrorEvent(self.records[number].id, int(rows.sum()), error, shadow=False)
+                self.observers.tell("on_error", event)
+        return Routed(target, reason)
 
-    def _refuse(self, rows: Any, raw: Mapping[str, Any], codes: Mapping[str, Any]) -> None:
-        """Name a few of the keys that no sub-model has, and count the rows."""
-        if not len(rows):
-            return
-        missing = np.zeros(len(rows), bool)
-        for code in codes.values():
-            missing |= (np.asarray(code)[rows] if np.ndim(code) else np.asarray(code)) == MISSING
-        if missing.all():
-            raise BadInputError(
-                f"{len(rows)} rows have no routing key ({', '.join(raw)}), and no level takes rows without one.",
-                hint="Fill the key, declare a global sub-model with routing.levels, or set routing.on_unknown=skip.",
-            )
-        shown: dict[str, None] = {}
-        for row in rows[~missing][:1000]:
-            values = {name: canonical(value[row] if np.ndim(value) else value) for name, value in raw.items()}
-            shown[", ".join(f"{name}={(text or 'missing')[:40]}" for name, text in values.items())] = None
-            if len(shown) > _SHOWN:
-                break
-        more = " ..." if len(shown) > _SHOWN else ""
-        known = [
-            f"{name}: {suggest('', index.values, 'known').removeprefix('known: ')}"
-            for name, index in self.table.indexes.items()
-        ]
-        raise UnknownKeyError(
-            f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}.",
-            hint=f"Known keys: {' '.join(known)} Or declare a global sub-model, or set routing.on_unknown=skip.",
-        )
-
-    def _own(self, target: int) -> Sequence[Column]:
-        return self.schemas[self.records[target].inputs]
-
-    def _predict_all(self, frame: pd.DataFrame, target: int) -> Any:
-        with self.residency.acquire([target]) as (model,):
-            return self._call(model, target, check_frame(frame, self._own(target), _required(self._own(target))))
-
-    def _predict_groups(self, frame: pd.DataFrame, target: Any, targets: Any) -> Any:
-        """Bring each sub-model's rows together with one take, and put the answers back.
-
-        Columns that all sub-models share with one type are checked and converted once, for the whole batch; the others
-        only for the rows of those that have them: no row is refused, or changed, for what another sub-model needs.
-        """
-        wanted = [int(number) for number in targets if number != NO_TARGET]
-        if not wanted:
-            check_frame(frame, self.union, _required(self.union) if not len(frame) else frozenset())
-            return self.no_answers(len(frame))
-        checked = check_frame(frame, self._shared, _required(self._shared))
-        alike = len(self._shared) == len(self.union)
-        others = frame[[] if alike else [name for name in frame.columns if name not in checked.columns]]
-        # A small unsigned type makes numpy's stable sort a radix sort.
-        order = np.argsort((target + 1).astype(np.uint16) if len(self.records) < 65_000 else target, kind="stable")
-        taken, rest = checked.take(order), others.take(order)
-        bounds = np.searchsorted(target[order], [*wanted, wanted[-1] + 1])
-        pieces = []
-        with self.residency.acquire(wanted) as models:
-            for number, model in enumerate(models):
-                rows = slice(bounds[number], bounds[number + 1])
-                group = self._complete(taken.iloc[rows], rest.iloc[rows], wanted[number])
-                pieces.append((order[rows], self._call(model, wanted[number], group), self.records[wanted[number]].id))
-        return gather(pieces, len(frame))
-
-    def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, target: int) -> pd.DataFrame:
-        """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
-        own = [column for column in self._own(target) if column.name not in shared.columns]
-        if own:
-            shared = pd.concat([shared, check_frame(rest, own, _required(own))], axis=1)
-        names = [column.name for column in self._own(target) if column.name in shared.columns]
-        return shared if names == list(shared.columns) else shared[names]
-
-    def _call(self, model: Any, target: int, frame: pd.DataFrame) -> Any:
-        """One sub-model on its rows, which have exactly its own columns and types."""
-        record = self.records[target]
-        try:
-            raw = getattr(model, self.method)(frame)
-        except Exception as error:
-            # The text of a library's error may hold the caller's data: it stays in the chained exception.
-            raise ModelError(f"its {self.method} failed with {type(error).__name__}.", where=record.id) from error
-        return as_prediction(raw, len(frame), record.id)
-
-    def no_answers(self, n_rows: int) -> Any:
-        """What a batch gets of which no row reaches a sub-model: nulls in the declared shape."""
-        answer = self.bundle.manifest["answer"]
-        columns = [Column(*column) for column in answer["columns"]]
-        if answer["width"]:
-            return np.full((n_rows, answer["width"]), np.nan)
-        if len(columns) == 1:
-            return nulls(columns[0].type, n_rows)
-        return pd.DataFrame({column.name: nulls(column.type, n_rows) for column in columns})
+    def explain(self, data: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """For each row why its sub-model would answer it; nothing is predicted, but by a gate."""
+        batch, given = self._request(data, params)
+        return self.routing.explain(batch, given)
 
     def score(self, model_id: str, data: Any) -> Any:
         """One sub-model's answer for all rows, past routing. Raises MissingError for an unknown id."""
-        target = self.bundle.position(model_id)
-        if target is None:
+        number = self._number(model_id)
+        method = self.method if self.records[number].routed else self._unrouted_method(model_id)
+        return self._scorer.whole(as_batch(data), number, method)
+
+    def _unrouted_method(self, model_id: str) -> str:
+        combined = any(model_id in record.of for record in self.records)
+        return self.method if combined else "predict"
+
+    def _number(self, model_id: str) -> int:
+        number = self.bundle.position(model_id)
+        if number is None:
             raise MissingError(
                 f"no sub-model named {model_id!r}.", hint=suggest(model_id, [record.id for record in self.records])
             )
-        return self._predict_all(as_batch(data).frame, target)
+        return number
+
+    # -- observers ---------------------------------------------------------------------------------------------
+
+    def _tell(self, answer: Answer, seconds: float) -> None:
+        def count(values: Any, labels: Any) -> dict[str, int]:
+            numbers, counts = np.unique(np.broadcast_to(values, (answer.n_rows,)), return_counts=True)
+            found = zip(numbers, counts, strict=True)
+            return {str(labels[number]): int(count) for number, count in found if labels[number] is not None}
+
+        models = count(answer.routed.target, self.labels["model_id"])
+        reasons = count(answer.routed.reason, self.reasons)
+        self.observers.tell("on_batch", BatchEvent(answer.n_rows, seconds, models, reasons))
+
+    def _shadow(self, batch: FrameBatch, answer: Answer) -> None:
+        """Queue the rows whose key has a shadow arm, with what the caller was told."""
+        target = np.broadcast_to(answer.routed.target, (answer.n_rows,))
+        for arm, variants in self.routing.shadows(target):
+            rows = np.flatnonzero(variants != NO_TARGET)
+            # A copy: the caller may change its frame once it has its answer.
+            frame = batch.frame.take(rows)
+            told = answer.values.take(rows) if isinstance(answer.values, pd.DataFrame) else answer.values[rows]
+            self.background.submit(partial(self._score_shadow, arm, frame, target[rows], variants[rows], told))
+
+    def _score_shadow(self, arm: str, frame: pd.DataFrame, target: Any, variants: Any, told: Any) -> None:
+        for number in np.unique(variants).tolist():
+            rows = np.flatnonzero(variants == number)
+            record, start = self.records[number], time.perf_counter()
+            try:
+                shadow = self._scorer.score(as_batch(frame.take(rows)), np.int32(number))[0]
+            except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is told and goes no further
+                self.observers.tell("on_error", ErrorEvent(record.id, len(rows), error, shadow=True))
+                continue
+            seconds = time.perf_counter() - start
+            answers = told.take(rows).to_numpy() if isinstance(told, pd.DataFrame) else told[rows]
+            self.observers.tell(
+                "on_shadow",
+                ShadowEvent(
+                    self.records[int(target[rows[0]])].id,
+                    record.id,
+                    arm,
+                    len(rows),
+                    seconds,
+                    answers,
+                    shadow.to_numpy() if isinstance(shadow, pd.DataFrame) else shadow,
+                ),
+            )

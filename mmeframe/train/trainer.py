@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "TrainedModel", "read", "train"]
 
 Progress = Callable[[str, int, int], None]
+
+# How scikit-learn's own checks of features begin.
+_NOT_FINITE = re.compile(r"Input (X )?contains (NaN|infinity)")
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def _allowed(name: str, packages: tuple[str, ...], where: str, separator: str) -
 def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
     """Train, log, register and alias. On failure nothing stays half-made: finished sub-models are kept whole.
 
-    Raises ConfigError for columns or classes that do not exist.
+    Raises ConfigError for columns or classes that do not exist, and for a sub-model that cannot be fitted.
     """
     settings = spec.train
     if settings is None:
@@ -245,9 +250,7 @@ def _estimator(settings: TrainSpec) -> Any:
 def _fit_all(
     table: pd.DataFrame, rows_of: Mapping[str, Any], held: Any, settings: TrainSpec, progress: Progress
 ) -> list[_Fitted]:
-    columns = [*settings.features.categorical, *settings.features.numeric]
-    # A column of whole numbers may be missing one day: doubles hold that, and MLflow advises the same.
-    features = table[columns].astype(dict.fromkeys(settings.features.numeric, float))
+    features = _features(table, settings)
     target = table[settings.target]
     work: dict[str | None, Any] = {}
     work.update(rows_of)
@@ -257,11 +260,13 @@ def _fit_all(
 
     def fit(key: str | None, rows: Any) -> _Fitted:
         used = rows[~held[rows]]
-        model = _estimator(settings).fit(features.iloc[used], target.iloc[used])
+        model = _estimator(settings)
         test = rows[held[rows]]
         error, errors = None, {}
-        if len(test):
-            guessed = np.asarray(model.predict(features.iloc[test]))
+        with _explained(key, features.iloc[rows], target.iloc[used], settings):
+            model.fit(features.iloc[used], target.iloc[used])
+            guessed = np.asarray(model.predict(features.iloc[test])) if len(test) else None
+        if guessed is not None:
             error = _rmse(target.iloc[test], guessed)
             if key is None:
                 missed = np.full(len(table), np.nan)
@@ -280,6 +285,52 @@ def _fit_all(
     return fitted
 
 
+def _features(table: pd.DataFrame, settings: TrainSpec) -> pd.DataFrame:
+    """The columns to learn from, the categorical ones first.
+
+    A column of whole numbers may be missing one day: doubles hold that, and MLflow advises the same.
+    """
+    numbers = {}
+    for name in settings.features.numeric:
+        try:
+            numbers[name] = table[name].astype(float)
+        except (TypeError, ValueError):
+            what = f"the column {name!r} ({table[name].dtype}) holds what is no number."
+            hint = "Clean it, or list it in train.features.categorical."
+            raise ConfigError(what, where="train.features.numeric", hint=hint) from None
+    return table[[*settings.features.categorical, *settings.features.numeric]].assign(**numbers)
+
+
+@contextmanager
+def _explained(key: str | None, features: pd.DataFrame, target: pd.Series[Any], settings: TrainSpec) -> Iterator[None]:
+    """Say which sub-model a library refuses, and what is known about its rows.
+
+    The library's text may hold data: it is only the cause, save for a text about the estimator's own parameters.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ == "InvalidParameterError":
+            raise ConfigError(str(error), where="train.estimator.params") from error
+        who = "the global sub-model" if key is None else f"the sub-model of {settings.key} {key!r}"
+        what = f"{who} cannot be trained: {settings.estimator.class_} raised {type(error).__name__}"
+        gaps = _gaps(features, settings)
+        if gaps and _NOT_FINITE.match(str(error)):
+            what = f"{what}, for missing or infinite values in {gaps} of {len(features)} rows."
+            hint = "Clean the table, or choose an estimator that takes missing values: HistGradientBoosting* does."
+            raise ConfigError(what, where="train.features", hint=hint) from error
+        seen = f"{len(target)} rows with {target.nunique()} different values of {target.name!r} ({target.dtype})"
+        hint = f"It had {seen}. Regressors need numbers, classifiers classes. --debug shows the cause."
+        raise ConfigError(f"{what}.", where="train.estimator", hint=hint) from error
+
+
+def _gaps(features: pd.DataFrame, settings: TrainSpec) -> str:
+    """Numeric columns with values that are no finite number, and in how many rows: ``'a' in 3, 'b' in 1``."""
+    counts = (~np.isfinite(features[list(settings.features.numeric)])).sum()
+    found = [f"{name!r} in {count}" for name, count in counts.items() if count]
+    return ", ".join(found[:8]) + (f" and {len(found) - 8} more columns" if found[8:] else "")
+
+
 def _rmse(target: Any, guessed: Any) -> float | None:
     if target.dtype.kind not in "iuf":
         return None
@@ -296,15 +347,14 @@ def _log_all(
     )
     run_id = run.info.run_id
     overall = next((model for model in fitted if model.key is None), None)
-    signature = _signature(table, settings)
-    requirements = _requirements(settings)
+    writer = _Writer(settings, _signature(table, settings), _requirements(settings))
     logged: list[TrainedModel] = []
     folder = Path(tempfile.mkdtemp(prefix="mmeframe-train-"))
     try:
         for number, model in enumerate(fitted):
             progress("logging", number, len(fitted))
             at = folder / str(number)
-            logged.append(_log(model, overall, settings, client, experiment, run_id, at, signature, requirements))
+            logged.append(_log(model, overall, writer, client, experiment, run_id, at))
         progress("logging", len(fitted), len(fitted))
         client.set_terminated(run_id, "FINISHED")
     except BaseException:
@@ -315,35 +365,68 @@ def _log_all(
     return run_id, logged
 
 
+@dataclass
+class _Writer:
+    """Writes sub-models as MLflow does. ``trusted``: the types of the last one, nearly always those of the next."""
+
+    settings: TrainSpec
+    signature: Any
+    requirements: list[str]
+    trusted: list[str] = field(default_factory=list)
+
+    def write(self, model: Any, path: str, described: Any) -> None:
+        """Save with exactly the types that the model needs; only a model unlike the last one is serialised twice."""
+        if self.settings.serialization != "skops":
+            self._save(model, path, described, None)
+        elif not self._written_like_the_last(model, path, described):
+            import skops.io
+
+            shutil.rmtree(path, ignore_errors=True)
+            self.trusted = _trusted(data=skops.io.dumps(model))
+            self._save(model, path, described, self.trusted)
+
+    def _written_like_the_last(self, model: Any, path: str, described: Any) -> bool:
+        """Whether MLflow could load the file with the last one's types, and the file needs all of them."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._save(model, path, described, self.trusted)
+        except MlflowException:
+            return False
+        return _trusted(file=Path(path) / described.flavors["sklearn"]["pickled_model"]) == self.trusted
+
+    def _save(self, model: Any, path: str, described: Any, trusted: list[str] | None) -> None:
+        import mlflow.sklearn
+
+        with _quiet():
+            mlflow.sklearn.save_model(
+                model,
+                path,
+                mlflow_model=described,
+                serialization_format=self.settings.serialization,
+                signature=self.signature,
+                pip_requirements=self.requirements,
+                skops_trusted_types=trusted,
+            )
+
+
 def _log(
     model: _Fitted,
     overall: _Fitted | None,
-    settings: TrainSpec,
+    writer: _Writer,
     client: Any,
     experiment: str,
     run_id: str,
     folder: Path,
-    signature: Any,
-    requirements: list[str],
 ) -> TrainedModel:
-    import mlflow.sklearn
-
+    settings = writer.settings
     everyone = model.key is None
     name = str(settings.global_as) if everyone else settings.register_as.replace(f"{{{settings.key}}}", str(model.key))
     tags = {"mmeframe.rows": str(model.rows)} | ({} if everyone else {settings.key: str(model.key)})
     global_error = None if everyone or overall is None else overall.errors.get(str(model.key))
 
     def save(path: str, described: Any) -> None:
-        with _quiet():
-            mlflow.sklearn.save_model(
-                model.model,
-                path,
-                mlflow_model=described,
-                serialization_format=settings.serialization,
-                signature=signature,
-                pip_requirements=requirements,
-                skops_trusted_types=_trusted(model.model) if settings.serialization == "skops" else None,
-            )
+        writer.write(model.model, path, described)
 
     with Undo() as undo:
         model_id = log_folder(client, experiment, run_id, _model_name(name), save, folder, tags, undo)
@@ -381,11 +464,14 @@ def _quiet() -> Any:
     return hushed()
 
 
-def _trusted(model: Any) -> list[str]:
-    """Types that skops does not know and that this process has just made itself: only of scikit-learn and numpy."""
+def _trusted(**dump: Any) -> list[str]:
+    """Types that skops does not know and that this process has just made itself: only of scikit-learn and numpy.
+
+    dump: ``data`` or ``file``, as skops takes them.
+    """
     import skops.io
 
-    unknown = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+    unknown = skops.io.get_untrusted_types(**dump)
     return [name for name in unknown if name.split(".")[0] in ("sklearn", "numpy", "builtins", "functools", "scipy")]
 
 

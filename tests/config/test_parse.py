@@ -903,3 +903,46 @@ def test_a_clients_sections_are_checked(report):
         "serve.prt",
         "tracking.alias",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(
+            "estimator: {params: 5}", "train.estimator.params: input should be a valid dictionary.", id="params"
+        ),
+        pytest.param(
+            "estimator: {parms: {}}",
+            "train.estimator.parms: there is no option 'parms'.\n  Did you mean 'params'? It has: class, params.",
+            id="unknown",
+        ),
+        pytest.param(
+            "reader: {object: 5}",
+            "train.reader.object: input should be a valid string.\n  YAML read this as int 5; quote it.",
+            id="reader",
+        ),
+        pytest.param(
+            "features: {categorical: [1]}",
+            "train.features.categorical.0: input should be a valid string.\n  YAML read this as int 1; quote it.",
+            id="item-of-a-list",
+        ),
+    ],
+)
+def test_a_mistake_in_a_nested_section_leaves_the_rest_of_it(spec, report, change, expected):
+    """What is right beside it counts: nothing else is called missing."""
+    own = OmegaConf.merge(OmegaConf.create(ROUTED + TRAIN), OmegaConf.create(f"train: {{{change}}}"))
+
+    assert report(OmegaConf.to_yaml(own), command="train") == [expected]
+
+
+def test_mistakes_in_several_nested_sections(report):
+    """Each is one problem, and what is missing is still found."""
+    text = "train: {estimator: {params: 5}, features: {numeric: 5, categorical: [c]}, target: y, holdout: 2}\n"
+
+    assert sorted(problem.split(": ")[0] for problem in report(ROUTED + text, command="train")) == [
+        "train.estimator.class",
+        "train.estimator.params",
+        "train.features.numeric",
+        "train.holdout",
+        "train.reader",
+    ]

@@ -6,11 +6,19 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from sklearn.datasets import load_iris, load_wine
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge
+from sklearn.tree import DecisionTreeRegressor
 
 from mmeframe import api
 from mmeframe.errors import ConfigError, MissingError, ProblemsError
+from mmeframe.spec import Estimator, Features, Reader, TrainSpec
+from mmeframe.train import trainer
 
 
 @pytest.fixture
@@ -232,6 +240,178 @@ def test_mistakes_are_named_before_the_work(wine, override, error, text):
 
     assert text in str(caught.value)
     assert MlflowClient().search_registered_models() == []
+
+
+# -- sub-models that cannot be fitted --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def change(wine, tmp_path):
+    """Write a text into one column of the table, in the first rows of one shop."""
+
+    def run(column, value, shop="10001", rows=3):
+        table = pd.read_csv(tmp_path / "wine.csv", dtype={"shop": str})
+        table[column] = table[column].astype(object)
+        table.loc[table.index[table["shop"] == shop][:rows], column] = value
+        table.to_csv(tmp_path / "wine.csv", index=False)
+
+    return run
+
+
+def refused(wine, *overrides):
+    """The error of a training that fails; nothing is registered."""
+    with pytest.raises(ConfigError) as caught:
+        api.train(*wine, *overrides)
+    assert MlflowClient().search_registered_models() == []
+    return caught.value
+
+
+@pytest.mark.parametrize("value", [pytest.param("", id="missing"), pytest.param("inf", id="infinite")])
+@pytest.mark.parametrize("holdout", [0, 0.9])
+def test_an_estimator_that_refuses_missing_values(wine, change, value, holdout):
+    """The key, the columns and their rows are named, also where only held-out rows are concerned."""
+    change("ash", value)
+    error = refused(wine, f"train.holdout={holdout}")
+
+    assert str(error) == (
+        "train.features: the sub-model of shop '10001' cannot be trained: sklearn.linear_model.Ridge raised ValueError,"
+        " for missing or infinite values in 'ash' in 3 of 59 rows.\n"
+        "  Clean the table, or choose an estimator that takes missing values: HistGradientBoosting* does."
+    )
+
+
+def test_missing_values_of_rows_without_a_sub_model_of_their_own(wine, change):
+    """The global sub-model is named, and every column."""
+    change("ash", "", shop="rare", rows=1)
+    change("malic_acid", "", shop="rare", rows=1)
+    error = refused(wine)
+
+    assert error.what.startswith("the global sub-model cannot be trained: ")
+    assert error.what.endswith("in 'malic_acid' in 1, 'ash' in 1 of 178 rows.")
+
+
+def test_an_estimator_that_takes_missing_values(wine, change):
+    """The advice works."""
+    change("ash", "")
+
+    trained = api.train(*wine, "train.estimator.class=sklearn.ensemble.HistGradientBoostingRegressor")
+
+    assert len(trained.models) == 4
+
+
+def test_any_other_failure_is_explained_without_data(wine, change):
+    """The estimator's text is only the cause; key, rows and kind of target are said."""
+    change("alcohol", "SECRET")
+    error = refused(wine)
+
+    assert str(error).startswith(
+        "train.estimator: the sub-model of shop '10001' cannot be trained: sklearn.linear_model.Ridge raised ValueError"
+    )
+    assert "It had 48 rows with " in error.hint
+    assert "'alcohol' (str)" in error.hint
+    assert "SECRET" not in str(error)
+    assert "SECRET" in str(error.__cause__)
+
+
+def test_missing_values_are_not_blamed_for_another_failure(wine, change):
+    """Features are blamed only where the estimator says so."""
+    change("ash", "")
+    error = refused(wine, "train.estimator.class=sklearn.ensemble.HistGradientBoostingClassifier", "train.holdout=0")
+
+    assert error.where == "train.estimator"
+
+
+def test_a_parameter_that_the_estimator_refuses(wine):
+    """Its own text is about the config, and shown."""
+    error = refused(wine, "+train.estimator.params.alpha=-1")
+
+    assert error.where == "train.estimator.params"
+    assert "'alpha' parameter of Ridge" in error.what
+
+
+def test_text_in_a_numeric_column(wine, change):
+    """The column is named before the first fit, and its text is not repeated."""
+    change("ash", "SECRET")
+    error = refused(wine)
+
+    assert str(error) == (
+        "train.features.numeric: the column 'ash' (str) holds what is no number.\n"
+        "  Clean it, or list it in train.features.categorical."
+    )
+
+
+# -- types that skops is told to trust -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer(spec):
+    """What writes sub-models as skops."""
+    return trainer._Writer(spec, None, ["mlflow"])
+
+
+@pytest.fixture
+def spec():
+    """The defaults of a train section."""
+    return TrainSpec(
+        reader=Reader(),
+        key="shop",
+        target="y",
+        features=Features(),
+        estimator=Estimator("sklearn.linear_model.Ridge"),
+        holdout=0.2,
+        seed=0,
+        min_rows=20,
+        register_as="r_{shop}",
+        global_as=None,
+        alias=None,
+        serialization="skops",
+        packages=("sklearn",),
+        jobs=0,
+    )
+
+
+def trusted(folder):
+    return Model.load(folder).flavors["sklearn"]["skops_trusted_types"]
+
+
+def test_every_model_trusts_its_own_types_only(writer, tmp_path):
+    """Whatever was written before, and each file can be loaded."""
+    rows = np.arange(40.0).reshape(20, 2)
+    models = [Ridge(), DecisionTreeRegressor(), DecisionTreeRegressor(), HistGradientBoostingRegressor(), Ridge()]
+
+    for number, model in enumerate(models):
+        writer.write(model.fit(rows, rows[:, 0]), str(tmp_path / str(number)), Model())
+
+    tree, boosting = "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+    assert [trusted(tmp_path / str(number)) for number in range(5)] == [[], [tree], [tree], [boosting], []]
+    for number, model in enumerate(models):
+        loaded = mlflow.sklearn.load_model(str(tmp_path / str(number)))
+        assert np.array_equal(loaded.predict(rows), model.predict(rows))
+
+
+def test_models_alike_are_serialised_once(writer, tmp_path, monkeypatch):
+    """The types of the last one are verified on the file that was saved."""
+    rows = np.arange(40.0).reshape(20, 2)
+    writer.write(DecisionTreeRegressor().fit(rows, rows[:, 0]), str(tmp_path / "a"), Model())
+    monkeypatch.setattr(skops.io, "dumps", lambda model: pytest.fail("serialised again"))
+
+    writer.write(DecisionTreeRegressor().fit(rows, rows[:, 1]), str(tmp_path / "b"), Model())
+
+    assert trusted(tmp_path / "b") == ["sklearn.tree._tree.Tree"]
+
+
+def test_types_of_other_packages_are_never_trusted(writer, tmp_path):
+    """MLflow refuses the model; another serialization can be chosen."""
+    rows = np.arange(40.0).reshape(20, 2)
+    model = Stranger().fit(rows, rows[:, 0])
+
+    for _ in range(2):
+        with pytest.raises(MlflowException, match="untrusted types"):
+            writer.write(model, str(tmp_path / "a"), Model())
+
+
+class Stranger(Ridge):
+    """An estimator of a package that nobody vouches for."""
 
 
 def test_a_config_without_a_train_section_says_what_is_missing():

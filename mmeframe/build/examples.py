@@ -1,0 +1,101 @@
+"""Rows to try sub-models on, and whether two answers are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.build.describe import SubModel
+from mmeframe.keys import is_whole
+
+if TYPE_CHECKING:
+    from mmeframe.build.fleet import Fleet
+
+__all__ = ["example_request", "example_rows", "same"]
+
+_ROWS = 3
+
+
+def same(one: Any, two: Any) -> bool:
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(one, pd.DataFrame) and isinstance(two, pd.DataFrame):
+        return list(one.columns) == list(two.columns) and all(same(one[c].array, two[c].array) for c in one.columns)
+    left, right = np.asarray(one), np.asarray(two)
+    if left.shape != right.shape:
+        return False
+    if left.dtype.kind in "fiu" and right.dtype.kind in "fiu":
+        # A linear model's last bits depend on memory layout, which may differ here.
+        return bool(np.allclose(left, right, rtol=1e-9, atol=1e-12, equal_nan=True))
+    return bool(np.all((left == right) | ((left != left) & (right != right))))
+
+
+def example_rows(model: SubModel, root: Path) -> Any:
+    """A few rows for a sub-model: its logged input example, else made up from its signature, with its types."""
+    import pandas as pd
+
+    logged = _logged_example(model, root)
+    if logged is not None:
+        return logged
+    return pd.DataFrame({column.name: list(_made_up(column.type)) for column in model.inputs}).astype(_dtypes(model))
+
+
+def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
+    """A request in the shape that the router takes: a row for each of a few sub-models, and routing parameters.
+
+    Keys are real, features are made up: nobody's data is copied into another artifact.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    params: dict[str, Any] = {}
+    for number, model in enumerate(fleet.models[:_ROWS]):
+        row = {column.name: next(_made_up(column.type)) for column in fleet.union.columns}
+        for part, inputs in fleet.inputs.items():
+            key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
+            if all(map(is_whole, fleet.declared[part])) and key is not None:
+                key = int(key)
+            if inputs.params:
+                params.setdefault(inputs.params[0], key)
+                continue
+            for name, kind in inputs.columns.items():
+                made_up = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
+                row[name] = key if kind == "key" else row.get(name, made_up)
+        rows.append(row)
+    return pd.DataFrame(rows), params
+
+
+def _logged_example(model: SubModel, root: Path) -> Any:
+    import pandas as pd
+
+    if not (root / "input_example.json").is_file():
+        return None
+    from mlflow.models import Model
+
+    try:
+        rows = Model.load(str(root)).load_input_example(str(root))
+    except Exception:  # noqa: BLE001 - an example is a convenience; one that cannot be read is none
+        return None
+    names = [column.name for column in model.inputs]
+    if not isinstance(rows, pd.DataFrame) or not set(names) <= set(rows.columns):
+        return None
+    try:
+        return rows[names].head(_ROWS).astype(_dtypes(model))
+    except (ValueError, TypeError):
+        return None
+
+
+def _dtypes(model: SubModel) -> dict[str, str]:
+    known = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64", "boolean": "bool"}
+    return {column.name: known[column.type] for column in model.inputs if column.type in known}
+
+
+def _made_up(kind: str) -> Iterator[Any]:
+    import datetime
+
+    numbers = {"integer": (0, 1, 7), "long": (0, 1, 7), "float": (0.0, 1.0, 0.5), "double": (0.0, 1.0, 0.5)}
+    noon = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
+    other = {"boolean": (False, True, True), "datetime": (noon,) * _ROWS, "string": ("a", "b", "c")}
+    yield from numbers.get(kind) or other.get(kind) or (None,) * _ROWS

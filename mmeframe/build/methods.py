@@ -1,0 +1,78 @@
+"""What sub-models answer to another method than ``predict``: their signatures do not say, so they are tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmeframe.build.describe import SubModel
+from mmeframe.build.examples import example_rows, same
+from mmeframe.build.signature import Outputs, type_of
+from mmeframe.errors import BuildError, suggest
+from mmeframe.spec import Column
+
+__all__ = ["FILL", "classes_of", "discover", "takes_arrays"]
+
+# Methods whose columns are classes, and what a class that a sub-model never saw gets.
+FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
+
+
+def classes_of(model: Any) -> list[Any] | None:
+    """The labels that a live sub-model can answer with: a classifier's classes, a clusterer's numbers."""
+    found = getattr(model, "classes_", None)
+    if found is not None:
+        # A multi-output classifier has a list of them.
+        return None if isinstance(found, list) else list(found)
+    centers = getattr(model, "cluster_centers_", None)
+    count = getattr(model, "n_clusters", None) if centers is None else len(centers)
+    return list(range(count)) if isinstance(count, int) else None
+
+
+def discover(model: SubModel, root: Path, method: str) -> Outputs:
+    """The answers of ``method``, from a call on a few rows; columns are classes where there is one for each.
+
+    Raises BuildError for a sub-model that has no such method, or does not answer with one value or row per row.
+    """
+    import numpy as np
+    import pandas as pd
+
+    live, where = model.load(root), f"models.{model.id}"
+    if not callable(getattr(live, method, None)):
+        methods = [name for name in dir(live) if name[0] != "_" and callable(getattr(live, name, None))]
+        raise BuildError(f"it has no method {method!r} (output.method).", where=where, hint=suggest(method, methods))
+    rows = example_rows(model, root)
+    try:
+        raw = getattr(live, method)(rows)
+    except Exception as error:
+        raise BuildError(
+            f"its {method} refused the example rows ({type(error).__name__}).",
+            where=where,
+            hint="Log the sub-model with an input_example, so that rows which it takes are known.",
+        ) from error
+    if isinstance(raw, pd.DataFrame):
+        return Outputs(tuple(Column(str(name), type_of(raw[name].dtype)) for name in raw.columns))
+    found = np.asarray(raw.todense() if hasattr(raw, "todense") else raw)
+    if found.ndim not in (1, 2) or len(found) != len(rows):
+        raise BuildError(f"its {method} gives shape {found.shape} for {len(rows)} rows.", where=where)
+    kind = type_of(found.dtype)
+    if found.ndim == 1:
+        return Outputs((Column("prediction", kind),))
+    classes = classes_of(live)
+    if method in FILL and classes is not None and len(classes) == found.shape[1]:
+        return Outputs(tuple(Column(str(name), kind) for name in classes), aligned=True, fill=FILL[method])
+    return Outputs((Column("prediction", kind),), found.shape[1])
+
+
+def takes_arrays(model: SubModel, root: Path, method: str) -> bool:
+    """Whether its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames."""
+    import numpy as np
+
+    if not model.inputs or any(column.type != "double" or not column.required for column in model.inputs):
+        return False
+    try:
+        rows = example_rows(model, root)
+        expected = getattr(model.load(root), method)(rows)
+        other = model.load_for_arrays(root)
+        return other is not None and same(getattr(other, method)(rows.to_numpy(np.float64)), expected)
+    except Exception:  # noqa: BLE001 - whatever it does not like, frames are what it was made for
+        return False

@@ -1,0 +1,384 @@
+"""``kind: rules``: the key of the first rule that holds for a row.
+
+Rules are data: nothing of them is ever evaluated as code.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from mmeframe.builtin.datepart import clock_times
+from mmeframe.builtin.hashed import column_keys
+from mmeframe.builtin.pattern import distinct_texts
+from mmeframe.plugin import (
+    Batch,
+    ComponentContext,
+    RoutingInputs,
+    RoutingStrategy,
+    StrategyConf,
+    canonical,
+    suggest,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+__all__ = ["MAX_DEPTH", "RulesConf", "RulesStrategy"]
+
+# How deep all, any and not may stand in one another.
+MAX_DEPTH = 20
+
+_ORDER: Mapping[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_TEXT: Mapping[str, Callable[[str, str], bool]] = {
+    "contains": lambda text, piece: piece in text,
+    "starts_with": str.startswith,
+    "ends_with": str.endswith,
+}
+_EQUAL, _LISTED, _PRESENCE = ("==", "!="), ("in", "not_in"), ("is_missing", "not_missing")
+_OPERATORS = (*_EQUAL, *_ORDER, *_LISTED, *_TEXT, *_PRESENCE)
+_JOINS = ("all", "any", "not")
+# What other languages write; the nearest name would be another one.
+_MEANT = {"=": "==", "<>": "!=", "=<": "<=", "=>": ">="}
+# Whole numbers beyond it are none of any column.
+_LARGEST = 2**64
+
+# -- conditions ------------------------------------------------------------------------------------------------------
+
+
+class _Rows:
+    """A batch, with what comparisons read of its columns: each is read once."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self._read: dict[tuple[Any, ...], Any] = {}
+
+    def get(self, read: Callable[..., Any], column: str, *options: Any) -> Any:
+        name = (read, column, *options)
+        if name not in self._read:
+            self._read[name] = read(self.batch, column, *options)
+        return self._read[name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compare:
+    """One column against a value. ``kind``: what the column is read as."""
+
+    column: str
+    operator: str
+    value: Any
+    kind: str
+
+    def holds(self, rows: _Rows) -> Mask:
+        if self.operator in _PRESENCE:
+            missing: Mask = rows.get(_missing, self.column)
+            return missing if self.operator == "is_missing" else ~missing
+        if self.operator in _EQUAL or self.operator in _LISTED:
+            keys = rows.get(column_keys, self.column)
+            wanted = frozenset(map(canonical, self.value if self.operator in _LISTED else [self.value]))
+            positive = self.operator in ("==", "in")
+            return _spread([(key in wanted) == positive for key in keys.categories], keys.codes)
+        if self.kind == "double":
+            found: Mask = _ORDER[self.operator](rows.get(_numbers, self.column), self.value)
+            return found
+        if self.kind == "datetime":
+            value, zone = _moment(self.value)
+            positions, times = rows.get(clock_times, self.column, zone)
+            return _spread(_ORDER[self.operator](times, value).to_numpy(), positions)
+        positions, texts = rows.get(distinct_texts, self.column)
+        test = _ORDER.get(self.operator) or _TEXT[self.operator]
+        return _spread([test(text, self.value) for text in texts], positions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Join:
+    """Conditions of which all, any or (for ``not``) none hold."""
+
+    how: str
+    parts: tuple[_Compare | _Join, ...]
+
+    def holds(self, rows: _Rows) -> Mask:
+        import numpy as np
+
+        masks = [part.holds(rows) for part in self.parts]
+        if self.how == "not":
+            return ~masks[0]
+        return np.asarray((np.logical_and if self.how == "all" else np.logical_or).reduce(masks))
+
+
+def _missing(batch: Batch, column: str) -> Mask:
+    import numpy as np
+    import pandas as pd
+
+    return np.asarray(pd.isna(batch.column(column)), bool)
+
+
+def _numbers(batch: Batch, column: str) -> Any:
+    return batch.numbers(column)
+
+
+def _spread(distinct: Any, positions: Any) -> Mask:
+    """From distinct values to rows; a missing value, at position -1, compares with nothing."""
+    import numpy as np
+
+    return np.asarray(np.append(np.asarray(distinct, bool), [False]).take(positions))
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?", re.DOTALL)
+
+
+def _moment(text: str) -> tuple[Any, str | None]:
+    """A time as a clock shows it, and the zone of that clock: UTC for text with an offset."""
+    import pandas as pd
+
+    time = pd.to_datetime(text, format="ISO8601")
+    return (time, None) if time.tzinfo is None else (time.tz_convert("UTC").tz_localize(None), "UTC")
+
+
+# -- reading rules ---------------------------------------------------------------------------------------------------
+
+Path = tuple[str | int, ...]
+
+
+class _Reader:
+    """Rules as conditions, with everything that is wrong in them."""
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[Path, str]] = []
+        # What each column is compared as, and where that was first said.
+        self.kinds: dict[str, tuple[str, Path]] = {}
+
+    def rules(self, rules: list[Any]) -> list[tuple[str, _Compare | _Join]]:
+        found = []
+        for number, rule in enumerate(rules):
+            if self._map(rule, ("key", "when"), (number,)):
+                key = self._key(rule["key"], (number, "key"))
+                when = self._condition(rule["when"], (number, "when"), 1)
+                if when is not None:
+                    found.append((key, when))
+        return found
+
+    def _fault(self, at: Path, what: str) -> None:
+        self.faults.append((at, what))
+
+    def _map(self, value: Any, names: tuple[str, ...], at: Path) -> bool:
+        """Whether ``value`` is a map with these names and no others."""
+        if not isinstance(value, Mapping):
+            self._fault(at, f"this must be a map of {', '.join(names)}")
+            return False
+        alien = [name for name in value if name not in names]
+        for name in alien:
+            self._fault((*at, str(name)), f"there is no {str(name)!r} here. {_known(str(name), names)}")
+        lost = [name for name in names if name not in value]
+        for name in lost if not alien else ():
+            self._fault((*at, name), "this is required")
+        return not alien and not lost
+
+    def _key(self, key: Any, at: Path) -> str:
+        if key is None or key == "":
+            self._fault(at, "a key is text or a whole number; a row without a key is one that no rule names")
+        elif not isinstance(key, str | int) or isinstance(key, bool):
+            self._fault(at, f"YAML read this as {type(key).__name__} {_shown(key)}; quote it")
+        return str(key)
+
+    def _condition(self, when: Any, at: Path, depth: int) -> _Compare | _Join | None:
+        if depth > MAX_DEPTH:
+            self._fault(at, f"conditions stand in one another more than {MAX_DEPTH} deep")
+            return None
+        joins = [name for name in _JOINS if isinstance(when, Mapping) and name in when]
+        if not joins:
+            return self._compare(when, at)
+        if len(when) > 1:
+            self._fault(at, f"{joins[0]!r} stands alone; put what is beside it into one list with all or any")
+            return None
+        return self._join(joins[0], when[joins[0]], (*at, joins[0]), depth)
+
+    def _join(self, how: str, value: Any, at: Path, depth: int) -> _Join | None:
+        if how == "not":
+            part = self._condition(value, at, depth + 1)
+            return None if part is None else _Join(how, (part,))
+        if not isinstance(value, list) or not value:
+            self._fault(at, "this must be a list of conditions, one at least")
+            return None
+        parts = [self._condition(item, (*at, number), depth + 1) for number, item in enumerate(value)]
+        return _Join(how, tuple(part for part in parts if part is not None))
+
+    def _compare(self, when: Any, at: Path) -> _Compare | None:
+        name = when.get("operator") if isinstance(when, Mapping) else None
+        if isinstance(name, str) and name not in _OPERATORS:
+            self._fault(
+                (*at, "operator"), f"there is no operator {name!r}. {_known(_MEANT.get(name, name), _OPERATORS)}"
+            )
+            return None
+        if isinstance(when, Mapping) and not {"column", "operator", "value"} & set(when):
+            first = str(next(iter(when), ""))
+            known = _known(first, ("column", *_JOINS))
+            self._fault(at, f"this is no condition: {{column, operator, value}}, or one of all, any, not. {known}")
+            return None
+        if not self._map(when, ("column", "operator") if name in _PRESENCE else ("column", "operator", "value"), at):
+            return None
+        column, value = when["column"], when.get("value")
+        if not isinstance(column, str) or not column:
+            self._fault((*at, "column"), "a column is named by text")
+            return None
+        if not isinstance(name, str):
+            self._fault((*at, "operator"), f"an operator is text. {_known('', _OPERATORS)}")
+            return None
+        kind = self._kind(name, value, (*at, "value"))
+        return _Compare(column, name, value, kind) if kind and self._one_kind(column, kind, at) else None
+
+    def _kind(self, name: str, value: Any, at: Path) -> str | None:
+        """What the column is read as for this comparison; None if the value is no good for it."""
+        if name in _PRESENCE:
+            return "any"
+        if name in _LISTED:
+            if not isinstance(value, list) or not value:
+                self._fault(at, f"{name!r} needs a list of values, one at least")
+                return None
+            # All of them, so that all that is wrong is one report.
+            good = [self._scalar(item, (*at, number)) for number, item in enumerate(value)]
+            return "any" if all(good) else None
+        if not self._scalar(value, at):
+            return None
+        if name in _EQUAL:
+            return "any"
+        if name in _TEXT:
+            if not isinstance(value, str) or not value:
+                what = f"{name!r} needs text" if value == "" else f"{name!r} needs text: quote it"
+                self._fault(at, what)
+                return None
+            return "string"
+        if not isinstance(value, str):
+            return "double"
+        return self._time(value, at) if _DATE.fullmatch(value) else "string"
+
+    def _time(self, value: str, at: Path) -> str | None:
+        try:
+            _moment(value)
+        except ValueError:
+            self._fault(at, f"{_shown(value)} begins as a date and is no ISO 8601 timestamp")
+            return None
+        return "datetime"
+
+    def _scalar(self, value: Any, at: Path) -> bool:
+        if value is None:
+            self._fault(at, "nothing compares with null; use the operator is_missing or not_missing")
+        elif isinstance(value, bool):
+            self._fault(at, f"YAML read this as bool {value}; quote it: '{value}' is the key of {str(value).lower()}")
+        elif not isinstance(value, str | int | float):
+            self._fault(at, f"a value is text or a number, and this is {type(value).__name__}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            self._fault(at, "a number is finite; use the operator is_missing or not_missing for NaN")
+        elif isinstance(value, int) and abs(value) > _LARGEST:
+            self._fault(at, "this number is too large")
+        else:
+            return True
+        return False
+
+    def _one_kind(self, column: str, kind: str, at: Path) -> bool:
+        if kind == "any":
+            return True
+        first, where = self.kinds.setdefault(column, (kind, at))
+        if first != kind:
+            words = {"double": "a number", "string": "text", "datetime": "a timestamp"}
+            there = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where)
+            self._fault(at, f"column {column!r} is compared as {words[kind]} here, as {words[first]} in rules{there}")
+        return first == kind
+
+
+def _known(name: str, names: Iterable[str]) -> str:
+    return suggest(name, names).rstrip(".")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _checked(rules: list[Any]) -> list[Any]:
+    if not rules:
+        raise ValueError(
+            "there are no rules; write them as in [{key: far, when: {column: distance, operator: '>', value: 1000}}]"
+        )
+    reader = _Reader()
+    reader.rules(rules)
+    if reader.faults:
+        faults = [
+            # As a parameter: braces in the text are no place-holders.
+            InitErrorDetails(type=PydanticCustomError("value_error", "{what}", {"what": what}), loc=at, input=None)
+            for at, what in reader.faults
+        ]
+        raise ValidationError.from_exception_data("rules", faults)
+    return rules
+
+
+@dataclass
+class RulesConf(StrategyConf):
+    """Options of ``kind: rules``."""
+
+    # {key, when} in the order in which they are tried. A condition is {column, operator, value}, {all: [...]},
+    # {any: [...]} or {not: ...}; operators are ==, !=, <, <=, >, >=, in, not_in (value: a list), contains, starts_with,
+    # ends_with, and is_missing and not_missing (no value).
+    rules: Annotated[list[Any], AfterValidator(_checked), Field(validate_default=True)] = field(default_factory=list)
+    # The key of rows for which no rule holds; null leaves them without one.
+    otherwise: Annotated[StrictStr, Field(min_length=1)] | StrictInt | None = None
+
+
+class RulesStrategy(RoutingStrategy[RulesConf]):
+    """Route each row by the first rule that holds for it.
+
+    A comparison with a missing value does not hold, with ``!=`` neither; ``not`` of it does. ``==`` and ``in`` compare
+    keys: 7, 7.0 and "7" are equal, and a timestamp is its ISO text. ``<`` and the like compare numbers with a number,
+    timestamps with text that begins as a date (2013-01-31, 2013-01-31T10:00:00Z), and else text letter by letter.
+    A timestamp without an offset in a rule is compared with each row's own clock as written; one with an offset is a
+    moment, for which times without an offset are taken as UTC.
+    """
+
+    def bind(self, context: ComponentContext) -> None:
+        del context
+        self._rules = _Reader().rules(self.conf.rules)
+
+    def inputs(self) -> RoutingInputs:
+        reader = _Reader()
+        columns: dict[str, str] = {}
+        for _, when in reader.rules(self.conf.rules):
+            columns |= {name: columns.get(name, "any") for name in _columns(when)}
+        return RoutingInputs(columns | {name: kind for name, (kind, _) in reader.kinds.items()})
+
+    def keys(self) -> Iterable[str | int]:
+        given = [rule["key"] for rule in self.conf.rules]
+        return [*given, self.conf.otherwise] if self.conf.otherwise is not None else given
+
+    def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
+        del params
+        import numpy as np
+        import pandas as pd
+
+        rows = _Rows(batch)
+        labels = list(dict.fromkeys(str(key) for key in self.keys()))
+        otherwise = -1 if self.conf.otherwise is None else labels.index(str(self.conf.otherwise))
+        codes = np.full(len(batch), otherwise, np.int32)
+        # From the last to the first, so that the first stands in the end.
+        for key, when in reversed(self._rules):
+            codes[when.holds(rows)] = labels.index(key)
+        return pd.Categorical.from_codes(codes, pd.Index(labels, dtype=object), validate=False)
+
+
+def _columns(when: _Compare | _Join) -> Iterable[str]:
+    if isinstance(when, _Compare):
+        return [when.column]
+    return [name for part in when.parts for name in _columns(part)]

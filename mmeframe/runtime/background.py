@@ -1,0 +1,80 @@
+"""Observers, and the shadow arms that are scored for them after the answer. Nothing here reaches the caller."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmeframe.plugin import Observer
+
+__all__ = ["Background", "Observers"]
+
+_log = logging.getLogger("mmeframe")
+
+
+class Observers:
+    """Tells all observers; what one raises is logged once for each of its methods, and goes no further."""
+
+    def __init__(self, observers: Mapping[str, Observer[Any]]) -> None:
+        self._observers = dict(observers)
+        self._complained: set[tuple[str, str]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def tell(self, method: str, event: Any) -> None:
+        for name, observer in self._observers.items():
+            try:
+                getattr(observer, method)(event)
+            except Exception:  # noqa: BLE001 - observers never change an answer
+                if (name, method) not in self._complained:
+                    self._complained.add((name, method))
+                    _log.exception("observers.%s: %s failed; it is not reported again.", name, method)
+
+
+class Background:
+    """One thread that works a bounded queue off; when the queue is full, work is dropped and counted.
+
+    The thread starts with the first piece of work, in the process that has it: servers fork.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.dropped = 0
+        self._queue: queue.Queue[Callable[[], None]] = queue.Queue(size)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Callable[[], None]) -> bool:
+        """Queue work; False if it was dropped."""
+        if self._thread is None or not self._thread.is_alive():
+            self._start()
+        try:
+            self._queue.put_nowait(work)
+        except queue.Full:
+            with self._lock:
+                self.dropped += 1
+            return False
+        return True
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="mmeframe-shadow", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            work = self._queue.get()
+            try:
+                work()
+            except Exception:  # noqa: BLE001 - the thread outlives whatever a shadow does
+                _log.exception("a shadow failed")
+            finally:
+                self._queue.task_done()
+
+    def wait(self) -> None:
+        """Until everything that was queued is done."""
+        self._queue.join()

@@ -1,0 +1,251 @@
+"""Which sub-model gets which row, and why: strategies, levels, arms. No sub-model is loaded for it, but a gate's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, suggest
+from mmeframe.keys import MISSING, canonical, normalised
+from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
+from mmeframe.routes import NO_TARGET, Route, Routed, RouteTable
+from mmeframe.runtime.batch import FrameBatch
+from mmeframe.shares import fractions
+from mmeframe.spec import RoutingSpec, TrafficSpec
+
+if TYPE_CHECKING:
+    from mmeframe.keys import Codes
+
+__all__ = ["Routable", "Routing"]
+
+_SHOWN = 5
+
+Ints = np.ndarray[Any, np.dtype[np.int32]]
+
+
+class Routable(Protocol):
+    """What routing knows of a sub-model: a record of a bundle, or one that a build has described."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> Mapping[str, str]: ...
+    @property
+    def arm(self) -> str: ...
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def routed(self) -> bool: ...
+
+
+class Routing:
+    """Immutable after construction; shared by threads.
+
+    models: in the order of their numbers. strategies: key part -> strategy, not bound yet. files: key part -> what its
+    strategy prepared. columns: of the union schema, which decide a row's arm where ``traffic.sticky`` names none.
+    score: answers of a sub-model, for strategies that ask one.
+    """
+
+    def __init__(
+        self,
+        spec: RoutingSpec,
+        models: Sequence[Routable],
+        strategies: Mapping[str, RoutingStrategy[Any]],
+        files: Mapping[str, Mapping[str, bytes | memoryview]],
+        traffic: TrafficSpec,
+        disabled: Collection[str],
+        columns: Sequence[str],
+        score: Callable[[str, Batch], Any],
+    ) -> None:
+        self.spec, self.models, self.strategies, self.traffic = spec, models, strategies, traffic
+        routes = [Route(model.key, number, model.arm) for number, model in enumerate(models) if model.routed]
+        self.table = RouteTable([part.name for part in spec.parts], spec.levels, routes)
+        inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
+        self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
+        self.params = frozenset(name for it in inputs.values() for name in it.params)
+        self.disabled = frozenset(disabled)
+        self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(columns), False)
+        for name, strategy in strategies.items():
+            index = self.table.indexes[name]
+            strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), score))
+        self._arms = self._shares()
+        self._off = np.array([*(model.id in self.disabled for model in models), False])
+
+    def _shares(self) -> list[tuple[str, Ints, np.ndarray[Any, np.dtype[np.float64]]]]:
+        """Arms that take traffic, in name order: each with its sub-model, and its share, by the main one's number."""
+        found = []
+        for arm, variants in self.table.arms.items():
+            share = np.where(variants != NO_TARGET, self.traffic.arms.get(arm, 0.0), 0.0)
+            if arm in self.traffic.only:
+                keys = [dict(key) for key in self.traffic.only[arm]]
+                wanted = [variant != NO_TARGET and dict(self.models[variant].key) in keys for variant in variants]
+                share = np.where(wanted, share, 0.0)
+            if share.any():
+                found.append((arm, variants, share))
+        return found
+
+    # -- keys --------------------------------------------------------------------------------------------------
+
+    def keys(self, batch: FrameBatch, params: Mapping[str, Any]) -> dict[str, Codes]:
+        """The code of every row's key parts; parts that build on others come after those."""
+        codes: dict[str, Codes] = {}
+        for name in self.order:
+            raw = self.strategies[name].route_keys(batch, params)
+            batch.raw_parts[name] = raw
+            try:
+                codes[name] = self.table.indexes[name].codes(raw, len(batch))
+            except BadInputError as error:
+                raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
+            except ValueError as error:
+                raise MmeframeError(f"the strategy gave {error}.", where=f"routing.keys.{name}") from error
+        return codes
+
+    def route(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
+        """Where every row goes. Raises UnknownKeyError for rows without a sub-model, unless they may be skipped."""
+        codes = self.keys(batch, params)
+        routed = self._route(batch, codes)
+        if self.spec.on_unknown == "raise" and (lost := np.flatnonzero(np.atleast_1d(routed.target) == NO_TARGET)).size:
+            self._refuse(lost if np.ndim(routed.target) else np.arange(len(batch)), batch, codes)
+        return routed
+
+    def _route(self, batch: FrameBatch, codes: Mapping[str, Codes]) -> Routed:
+        choose = self._chooser(batch) if self._arms or self.disabled else None
+        return self.table.route(codes, len(batch), choose)
+
+    def _chooser(self, batch: FrameBatch) -> Callable[[Ints, Any], tuple[Ints, Any]]:
+        def choose(hit: Ints, rows: Any) -> tuple[Ints, Any]:
+            chosen = hit.copy()
+            for arm, variants, share in self._arms:
+                # Rows of an earlier arm stay there.
+                open_ = np.flatnonzero((chosen == hit) & (share[hit] > 0))
+                if len(open_):
+                    moved = open_[self._fractions(arm, batch, rows[open_]) < share[hit[open_]]]
+                    chosen[moved] = variants[hit[moved]]
+            off = self._off[chosen]
+            if off.any():
+                # To the main arm, and if that is disabled too, to the next level.
+                chosen[off] = np.where(self._off[hit[off]], NO_TARGET, hit[off])
+            return chosen, off
+
+        return choose
+
+    def _fractions(self, arm: str, batch: FrameBatch, rows: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The number in [0, 1) that decides whether a row is in an arm: the same for the same row, for ever."""
+        columns = [
+            normalised(batch.column(name)[rows], len(rows))
+            if self._named or name in batch.columns
+            else normalised(None, len(rows))
+            for name in self._sticky
+        ]
+        return fractions(arm, columns or [normalised(None, len(rows))])
+
+    def shadows(self, target: Any) -> list[tuple[str, Any]]:
+        """Shadow arms with their sub-models: for each main sub-model's number, the variant's or ``NO_TARGET``."""
+        found = []
+        for arm in self.traffic.shadow:
+            variants = self.table.arms[arm][target]
+            if np.any(variants != NO_TARGET):
+                found.append((arm, variants))
+        return found
+
+    # -- messages ----------------------------------------------------------------------------------------------
+
+    def _refuse(self, rows: Any, batch: FrameBatch, codes: Mapping[str, Codes]) -> None:
+        """Name a few of the keys that no sub-model has, and count the rows."""
+        if not len(rows):
+            return
+        missing = np.zeros(len(rows), bool)
+        for code in codes.values():
+            missing |= (np.asarray(code)[rows] if np.ndim(code) else np.asarray(code)) == MISSING
+        if missing.all():
+            raise BadInputError(
+                f"{len(rows)} rows have no routing key ({', '.join(self.table.parts)}), and no level takes rows "
+                "without one.",
+                hint="Fill the key, declare a global sub-model with routing.levels, or set routing.on_unknown=skip.",
+            )
+        shown: dict[str, None] = {}
+        for row in rows[~missing][:1000]:
+            values = {name: _text(batch.raw_parts[name], row) for name in self.table.parts}
+            shown[", ".join(f"{name}={(text or 'missing')[:40]}" for name, text in values.items())] = None
+            if len(shown) > _SHOWN:
+                break
+        more = " ..." if len(shown) > _SHOWN else ""
+        known = [
+            f"{name}: {suggest('', index.values, 'known').removeprefix('known: ')}"
+            for name, index in self.table.indexes.items()
+        ]
+        off = f" Disabled: {', '.join(sorted(self.disabled)[:_SHOWN])}." if self.disabled else ""
+        raise UnknownKeyError(
+            f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}.",
+            hint=f"Known keys: {' '.join(known)}{off} Or declare a global sub-model, or set routing.on_unknown=skip.",
+        )
+
+    def explain(self, batch: FrameBatch, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """For each row: its key parts, what every level said until one matched, the arm, the sub-model, the reason.
+
+        Rows that no sub-model takes are explained too, whatever ``on_unknown`` says.
+        """
+        codes = self.keys(batch, params)
+        n_rows = len(batch)
+        routed = self._route(batch, codes)
+        target, reason = np.broadcast_to(routed.target, (n_rows,)), np.broadcast_to(routed.reason, (n_rows,))
+        keys = {name: normalised(batch.raw_parts[name], n_rows) for name in self.table.parts}
+        texts = {name: np.array([*column.categories, None], object).take(column.codes) for name, column in keys.items()}
+        full = {name: np.broadcast_to(np.asarray(code, np.int32), (n_rows,)) for name, code in codes.items()}
+        found = []
+        for row in range(n_rows):
+            number = int(target[row])
+            model = self.models[number] if number != NO_TARGET else None
+            found.append(
+                {
+                    "row": row,
+                    "key": {name: column[row] for name, column in texts.items()},
+                    "route": self._steps(number, {name: int(code[row]) for name, code in full.items()}),
+                    "arm": model.arm if model else None,
+                    "model_id": model.id if model else None,
+                    "model_version": model.version if model else None,
+                    "reason": self.table.reasons[int(reason[row])],
+                }
+            )
+        return found
+
+    def _steps(self, target: int, codes: Mapping[str, int]) -> list[dict[str, str]]:
+        """What each level said to one key, up to the one that answered."""
+        steps = []
+        for number, level in enumerate(self.table.levels):
+            name = "+".join(level) or "global"
+            absent = [part for part in level if codes[part] == MISSING]
+            hit = self.table.at(number, codes)
+            if absent:
+                said = f"{', '.join(absent)} missing"
+            elif hit == NO_TARGET:
+                said = "no sub-model"
+            else:
+                said = self._found(hit, target)
+            steps.append({"level": name, "found": said})
+            if hit != NO_TARGET and (target == hit or self._varies(hit, target)):
+                break
+        return steps
+
+    def _varies(self, main: int, target: int) -> bool:
+        return any(target != NO_TARGET and variants[main] == target for variants in self.table.arms.values())
+
+    def _found(self, main: int, target: int) -> str:
+        if target == main:
+            return self.models[main].id
+        if self._varies(main, target):
+            return f"{self.models[main].id}, arm {self.models[target].arm}: {self.models[target].id}"
+        return f"{self.models[main].id} is disabled"
+
+
+def _known(index: Any, keys: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.array([index.code(key) >= 0 for key in keys], bool)
+
+
+def _text(raw: Any, row: int) -> str | None:
+    value = raw[row] if np.ndim(raw) else raw
+    return canonical(value)

@@ -1,0 +1,215 @@
+"""Ask sub-models for their rows, and put the answers back into the order of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from mmeframe.bundle import SubModelRecord
+from mmeframe.errors import BadInputError, ModelError
+from mmeframe.plugin import Combiner
+from mmeframe.routes import NO_TARGET
+from mmeframe.runtime.batch import FrameBatch
+from mmeframe.runtime.outputs import Answers, as_prediction
+from mmeframe.runtime.schema import check_frame
+from mmeframe.spec import Column
+
+__all__ = ["Residency", "Scorer"]
+
+Rows = np.ndarray[Any, np.dtype[np.intp]]
+
+
+class Residency(Protocol):
+    """Hands out live sub-models."""
+
+    def acquire(self, targets: Sequence[int]) -> AbstractContextManager[Sequence[Any]]: ...
+
+
+class Scorer:
+    """Immutable after construction; shared by threads.
+
+    records: sub-models by number. schemas: their input schemas, by ``record.inputs``. combiners: by number, for those
+    that combine others. skip: rows of a sub-model that fails are left without an answer, instead of the request.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[SubModelRecord],
+        schemas: Sequence[Sequence[Column]],
+        union: Sequence[Column],
+        answers: Answers,
+        combiners: Mapping[int, Combiner[Any]],
+        residency: Residency,
+        method: str,
+        skip: bool,
+    ) -> None:
+        self._records, self._schemas, self._union, self._answers = records, schemas, union, answers
+        self._combiners, self.residency, self._method, self._skip = combiners, residency, method, skip
+        numbers = {record.id: number for number, record in enumerate(records)}
+        self._of = {number: [numbers[id_] for id_ in records[number].of] for number in combiners}
+        everywhere = [column for column in union if all(_has(schema, column) for schema in schemas)]
+        self._shared = tuple(everywhere)
+
+    def score(self, batch: FrameBatch, target: Any) -> tuple[Any, Mapping[int, ModelError]]:
+        """Answers in the order of the rows, and the sub-models that failed, whose rows are null.
+
+        target: shape (n_rows,), or () if all rows have one sub-model.
+        """
+        n_rows = len(batch)
+        # Libraries refuse empty frames, so without rows no sub-model is asked.
+        if n_rows == 0:
+            check_frame(batch.frame, self._union, _required(self._union))
+            return self._answers.nothing(0), {}
+        if np.ndim(target) == 0 or n_rows == 1:
+            only: int | None = int(target if np.ndim(target) == 0 else target[0])
+        else:
+            counts = np.bincount(target + 1, minlength=1)
+            wanted = np.flatnonzero(counts)
+            only = int(wanted[0]) - 1 if len(wanted) == 1 else None
+        if only is None:
+            return self._groups(batch, target, counts, wanted - 1)
+        if only == NO_TARGET:
+            return self._answers.nothing(n_rows), {}
+        try:
+            return self._answers.whole(self.whole(batch, only, self._method), only), {}
+        except ModelError as error:
+            if not self._skip:
+                raise
+            return self._answers.nothing(n_rows), {only: error}
+
+    def whole(self, batch: FrameBatch, target: int, method: str) -> Any:
+        """One sub-model on all rows, which are handed over without a copy where they have its types already."""
+        record = self._records[target]
+        with self.residency.acquire(self._leaves([target])) as models:
+            live = dict(zip(self._leaves([target]), models, strict=True))
+            if record.arrays and (matrix := batch.matrix(self._schemas[record.inputs])) is not None:
+                return self._call(live[target], target, matrix, method)
+            return self._ask(live, target, self._own_frame(batch.frame, target), method)
+
+    def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
+        own = self._schemas[self._records[target].inputs]
+        return check_frame(frame, own, _required(own))
+
+    def _leaves(self, targets: Iterable[int]) -> list[int]:
+        """The sub-models with files behind these: what combines others needs those."""
+        if not self._of:
+            return list(targets)
+        found: dict[int, None] = {}
+        for target in targets:
+            found |= dict.fromkeys(self._leaves(self._of[target]) if target in self._of else [target])
+        return list(found)
+
+    def _groups(self, batch: FrameBatch, target: Any, counts: Any, wanted: Any) -> tuple[Any, Mapping[int, ModelError]]:
+        """Bring each sub-model's rows together with one take, and put the answers back with one scatter."""
+        # A small unsigned type makes numpy's stable sort a radix sort.
+        codes = (target + 1).astype(np.uint16) if len(counts) < 65_536 else target
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(counts[wanted + 1]).tolist()
+        groups = [
+            (int(number), start, end)
+            for number, start, end in zip(wanted, [0, *ends], ends, strict=False)
+            if number != NO_TARGET
+        ]
+        failed: dict[int, ModelError] = {}
+        pieces: list[tuple[int, int, Any, int]] = []
+        leaves = self._leaves(number for number, _, _ in groups)
+        with self.residency.acquire(leaves) as models:
+            live = dict(zip(leaves, models, strict=True))
+            cut = self._cut(batch, order, groups)
+            for number, start, end in groups:
+                try:
+                    answer = cut(live, number, start, end)
+                except ModelError as error:
+                    if not self._skip:
+                        raise
+                    failed[number] = error
+                else:
+                    pieces.append((start, end, answer, number))
+        return self._answers.gather(pieces, order, len(batch)), failed
+
+    def _cut(self, batch: FrameBatch, order: Rows, groups: Sequence[tuple[int, int, int]]) -> Any:
+        """How a group's sub-model is asked: on slices of an array where all take arrays of one schema, else of frames."""
+        records = [self._records[number] for number, _, _ in groups]
+        if all(record.arrays and record.inputs == records[0].inputs for record in records):
+            matrix = batch.matrix(self._schemas[records[0].inputs])
+            if matrix is not None:
+                taken = matrix.take(order, axis=0)
+                method = self._method
+                return lambda live, number, start, end: self._call(live[number], number, taken[start:end], method)
+        return self._cut_frames(batch.frame, order)
+
+    def _cut_frames(self, frame: pd.DataFrame, order: Rows) -> Any:
+        """Columns that all sub-models share with one type are checked and converted once, for the whole batch.
+
+        The others only for the rows of those that have them: no row is refused, or changed, for what another needs.
+        """
+        checked = check_frame(frame, self._shared, _required(self._shared))
+        alike = len(self._shared) == len(self._union)
+        others = frame[[] if alike else [name for name in frame.columns if name not in checked.columns]]
+        taken, rest = checked.take(order), others.take(order)
+
+        def ask(live: Mapping[int, Any], number: int, start: int, end: int) -> Any:
+            group = self._complete(taken.iloc[start:end], rest.iloc[start:end], number)
+            return self._ask(live, number, group, self._method)
+
+        return ask
+
+    def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, target: int) -> pd.DataFrame:
+        """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
+        schema = self._schemas[self._records[target].inputs]
+        own = [column for column in schema if column.name not in shared.columns]
+        if own:
+            try:
+                shared = pd.concat([shared, check_frame(rest, own, _required(own))], axis=1)
+            except BadInputError as error:
+                # Other sub-models do without these columns, so it matters whose they are.
+                raise BadInputError(error.what, where=self._records[target].id, hint=error.hint) from None
+        names = [column.name for column in schema if column.name in shared.columns]
+        return shared if names == list(shared.columns) else shared[names]
+
+    def _ask(self, live: Mapping[int, Any], target: int, frame: pd.DataFrame, method: str) -> Any:
+        """One sub-model on its rows, which have exactly its own columns and types."""
+        if target not in self._of:
+            return self._call(live[target], target, self._as_it_takes(frame, target), method)
+        answers = []
+        for number in self._of[target]:
+            own = (
+                frame
+                if self._records[number].inputs == self._records[target].inputs
+                else self._own_frame(frame, number)
+            )
+            answers.append(self._answers.aligned(self._ask(live, number, own, method), number))
+        shapes = {np.shape(answer) for answer in answers}
+        if len(shapes) > 1:
+            raise ModelError(
+                f"its sub-models answer in different shapes: {sorted(shapes)}.", where=self._records[target].id
+            )
+        return self._combiners[target].combine(answers)
+
+    def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
+        """Sub-models that were made to take arrays have lost the names of their columns."""
+        return frame.to_numpy(np.float64) if self._records[target].arrays else frame
+
+    def _call(self, model: Any, target: int, rows: Any, method: str) -> Any:
+        try:
+            raw = getattr(model, method)(rows)
+        except Exception as error:
+            # The text of a library's error may hold the caller's data: it stays in the chained exception.
+            what = f"its {method} failed with {type(error).__name__}."
+            raise ModelError(what, where=self._records[target].id) from error
+        if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
+            return raw
+        return as_prediction(raw, len(rows), self._records[target].id)
+
+
+def _has(schema: Sequence[Column], column: Column) -> bool:
+    """Whether a sub-model has a column, with the same type."""
+    return any(own.name == column.name and own.type == column.type for own in schema)
+
+
+def _required(columns: Sequence[Column]) -> frozenset[str]:
+    return frozenset(column.name for column in columns if column.required)
