@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmeframe.api import build, compose, load_router, plan, predict_table, show, train, validate
+    from mmeframe.api import build, compose, coverage, explain, load_router, plan, predict_table, show, train, validate
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,8 @@ __all__ = [
     "__version__",
     "build",
     "compose",
+    "coverage",
+    "explain",
     "load_router",
     "plan",
     "predict_table",

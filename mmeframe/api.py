@@ -19,7 +19,10 @@ from mmeframe.spec import RouterSpec
 if TYPE_CHECKING:
     from mmeframe.build import Fleet, Logged
     from mmeframe.build.store import Store
+    from mmeframe.bundle import Bundle
     from mmeframe.runtime import Router
+    from mmeframe.runtime.routing import Routing
+    from mmeframe.spec import Column
     from mmeframe.tables import Scored
     from mmeframe.train import Trained
 
@@ -27,6 +30,8 @@ __all__ = [
     "Job",
     "build",
     "compose",
+    "coverage",
+    "explain",
     "load_router",
     "plan",
     "predict_table",
@@ -71,19 +76,21 @@ def job(
     config_dirs: Sequence[str | Path] = (),
     config_name: str | None = None,
     plugins: Iterable[str] | Plugins = (),
+    logged: bool = False,
 ) -> Job:
     """Compose and validate the config of a command.
 
-    plugins: values of ``-p``, or plugins that are loaded already. Raises ProblemsError with everything that is wrong.
+    plugins: values of ``-p``, or plugins that are loaded already. logged: the command is about a logged router, so the
+    config need not declare one. Raises ProblemsError with everything that is wrong.
     """
     loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
     composed = _compose(command, overrides, plugins=loaded, config_dirs=config_dirs, config_name=config_name)
-    return job_of(composed, loaded)
+    return job_of(composed, loaded, logged)
 
 
-def job_of(composed: Composed, plugins: Plugins) -> Job:
+def job_of(composed: Composed, plugins: Plugins, logged: bool = False) -> Job:
     """Validate a composed config: whole for commands that know sub-models, else what a client needs."""
-    client = composed.command in ("predict", "serve", "show")
+    client = logged or composed.command in ("predict", "serve", "show")
     return Job(composed, (parse_client if client else parse)(composed, plugins), plugins)
 
 
@@ -110,6 +117,85 @@ def plan(*overrides: str, **options: Any) -> dict[str, Any]:
     return plan_of(validate_job(job("plan", overrides, **options)))
 
 
+def coverage(
+    *overrides: str, data: str | Path, params: Mapping[str, Any] | None = None, model: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """What a table reaches: each of its keys, with rows, sub-model and reason; sub-models without rows.
+
+    model: the URI of a logged router; without it the config's own fleet is meant, which need not be built.
+    """
+    work = job("validate", overrides, logged=model is not None, **options)
+    with work.store() as store:
+        return coverage_of(work, store, model, Path(data), params or {})
+
+
+def coverage_of(work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> dict[str, Any]:
+    from mmeframe.explain import Coverage
+
+    routing, union, promoted = _routing(work, store, uri)
+    return {**Coverage(routing, union).read(data, params).report(), "promoted": promoted}
+
+
+def explain(
+    *overrides: str, data: str | Path, params: Mapping[str, Any] | None = None, model: str | None = None, **options: Any
+) -> list[dict[str, Any]]:
+    """For each row of a table: its key, the route through every level, the arm, the sub-model, its version, the reason.
+
+    model: the URI of a logged router; without it the config's own fleet is meant, which need not be built.
+    """
+    work = job("explain", overrides, logged=model is not None, **options)
+    with work.store() as store:
+        return list(explain_of(work, store, model, Path(data), params or {}))
+
+
+def explain_of(
+    work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    from mmeframe.explain import explain_rows
+
+    routing, union, _ = _routing(work, store, uri)
+    yield from explain_rows(routing, union, data, params)
+
+
+def _routing(work: Job, store: Store, uri: str | None) -> tuple[Routing, Sequence[Column], Mapping[str, Sequence[str]]]:
+    """The routing of a logged router, or of a config; with the union schema, and the columns that are promoted."""
+    if uri is not None:
+        router = load_from(store, uri)
+        return router.routing, router.union, promoted_in(router.union, router.schemas)
+    from mmeframe.explain import routing_of
+
+    fleet = work.fleet(store)
+    return routing_of(fleet), fleet.union.columns, fleet.union.promoted
+
+
+def promoted_in(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) -> dict[str, list[str]]:
+    """Columns that are wider than some sub-model's own, with all types they have."""
+    types: dict[str, set[str]] = {}
+    for schema in schemas:
+        for column in schema:
+            types.setdefault(column.name, set()).add(column.type)
+    return {column.name: sorted(types[column.name]) for column in union if len(types[column.name]) > 1}
+
+
+def difference(work: Job, store: Store, fleet: Fleet, uri: str | None = None) -> dict[str, Any]:
+    """What building a fleet would change against a router: the one at ``uri``, else the registered one, if there is."""
+    from mmeframe.bundle import Bundle
+    from mmeframe.explain import compare
+
+    bundle = None
+    try:
+        against: str | None = find(work, uri, store)
+        root = fetch(store, str(against)) / "artifacts" / "bundle"
+        bundle = Bundle(root) if root.is_dir() else None
+    except MissingError:
+        if uri is not None:
+            raise
+        against = None
+    if uri is not None and bundle is None:
+        raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
+    return {"against": against if bundle else None, **compare(fleet, bundle)}
+
+
 def plan_of(fleet: Fleet) -> dict[str, Any]:
     """Plain data of a fleet: sub-models, routing, schema, requirements, what was dropped, warnings."""
     spec = fleet.spec
@@ -132,15 +218,19 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
         "sub_models": [
             {
                 "id": model.id,
-                "key": dict(model.key),
+                "key": dict(model.key) if model.routed else None,
+                "arm": model.arm,
                 "uri": model.uri,
                 "version": model.version,
                 "model_id": model.model_id,
                 "flavor": model.flavor,
                 "loader": model.loader.kind,
+                "of": list(model.of),
             }
             for model in fleet.models
         ],
+        "traffic": spec.traffic.to_json(),
+        "disabled_models": list(spec.disabled_models),
         "columns": [{"name": c.name, "type": c.type, "required": c.required} for c in fleet.union.columns],
         "answers": [{"name": c.name, "type": c.type} for c in fleet.outputs.columns],
         "promoted": {name: list(types) for name, types in fleet.union.promoted.items()},
@@ -329,6 +419,19 @@ def fetch(store: Store, uri: str) -> Path:
     return target
 
 
+def verified(store: Store, uri: str) -> Bundle:
+    """The bundle of a logged router, every byte of it checked. Raises CorruptBundleError for one that was changed."""
+    from mmeframe.bundle import Bundle
+
+    root = fetch(store, uri) / "artifacts" / "bundle"
+    if not root.is_dir():
+        raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
+    bundle = Bundle(root)
+    for digest in {file.sha256 for record in bundle for file in record.files}:
+        bundle.blob(digest)
+    return bundle
+
+
 def _is_local(uri: str) -> bool:
     return "://" not in uri and not uri.startswith(("models:/", "runs:/"))
 
@@ -344,6 +447,8 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
         "bytes": manifest["bytes"],
         "pack_bytes": manifest["pack"]["bytes"],
         "routing": manifest["routing"],
+        "traffic": manifest["traffic"],
+        "disabled_models": manifest["disabled_models"],
         "residency": manifest["residency"],
         "output": manifest["output"],
         "columns": manifest["union"],
@@ -353,13 +458,14 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
         "sub_models": [
             {
                 "id": record.id,
-                "key": dict(record.key),
+                "key": dict(record.key) if record.routed else None,
                 "arm": record.arm,
                 "uri": record.uri,
                 "version": record.version,
                 "model_id": record.model_id,
                 "flavor": record.flavor,
                 "loader": manifest["loaders"][record.loader]["kind"],
+                "of": list(record.of),
                 "bytes": record.bytes,
             }
             for record in bundle

@@ -27,8 +27,9 @@ COMMANDS: dict[str, str] = {
     "demo": "train, build, score and serve on 336,776 real flights",
     "train": "fit and register one sub-model per key, and a global one",
     "build": "log one router from config, prove it, register it",
-    "validate": "check the config and every sub-model; log nothing",
-    "plan": "show what build would log",
+    "validate": "check the config and every sub-model, and what a table reaches; log nothing",
+    "plan": "show what build would log, and what that would change",
+    "explain": "show for each row of a table which sub-model answers it, and why",
     "predict": "score a CSV, Parquet or JSON file with a logged router",
     "serve": "serve a logged router over HTTP with MLflow's scoring server",
     "show": "what is inside a logged router",
@@ -55,7 +56,7 @@ Flags:
   --config-dir DIR     your own configs; they win over the shipped ones (repeatable)
   --config-name NAME   another primary config than the command's own
   --model URI          the router, any MLflow model URI (default: the config's registered name); also model=URI
-  --data FILE          a table to score: .csv .parquet .json .jsonl; also data=FILE
+  --data FILE          a table to score or explain: .csv .parquet .json .jsonl; also data=FILE
   --params JSON        request parameters, for instance '{{{{"dow": 1}}}}'
   --out FILE           where to write the scored table (default: standard output)
   --json               results for machines
@@ -66,7 +67,7 @@ Flags:
 Overrides are Hydra's: routing=column routing.column=dow +models.a.uri=models:/a@champion
 'mmeframe COMMAND --help' shows a command's options and examples.
 Environment: MLFLOW_TRACKING_URI, MMEFRAME_CONFIG_DIR, MMEFRAME_PLUGINS, MMEFRAME_DISABLE_PLUGINS, MMEFRAME_CACHE_DIR,
-MMEFRAME_EXPECT_DIGEST.
+MMEFRAME_EXPECT_DIGEST, MMEFRAME_TRAFFIC_ARMS, MMEFRAME_DISABLED_MODELS.
 """
 
 

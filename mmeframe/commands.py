@@ -31,6 +31,8 @@ def run(flags: Flags, plugins: Plugins) -> int:
         config_dirs=_config_dirs(flags),
         config_name=flags.config_name,
         plugins=plugins,
+        # A logged router needs no config of its own, but a plan compares one with it.
+        logged=flags.model is not None and flags.command != "plan",
     )
     return _TASKS[flags.command](work, flags)
 
@@ -42,6 +44,9 @@ def _config_dirs(flags: Flags) -> list[str]:
 
 _USES = {
     "predict": ("model", "data", "params", "out"),
+    "validate": ("model", "data", "params"),
+    "explain": ("model", "data", "params"),
+    "plan": ("model",),
     "serve": ("model",),
     "show": ("model",),
 }
@@ -100,33 +105,122 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
 # -- commands --------------------------------------------------------------------------------------------------------
 
 
-def _key(key: Mapping[str, str]) -> str:
-    return ", ".join(f"{part}={value}" for part, value in key.items()) or "(all)"
+def _key(key: Mapping[str, str | None] | None) -> str:
+    if key is None:
+        return "(none)"
+    shown = {part: "(missing)" if value is None else value for part, value in key.items()}
+    return ", ".join(f"{part}={value}" for part, value in shown.items()) or "(all)"
 
 
 def _validate(work: Job, flags: Flags) -> int:
     from mmeframe import api
 
-    fleet = api.validate_job(work)
-    data = api.plan_of(fleet)
+    gate = work.spec.validate.min_coverage
+    if gate is not None and flags.data is None:
+        raise UsageError("validate.min_coverage needs a table.", where="--data", hint="Name one with --data FILE.")
+    with work.store() as store:
+        if flags.model is None:
+            data = api.plan_of(work.fleet(store))
+            facts = {"sub_models": len(data["sub_models"]), "columns": len(data["columns"])}
+            levels, warnings = data["routing"]["levels"], data["warnings"]
+        else:
+            bundle = api.verified(store, flags.model)
+            facts = {"sub_models": len(bundle), "columns": len(bundle.manifest["union"])}
+            levels, warnings = bundle.manifest["routing"]["levels"], []
+        found = None
+        if flags.data is not None:
+            found = api.coverage_of(work, store, flags.model, Path(flags.data), _routing_params(flags))
 
     def show() -> None:
-        levels = " then ".join("+".join(level) or "global" for level in fleet.spec.routing.levels)
-        models, columns = count(len(fleet.models), "sub-model"), count(len(fleet.union.columns), "column")
-        print(f"ok: {models}, {columns}, levels: {levels}")
+        named = " then ".join("+".join(level) or "global" for level in levels)
+        print(f"ok: {count(facts['sub_models'], 'sub-model')}, {count(facts['columns'], 'column')}, levels: {named}")
+        if found is not None:
+            _show_coverage(found)
 
-    _warnings(data["warnings"])
-    emit(flags.json, {"sub_models": len(fleet.models), "warnings": data["warnings"]}, show)
+    _warnings(warnings)
+    low = found is not None and gate is not None and found["coverage"] < gate
+    emit(flags.json, {**facts, "warnings": warnings} | ({"coverage": found} if found else {}), show, ok=not low)
+    if low and found is not None and gate is not None:
+        note(f"error: validate.min_coverage: {found['coverage']:.4%} of the rows reach a sub-model, not {gate:.4%}.")
+    return int(low)
+
+
+def _show_coverage(found: Mapping[str, Any]) -> None:
+    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["reasons"].items())
+    print(f"coverage: {found['covered']:,} of {found['rows']:,} rows ({found['coverage']:.2%}): {reasons}")
+    rows = [[_key(it["key"]), it["rows"], it["model_id"] or "(none)", it["reason"]] for it in found["keys"]]
+    table(count(len(rows), "key"), ["key", "rows", "sub-model", "reason"], rows)
+    for title, names in (
+        ("keys without a sub-model", [_key(it["key"]) for it in found["without_model"]]),
+        ("sub-models that no row reaches", found["unreached"]),
+        ("columns with several types", [f"{name} ({', '.join(types)})" for name, types in found["promoted"].items()]),
+        ("columns of the table", found["faults"]),
+    ):
+        if names:
+            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+            print(f"{title}: {'; '.join(names[:10])}{more}")
+
+
+def _routing_params(flags: Flags) -> dict[str, Any]:
+    return {name: value for name, value in _params(flags.params).items() if name != "annotate"}
+
+
+def _explain(work: Job, flags: Flags) -> int:
+    from mmeframe import api
+
+    if flags.data is None:
+        raise UsageError("explain needs a table.", where="--data", hint="mmeframe explain --data rows.csv")
+    with work.store() as store:
+        found = list(api.explain_of(work, store, flags.model, Path(flags.data), _routing_params(flags)))
+    emit(flags.json, {"rows": found}, lambda: _show_explained(found))
     return 0
+
+
+def _show_explained(found: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            it["row"],
+            _key(it["key"]),
+            ", then ".join(f"{step['level']}: {step['found']}" for step in it["route"]),
+            it["arm"],
+            it["model_id"],
+            it["model_version"],
+            it["reason"],
+        ]
+        for it in found
+    ]
+    table(count(len(rows), "row"), ["row", "key", "route", "arm", "sub-model", "version", "reason"], rows)
 
 
 def _plan(work: Job, flags: Flags) -> int:
     from mmeframe import api
 
-    data = api.plan_of(api.validate_job(work))
+    with work.store() as store:
+        fleet = work.fleet(store)
+        data = {**api.plan_of(fleet), "difference": api.difference(work, store, fleet, flags.model)}
     _warnings(data["warnings"])
     emit(flags.json, {"plan": data}, lambda: _show_plan(data))
     return 0
+
+
+def _show_difference(found: Mapping[str, Any]) -> None:
+    if found["against"] is None:
+        print("nothing is registered yet: every sub-model is new")
+        return
+    print(f"against {found['against']}:")
+    for word in ("added", "removed"):
+        if found[word]:
+            more = f" and {len(found[word]) - 10} more" if len(found[word]) > 10 else ""
+            print(f"  {word}: {', '.join(found[word][:10])}{more}")
+    for it in found["changed"][:10]:
+        print(f"  changed: {it['id']}: {it['from']} -> {it['to']}")
+    for it in found["retargeted"][:10]:
+        print(f"  retargeted: {_key(it['key'])}, arm {it['arm']}: {it['from']} -> {it['to']}")
+    for word, what in (("routing", "keys, levels or on_unknown"), ("traffic", "arms or shares")):
+        if found[word]:
+            print(f"  {word}: {what} differ")
+    if not any(found[word] for word in ("added", "removed", "changed", "retargeted", "routing", "traffic")):
+        print("  no difference")
 
 
 def _show_plan(data: Mapping[str, Any]) -> None:
@@ -138,8 +232,9 @@ def _show_plan(data: Mapping[str, Any]) -> None:
         print(f"key {part}: {key['kind']}({options}), declared: {shown}")
     levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
     print(f"levels: {levels}; unknown keys: {data['routing']['on_unknown']}")
-    rows = [[m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"]] for m in data["sub_models"]]
-    table(count(len(rows), "sub-model"), ["id", "key", "uri", "flavor", "loader"], rows)
+    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m)] for m in data["sub_models"]]
+    table(count(len(rows), "sub-model"), ["id", "key", "arm", "uri", "flavor", "loader"], rows)
+    _show_traffic(data)
     columns = [[c["name"], c["type"], "yes" if c["required"] else "no"] for c in data["columns"]]
     table("columns", ["name", "type", "required"], columns)
     print("requirements: " + ", ".join(data["requirements"]))
@@ -147,6 +242,23 @@ def _show_plan(data: Mapping[str, Any]) -> None:
         print(f"dropped: {entry['id']} (replaced by {entry['replaced_by']})")
     for where, path in data["paths"].items():
         print(f"{where}: {path}")
+    _show_difference(data["difference"])
+
+
+def _files_of(model: Mapping[str, Any]) -> list[Any]:
+    """The last columns of a sub-model: where its files are, or whose answers it combines."""
+    return [f"of {', '.join(model['of'])}" if model["of"] else model["uri"], model["flavor"], model["loader"]]
+
+
+def _show_traffic(data: Mapping[str, Any]) -> None:
+    traffic = data["traffic"]
+    for arm, share in traffic["arms"].items():
+        keys = traffic["only"].get(arm)
+        print(f"arm {arm}: {share:.2%} of the rows" + (f" of {'; '.join(map(_key, keys))}" if keys else ""))
+    for arm in traffic["shadow"]:
+        print(f"arm {arm}: scored in the background for observers")
+    if data["disabled_models"]:
+        print(f"disabled: {', '.join(data['disabled_models'])}")
 
 
 def _warnings(lines: Any) -> None:
@@ -211,7 +323,7 @@ def _predict(work: Job, flags: Flags) -> int:
             scored = score_table(
                 router,
                 Path(flags.data),
-                params={name: value for name, value in params.items() if name != "annotate"},
+                params=_routing_params(flags),
                 out=Path(flags.out) if flags.out else None,
                 stream=None if flags.json else sys.stdout,
                 batch_rows=settings.batch_rows,
@@ -286,8 +398,9 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
-    rows = [[m["id"], _key(m["key"]), m["uri"], m["flavor"], m["loader"], size(m["bytes"])] for m in data["sub_models"]]
-    table("sub-models", ["id", "key", "uri", "flavor", "loader", "size"], rows)
+    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size(m["bytes"])] for m in data["sub_models"]]
+    table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size"], rows)
+    _show_traffic(data)
     table("columns", ["name", "type", "required"], [[n, t, "yes" if r else "no"] for n, t, r in data["columns"]])
     print("requirements: " + ", ".join(data["environment"]))
 
@@ -351,8 +464,15 @@ _EXAMPLES = {
         "mmeframe build name=days routing=column routing.column=dow +models.mon.uri=models:/mon@champion",
         "mmeframe build --config-dir conf --config-name my_router tracking.alias=champion",
     ],
-    "validate": ["mmeframe validate experiment=flights", "mmeframe validate --config-dir conf --config-name my_router"],
-    "plan": ["mmeframe plan experiment=flights"],
+    "validate": [
+        "mmeframe validate experiment=flights",
+        "mmeframe validate --config-dir conf --config-name my_router data=rows.csv validate.min_coverage=0.99",
+    ],
+    "plan": ["mmeframe plan experiment=flights", "mmeframe plan experiment=flights model=models:/flights/1"],
+    "explain": [
+        "mmeframe explain experiment=flights data=rows.csv",
+        "mmeframe explain model=models:/flights@champion data=rows.csv --json",
+    ],
     "predict": [
         "mmeframe predict model=models:/flights@champion data=rows.csv --out scored.parquet",
         """mmeframe predict model=models:/dow_router@champion data=rows.csv --params '{"dow": 1, "annotate": true}'""",
@@ -379,7 +499,7 @@ def help_for(flags: Flags, summary: str) -> int:
     print(f"\nGroups:\n  experiment={' | '.join(experiments)}")
     for hook in HOOKS:
         if hook.group:
-            prefix = "routing" if hook.group == "routing" else "+source@sources.<name>"
+            prefix = "routing" if hook.group == "routing" else f"+{hook.group}@{hook.group}s.<name>"
             print(f"  {prefix}={' | '.join(loaded.names(hook.noun))}")
     print("\nOptions (section.option=value), with their defaults:\n")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
@@ -393,6 +513,7 @@ _TASKS: Mapping[str, Callable[[Any, Any], int]] = {
     "build": _build,
     "validate": _validate,
     "plan": _plan,
+    "explain": _explain,
     "predict": _predict,
     "serve": _serve,
     "show": _show,

@@ -13,10 +13,10 @@ __all__ = ["Progress", "count", "emit", "note", "progress_bar", "show_trained", 
 Progress = Callable[[str, int, int], None]
 
 
-def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None]) -> None:
+def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None], *, ok: bool = True) -> None:
     """``--json`` prints data, otherwise people get a view of it."""
     if as_json:
-        print(json.dumps({"ok": True, **data}, indent=1, default=str))
+        print(json.dumps({"ok": ok, **data}, indent=1, default=str))
     else:
         show()
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from mmeframe.runtime import Router
     from mmeframe.runtime.router import Answer
+    from mmeframe.runtime.routing import Routing
+    from mmeframe.spec import Column
 
-__all__ = ["Scored", "read_table", "score_table"]
+__all__ = ["Scored", "column_types", "read_table", "score_table"]
 
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 _TEXT = ("string", "datetime", "key")
@@ -66,7 +68,7 @@ def score_table(
     rows = 0
     names: list[str] = []
     reasons: dict[str, int] = {}
-    types = _column_types(router)
+    types = column_types(router.routing, router.union)
     other = "key" if out is None or out.suffix.lower() == ".csv" else "any"
     notes = router.annotate if annotate is None else annotate
     with _writer(out, stream, _Types(router, data, keep)) as write:
@@ -98,13 +100,15 @@ def _count(reasons: Any) -> dict[str, int]:
 _NOTES = ("model_id", "model_version", "reason", "arm")
 
 
-def _column_types(router: Router) -> dict[str, str]:
-    """The type of each column that the router reads: MLflow's name for it, or ``key`` for a key that is text."""
-    types = {column.name: column.type for column in router.union}
-    for part, strategy in router.strategies.items():
+def column_types(routing: Routing, union: Iterable[Column]) -> dict[str, str]:
+    """The type of each column that a router reads: MLflow's name for it, or ``key`` for a key that is text."""
+    types = {column.name: column.type for column in union}
+    for part, strategy in routing.strategies.items():
         for name, kind in strategy.inputs().columns.items():
-            key = "long" if router.table.indexes[part].integer else "key"
-            types.setdefault(name, key if kind == "key" else kind)
+            key = "long" if kind == "key" and routing.table.indexes[part].integer else "key"
+            types.setdefault(name, key if kind in ("key", "any") else kind)
+    for name in routing.traffic.sticky:
+        types.setdefault(name, "key")
     return types
 
 
@@ -452,7 +456,10 @@ class _Types:
         import pyarrow as pa
 
         answer = self._router.bundle.manifest["answer"]
-        inputs = {name: "string" if kind in _TEXT else kind for name, kind in _column_types(self._router).items()}
+        inputs = {
+            name: "string" if kind in _TEXT else kind
+            for name, kind in column_types(self._router.routing, self._router.union).items()
+        }
         answers = {name: kind for name, kind, *_ in answer["columns"]}
         answers |= {f"prediction_{number}": "double" for number in range(answer["width"])}
         declared = {**inputs, **answers, **dict.fromkeys(_NOTES, "string")}

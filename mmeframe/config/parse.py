@@ -102,7 +102,7 @@ class _Parser(Checker):
         open_name = self.tree.get("name") == MISSING
         name = "" if open_name else str(self.tree.get("name") or "")
         tracking = dict(self.tree["tracking"])
-        sections = {key: self.section(key, self.tree[key]) for key in ("serve", "predict")}
+        sections = {key: self.section(key, self.tree[key]) for key in ("serve", "predict", "validate")}
         sections["tracking"] = self.section("tracking", tracking)
         self._finish()
         return RouterSpec(
@@ -111,6 +111,7 @@ class _Parser(Checker):
             tracking=_tracking(sections["tracking"], name),
             serve=ServeSpec(**vars(sections["serve"])),
             predict=_predict(sections["predict"]),
+            validate=ValidateSpec(**vars(sections["validate"])),
         )
 
     def router(self) -> RouterSpec:

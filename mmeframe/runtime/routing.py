@@ -112,6 +112,18 @@ class Routing:
             self._refuse(lost if np.ndim(routed.target) else np.arange(len(batch)), batch, codes)
         return routed
 
+    def reach(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
+        """Like ``route``, but rows without a sub-model are told, whatever ``on_unknown`` says."""
+        return self._route(batch, self.keys(batch, params))
+
+    def main_of(self) -> Ints:
+        """By a sub-model's number, the number of the main one for the same key."""
+        found = np.arange(len(self.models), dtype=np.int32)
+        for variants in self.table.arms.values():
+            mains = np.flatnonzero(variants[:-1] != NO_TARGET)
+            found[variants[mains]] = mains
+        return found
+
     def _route(self, batch: FrameBatch, codes: Mapping[str, Codes]) -> Routed:
         choose = self._chooser(batch) if self._arms or self.disabled else None
         return self.table.route(codes, len(batch), choose)

@@ -132,7 +132,7 @@ class Scorer:
         return self._answers.gather(pieces, order, len(batch)), failed
 
     def _cut(self, batch: FrameBatch, order: Rows, groups: Sequence[tuple[int, int, int]]) -> Any:
-        """How a group's sub-model is asked: on slices of an array where all take arrays of one schema, else of frames."""
+        """How a group is asked: on slices of an array where all sub-models take arrays of one schema, or of frames."""
         records = [self._records[number] for number, _, _ in groups]
         if all(record.arrays and record.inputs == records[0].inputs for record in records):
             matrix = batch.matrix(self._schemas[records[0].inputs])

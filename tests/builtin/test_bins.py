@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -236,7 +237,7 @@ def test_like_a_loop(ends, skipped, open_ends, closed, numbers):
     edges: list[float | None] = [*sorted(ends)]
     edges[0] = None if open_ends[0] else edges[0]
     edges[-1] = None if open_ends[1] else edges[-1]
-    pairs = [list(pair) for at, pair in enumerate(zip(edges, edges[1:], strict=False)) if at not in skipped]
+    pairs = [list(pair) for at, pair in enumerate(pairwise(edges)) if at not in skipped]
     bins = {f"bin {at}": pair for at, pair in enumerate(pairs or [[None, None]])}
     numbers = numbers + ends
 

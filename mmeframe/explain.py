@@ -1,0 +1,189 @@
+"""Answers at the desk: why a row goes where it goes, what a table covers, what a build would change.
+
+From a config alone, before anything is logged, or from a logged router. No sub-model is loaded but a gate's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmeframe.errors import BadInputError
+from mmeframe.keys import normalised
+from mmeframe.plugin import Batch
+from mmeframe.plugin.components import make_component
+from mmeframe.routes import NO_TARGET
+from mmeframe.runtime.batch import FrameBatch, as_batch
+from mmeframe.runtime.routing import Routing
+from mmeframe.runtime.schema import check_frame
+from mmeframe.spec import MAIN_ARM
+from mmeframe.tables import column_types, read_table
+
+if TYPE_CHECKING:
+    from mmeframe.build import Fleet
+    from mmeframe.bundle import Bundle
+    from mmeframe.spec import Column
+
+__all__ = ["Coverage", "compare", "explain_rows", "routing_of"]
+
+_ROWS = 100_000
+
+
+def routing_of(fleet: Fleet) -> Routing:
+    """The routing of a fleet that is not built yet."""
+    live: dict[str, Any] = {}
+    models = {model.id: model for model in fleet.models}
+
+    def score(model_id: str, batch: Batch) -> Any:
+        """What a gate's sub-model predicts, from its own files."""
+        assert isinstance(batch, FrameBatch)  # noqa: S101 - this host makes no other
+        model = models[model_id]
+        if model_id not in live:
+            with model.folder.local() as root:
+                live[model_id] = model.load(root)
+        required = frozenset(column.name for column in model.inputs if column.required)
+        return live[model_id].predict(check_frame(batch.frame, model.inputs, required))
+
+    return Routing(
+        fleet.spec.routing,
+        fleet.models,
+        {part.name: make_component(part.strategy) for part in fleet.spec.routing.parts},
+        {part.name: fleet.prepared.get(f"routing.keys.{part.name}", {}) for part in fleet.spec.routing.parts},
+        fleet.spec.traffic,
+        fleet.spec.disabled_models,
+        [column.name for column in fleet.union.columns],
+        score,
+    )
+
+
+def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
+    types = column_types(routing, union)
+    for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
+        yield as_batch(piece)
+
+
+def explain_rows(
+    routing: Routing, union: Sequence[Column], data: Path, params: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """For each row of a table what ``Routing.explain`` says; ``row`` counts from 0 in the file."""
+    start = 0
+    for batch in _batches(routing, union, data):
+        for found in routing.explain(batch, params):
+            yield {**found, "row": start + found["row"]}
+        start += len(batch)
+
+
+class Coverage:
+    """What a table reaches. ``keys``: each key of the table -> its rows, sub-model (of the main arm) and reason."""
+
+    def __init__(self, routing: Routing, union: Sequence[Column]) -> None:
+        self._routing, self._union = routing, union
+        self.rows = self.covered = 0
+        self.keys: dict[tuple[str | None, ...], list[Any]] = {}
+        self.reasons: dict[str, int] = {}
+        # Rows by sub-model's number plus one; those of none come first.
+        self._of_model = np.zeros(len(routing.models) + 1, np.int64)
+        self.faults: dict[str, None] = {}
+
+    def read(self, data: Path, params: Mapping[str, Any]) -> Coverage:
+        for batch in _batches(self._routing, self._union, data):
+            self._add(batch, params)
+        return self
+
+    def _add(self, batch: FrameBatch, params: Mapping[str, Any]) -> None:
+        routing, n_rows = self._routing, len(batch)
+        routed = routing.reach(batch, params)
+        target = np.broadcast_to(routed.target, (n_rows,))
+        self.rows += n_rows
+        self.covered += int((target != NO_TARGET).sum())
+        self._of_model += np.bincount(target + 1, minlength=len(self._of_model))
+        for number, count in zip(
+            *np.unique(np.broadcast_to(routed.reason, (n_rows,)), return_counts=True), strict=True
+        ):
+            name = routing.table.reasons[number]
+            self.reasons[name] = self.reasons.get(name, 0) + int(count)
+        self._add_keys(batch, target, np.broadcast_to(routed.reason, (n_rows,)))
+        try:
+            check_frame(batch.frame, self._union, frozenset(c.name for c in self._union if c.required))
+        except BadInputError as error:
+            self.faults |= dict.fromkeys([error.what, *filter(None, error.hint.split("\n  "))])
+
+    def _add_keys(self, batch: FrameBatch, target: Any, reason: Any) -> None:
+        """Count the rows of each distinct key."""
+        import pandas as pd
+
+        routing = self._routing
+        columns = [normalised(batch.raw_parts[name], len(batch)) for name in routing.table.parts]
+        codes = pd.DataFrame({str(number): column.codes for number, column in enumerate(columns)})
+        names = list(codes.columns)
+        if not names or not len(batch):
+            return
+        first = codes.assign(row=np.arange(len(batch))).groupby(names, sort=False)["row"].agg(["first", "size"])
+        main = routing.main_of()
+        for row, size in zip(first["first"], first["size"], strict=True):
+            key = tuple(None if column.codes[row] < 0 else str(column[row]) for column in columns)
+            model = None if target[row] == NO_TARGET else routing.models[main[target[row]]].id
+            found = self.keys.setdefault(key, [0, model, routing.table.reasons[reason[row]]])
+            found[0] += int(size)
+
+    def report(self) -> dict[str, Any]:
+        """Plain data: coverage, reasons, keys (most rows first), keys without a sub-model, sub-models without a row."""
+        routing, parts = self._routing, self._routing.table.parts
+        keys = [
+            {"key": dict(zip(parts, key, strict=True)), "rows": rows, "model_id": model, "reason": reason}
+            for key, (rows, model, reason) in sorted(self.keys.items(), key=lambda item: -item[1][0])
+        ]
+        return {
+            "rows": self.rows,
+            "covered": self.covered,
+            "coverage": self.covered / self.rows if self.rows else 1.0,
+            "reasons": self.reasons,
+            "keys": keys,
+            "without_model": [key for key in keys if key["model_id"] is None],
+            "unreached": [
+                model.id
+                for model, rows in zip(routing.models, self._of_model[1:], strict=True)
+                if model.routed and not rows
+            ],
+            "faults": list(self.faults),
+        }
+
+
+def compare(fleet: Fleet, bundle: Bundle | None) -> dict[str, Any]:
+    """What a build would change: sub-models added, removed, changed (another version), keys that get another one."""
+    old = {record.id: record for record in bundle} if bundle else {}
+    new = {model.id: model for model in fleet.models}
+    found: dict[str, Any] = {
+        "added": [id_ for id_ in new if id_ not in old],
+        "removed": [id_ for id_ in old if id_ not in new],
+        "changed": [],
+        "retargeted": [],
+        "routing": bundle is not None and fleet.spec.routing.to_json() != bundle.manifest["routing"],
+        "traffic": bundle is not None and fleet.spec.traffic.to_json() != bundle.manifest["traffic"],
+    }
+    for id_ in sorted(new.keys() & old.keys()):
+        before, after = _version(old[id_]), _version(new[id_])
+        if before != after:
+            found["changed"].append({"id": id_, "from": before, "to": after})
+    owners = {_place(record): record.id for record in old.values() if record.routed}
+    for model in fleet.models:
+        before_id = owners.get(_place(model))
+        if model.routed and before_id is not None and before_id != model.id:
+            found["retargeted"].append({"key": dict(model.key), "arm": model.arm, "from": before_id, "to": model.id})
+    return found
+
+
+def _version(model: Any) -> str:
+    """What a sub-model is: its version, else its LoggedModel, else its URI; for one that combines others, those."""
+    if model.of:
+        return f"of {', '.join(model.of)}"
+    if model.version:
+        return f"{model.name} {model.version}"
+    return str(model.model_id or model.uri)
+
+
+def _place(model: Any) -> tuple[frozenset[tuple[str, str]], str]:
+    return frozenset(model.key.items()), model.arm or MAIN_ARM
