@@ -25,6 +25,8 @@ __all__ = ["MISSING", "NA_WORDS", "UNKNOWN", "KeyIndex", "canonical", "csv_hazar
 UNKNOWN = -1
 MISSING = -2
 
+# Integers that span no more than this are looked up in a table.
+_DENSE = 65_536
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _INT64 = np.iinfo(np.int64)
 # What pandas.read_csv turns into NaN by default, in the spellings that a key could have.
@@ -136,6 +138,7 @@ class KeyIndex:
         self._codes = {value: code for code, value in enumerate(self.values)}
         self._ints: pd.Index | None = None
         self._int_codes = np.empty(0, np.int32)
+        self._lowest = 0
 
     def code(self, value: Any) -> int:
         """The code of one value; ``UNKNOWN`` or ``MISSING`` if it has none."""
@@ -185,10 +188,31 @@ class KeyIndex:
         if raw.dtype.kind == "u" and raw.dtype.itemsize == 8 and len(raw) and raw.max() > _INT64.max:
             return np.fromiter((self.code(value) for value in raw.tolist()), np.int32, len(raw))
         if self._ints is None:
-            whole = [(int(value), code) for value, code in self._codes.items() if is_whole(value)]
-            self._int_codes = np.array([code for _, code in whole] + [UNKNOWN], np.int32)
-            self._ints = pd.Index(np.array([value for value, _ in whole], np.int64))
-        return self._int_codes.take(self._ints.get_indexer(pd.Index(raw.astype(np.int64, copy=False))))
+            self._ints = self._index_integers()
+        raw = raw.astype(np.int64, copy=False)
+        if not len(self._ints):
+            # The codes of integers that lie close together are in a table: no search.
+            places = raw - self._lowest
+            last = len(self._int_codes) - 1
+            if len(raw) and (places.min() < 0 or places.max() > last):
+                places[(places < 0) | (places > last)] = last
+            return self._int_codes.take(places)
+        return self._int_codes.take(self._ints.get_indexer(pd.Index(raw)))
+
+    def _index_integers(self) -> pd.Index:
+        """The declared integers, to be searched; empty where ``_int_codes`` is a table that begins at the lowest."""
+        import pandas as pd
+
+        whole = [(int(value), code) for value, code in self._codes.items() if is_whole(value)]
+        values, codes = [value for value, _ in whole], [code for _, code in whole]
+        if whole and max(values) - min(values) >= max(8 * len(values), _DENSE):
+            self._int_codes = np.array([*codes, UNKNOWN], np.int32)
+            return pd.Index(np.array(values, np.int64))
+        self._lowest = min(values, default=0)
+        table = np.full(max(values, default=0) - self._lowest + 2, UNKNOWN, np.int32)
+        table[np.array(values, np.int64) - self._lowest] = codes
+        self._int_codes = table
+        return pd.Index([])
 
     def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
         raw = raw.astype(np.float64, copy=False)

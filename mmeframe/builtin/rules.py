@@ -88,10 +88,7 @@ class _Compare:
             missing: Mask = rows.get(_missing, self.column)
             return missing if self.operator == "is_missing" else ~missing
         if self.operator in _EQUAL or self.operator in _LISTED:
-            keys = rows.get(column_keys, self.column)
-            wanted = frozenset(map(canonical, self.value if self.operator in _LISTED else [self.value]))
-            positive = self.operator in ("==", "in")
-            return _spread([(key in wanted) == positive for key in keys.categories], keys.codes)
+            return self._equals(rows)
         if self.kind == "double":
             found: Mask = _ORDER[self.operator](rows.get(_numbers, self.column), self.value)
             return found
@@ -102,6 +99,18 @@ class _Compare:
         positions, texts = rows.get(distinct_texts, self.column)
         test = _ORDER.get(self.operator) or _TEXT[self.operator]
         return _spread([test(text, self.value) for text in texts], positions)
+
+    def _equals(self, rows: _Rows) -> Mask:
+        import numpy as np
+
+        positive = self.operator in ("==", "in")
+        wanted = frozenset(map(str, map(canonical, self.value if self.operator in _LISTED else [self.value])))
+        values = rows.get(_column, self.column)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+            found = _among(values, wanted)
+            return found if positive else ~found & ~np.isnan(values)
+        keys = rows.get(column_keys, self.column)
+        return _spread([(key in wanted) == positive for key in keys.categories], keys.codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,30 @@ class _Join:
         if self.how == "not":
             return ~masks[0]
         return np.asarray((np.logical_and if self.how == "all" else np.logical_or).reduce(masks))
+
+
+def _column(batch: Batch, column: str) -> Any:
+    return batch.column(column)
+
+
+def _among(values: np.ndarray[Any, Any], wanted: Iterable[str]) -> Mask:
+    """Which numbers have one of the canonical texts, found without a text for each of them."""
+    import numpy as np
+
+    if values.dtype.kind == "f":
+        doubles = [float(text) for text in wanted if _is_number(text, float)]
+        return np.isin(values.astype(np.float64, copy=False), doubles)
+    bounds = np.iinfo(values.dtype)
+    whole = [int(text) for text in wanted if _is_number(text, int) and bounds.min <= int(text) <= bounds.max]
+    return np.isin(values, np.array(whole, values.dtype))
+
+
+def _is_number(text: str, kind: type[float]) -> bool:
+    """Whether a number of that kind has this text as its key."""
+    try:
+        return canonical(kind(text)) == text
+    except (ValueError, OverflowError):
+        return False
 
 
 def _missing(batch: Batch, column: str) -> Mask:

@@ -97,7 +97,7 @@ class Routing:
             raw = self.strategies[name].route_keys(batch, params)
             batch.raw_parts[name] = raw
             try:
-                codes[name] = self.table.indexes[name].codes(raw, len(batch))
+                codes[name] = self.table.indexes[name].codes(_alike(raw, len(batch)), len(batch))
             except BadInputError as error:
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
             except ValueError as error:
@@ -252,6 +252,21 @@ class Routing:
         if self._varies(main, target):
             return f"{self.models[main].id}, arm {self.models[target].arm}: {self.models[target].id}"
         return f"{self.models[main].id} is disabled"
+
+
+def _alike(raw: Any, n_rows: int) -> Any:
+    """A scalar for values that are one and the same, where that is cheap to see: all rows then go one way."""
+    if n_rows == 1 and np.ndim(raw) == 1:
+        return raw[0]
+    if (
+        isinstance(raw, np.ndarray)
+        and raw.dtype.kind in "iu"
+        and n_rows
+        and raw[0] == raw.max()
+        and raw[0] == raw.min()
+    ):
+        return raw[0]
+    return raw
 
 
 def _known(index: Any, keys: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:

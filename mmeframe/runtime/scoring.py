@@ -84,10 +84,11 @@ class Scorer:
     def whole(self, batch: FrameBatch, target: int, method: str) -> Any:
         """One sub-model on all rows, which are handed over without a copy where they have its types already."""
         record = self._records[target]
-        with self.residency.acquire(self._leaves([target])) as models:
-            live = dict(zip(self._leaves([target]), models, strict=True))
+        leaves = self._leaves([target])
+        with self.residency.acquire(leaves) as models:
             if record.arrays and (matrix := batch.matrix(self._schemas[record.inputs])) is not None:
-                return self._call(live[target], target, matrix, method)
+                return self._call(models[0], target, matrix, method)
+            live = dict(zip(leaves, models, strict=True))
             return self._ask(live, target, self._own_frame(batch.frame, target), method)
 
     def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
@@ -106,7 +107,7 @@ class Scorer:
     def _groups(self, batch: FrameBatch, target: Any, counts: Any, wanted: Any) -> tuple[Any, Mapping[int, ModelError]]:
         """Bring each sub-model's rows together with one take, and put the answers back with one scatter."""
         # A small unsigned type makes numpy's stable sort a radix sort.
-        codes = (target + 1).astype(np.uint16) if len(counts) < 65_536 else target
+        codes = (target + 1).astype(np.uint8 if len(counts) <= 256 else np.uint16) if len(counts) < 65_536 else target
         order = np.argsort(codes, kind="stable")
         ends = np.cumsum(counts[wanted + 1]).tolist()
         groups = [

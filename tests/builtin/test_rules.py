@@ -52,6 +52,17 @@ OBJECTS = np.array([7, 7.0, "7", True, None, "7.0"], object)
         ("==", "", ["", "a"], [1, 0]),
         ("==", "2013-01-01T00:00:00", pd.to_datetime(["2013-01-01", None]), [1, 0]),
         ("==", 2**63, np.array([2**63, 1], "uint64"), [1, 0]),
+        ("==", "07", [7, 7], [0, 0]),
+        ("==", "7.0", [7.0, 7], [0, 0]),
+        ("==", "nan", [np.nan, 1.0], [0, 0]),
+        ("==", "inf", [np.inf, 1.0], [1, 0]),
+        ("==", -1, np.array([255, 0], "uint8"), [0, 0]),
+        ("==", 256, np.array([0, 1], "uint8"), [0, 0]),
+        ("==", 2**53 + 1, [2**53, 2**53 + 1], [0, 1]),
+        ("==", 0.5, np.array([0.5, 0.1], "float32"), [1, 0]),
+        ("==", 0.1, np.array([0.1, 1], "float32"), [0, 0]),
+        ("==", 1, [True, False], [0, 0]),
+        ("==", 1e22, [1e22, 1.0], [1, 0]),
         ("!=", 7, [7, 8], [0, 1]),
         ("!=", 7, [np.nan, 8], [0, 1]),
         ("in", [7, "a"], ["7", "b"], [1, 0]),
@@ -131,6 +142,31 @@ NEW_YEAR = ["2012-12-31T23:59:59", "2013-01-01T00:00:00"]
 def test_timestamps(name, value, values, expected):
     """A text that begins as a date makes the comparison one of times, in whatever form they come."""
     assert holds(when(name, value), values) == list(map(bool, expected))
+
+
+ODD = [7, 7.0, -0.0, 0, 1.5, 1e22, 10**22, 2**53, 2**53 + 1, "7", "07", "7.0", "nan", "inf", "-inf", "1e22", "a", ""]
+ARRAYS = [
+    np.array([7, 0, -3, 2**53, 2**53 + 1, 2**63 - 1]),
+    np.array([7, 0, 2**63, 2**64 - 1], "uint64"),
+    np.array([7, 0, 255], "uint8"),
+    np.array([7.0, -0.0, 1.5, 0.1, 1e22, 2.0**53, math.nan, math.inf, -math.inf]),
+    np.array([7.0, 0.1, 1.5, math.nan, math.inf], "float32"),
+    np.array([7.0, 0.1, math.nan], "float16"),
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: str(array.dtype))
+@settings(max_examples=60, deadline=None)
+@given(
+    value=st.one_of(st.sampled_from([it for it in ODD if not isinstance(it, int) or it <= 2**64]), st.integers(-9, 300))
+)
+def test_equal_keys_of_numbers(array, value):
+    """Columns of numbers, which never become text, say what the text of each of their numbers says."""
+    same = [canonical(one) == canonical(value) for one in array]
+    missing = [canonical(one) is None for one in array]
+
+    assert holds(when("==", value), array) == same
+    assert holds(when("not_in", [value]), array) == [not (one or lost) for one, lost in zip(same, missing, strict=True)]
 
 
 A, B = when("==", "a"), when("==", "b")
