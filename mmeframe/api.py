@@ -85,7 +85,9 @@ def job(
     """
     loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
     composed = _compose(command, overrides, plugins=loaded, config_dirs=config_dirs, config_name=config_name)
-    return job_of(composed, loaded, logged)
+    # A plan compares a config with a logged router, where there is a config.
+    declares = any(composed.tree.get(section) for section in ("models", "sources"))
+    return job_of(composed, loaded, logged and not (command == "plan" and declares))
 
 
 def job_of(composed: Composed, plugins: Plugins, logged: bool = False) -> Job:

@@ -31,8 +31,7 @@ def run(flags: Flags, plugins: Plugins) -> int:
         config_dirs=_config_dirs(flags),
         config_name=flags.config_name,
         plugins=plugins,
-        # A logged router needs no config of its own, but a plan compares one with it.
-        logged=flags.model is not None and flags.command != "plan",
+        logged=flags.model is not None,
     )
     return _TASKS[flags.command](work, flags)
 
@@ -195,6 +194,9 @@ def _show_explained(found: list[dict[str, Any]]) -> None:
 def _plan(work: Job, flags: Flags) -> int:
     from mmeframe import api
 
+    if not work.composed.tree["models"] and not work.composed.tree["sources"] and flags.model is not None:
+        # No config to compare: what the router itself says.
+        return _show(work, flags)
     with work.store() as store:
         fleet = work.fleet(store)
         data = {**api.plan_of(fleet), "difference": api.difference(work, store, fleet, flags.model)}

@@ -50,12 +50,12 @@ def canonical(value: Any) -> str | None:
     kind = type(value)
     if kind is str:
         return str(value)
-    if kind is int:
+    if kind is int or kind is np.int64:
         return str(value)
-    if kind is float:
+    if kind is float or kind is np.float64:
         if value != value:  # NaN
             return None
-        return str(int(value)) if value.is_integer() else repr(value)
+        return str(int(value)) if value.is_integer() else repr(float(value))
     if value is None:
         return None
     if isinstance(value, np.generic):

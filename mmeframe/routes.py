@@ -40,7 +40,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Where every row goes. ``target`` and ``reason`` have shape (n_rows,), or () if all rows agree.
+    """Where every row goes. ``target`` and ``reason`` have shape (n_rows,), or are numbers if all rows agree.
 
     target: the sub-model's number, ``NO_TARGET`` for none. reason: an index into ``RouteTable.reasons``.
     """
@@ -135,12 +135,15 @@ class RouteTable:
 
     def at(self, level: int, codes: Mapping[str, int]) -> int:
         """The main sub-model of one key at one level, ``NO_TARGET`` if there is none."""
-        keys, targets = self._lookups[level]
         combined = 0
         for part in self.levels[level]:
             if codes[part] < 0:
                 return NO_TARGET
             combined = combined * len(self.indexes[part].values) + codes[part]
+        dense = self._dense[level]
+        if dense is not None:
+            return int(dense[combined])
+        keys, targets = self._lookups[level]
         where = int(keys.searchsorted(combined))
         return int(targets[where]) if where < len(keys) and keys[where] == combined else NO_TARGET
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mmeframe.errors import MmeframeError, ModelError
@@ -30,7 +30,6 @@ class EagerResidency:
                 raise ModelError(f"it cannot be loaded: {type(error).__name__}: {error}", where=name) from error
         self._models = tuple(models)
 
-    @contextmanager
-    def acquire(self, targets: Sequence[int]) -> Iterator[Sequence[Any]]:
+    def acquire(self, targets: Sequence[int]) -> AbstractContextManager[Sequence[Any]]:
         """The live sub-models with these numbers, in this order, held until the block ends."""
-        yield [self._models[target] for target in targets]
+        return nullcontext([self._models[target] for target in targets])

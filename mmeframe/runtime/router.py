@@ -182,7 +182,7 @@ class Router:
 
     def answer(self, data: Any, params: Mapping[str, Any] | None = None) -> Answer:
         """Like ``predict``, with where every row went and why."""
-        start = time.perf_counter()
+        start = time.perf_counter() if self.observers else 0.0
         batch, given = self._request(data, params)
         routed = self.routing.route(batch, given)
         try:
@@ -271,7 +271,7 @@ class Router:
             rows = np.flatnonzero(variants == number)
             record, start = self.records[number], time.perf_counter()
             try:
-                shadow = self._scorer.score(as_batch(frame.take(rows)), np.int32(number))[0]
+                shadow = self._scorer.score(as_batch(frame.take(rows)), number)[0]
             except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is told and goes no further
                 self.observers.tell("on_error", ErrorEvent(record.id, len(rows), error, shadow=True))
                 continue

@@ -108,8 +108,12 @@ class Routing:
         """Where every row goes. Raises UnknownKeyError for rows without a sub-model, unless they may be skipped."""
         codes = self.keys(batch, params)
         routed = self._route(batch, codes)
-        if self.spec.on_unknown == "raise" and (lost := np.flatnonzero(np.atleast_1d(routed.target) == NO_TARGET)).size:
-            self._refuse(lost if np.ndim(routed.target) else np.arange(len(batch)), batch, codes)
+        if self.spec.on_unknown == "raise":
+            if isinstance(routed.target, int):
+                if routed.target == NO_TARGET:
+                    self._refuse(np.arange(len(batch)), batch, codes)
+            elif len(lost := np.flatnonzero(routed.target == NO_TARGET)):
+                self._refuse(lost, batch, codes)
         return routed
 
     def reach(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
@@ -256,16 +260,10 @@ class Routing:
 
 def _alike(raw: Any, n_rows: int) -> Any:
     """A scalar for values that are one and the same, where that is cheap to see: all rows then go one way."""
-    if n_rows == 1 and np.ndim(raw) == 1:
-        return raw[0]
-    if (
-        isinstance(raw, np.ndarray)
-        and raw.dtype.kind in "iu"
-        and n_rows
-        and raw[0] == raw.max()
-        and raw[0] == raw.min()
-    ):
-        return raw[0]
+    if isinstance(raw, np.ndarray) and raw.ndim == 1 and len(raw) == n_rows and n_rows:
+        first = raw[0]
+        if n_rows == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min()):
+            return first
     return raw
 
 

@@ -57,15 +57,18 @@ class Scorer:
     def score(self, batch: FrameBatch, target: Any) -> tuple[Any, Mapping[int, ModelError]]:
         """Answers in the order of the rows, and the sub-models that failed, whose rows are null.
 
-        target: shape (n_rows,), or () if all rows have one sub-model.
+        target: shape (n_rows,), or a number if all rows have one sub-model.
         """
         n_rows = len(batch)
         # Libraries refuse empty frames, so without rows no sub-model is asked.
         if n_rows == 0:
             check_frame(batch.frame, self._union, _required(self._union))
             return self._answers.nothing(0), {}
-        if np.ndim(target) == 0 or n_rows == 1:
-            only: int | None = int(target if np.ndim(target) == 0 else target[0])
+        only: int | None
+        if isinstance(target, int):
+            only = target
+        elif n_rows == 1:
+            only = int(target[0])
         else:
             counts = np.bincount(target + 1, minlength=1)
             wanted = np.flatnonzero(counts)
