@@ -106,8 +106,11 @@ class Checker:
         for name in alien:
             owners = [kind for kind in self.plugins.names(noun) if name in _fields(self.plugins, noun, kind)]
             extra = OWN_ROUTING if where == "routing" else ()
-            own = suggest(name, [*_fields(self.plugins, noun, value["kind"]), *extra], "It has")
-            hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}." if owners else own
+            known = [*_fields(self.plugins, noun, value["kind"]), *extra]
+            hint = suggest(name, known, "It has")
+            # Left over from another kind, unless it is nearly one of this kind's own.
+            if owners and not get_close_matches(name, known, n=1, cutoff=0.75):
+                hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}."
             self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
         missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]

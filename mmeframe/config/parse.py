@@ -398,7 +398,8 @@ class _Parser(Checker):
             "train.features": conf.features.numeric + conf.features.categorical,
         }
         for where, value in required.items():
-            if not value and not any(problem.where.startswith(where) for problem in self.problems):
+            reported = [problem.where for problem in self.problems]
+            if not value and not any(it.startswith(where) or where.startswith(f"{it}.") for it in reported):
                 self.problem(where, "this option is required to train.", "See the comments in the shipped configs.")
         if conf.reader.path and conf.reader.object:
             self.problem("train.reader", "path and object cannot both be set.")

@@ -70,7 +70,7 @@ class ModelDefaultsConf(Section):
 @dataclass
 class ModelConf(Section):
     uri: str | None = None
-    key: Literal["none"] | dict[str, Any] | None = None
+    key: dict[str, Any] | Literal["none"] | None = None
     flavor: str = "auto"
     loader: Any = "auto"
     arm: Arm = MAIN_ARM
