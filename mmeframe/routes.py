@@ -121,8 +121,10 @@ class RouteTable:
         the reason is ``missing_key`` only if no later level matches either. choose: gives rows to other arms, and takes
         disabled sub-models away (``NO_TARGET``); those rows go on to the next level.
         """
-        if choose is None and all(isinstance(part, int) for part in codes.values()):
-            return self._one({part: int(code) for part, code in codes.items()})
+        if choose is None:
+            one = {part: code for part, code in codes.items() if isinstance(code, int)}
+            if len(one) == len(codes):
+                return self._one(one)
         return self._many(codes, n_rows, choose)
 
     def _one(self, codes: Mapping[str, int]) -> Routed:

@@ -16,13 +16,44 @@ from mmeframe.spec import Column
 __all__ = ["FrameBatch", "as_batch"]
 
 
+# Schemas and lists of names that are remembered, at most.
+_REMEMBERED = 64
+
+
+class _Sent:
+    """Names of columns as text, their positions, and where the columns of a schema stand: remembered between requests.
+
+    ``index``: the frame's own, which its slices share.
+    """
+
+    def __init__(self, index: Any, names: Sequence[str]) -> None:
+        self.index, self.places = index, {name: place for place, name in enumerate(names)}
+        self._picks: dict[int, tuple[Any, Any]] = {}
+
+    def pick(self, columns: Sequence[Column]) -> slice | np.ndarray[Any, Any] | None:
+        """Positions of a schema's columns, a slice where they stand together; None if one was not sent."""
+        known = self._picks.get(id(columns))
+        if known is not None and known[0] is columns:
+            found: slice | np.ndarray[Any, Any] | None = known[1]
+            return found
+        places = [self.places.get(column.name, -1) for column in columns]
+        found = np.array(places, np.intp)
+        if -1 in places:
+            found = None
+        elif places == list(range(places[0], places[0] + len(places))):
+            found = slice(places[0], places[0] + len(places))
+        if len(self._picks) < _REMEMBERED:
+            self._picks[id(columns)] = (columns, found)
+        return found
+
+
 class FrameBatch:
     """The ``Batch`` of the plugin API over a DataFrame with unique text names. One request's own, not shared."""
 
-    def __init__(self, frame: pd.DataFrame, places: Mapping[str, int] | None = None) -> None:
+    def __init__(self, frame: pd.DataFrame, sent: _Sent | None = None) -> None:
         self.frame = frame
-        # Position of each column by its name.
-        self._places = {name: place for place, name in enumerate(frame.columns)} if places is None else places
+        self._sent = _Sent(frame.columns, list(frame.columns)) if sent is None else sent
+        self._places = self._sent.places
         # Raw values of the key parts that were computed so far; normalised when another part asks.
         self.raw_parts: dict[str, Any] = {}
         self._parts: dict[str, pd.Categorical] = {}
@@ -74,26 +105,20 @@ class FrameBatch:
 
         None if they were not all sent as numbers that are exact as doubles: then ``check_frame`` says what is wrong.
         """
-        try:
-            places = [self._places[column.name] for column in columns]
-        except KeyError:
+        picked = self._sent.pick(columns)
+        if picked is None:
             return None
         if len(self.frame) == 1:
-            return self._row_matrix(places)
-        first, count = places[0], len(places)
-        if places == list(range(first, first + count)):
-            whole = count == len(self._places)
-            values = (self.frame if whole else self.frame.iloc[:, first : first + count]).to_numpy()
-        else:
-            values = self.frame.iloc[:, places].to_numpy()
-        return _doubles(values)
+            return self._row_matrix(picked)
+        whole = isinstance(picked, slice) and picked.stop - picked.start == len(self._places)
+        return _doubles((self.frame if whole else self.frame.iloc[:, picked]).to_numpy())
 
-    def _row_matrix(self, places: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    def _row_matrix(self, picked: slice | np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         if self._row is None:
             self._row = self.frame.to_numpy()[0]
-        cells = self._row.take(places)
+        cells = self._row[picked]
         if cells.dtype == _OBJECT:
-            if any(type(cell) is not float for cell in cells):
+            if any(type(cell) is not float and type(cell) is not int for cell in cells):
                 return None
             cells = cells.astype(np.float64)
         return _doubles(cells.reshape(1, -1))
@@ -112,6 +137,11 @@ def _doubles(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float6
     return values.astype(_DOUBLE) if values.dtype.kind in "iuf" else None
 
 
+# Names of columns -> what is known of them, and the one of the newest request: most have the columns of the one before.
+_known: dict[tuple[str, ...], _Sent] = {}
+_newest = [_Sent(None, [])]
+
+
 def as_batch(data: Any) -> FrameBatch:
     """Accept what MLflow hands over: a frame, a dict of columns, or a list of rows.
 
@@ -128,24 +158,25 @@ def as_batch(data: Any) -> FrameBatch:
             f"rows need named columns, and {type(data).__name__} has none.",
             hint="Send a DataFrame: dataframe_split, dataframe_records, CSV or Parquet over HTTP.",
         )
+    newest = _newest[0]
+    if newest.index is frame.columns:
+        return FrameBatch(frame, newest)
     names = frame.columns.tolist()
-    key = tuple(names)
-    known = _known_columns.get(key)
-    if known is None:
-        known = _check_names(names)
-        if len(_known_columns) < _REMEMBERED:
-            _known_columns[key] = known
-    plain, places = known
-    return FrameBatch(frame if plain else frame.set_axis(list(places), axis=1), places)
+    sent = _known.get(tuple(names))
+    if sent is None:
+        text = _checked_names(names)
+        if text != names:
+            return FrameBatch(frame.set_axis(text, axis=1))
+        sent = _Sent(None, names)
+        if len(_known) < _REMEMBERED:
+            _known[tuple(names)] = sent
+    sent.index = frame.columns
+    _newest[0] = sent
+    return FrameBatch(frame, sent)
 
 
-# Names of columns as they were sent -> whether they are text, and their positions: most requests have the columns of
-# the one before.
-_known_columns: dict[tuple[Any, ...], tuple[bool, dict[str, int]]] = {}
-_REMEMBERED = 64
-
-
-def _check_names(sent: Sequence[Any]) -> tuple[bool, dict[str, int]]:
+def _checked_names(sent: Sequence[Any]) -> list[str]:
+    """Names of columns as text. Raises BadInputError for names that say nothing, or the same twice."""
     names = [str(name) for name in sent]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -155,7 +186,7 @@ def _check_names(sent: Sequence[Any]) -> tuple[bool, dict[str, int]]:
             "the columns have no names, only numbers.",
             hint="In Spark write udf(F.struct(*columns)); elsewhere send a frame with column names.",
         )
-    return names == list(sent), {name: place for place, name in enumerate(names)}
+    return names
 
 
 def _scalar(value: Any) -> Any:

@@ -93,11 +93,14 @@ class Routing:
     def keys(self, batch: FrameBatch, params: Mapping[str, Any]) -> dict[str, Codes]:
         """The code of every row's key parts; parts that build on others come after those."""
         codes: dict[str, Codes] = {}
+        n_rows = len(batch)
         for name in self.order:
             raw = self.strategies[name].route_keys(batch, params)
             batch.raw_parts[name] = raw
+            index = self.table.indexes[name]
             try:
-                codes[name] = self.table.indexes[name].codes(_alike(raw, len(batch)), len(batch))
+                alike = _alike(raw, n_rows)
+                codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
             except BadInputError as error:
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
             except ValueError as error:
@@ -258,13 +261,21 @@ class Routing:
         return f"{self.models[main].id} is disabled"
 
 
+# What ``_alike`` says of values that differ, or that it does not look at.
+_VARIED = object()
+
+
 def _alike(raw: Any, n_rows: int) -> Any:
-    """A scalar for values that are one and the same, where that is cheap to see: all rows then go one way."""
-    if isinstance(raw, np.ndarray) and raw.ndim == 1 and len(raw) == n_rows and n_rows:
-        first = raw[0]
-        if n_rows == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min()):
-            return first
-    return raw
+    """The value of rows that all have the same one, where that is cheap to see: then they all go one way."""
+    if not isinstance(raw, np.ndarray):
+        return raw if np.ndim(raw) == 0 else _VARIED
+    if raw.ndim != 1:
+        return raw if raw.ndim == 0 else _VARIED
+    if len(raw) != n_rows or not n_rows:
+        return _VARIED
+    first = raw[0]
+    same = n_rows == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min())
+    return first if same else _VARIED
 
 
 def _known(index: Any, keys: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
