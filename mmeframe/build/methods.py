@@ -19,6 +19,8 @@ FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function"
 
 def classes_of(model: Any) -> list[Any] | None:
     """The labels that a live sub-model can answer with: a classifier's classes, a clusterer's numbers."""
+    # A pipeline hands its last step's classes on, but not its clusters.
+    model = model.steps[-1][1] if hasattr(model, "steps") else model
     found = getattr(model, "classes_", None)
     if found is not None:
         # A multi-output classifier has a list of them.

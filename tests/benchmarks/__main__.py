@@ -1,7 +1,9 @@
 """``python -m tests.benchmarks``: every benchmark, beside its baseline in the same run. Nothing else should run."""
 
-from tests.benchmarks import commands, spine
+from tests.benchmarks import commands, dispatch, spine
 
 if __name__ == "__main__":
     commands.main()
     spine.main()
+    print()
+    dispatch.main()

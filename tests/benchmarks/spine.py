@@ -1,4 +1,4 @@
-"""Logging, loading and scoring, each beside what MLflow's tutorial does, interleaved in one run."""
+"""Logging a sub-model, beside what MLflow's tutorial does, interleaved in one run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from tests import fleets
-
-KEYS = (7, 100)
-ROWS = 100_000
-COLUMNS = 20
-ROUNDS = 5
 
 
 def median_of(rounds: int, **work: Callable[[], Any]) -> dict[str, float]:
@@ -34,65 +26,14 @@ def median_of(rounds: int, **work: Callable[[], Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table per subject."""
+    """Print the table."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    print("| rows x keys | bare predicts s | Router.predict x | PyFuncModel.predict x | groupby x |")
-    print("|---|---|---|---|---|")
-    for keys in KEYS:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            uri = fleets.make_store(folder)
-            with fleets.inside(folder), fleets.active(uri):
-                print(dispatch(keys))
-    print()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         uri = fleets.make_store(folder)
         with fleets.inside(folder), fleets.active(uri):
             print(logging_speed())
-
-
-def dispatch(keys: int) -> str:
-    """One mixed batch: the router, and pandas groupby, beside the sum of the bare sub-models on rows cut beforehand."""
-    import mlflow
-
-    from mmeframe import api
-
-    random = np.random.default_rng(0)
-    names = [f"x{number}" for number in range(COLUMNS)]
-    frame = pd.DataFrame(random.standard_normal((ROWS, COLUMNS)), columns=names)
-    models = train(frame, names, keys)
-    frame["key"] = random.integers(0, keys, ROWS)
-    source = ("+source@sources.k=registry", "sources.k.name='key_{key}'")
-    logged = api.build("name=bench", "routing=column", "routing.column=key", *source)
-    pyfunc = mlflow.pyfunc.load_model(logged.model_uri)
-    router = pyfunc.unwrap_python_model().router
-    groups = [(models[key], group[names].copy()) for key, group in frame.groupby("key")]
-    found = median_of(
-        ROUNDS,
-        bare=lambda: [model.predict(group) for model, group in groups],
-        router=lambda: router.predict(frame),
-        pyfunc=lambda: pyfunc.predict(frame),
-        groupby=lambda: frame.groupby("key", group_keys=False)[[*names, "key"]].apply(
-            lambda group: pd.Series(models[int(group["key"].iloc[0])].predict(group[names]), group.index)
-        ),
-    )
-    bare = found["bare"]
-    ratios = " | ".join(f"{found[name] / bare:.2f}" for name in ("router", "pyfunc", "groupby"))
-    return f"| {ROWS:,} x {keys} | {bare:.4f} | {ratios} |"
-
-
-def train(frame: pd.DataFrame, names: list[str], keys: int) -> list[Any]:
-    from sklearn.linear_model import Ridge
-
-    models = []
-    for key in range(keys):
-        rows = frame.sample(200, random_state=key)
-        model = Ridge().fit(rows[names], rows["x0"] * key)
-        fleets.log_sklearn(model, f"key_{key}", rows[names].head(3), serialization_format="cloudpickle")
-        models.append(model)
-    return models
 
 
 def logging_speed() -> str:

@@ -24,9 +24,10 @@ from mmeframe.spec import RouterSpec
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
-    "environment, exclude, model_defaults, models, name, output, predict, residency, routing, serve, signature, "
-    "sources, tracking, train."
+    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, residency, routing, "
+    "serve, signature, sources, tracking, traffic and 2 more."
 )
+STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 CONF = conf_dir()
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
