@@ -140,8 +140,9 @@ def test_help_of_a_config_command_shows_groups_and_options(run):
     text = run("build", "--help").out
 
     assert "  experiment=flights | tutorial\n" in text
-    assert "  routing=column | datepart | param\n" in text
+    assert "  routing=bins | column | datepart | gate | hash | lookup | param | pattern | rules\n" in text
     assert "  +source@sources.<name>=logged_models | manifest | registry | template\n" in text
+    assert "  +observer@observers.<name>=log\n" in text
     assert "batch_rows: 100000" in text
 
 
@@ -156,13 +157,13 @@ def test_version(run):
         pytest.param(
             ["validte"],
             "error: there is no command 'validte'.\n"
-            "  Did you mean 'validate'? Commands: demo, train, build, validate, plan, predict, serve, show, plugins.\n",
+            "  Did you mean 'validate'? Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins.\n",
             id="command",
         ),
         pytest.param(
             ["zzz"],
             "error: there is no command 'zzz'.\n"
-            "  Commands: demo, train, build, validate, plan, predict, serve, show, plugins.\n",
+            "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins.\n",
             id="command-nothing-close",
         ),
         pytest.param(
@@ -179,12 +180,12 @@ def test_version(run):
         pytest.param(
             ["serve.port=1"],
             "error: name a command before 'serve.port=1'.\n"
-            "  Commands: demo, train, build, validate, plan, predict, serve, show, plugins.\n",
+            "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins.\n",
             id="override-without-command",
         ),
         pytest.param(
-            ["validate", "--model", "models:/x/1"],
-            "error: validate takes no --model.\n  See mmeframe validate --help.\n",
+            ["build", "--model", "models:/x/1"],
+            "error: build takes no --model.\n  See mmeframe build --help.\n",
             id="flag-of-another-command",
         ),
         pytest.param(
@@ -411,7 +412,12 @@ def test_validate(run, router):
 
 def test_validate_as_json(run, router):
     """The same for machines."""
-    assert run("validate", "--json", *router).json == {"ok": True, "sub_models": 8, "warnings": []}
+    assert run("validate", "--json", *router).json == {
+        "ok": True,
+        "sub_models": 8,
+        "columns": 2,
+        "warnings": [],
+    }
 
 
 def test_plan(run, router):
@@ -425,8 +431,8 @@ def test_plan(run, router):
         "key dow: column(column=dow), declared: 0, 1, 2, 3, 4, 5, 6",
         "levels: dow then global; unknown keys: raise",
     ]
-    assert "day_3 dow=3 models:/day_3/1 sklearn sklearn" in lines
-    assert "everyone (all) models:/all_days/1 sklearn sklearn" in lines
+    assert "day_3 dow=3 main models:/day_3/1 sklearn sklearn" in lines
+    assert "everyone (all) main models:/all_days/1 sklearn sklearn" in lines
     assert f"requirements: {', '.join(sorted(fleets.pins()))}" in lines
 
 
@@ -598,7 +604,7 @@ def test_show_for_people(run, built):
     assert (done.code, done.err) == (0, "")
     assert lines[0] == "router cli_router (models:/cli_router/1)"
     assert "levels dow then global; unknown keys: raise" in lines
-    assert any(line.startswith("day_6 dow=6 models:/day_6/1 sklearn sklearn") for line in lines)
+    assert any(line.startswith("day_6 dow=6 main models:/day_6/1 sklearn sklearn") for line in lines)
 
 
 def test_predict_to_standard_output(run, built, rows, expected):
@@ -872,9 +878,21 @@ def test_plugins_as_json(run):
         "status": "ok",
         "reason": "",
         "provides": {
-            "routing strategy": ["param", "column", "datepart"],
+            "routing strategy": [
+                "param",
+                "column",
+                "datepart",
+                "lookup",
+                "bins",
+                "pattern",
+                "rules",
+                "hash",
+                "gate",
+            ],
             "model loader": ["sklearn", "pyfunc"],
             "model source": ["template", "registry", "logged_models", "manifest"],
+            "combiner": ["mean", "median", "weighted", "vote"],
+            "observer": ["log"],
         },
     }
 

@@ -251,3 +251,173 @@ def test_scalars_route_like_a_row(fleet, row):
     routed = table.route({part: table.indexes[part].codes(value, 5) for part, value in own.items()}, 5)
 
     assert (int(routed.target), table.reasons[routed.reason]) == reference(fleet, own)
+
+
+# -- more parts, more values -----------------------------------------------------------------------------------------
+
+
+@st.composite
+def large_fleets(draw: st.DrawFn) -> Fleet:
+    """Two to four parts of so many values that the keys of the longest level are a few among thousands of places."""
+    parts = ["p", "q", "r", "s"][: draw(st.integers(2, 4))]
+    each = {2: 40, 3: 12, 4: 7}[len(parts)]
+    values = {part: [f"{part}{number}" for number in range(each)] for part in parts}
+    # Every value stands at a level of its own part, so that all of them count at the levels of several.
+    singles = [(part,) for part in parts]
+    several = [level for size in range(2, len(parts) + 1) for level in combinations(parts, size)]
+    levels = draw(st.permutations([*singles, *several, ()]))
+    keys = [{part: value} for part in parts for value in values[part]]
+    # Few of the values, so that rows often have declared keys.
+    some = {part: [values[part][0], values[part][1], values[part][-1]] for part in parts}
+    for level in [level for level in levels if len(level) != 1]:
+        key = st.fixed_dictionaries({part: st.sampled_from(some[part]) for part in level})
+        keys += draw(st.lists(key, max_size=3, unique_by=lambda key: frozenset(key.items())))
+    row = st.fixed_dictionaries({part: st.sampled_from([*some[part], values[part][2], "zz", None]) for part in parts})
+    routes = [Route(key, number) for number, key in enumerate(keys)]
+    # A level of one part takes all known values: some rows must get past it.
+    kept = draw(st.sets(st.sampled_from(parts)))
+    routes = [it for it in routes if len(it.key) != 1 or next(iter(it.key)) in kept or it.target % 2]
+    return Fleet(parts, [list(level) for level in levels], routes, draw(st.lists(row, max_size=12)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(fleet=large_fleets())
+def test_large_tables_are_like_the_reference(fleet):
+    """Where keys are too sparse for a table without a search, every row goes where the slow, obvious loop sends it."""
+    table = RouteTable(fleet.parts, fleet.levels, fleet.routes)
+
+    assert route(table, fleet.rows) == [reference(fleet, row) for row in fleet.rows]
+
+
+@settings(max_examples=80, deadline=None)
+@given(fleet=large_fleets())
+def test_one_row_of_a_large_table(fleet):
+    """A row alone, and a request of scalars, go where the row goes among others."""
+    table = RouteTable(fleet.parts, fleet.levels, fleet.routes)
+
+    for row in fleet.rows:
+        scalars = table.route({part: table.indexes[part].code(value) for part, value in row.items()}, 3)
+
+        assert route(table, [row]) == [reference(fleet, row)]
+        assert (scalars.target, table.reasons[scalars.reason]) == reference(fleet, row)
+
+
+@settings(max_examples=80, deadline=None)
+@given(fleet=large_fleets(), data=st.data())
+def test_a_scalar_for_some_parts(fleet, data):
+    """Parts that are one for the whole request give what columns of that one value give."""
+    table = RouteTable(fleet.parts, fleet.levels, fleet.routes)
+    alone = data.draw(st.sets(st.sampled_from(fleet.parts)))
+    one = data.draw(st.fixed_dictionaries({part: st.sampled_from([f"{part}0", "zz", None]) for part in fleet.parts}))
+    rows = [{part: (one if part in alone else row)[part] for part in fleet.parts} for row in fleet.rows]
+    codes = {
+        part: table.indexes[part].codes(one[part] if part in alone else [row[part] for row in rows], len(rows))
+        for part in fleet.parts
+    }
+
+    routed = table.route(codes, len(rows))
+    target, reason = (np.broadcast_to(it, (len(rows),)) for it in (routed.target, routed.reason))
+
+    assert [(number, table.reasons[why]) for number, why in zip(target.tolist(), reason, strict=True)] == [
+        reference(fleet, row) for row in rows
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(fleet=st.one_of(fleets(), large_fleets()), data=st.data())
+def test_rows_that_are_turned_away(fleet, data):
+    """Rows of a sub-model that ``choose`` takes away go on to the next level, and have the reason ``disabled``."""
+    table = RouteTable(fleet.parts, fleet.levels, fleet.routes)
+    first = [reference(fleet, row)[0] for row in fleet.rows]
+    off = data.draw(st.sets(st.sampled_from(sorted({number for number in first if number != NO_TARGET}) or [0])))
+    seen: list[int] = []
+
+    def choose(hit, rows):
+        seen.extend(rows.tolist())
+        assert len(hit) == len(rows)
+        away = np.isin(hit, list(off))
+        return np.where(away, NO_TARGET, hit).astype(np.int32), away
+
+    codes = {
+        part: table.indexes[part].codes([row[part] for row in fleet.rows], len(fleet.rows)) for part in table.parts
+    }
+    routed = table.route(codes, len(fleet.rows), choose)
+    left = Fleet(fleet.parts, fleet.levels, [it for it in fleet.routes if it.target not in off], fleet.rows)
+
+    expected = [reference(left, row) for row in fleet.rows]
+    # A row is turned away if a sub-model that is off comes before the one that it gets.
+    refused = [number in off for number in first]
+    assert routed.target.tolist() == [target for target, _ in expected]
+    assert [table.reasons[why] for why in routed.reason] == [
+        "disabled" if away else why for away, (_, why) in zip(refused, expected, strict=True)
+    ]
+    assert set(seen) == set(range(len(fleet.rows)))
+
+
+def test_few_of_many_values():
+    """A part of many values that a level has few of: the level takes those, and no others."""
+    shops = [Route({"p": f"{number}", "q": "x"}, number) for number in range(1500)]
+    table = RouteTable(["p", "q"], [["p"], ["q", "p"]], [*shops, *(Route({"p": f"{at}"}, 1500 + at) for at in (0, 7))])
+    rows = [("0", "x"), ("7", None), ("8", "x"), ("8", None), ("1499", "x"), ("1500", "x"), (None, "x")]
+
+    assert route(table, [{"p": p, "q": q} for p, q in rows]) == [
+        (1500, "exact"),
+        (1507, "exact"),
+        (8, "level:q,p"),
+        (NO_TARGET, "missing_key"),
+        (1499, "level:q,p"),
+        (NO_TARGET, "unknown"),
+        (NO_TARGET, "missing_key"),
+    ]
+
+
+def test_arms_by_the_number_of_main():
+    """Arms stand in the order of their names, each with the variant of every main sub-model that has one."""
+    table = RouteTable(
+        ["a"],
+        [["a"], []],
+        [
+            Route({"a": "x"}, 4),
+            Route({"a": "y"}, 0),
+            Route({}, 2),
+            Route({"a": "x"}, 1, arm="late"),
+            Route({"a": "x"}, 3, arm="early"),
+            Route({}, 5, arm="early"),
+        ],
+    )
+
+    assert {arm: variants.tolist() for arm, variants in table.arms.items()} == {
+        "early": [-1, -1, 5, -1, 3, -1, -1],
+        "late": [-1, -1, -1, -1, 1, -1, -1],
+    }
+    assert list(table.arms) == ["early", "late"]
+
+
+def test_a_variant_without_main():
+    """A variant of nothing takes no rows and stands in no arm."""
+    table = RouteTable(["a"], [["a"]], [Route({"a": "x"}, 0), Route({"a": "y"}, 1, arm="canary")])
+
+    assert table.arms == {}
+    assert route(table, [{"a": "x"}, {"a": "y"}]) == [(0, "exact"), (NO_TARGET, "unknown")]
+
+
+# Nine parts of 256 values have 2 ** 72 combinations: more than an integer of a machine holds.
+NINE = [f"p{number}" for number in range(9)]
+NINE_LEVELS = [NINE, *[[part] for part in NINE]]
+NINE_ROUTES = [Route({part: f"v{value}"}, 256 * at + value) for at, part in enumerate(NINE) for value in range(256)]
+
+
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_more_combinations_than_integers(n_rows):
+    """A key that differs from a declared one in its first part only is another key, however many parts there are."""
+    table = RouteTable(NINE, NINE_LEVELS, [*NINE_ROUTES, Route(dict.fromkeys(NINE, "v0"), 9 * 256)])
+    row = {**dict.fromkeys(NINE, "v0"), "p0": "v1"}
+
+    assert route(table, [row] * n_rows) == [(1, "level:p0")] * n_rows
+
+
+def test_a_key_beyond_all_integers():
+    """The last of more combinations than there are integers is a key like others."""
+    table = RouteTable(NINE, NINE_LEVELS, [*NINE_ROUTES, Route(dict.fromkeys(NINE, "v255"), 9 * 256)])
+
+    assert route(table, [dict.fromkeys(NINE, "v255")] * 2) == [(9 * 256, "exact")] * 2

@@ -144,6 +144,8 @@ def test_outputs_as_json():
     assert Outputs((Column("prediction", "double"),), 3).to_json() == {
         "columns": [["prediction", "double", True]],
         "width": 3,
+        "aligned": False,
+        "fill": "nan",
     }
 
 

@@ -136,7 +136,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         ),
         pytest.param(
             "routing=colum",
-            "routing=colum: no routing named 'colum'.\n  Did you mean 'column'? Known: column, datepart, param.",
+            "routing=colum: no routing named 'colum'.\n  Did you mean 'column'? Known: " + STRATEGIES,
             id="kind-of-routing",
         ),
         pytest.param(
@@ -153,7 +153,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         pytest.param(
             "+routing@routing.keys.store=colunm",
             "+routing@routing.keys.store=colunm: no routing named 'colunm'.\n"
-            "  Did you mean 'column'? Known: column, datepart, param.",
+            f"  Did you mean 'column'? Known: {STRATEGIES}",
             id="kind-of-a-key-part",
         ),
         pytest.param(
@@ -165,7 +165,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         pytest.param(
             "routing.keys.store.column=x",
             "routing.keys.store.column=x: there is no key part 'store' yet.\n"
-            "  Use +routing@routing.keys.store=<kind> to add one. Kinds: column, datepart, param.",
+            f"  Use +routing@routing.keys.store=<kind> to add one. Kinds: {STRATEGIES}",
             id="key-part-that-does-not-exist",
         ),
     ],
@@ -297,7 +297,7 @@ def test_several_bad_overrides_are_one_report(report):
         "sources.days.name=x",
         "routing.keys.b.column=1",
         "+models.x={uri",
-        "output.method=prdict",
+        "output.on_error=skp",
         "tracking.alias=v1",
     )
 
@@ -307,7 +307,7 @@ def test_several_bad_overrides_are_one_report(report):
         "sources.days.name=x",
         "routing.keys.b.column=1",
         "+models.x={uri",
-        "output.method",
+        "output.on_error",
         "tracking.alias",
     ]
 
@@ -315,7 +315,7 @@ def test_several_bad_overrides_are_one_report(report):
 def test_what_follows_from_a_bad_override_is_not_said_again(report):
     """A kind that does not exist leaves no routing: only the kind is reported."""
     assert report("name=r", "routing=colum", "routing.column=dow") == [
-        "routing=colum: no routing named 'colum'.\n  Did you mean 'column'? Known: column, datepart, param.",
+        f"routing=colum: no routing named 'colum'.\n  Did you mean 'column'? Known: {STRATEGIES}",
         "routing.column=dow: there is no option 'column' in routing.\n  It has: keys, levels, on_unknown.",
     ]
 
@@ -369,7 +369,10 @@ def test_ones_own_option_is_offered_too(report, folder):
     options = folder(routing__mine="defaults: [column, _self_]\ncolumn: dow\n")
 
     assert report("name=r", "routing=min", config_dirs=[options]) == [
-        "routing=min: no routing named 'min'.\n  Did you mean 'mine'? Known: column, datepart, mine, param."
+        (
+            "routing=min: no routing named 'min'.\n"
+            "  Did you mean 'mine'? Known: bins, column, datepart, gate, hash, lookup, mine, param, pattern, rules."
+        )
     ]
 
 
@@ -440,7 +443,7 @@ def test_a_config_name_that_does_not_exist(report):
     assert report(config_name="bild") == [
         (
             "--config-name: there is no config 'bild'.\n"
-            "  Did you mean 'build'? Shipped configs: build, demo, plan, predict, serve, show, train, validate. "
+            "  Did you mean 'build'? Shipped configs: build, demo, explain, plan, predict, serve, show, train, validate. "
             "Add your own folder with --config-dir."
         )
     ]
@@ -719,35 +722,35 @@ from dataclasses import dataclass
 from mmeframe.plugin import RoutingStrategyPlugin, StrategyConf, hookimpl
 
 @dataclass
-class HashConf(StrategyConf):
+class BucketsConf(StrategyConf):
     column: str = "???"
     buckets: int = 8
 
 @hookimpl
 def mmeframe_routing_strategies():
-    return [RoutingStrategyPlugin("hashed", HashConf, "compose_hashed:Hashed", "hash of a column")]
+    return [RoutingStrategyPlugin("buckets", BucketsConf, "compose_buckets:Buckets", "so many keys")]
 """
 
 
 def test_a_plugins_options_do_not_outlive_its_composition(builtins, tmp_path, monkeypatch):
     """A plugin's kind is there for a composition with the plugin, with its defaults, and gone for the next without."""
-    (tmp_path / "compose_hashed.py").write_text(PLUGIN)
+    (tmp_path / "compose_buckets.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(manager, "_distributions", list)
-    with_plugin = compose("build", ["name=r", "routing=hashed"], plugins=load_plugins(["compose_hashed"]))
+    with_plugin = compose("build", ["name=r", "routing=buckets"], plugins=load_plugins(["compose_buckets"]))
 
-    without = compose("build", ["name=r", "routing=hashed"], plugins=builtins)
+    without = compose("build", ["name=r", "routing=buckets"], plugins=builtins)
 
     assert with_plugin.tree["routing"] == {
         "keys": {},
         "levels": "auto",
         "on_unknown": "raise",
-        "kind": "hashed",
+        "kind": "buckets",
         "column": "???",
         "buckets": 8,
     }
     assert [str(problem) for problem in without.problems] == [
-        "routing=hashed: no routing named 'hashed'.\n  Known: column, datepart, param."
+        f"routing=buckets: no routing named 'buckets'.\n  Known: {STRATEGIES}"
     ]
 
 
@@ -758,7 +761,13 @@ def test_values_changed_in_one_composition_are_not_the_next_ones_defaults(spec):
 
     again = spec(*ROUTED, *days)
 
-    assert dict(again.sources[0][1].options) == {"filter": "", "experiments": [], "name": "*", "key": {}}
+    assert dict(again.sources[0][1].options) == {
+        "arm": "main",
+        "filter": "",
+        "experiments": [],
+        "name": "*",
+        "key": {},
+    }
 
 
 # -- the shipped configs ---------------------------------------------------------------------------------------------
@@ -766,7 +775,7 @@ def test_values_changed_in_one_composition_are_not_the_next_ones_defaults(spec):
 
 def test_there_is_one_primary_config_for_each_config_command():
     """The shipped primary configs are the commands that take a config."""
-    assert COMMANDS == ["build", "demo", "plan", "predict", "serve", "show", "train", "validate"]
+    assert COMMANDS == ["build", "demo", "explain", "plan", "predict", "serve", "show", "train", "validate"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -818,7 +827,9 @@ def test_the_yamls_routing_is_the_dataclasses(base):
 
 def test_the_yaml_has_every_section_and_no_other(base):
     """What conf/_base.yaml declares is what the parser knows."""
-    assert sorted(base) == sorted(["name", "sources", "models", "exclude", "routing", *SECTIONS])
+    assert sorted(base) == sorted(
+        ["name", "sources", "models", "exclude", "disabled_models", "routing", "observers", *SECTIONS]
+    )
 
 
 def plain(value: Any) -> Any:

@@ -18,10 +18,10 @@ from mmeframe.spec import Component, Estimator, Features, Reader, RouterSpec, Tr
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
-    "environment, exclude, model_defaults, models, name, output, predict, residency, routing, serve, signature, "
-    "sources, tracking, train."
+    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, residency, routing, "
+    "serve, signature, sources, tracking, traffic and 2 more."
 )
-STRATEGIES = "column, datepart, param."
+STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 SOURCES = "logged_models, manifest, registry, template."
 LOADERS = "pyfunc, sklearn."
 
@@ -249,7 +249,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         ),
         pytest.param(
             "output: {methd: predict}",
-            "output.methd: there is no option 'methd'.\n  Did you mean 'method'? It has: annotate, method.",
+            "output.methd: there is no option 'methd'.\n  Did you mean 'method'? It has: annotate, method, on_error.",
             id="output",
         ),
         pytest.param(
@@ -282,7 +282,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "models: {a: {uri: x, flavour: sklearn}}",
             "models.a.flavour: there is no option 'flavour'.\n"
-            "  Did you mean 'flavor'? It has: flavor, key, loader, uri.",
+            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, uri.",
             id="model",
         ),
         pytest.param(
@@ -298,7 +298,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "sources: {s: {kind: registry, name: x, verson: latest}}",
             "sources.s.verson: there is no option 'verson' of kind 'registry'.\n"
-            "  Did you mean 'version'? It has: filter, key, name, version.",
+            "  Did you mean 'version'? It has: arm, filter, key, name, version.",
             id="source",
         ),
         pytest.param(
@@ -350,8 +350,8 @@ def test_an_unknown_key_of_routing(report, routing, where, says):
             id="strategy",
         ),
         pytest.param(
-            "routing: {keys: {a: {kind: geohash}}}",
-            "routing.keys.a.kind: no routing strategy named 'geohash'.\n  Known: " + STRATEGIES,
+            "routing: {keys: {a: {kind: zzz}}}",
+            "routing.keys.a.kind: no routing strategy named 'zzz'.\n  Known: " + STRATEGIES,
             id="strategy-of-a-part",
         ),
         pytest.param(

@@ -22,6 +22,9 @@ from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNa
 from mmeframe.plugin import hookspecs, manager
 from mmeframe.plugin.manager import HOOKS, PluginInfo, Plugins, load_plugins, split_switches
 
+# The routing strategies that come with mmeframe.
+BUILT_IN = ["bins", "column", "datepart", "gate", "hash", "lookup", "param", "pattern", "rules"]
+
 # -- projects --------------------------------------------------------------------------------------------------------
 
 HEAD = """\
@@ -91,7 +94,7 @@ FAULTS = {
     "exits": "raise SystemExit(3)\n",
     "syntax": "def (:\n",
     "misspelt": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategy():\n    return []\n",
-    "unheard_of": f"{HEAD}@hookimpl\ndef mmeframe_zzz():\n    return []\n",
+    "unheard_of": f"{HEAD}@hookimpl\ndef mmeframe_quux():\n    return []\n",
     "unmarked": f"{HEAD}def mmeframe_routing_strategies():\n    return []\n",
     "argument": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies(config):\n    return []\n",
     "hook_raises": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return 1 / 0\n",
@@ -211,9 +214,11 @@ def test_the_built_ins_are_registered_like_any_other_plugin(alone):
 
     assert [plugin.title for plugin in plugins.plugins] == [f"mmeframe {mmeframe.__version__}"]
     assert {noun: plugins.names(noun) for noun in plugins.registered} == {
-        "routing strategy": ["column", "datepart", "param"],
+        "routing strategy": BUILT_IN,
         "model loader": ["pyfunc", "sklearn"],
         "model source": ["logged_models", "manifest", "registry", "template"],
+        "combiner": ["mean", "median", "vote", "weighted"],
+        "observer": ["log"],
     }
 
 
@@ -226,7 +231,7 @@ def test_an_installed_plugin(installed):
     assert info(plugins, "geo") == PluginInfo(
         "geo", GOOD.module("geo"), "mmeframe-geo", "0.3.1", "ok", "", {"routing strategy": ["geo"]}
     )
-    assert plugins.names("routing strategy") == ["column", "datepart", "geo", "param"]
+    assert plugins.names("routing strategy") == sorted([*BUILT_IN, "geo"])
 
 
 def test_a_plugins_kind_is_chosen_by_name(installed):
@@ -280,7 +285,7 @@ def test_a_plugin_that_cannot_be_imported_is_kept_with_its_reason(installed):
         "broken",
         "No module named 'h3_is_not_installed'",
     )
-    assert plugins.names("routing strategy") == ["column", "datepart", "param"]
+    assert plugins.names("routing strategy") == BUILT_IN
 
 
 def test_a_name_that_a_broken_plugin_may_provide(installed):
@@ -291,7 +296,7 @@ def test_a_name_that_a_broken_plugin_may_provide(installed):
         load_plugins().get("routing strategy", "geo", "routing.kind")
 
     assert str(caught.value) == (
-        f"routing.kind: no routing strategy named 'geo'.\n  Known: column, datepart, param. mmeframe-geo 0.3.2 {ABSENT}"
+        f"routing.kind: no routing strategy named 'geo'.\n  Known: {', '.join(BUILT_IN)}. mmeframe-geo 0.3.2 {ABSENT}"
     )
 
 
@@ -331,7 +336,7 @@ def zoo(install: Install) -> Plugins:
             "Did you mean 'mmeframe_routing_strategies'?",
             id="misspelt-hook",
         ),
-        pytest.param("unheard_of", "Plugin 'unheard_of': there is no hook 'mmeframe_zzz'.", id="unknown-hook"),
+        pytest.param("unheard_of", "Plugin 'unheard_of': there is no hook 'mmeframe_quux'.", id="unknown-hook"),
         pytest.param(
             "unmarked",
             "Plugin 'unmarked': mmeframe_routing_strategies() is not marked. Add @hookimpl from mmeframe.plugin.",
@@ -540,7 +545,7 @@ def test_one_entry_point_name_of_two_distributions(installed):
             "acme-geo 1.0.0 has a plugin of the same name. Disable one with -p no:mmeframe-geo.",
         ),
     ]
-    assert plugins.names("routing strategy") == ["acme_geo", "column", "datepart", "param"]
+    assert plugins.names("routing strategy") == ["acme_geo", *BUILT_IN]
 
 
 def test_one_entry_point_name_of_three_distributions(installed):
@@ -554,7 +559,7 @@ def test_one_entry_point_name_of_three_distributions(installed):
         ("mmeframe-geo", "ok"),
         ("zed-geo", "broken"),
     ]
-    assert plugins.names("routing strategy") == ["column", "datepart", "geo", "param"]
+    assert plugins.names("routing strategy") == sorted([*BUILT_IN, "geo"])
 
 
 # -- switches --------------------------------------------------------------------------------------------------------
@@ -572,7 +577,7 @@ def test_disabling_a_plugin(installed, monkeypatch, name, how):
     plugins = load_plugins(switches)
 
     assert info(plugins, "geo").status == "disabled"
-    assert plugins.names("routing strategy") == ["column", "datepart", "param"]
+    assert plugins.names("routing strategy") == BUILT_IN
 
 
 def test_a_disabled_plugin_is_not_imported(installed):
@@ -596,7 +601,7 @@ def test_a_name_that_a_disabled_plugin_may_provide(installed):
 
     assert str(caught.value) == (
         "routing.kind: no routing strategy named 'geo'.\n"
-        "  Known: column, datepart, param. mmeframe-geo 0.3.1 is disabled and may provide it."
+        f"  Known: {', '.join(BUILT_IN)}. mmeframe-geo 0.3.1 is disabled and may provide it."
     )
 
 
@@ -669,7 +674,7 @@ def test_a_module_that_is_installed_already(installed):
 
     plugins = load_plugins([GOOD.module("geo")])
 
-    assert plugins.names("routing strategy") == ["column", "datepart", "geo", "param"]
+    assert plugins.names("routing strategy") == sorted([*BUILT_IN, "geo"])
 
 
 def test_switches_join_the_variables(monkeypatch):
@@ -723,8 +728,10 @@ def test_other_commands_warn_of_broken_plugins(installed, capsys):
 # -- the hooks themselves --------------------------------------------------------------------------------------------
 
 SIGNATURES = {
+    "mmeframe_combiners": "() -> 'Iterable[CombinerPlugin]'",
     "mmeframe_model_loaders": "() -> 'Iterable[ModelLoaderPlugin]'",
     "mmeframe_model_sources": "() -> 'Iterable[ModelSourcePlugin]'",
+    "mmeframe_observers": "() -> 'Iterable[ObserverPlugin]'",
     "mmeframe_routing_strategies": "() -> 'Iterable[RoutingStrategyPlugin]'",
 }
 
