@@ -157,7 +157,9 @@ def test_version(run):
         pytest.param(
             ["validte"],
             "error: there is no command 'validte'.\n"
-            "  Did you mean 'validate'? Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins.\n",
+            "  Did you mean 'validate'? Commands: demo, train, build, validate, plan, explain, "
+            "predict, serve, show, "
+            "plugins.\n",
             id="command",
         ),
         pytest.param(

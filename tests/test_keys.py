@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
-from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, is_whole
+from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, is_whole, normalised
 
 UTC = dt.UTC
 EAST = dt.timezone(dt.timedelta(hours=5))
@@ -433,3 +433,102 @@ def test_integers_and_their_text_are_one_key(number):
         same.add(canonical(float(number)))
 
     assert same == {str(number)}
+
+
+# -- categories of canonical texts -----------------------------------------------------------------------------------
+
+
+def texts(raw, n_rows: int) -> list[str | None]:
+    keys = normalised(raw, n_rows)
+    assert list(keys.categories) == list(dict.fromkeys(keys.categories))
+    return [None if code == -1 else keys.categories[code] for code in keys.codes]
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_normalised_array_has_the_texts_of_its_values(kind, data):
+    """However values are packed, each row has the canonical text of its value alone, and no text is there twice."""
+    raw = data.draw(ARRAYS[kind])
+
+    assert texts(raw, len(raw)) == [canonical(value) for value in raw]
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        pytest.param(7, "7", id="int"),
+        pytest.param(-0.0, "0", id="minus-zero"),
+        pytest.param(True, "True", id="bool"),
+        pytest.param("", "", id="empty-text"),
+        pytest.param(None, None, id="None"),
+        pytest.param(pd.NaT, None, id="NaT"),
+        pytest.param(np.array("07"), "07", id="0d-array"),
+    ],
+)
+@pytest.mark.parametrize("n_rows", [0, 1, 3])
+def test_a_normalised_scalar(raw, text, n_rows):
+    """One value for the whole request is the text of every row."""
+    assert texts(raw, n_rows) == [text] * n_rows
+
+
+def test_normalised_values_of_another_length():
+    """Too few or too many values are an error."""
+    with pytest.raises(ValueError, match=r"^3 key values for 4 rows$"):
+        normalised(np.arange(3), 4)
+
+
+@pytest.mark.parametrize("raw", [[[1], [2]], np.array([{}, None], object)], ids=["lists", "maps"])
+def test_normalised_values_that_are_no_scalars(raw):
+    """A list or a map among the values is bad input."""
+    with pytest.raises(BadInputError, match="a routing key must be one value"):
+        normalised(raw, 2)
+
+
+# -- ends, and sizes -------------------------------------------------------------------------------------------------
+
+LEAST, MOST = -(2**63), 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        pytest.param([MOST, MOST - 1, MOST - 70], id="at-the-upper-end"),
+        pytest.param([LEAST, LEAST + 1, LEAST + 70], id="at-the-lower-end"),
+        pytest.param([LEAST, MOST, 0], id="at-both"),
+        pytest.param([-1, 0, 70_000], id="far-apart"),
+        pytest.param([-5, 3], id="around-zero"),
+    ],
+)
+def test_integers_near_the_ends(declared):
+    """No integer is taken for another one that is 2 ** 64 away, nor for one beside it."""
+    index = KeyIndex([str(number) for number in declared])
+    around = {number + step for number in [*declared, LEAST, MOST, 0] for step in (-2, -1, 0, 1, 2)}
+    sent = sorted(number for number in around if LEAST <= number <= MOST)
+
+    codes = index.codes(np.array(sent, np.int64), len(sent))
+
+    assert codes.tolist() == [declared.index(number) if number in declared else UNKNOWN for number in sent]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_long_texts(n_rows):
+    """Texts of a million letters are told apart by their last one, and are never cut."""
+    long = "7" * 1_000_000
+    index = KeyIndex([long + "a", "7"])
+    rows = [np.array([text] * n_rows, object) for text in (long + "a", long + "b", long, long[:1])]
+
+    found = [index.codes(raw, n_rows).tolist() for raw in rows]
+
+    assert found == [[0] * n_rows, [UNKNOWN] * n_rows, [UNKNOWN] * n_rows, [1] * n_rows]
+
+
+def test_many_distinct_values():
+    """A hundred thousand values of several kinds: each is found, or is not, by its own text."""
+    numbers = np.arange(100_000)
+    raw = np.array([number if number % 2 else f"{number}" for number in numbers.tolist()], object)
+    index = KeyIndex([str(number) for number in range(0, 100_000, 5)])
+
+    codes = index.codes(raw, len(raw))
+
+    assert codes.tolist() == np.where(numbers % 5 == 0, numbers // 5, UNKNOWN).tolist()

@@ -433,6 +433,7 @@ class _Resolver:
                         model = replace(model, outputs=discover(model, root, self.spec.output.method))
                     except MmeframeError as error:
                         self.problems.append(Problem.of(error))
+                        continue
             found.append(model)
         return found
 

@@ -9,6 +9,7 @@ from mmeframe.build.describe import SubModel
 from mmeframe.build.examples import example_rows, same
 from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, suggest
+from mmeframe.keys import canonical
 from mmeframe.spec import Column
 
 __all__ = ["FILL", "classes_of", "discover", "takes_arrays"]
@@ -60,8 +61,10 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
     if found.ndim == 1:
         return Outputs((Column("prediction", kind),))
     classes = classes_of(live)
-    if method in FILL and classes is not None and len(classes) == found.shape[1]:
-        return Outputs(tuple(Column(str(name), kind) for name in classes), aligned=True, fill=FILL[method])
+    # One against one, there is a column for each pair of classes: three for three.
+    pairs = method == "decision_function" and getattr(live, "decision_function_shape", "ovr") == "ovo"
+    if method in FILL and classes is not None and len(classes) == found.shape[1] and not pairs:
+        return Outputs(tuple(Column(str(canonical(name)), kind) for name in classes), aligned=True, fill=FILL[method])
     return Outputs((Column("prediction", kind),), found.shape[1])
 
 

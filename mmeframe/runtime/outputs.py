@@ -20,7 +20,7 @@ class Answers:
     """The shape of a router's answers, and how those of its sub-models become that.
 
     answer: the manifest's declaration. own: by number, the columns of each sub-model where columns are classes, which
-    it may lack. names: ids by number, for messages.
+    it may lack; none for what combines aligned answers. names: ids by number, for messages.
     """
 
     def __init__(self, answer: Mapping[str, Any], own: Sequence[Sequence[str]], names: Sequence[str]) -> None:
@@ -28,14 +28,20 @@ class Answers:
         self._width, self._fill, self._names = answer["width"], float(answer["fill"]), names
         self._classes = [column.name for column in self.columns] if answer["aligned"] else []
         places = {name: place for place, name in enumerate(self._classes)}
-        self._places = [np.array([places[name] for name in columns], np.intp) for columns in own] if places else []
+        whole = list(range(len(places)))
+        # None where a sub-model's columns are the fleet's already, in its order: scikit-learn sorts "10" before "2".
+        self._places = [
+            None if found in ([], whole) else np.array(found, np.intp)
+            for found in ([places[name] for name in columns] if places else [] for columns in own)
+        ]
 
     def aligned(self, answer: Any, number: int) -> Any:
         """A sub-model's answer with a column for every class of the fleet."""
-        if not self._classes or answer.shape[1] == len(self._classes) or not isinstance(answer, np.ndarray):
+        at = self._places[number] if self._classes else None
+        if at is None or not isinstance(answer, np.ndarray):
             return answer
         out = np.full((len(answer), len(self._classes)), self._fill)
-        out[:, self._places[number]] = answer
+        out[:, at] = answer
         return out
 
     def whole(self, answer: Any, number: int) -> Any:

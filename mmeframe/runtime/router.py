@@ -111,7 +111,11 @@ class Router:
             self.records,
             self.schemas,
             self.union,
-            Answers(manifest["answer"], [outputs[it.outputs] for it in self.records], [it.id for it in self.records]),
+            Answers(
+                manifest["answer"],
+                [[] if it.of else outputs[it.outputs] for it in self.records],
+                [it.id for it in self.records],
+            ),
             {number: self._loaders[self.records[number].loader] for number in combined},
             self.residency,
             self.method,

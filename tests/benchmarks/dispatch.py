@@ -330,9 +330,12 @@ ONE_KEY_HEAD = (
     "rows",
     "rounds",
     "bare predict ms",
-    "by parameter: `Router.predict` / bare (<= 1.02)",
-    "factorize ms",
-    "by column: (`Router.predict` - factorize) / bare (<= 1.02)",
+    "`frame.to_numpy()` µs",
+    "by parameter: + µs",
+    "`Router.predict` / bare (<= 1.02)",
+    "by column: + µs",
+    "factorize µs",
+    "(`Router.predict` - factorize) / bare (<= 1.02)",
 )
 
 
@@ -349,16 +352,28 @@ def one_key(rows: int, fleet: Fleet, checked: Any, by_param: Any, seconds: float
         raise RuntimeError("pandas copied the frame: the baselines of the two would differ")
     routers = [pyfunc.unwrap_python_model().router for pyfunc in (by_param, checked)]
     work: Work = {
+        "bare": lambda: model.predict(matrix),
         "param": lambda: routers[0].predict(alone, {"key": key}),
         "column": lambda: routers[1].predict(keyed),
     }
     agree(model.predict(matrix), **work)
-    rounds, found = measured(
-        seconds, bare=lambda: model.predict(matrix), **work, factorize=lambda: pd.factorize(column)
+    parts: Work = {"view": alone.to_numpy, "factorize": lambda: pd.factorize(column)}
+    return one_key_line(rows, *measured(seconds, **work, **parts))
+
+
+def one_key_line(rows: int, rounds: int, found: Medians) -> str:
+    bare, by_column = found["bare"], found["column"] - found["factorize"]
+    return line(
+        f"{rows:,}",
+        rounds,
+        f"{bare * 1e3:.3f}",
+        f"{found['view'] * 1e6:.0f}",
+        f"{(found['param'] - bare) * 1e6:.0f}",
+        f"{found['param'] / bare:.3f}",
+        f"{(found['column'] - bare) * 1e6:.0f}",
+        f"{found['factorize'] * 1e6:.0f}",
+        f"{by_column / bare:.3f}",
     )
-    bare, factorize = found["bare"], found["factorize"]
-    ratios = [f"{ratio:.3f}" for ratio in (found["param"] / bare, (found["column"] - factorize) / bare)]
-    return line(f"{rows:,}", rounds, f"{bare * 1e3:.3f}", ratios[0], f"{factorize * 1e3:.3f}", ratios[1])
 
 
 # -- tables --------------------------------------------------------------------------------------------------------

@@ -24,8 +24,9 @@ from mmeframe.spec import RouterSpec
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
-    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, residency, routing, "
-    "serve, signature, sources, tracking, traffic and 2 more."
+    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, "
+    "predict, residency, "
+    "routing, serve, signature, sources, tracking, traffic and 2 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 CONF = conf_dir()
@@ -163,6 +164,22 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
             id="source-that-does-not-exist",
         ),
         pytest.param(
+            "+observer@observers.log=logg",
+            "+observer@observers.log=logg: no observer named 'logg'.\n  Did you mean 'log'? Known: log.",
+            id="kind-of-an-observer",
+        ),
+        pytest.param(
+            "observers.log.every=2",
+            "observers.log.every=2: there is no observer 'log' yet.\n"
+            "  Use +observer@observers.log=<kind> to add one. Kinds: log.",
+            id="observer-that-does-not-exist",
+        ),
+        pytest.param(
+            "traffic.arms.canary=0.1",
+            "traffic.arms.canary=0.1: traffic.arms has no 'canary' yet.\n  Use +traffic.arms.canary=0.1 to add it.",
+            id="new-arm-without-plus",
+        ),
+        pytest.param(
             "routing.keys.store.column=x",
             "routing.keys.store.column=x: there is no key part 'store' yet.\n"
             f"  Use +routing@routing.keys.store=<kind> to add one. Kinds: {STRATEGIES}",
@@ -171,7 +188,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
     ],
 )
 def test_a_misspelt_override_gets_the_nearest_name_and_what_exists(answers, override, expected):
-    """A misspelling is one problem: the override, what is not there, the nearest name, and everything that exists."""
+    """A misspelling is one problem: the override, what is not there, the nearest name, and what exists, shortened."""
     assert answers(override) == [expected]
 
 
@@ -443,8 +460,8 @@ def test_a_config_name_that_does_not_exist(report):
     assert report(config_name="bild") == [
         (
             "--config-name: there is no config 'bild'.\n"
-            "  Did you mean 'build'? Shipped configs: build, demo, explain, plan, predict, serve, show, train, validate. "
-            "Add your own folder with --config-dir."
+            "  Did you mean 'build'? Shipped configs: build, demo, explain, plan, predict, serve, show, train, "
+            "validate. Add your own folder with --config-dir."
         )
     ]
 
@@ -622,6 +639,11 @@ SAME = {
         (*ROUTED, "+source@sources.days=registry", "sources.days.name='day_{dow}'", "sources.days.version=latest"),
         "routing: {kind: column, column: dow}\nsources: {days: {kind: registry, name: 'day_{dow}', version: latest}}\n",
         (*ROUTED, "+sources.days={kind:registry,name:'day_{dow}',version:latest}"),
+    ),
+    "observer": (
+        (*ROUTED, "+observer@observers.log=log", "observers.log.every=100"),
+        "routing: {kind: column, column: dow}\nobservers: {log: {kind: log, every: 100}}\n",
+        (*ROUTED, "+observers.log={kind:log,every:100}"),
     ),
     "residency": (
         (*ROUTED, "residency=eager"),

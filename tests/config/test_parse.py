@@ -14,16 +14,30 @@ from mmeframe.config.parse import parse_client
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin import manager
 from mmeframe.plugin.manager import Plugins, load_plugins
-from mmeframe.spec import Component, Estimator, Features, Reader, RouterSpec, TrackingSpec, TrainSpec
+from mmeframe.spec import (
+    Component,
+    Estimator,
+    Features,
+    OutputSpec,
+    Reader,
+    RouterSpec,
+    SubModelEntry,
+    TrackingSpec,
+    TrafficSpec,
+    TrainSpec,
+    ValidateSpec,
+)
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
-    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, residency, routing, "
-    "serve, signature, sources, tracking, traffic and 2 more."
+    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, residency, "
+    "routing, serve, signature, sources, tracking, traffic and 2 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 SOURCES = "logged_models, manifest, registry, template."
 LOADERS = "pyfunc, sklearn."
+COMBINERS = "mean, median, vote, weighted."
+OBSERVERS = "log."
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +284,27 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
             id="tracking",
         ),
         pytest.param(
+            "traffic: {arm: {canary: 0.1}}",
+            "traffic.arm: there is no option 'arm'.\n  Did you mean 'arms'? It has: arms, only, shadow, sticky.",
+            id="traffic",
+        ),
+        pytest.param(
+            "validate: {coverage: 1}",
+            "validate.coverage: there is no option 'coverage'.\n  Did you mean 'min_coverage'? It has: min_coverage.",
+            id="validate",
+        ),
+        pytest.param(
+            "observers: {o: {kind: log, evry: 1}}",
+            "observers.o.evry: there is no option 'evry' of kind 'log'.\n  Did you mean 'every'? It has: every, level.",
+            id="observer",
+        ),
+        pytest.param(
+            "models: {a: {combine: {kind: mean, of: [b], weights: [1]}}}",
+            "models.a.combine.weights: there is no option 'weights' of kind 'mean'.\n"
+            "  It is one of weighted; remove it with ~models.a.combine.weights.",
+            id="combiner",
+        ),
+        pytest.param(
             "predict: {kep: all}",
             "predict.kep: there is no option 'kep'.\n  Did you mean 'keep'? It has: batch_rows, keep.",
             id="predict",
@@ -375,6 +410,16 @@ def test_an_unknown_key_of_routing(report, routing, where, says):
             id="default-loader",
         ),
         pytest.param(
+            f"{ROUTED}models: {{a: {{combine: {{kind: men, of: [b]}}}}}}",
+            "models.a.combine.kind: no combiner named 'men'.\n  Did you mean 'mean'? Known: " + COMBINERS,
+            id="combiner",
+        ),
+        pytest.param(
+            f"{ROUTED}observers: {{o: {{kind: logg}}}}",
+            "observers.o.kind: no observer named 'logg'.\n  Did you mean 'log'? Known: " + OBSERVERS,
+            id="observer",
+        ),
+        pytest.param(
             f"{ROUTED}residency: {{kind: egar}}",
             "residency.kind: input should be 'eager'.\n  Did you mean 'eager'?",
             id="residency",
@@ -394,11 +439,21 @@ def test_an_unknown_kind_gets_the_nearest_name_and_what_exists(report, text, exp
         pytest.param("sources: {s: registry}", "sources.s", "model source", SOURCES, id="source-as-text"),
         pytest.param("models: {a: {uri: x, loader: {}}}", "models.a.loader", "model loader", LOADERS, id="loader"),
         pytest.param("models: {a: {uri: x, loader: 3}}", "models.a.loader", "model loader", LOADERS, id="number"),
+        pytest.param("models: {a: {combine: {of: [b]}}}", "models.a.combine", "combiner", COMBINERS, id="combiner"),
+        pytest.param("observers: {o: {every: 2}}", "observers.o", "observer", OBSERVERS, id="observer"),
     ],
 )
 def test_a_missing_kind(report, text, where, noun, kinds):
     """A map without ``kind`` is answered with the kinds."""
     assert report(f"{ROUTED}{text}\n") == [f"{where}: choose a {noun}: kind is missing.\n  Kinds: {kinds}"]
+
+
+def test_a_source_or_an_observer_without_a_name(report):
+    """The groups chosen without a place are answered with the place."""
+    assert report(f"{ROUTED}source: {{kind: registry, name: x}}\nobserver: {{kind: log}}\n") == [
+        "source: a source needs a name.\n  Write +source@sources.<name>=registry.",
+        "observer: an observer needs a name.\n  Write +observer@observers.<name>=log.",
+    ]
 
 
 # -- wrong types -----------------------------------------------------------------------------------------------------
@@ -519,6 +574,9 @@ def test_a_mistake_in_routing_invents_no_other(report, own, where):
         pytest.param("predict: {keep: old_*}", lambda spec: spec.predict.keep, id="keep"),
         pytest.param("environment: {extra: old_*}", lambda spec: spec.environment.extra, id="extra"),
         pytest.param("environment: {indexed: old_*}", lambda spec: spec.environment.indexed, id="indexed"),
+        pytest.param("disabled_models: old_*", lambda spec: spec.disabled_models, id="disabled_models"),
+        pytest.param("traffic: {sticky: old_*}", lambda spec: spec.traffic.sticky, id="sticky"),
+        pytest.param("traffic: {shadow: old_*}", lambda spec: spec.traffic.shadow, id="shadow"),
     ],
 )
 def test_one_name_stands_for_a_list_of_it(spec, text, read):
@@ -601,6 +659,13 @@ def test_instantiation_keys_are_refused_everywhere(report, name, text, path):
         pytest.param("{kind: column, column: store_id}", "store_id", {"column": "store_id"}, id="column"),
         pytest.param("{kind: param, param: dow, column: day}", "dow", {"param": "dow", "column": "day"}, id="param"),
         pytest.param(
+            "{kind: hash, columns: user, shares: {a: 1}}",
+            "hash",
+            {"columns": ["user"], "shares": {"a": 1.0}, "salt": ""},
+            id="hash",
+        ),
+        pytest.param("{kind: gate, model: m}", "gate", {"model": "m"}, id="gate"),
+        pytest.param(
             "{kind: datepart, column: ts, part: hour}",
             "ts",
             {"column": "ts", "part": "hour", "timezone": None, "assume": None},
@@ -609,7 +674,7 @@ def test_instantiation_keys_are_refused_everywhere(report, name, text, path):
     ],
 )
 def test_the_short_form_names_its_part(spec, routing, name, options):
-    """One part needs no map: it takes the parameter's or column's name."""
+    """One part needs no map: it takes the parameter's or column's name, or else that of its kind."""
     (part,) = spec(f"name: r\nrouting: {routing}\n").routing.parts
 
     assert (part.name, part.strategy.options) == (name, options)
@@ -766,6 +831,220 @@ def test_model_defaults_are_under_each_model(spec):
 def test_the_key_of_a_model(spec, model, key):
     """Left out, the id will be the key; empty, the sub-model is global."""
     assert spec(f"{ROUTED}models: {{a: {model}}}\n").models[0].key == key
+
+
+MEAN = Component(
+    "mean", "mmeframe.builtin.combiners:MeanCombiner", "mmeframe.builtin.combiners:MeanConf", {"of": ["b", "c"]}
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        pytest.param(
+            "{uri: x, key: none}", SubModelEntry("a", "x", {}, origin="models.a", routed=False), id="without-a-key"
+        ),
+        pytest.param(
+            "{uri: x, key: {dow: 1}, arm: canary}",
+            SubModelEntry("a", "x", {"dow": "1"}, arm="canary", origin="models.a"),
+            id="arm",
+        ),
+        pytest.param(
+            "{key: {dow: 1}, combine: {kind: mean, of: [b, c]}}",
+            SubModelEntry("a", "", {"dow": "1"}, origin="models.a", combine=MEAN),
+            id="combination",
+        ),
+    ],
+)
+def test_sub_models_of_other_forms(spec, model, expected):
+    """A sub-model may have no key, be of an arm, or combine others instead of having files."""
+    assert spec(f"{ROUTED}models: {{a: {model}}}\n").models == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        pytest.param(
+            "{uri: x, combine: {kind: mean, of: [b]}}",
+            "models.a.combine: a sub-model has files (uri) or combines others, not both.\n  Keep one.",
+            id="files-and-others",
+        ),
+        pytest.param(
+            "{combine: {kind: mean}}",
+            "models.a.combine.of: it names no sub-models; list the ids whose answers are combined.",
+            id="nobodys-answers",
+        ),
+        pytest.param(
+            "{combine: {kind: weighted, of: [b, c], weights: [1]}}",
+            "models.a.combine.weights: there are 1 weights for 2 sub-models; write one for each, in their order.",
+            id="too-few-weights",
+        ),
+        pytest.param(
+            "{uri: x, arm: can-ary}", "models.a.arm: an arm's name is letters, digits and underscores.", id="arm"
+        ),
+        pytest.param(
+            "{uri: x, arm: NO}",
+            "models.a.arm: input should be a valid string.\n  YAML read this as bool False; quote it.",
+            id="arm-that-yaml-read-as-something-else",
+        ),
+    ],
+)
+def test_a_mistake_in_a_sub_model_of_another_form(report, model, expected):
+    """One mistake is one problem."""
+    assert report(f"{ROUTED}models: {{a: {model}}}\n") == [expected]
+
+
+# -- traffic, answers and observers ----------------------------------------------------------------------------------
+
+
+def test_traffic(spec):
+    """Shares by arm; the keys of ``only`` are canonical, and only their values where there is one part."""
+    found = spec(
+        f"{ROUTED}traffic: {{arms: {{canary: 0.1, blue: 0.2}}, sticky: [user], only: {{canary: [1, {{dow: 2}}]}}, "
+        "shadow: [next]}\n"
+    )
+
+    assert found.traffic == TrafficSpec(
+        {"canary": 0.1, "blue": 0.2}, ("user",), {"canary": ({"dow": "1"}, {"dow": "2"})}, ("next",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("traffic", "expected"),
+    [
+        pytest.param("{arms: {a: 1.5}}", "traffic.arms.a: input should be less than or equal to 1.", id="too-much"),
+        pytest.param(
+            "{arms: {a: -1}}", "traffic.arms.a: input should be greater than or equal to 0.", id="less-than-nothing"
+        ),
+        pytest.param(
+            "{arms: {a: 0.6, b: 0.6}}",
+            "traffic.arms: the shares exceed one: 1.2.\n  Lower them.",
+            id="together-too-much",
+        ),
+        pytest.param(
+            "{arms: {main: 0.5}}",
+            "traffic.arms.main: the main arm takes what the others leave.\n  Remove it.",
+            id="share-of-the-main-arm",
+        ),
+        pytest.param(
+            "{arms: {a-b: 0.1}}", "traffic.arms.a-b: an arm's name is letters, digits and underscores.", id="name"
+        ),
+        pytest.param(
+            "{arms: {a: 0.1}, shadow: [a]}",
+            "traffic.shadow: 'a' takes traffic (traffic.arms), so it cannot be a shadow.\n"
+            "  Remove it from one of the two.",
+            id="shadow-with-a-share",
+        ),
+        pytest.param(
+            "{arms: {canary: 0.1}, only: {canry: [1]}}",
+            "traffic.only.canry: traffic.arms has no arm 'canry'.\n  Did you mean 'canary'? Arms: canary.",
+            id="narrowed-arm-without-a-share",
+        ),
+        pytest.param(
+            "{arms: {a: 0.1}, only: {a: [{dwo: 1}]}}",
+            "traffic.only.a[0].dwo: 'dwo' is no key part.\n  Did you mean 'dow'? Key parts: dow.",
+            id="part-of-a-key",
+        ),
+        pytest.param(
+            "{arms: {a: 0.1}, only: {a: [NO]}}",
+            "traffic.only.a[0].dow: YAML read this as the bool False; quote it to use it as a key.\n"
+            "  Write the key as it should be, in quotes.",
+            id="key-that-yaml-read-as-something-else",
+        ),
+    ],
+)
+def test_a_mistake_in_traffic(report, traffic, expected):
+    """One mistake is one problem, at its own path."""
+    assert report(f"{ROUTED}traffic: {traffic}\n") == [expected]
+
+
+def test_a_key_of_several_parts_is_named_part_by_part(report):
+    """With several parts a value alone does not say which it belongs to."""
+    keys = "{a: {kind: column, column: x}, b: {kind: column, column: y}}"
+
+    assert report(f"name: r\nrouting: {{keys: {keys}}}\ntraffic: {{arms: {{c: 0.1}}, only: {{c: [1]}}}}\n") == [
+        "traffic.only.c[0]: a key of several parts is a map.\n  Write {a, b}."
+    ]
+
+
+def test_answers(spec):
+    """``output`` names any method of the sub-models, and says what a failing one does."""
+    found = spec(f"{ROUTED}output: {{method: predict_proba, annotate: true, on_error: skip}}\n")
+
+    assert found.output == OutputSpec("predict_proba", annotate=True, on_error="skip")
+
+
+@pytest.mark.parametrize("method", ["'predict proba'", "_private", "predict()", "''", "1st"])
+def test_what_can_be_no_method(report, method):
+    """A method is a public name of Python."""
+    assert report(f"{ROUTED}output: {{method: {method}}}\n") == [
+        "output.method: name a method of the sub-models, such as predict or predict_proba."
+    ]
+
+
+def test_observers(spec):
+    """Observers stand under names of one's own, with the defaults of their kind."""
+    (name, observer), *_ = spec(f"{ROUTED}observers: {{o: {{kind: log, every: 100}}}}\n").observers
+
+    assert (name, observer) == (
+        "o",
+        Component(
+            "log",
+            "mmeframe.builtin.log_observer:LogObserver",
+            "mmeframe.builtin.log_observer:LogConf",
+            {"every": 100, "level": "info"},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("{min_coverage: 0.99}", 0.99, id="share"),
+        pytest.param("{min_coverage: null}", None, id="none"),
+    ],
+)
+def test_the_least_coverage(spec, text, expected):
+    """``validate.min_coverage`` is a share of rows, or none is asked for."""
+    assert spec(f"{ROUTED}validate: {text}\n").validate == ValidateSpec(expected)
+
+
+def test_a_coverage_of_more_than_all_rows(report):
+    """A share of rows is from 0 to 1: 99 is not 99 %."""
+    assert report(f"{ROUTED}validate: {{min_coverage: 99}}\n") == [
+        "validate.min_coverage: input should be less than or equal to 1."
+    ]
+
+
+# -- parts that build on others --------------------------------------------------------------------------------------
+
+
+def test_a_part_that_builds_on_another(spec):
+    """A part may build on one that is declared after it."""
+    keys = "{region: {kind: lookup, part: store, values: {a: eu}}, store: {kind: column, column: x}}"
+
+    assert [part.name for part in spec(f"name: r\nrouting: {{keys: {keys}}}\n").routing.parts] == ["region", "store"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        pytest.param(
+            "{region: {kind: lookup, part: stor, values: {a: eu}}, store: {kind: column, column: x}}",
+            "routing.keys.region: it builds on 'stor', which is no key part.\n"
+            "  Did you mean 'store'? Key parts: store.",
+            id="part-that-is-not-there",
+        ),
+        pytest.param(
+            "{a: {kind: lookup, part: b, values: {x: y}}, b: {kind: lookup, part: a, values: {x: y}}}",
+            "routing.keys.a: these parts build on one another: a -> b -> a.\n  Break the circle.",
+            id="circle",
+        ),
+    ],
+)
+def test_a_part_that_builds_on_nothing(report, keys, expected):
+    """What a part builds on must exist, and must not build on it in turn."""
+    assert report(f"name: r\nrouting: {{keys: {keys}}}\n") == [expected]
 
 
 # -- tracking --------------------------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from mmeframe import api
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError, UnknownKeyError
+from mmeframe.explain import Coverage
 from mmeframe.routes import NO_TARGET
 from mmeframe.runtime import Router
 from mmeframe.runtime.batch import as_batch
 from mmeframe.runtime.routing import Routing
-from mmeframe.spec import Component, KeyPart, RoutingSpec, SubModelEntry, TrafficSpec
+from mmeframe.spec import Column, Component, KeyPart, RoutingSpec, SubModelEntry, TrafficSpec
 from tests.test_shares import by_contract
 
 COLUMN = Component("column", "mmeframe.builtin.column:ColumnStrategy", "mmeframe.builtin.column:ColumnConf")
@@ -284,6 +285,22 @@ def test_a_missing_part_is_no_excuse_for_a_disabled_sub_model():
     """A row that has a sub-model, which is disabled, is not told that it has no routing key."""
     with pytest.raises(UnknownKeyError, match="Disabled: a"):
         made(STRICT).route(as_batch({"p": ["a"], "q": [None]}), {})
+
+
+def test_coverage_of_rows_that_part_ways(tmp_path):
+    """Rows of one key may end differently where an arm or main is disabled: the report says the same in any order."""
+    fleet = Fleet([["p", "q"]], CANARIES[:2], TrafficSpec({"canary": 0.5}, ("u",)), frozenset(["m"]), parts=["p", "q"])
+    rows = [{"p": "a", "q": "b", "u": str(user), "x": "1"} for user in range(10)]
+    assert {found[0] for found in reached(made(fleet), table(fleet, rows))} == {"m~canary", None}
+
+    reports = []
+    for name, ordered in (("one", rows), ("other", rows[::-1])):
+        table(fleet, ordered).to_parquet(tmp_path / f"{name}.parquet")
+        coverage = Coverage(made(fleet), [Column("x", "string")]).read(tmp_path / f"{name}.parquet", {})
+        reports.append(coverage.report())
+
+    assert reports[0]["rows"] == 10
+    assert reports[0] == reports[1]
 
 
 # -- what is said of keys that nobody has ----------------------------------------------------------------------------
