@@ -391,7 +391,8 @@ def head(cells: Sequence[str]) -> str:
 
 
 def table(cells: Sequence[str], lines: Sequence[str]) -> None:
-    print("", head(cells), *lines, sep="\n", flush=True)
+    if lines:
+        print("", head(cells), *lines, sep="\n", flush=True)
 
 
 def given() -> argparse.Namespace:

@@ -20,6 +20,7 @@ from mmeframe.cli import main
 from mmeframe.config import compose, parse
 from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNameError
 from mmeframe.plugin import hookspecs, manager
+from mmeframe.plugin.conf import defaults_of
 from mmeframe.plugin.manager import HOOKS, PluginInfo, Plugins, load_plugins, split_switches
 
 # The routing strategies that come with mmeframe.
@@ -514,6 +515,59 @@ def test_a_name_of_a_built_in(module):
     assert str(caught.value) == (
         f"Two routing strategies are named 'column': mmeframe {mmeframe.__version__} and {name}.\n"
         f"  Disable one with -p no:{name}."
+    )
+
+
+ANSWERS = """\
+from dataclasses import dataclass
+from mmeframe.plugin import CombinerConf, CombinerPlugin, ObserverConf, ObserverPlugin, hookimpl
+
+@dataclass
+class Combining(CombinerConf):
+    share: float = 0.1
+
+@dataclass
+class Observing(ObserverConf):
+    port: int = 8125
+
+@hookimpl
+def mmeframe_combiners():
+    return [CombinerPlugin("{combiner}", Combining, "x:Y", "mean without the extremes")]
+
+@hookimpl
+def mmeframe_observers():
+    return [ObserverPlugin("{observer}", Observing, "x:Y", "counters over UDP")]
+"""
+
+
+def test_combiners_and_observers(module):
+    """Their hooks are called like the others; the options are those of the base and the plugin's own."""
+    name = module(ANSWERS.format(combiner="trimmed", observer="statsd"))
+
+    plugins = load_plugins([name])
+
+    assert info(plugins, name).provides == {"combiner": ["trimmed"], "observer": ["statsd"]}
+    combiner, observer = plugins.registered["combiner"]["trimmed"], plugins.registered["observer"]["statsd"]
+    assert defaults_of(combiner.record.config) == {"of": [], "share": 0.1}
+    assert defaults_of(observer.record.config) == {"port": 8125}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param({"combiner": "mean", "observer": "statsd"}, "Two combiners are named 'mean'", id="combiner"),
+        pytest.param({"combiner": "trimmed", "observer": "log"}, "Two observers are named 'log'", id="observer"),
+    ],
+)
+def test_a_built_in_combiner_or_observer_of_a_plugin(module, names, expected):
+    """A plugin cannot take their names either."""
+    name = module(ANSWERS.format(**names))
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins([name])
+
+    assert str(caught.value) == (
+        f"{expected}: mmeframe {mmeframe.__version__} and {name}.\n  Disable one with -p no:{name}."
     )
 
 

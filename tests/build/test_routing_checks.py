@@ -1,0 +1,571 @@
+"""What validate refuses, or warns about, in keys, levels, arms and traffic: each with its place in the config."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow.models import infer_signature
+
+from mmeframe import api
+from mmeframe.errors import ProblemsError
+from mmeframe.plugin.manager import load_plugins
+from tests import fleets
+from tests.conftest import Store
+
+# Read once: looking for installed plugins takes a while.
+PLUGINS = load_plugins([])
+# One part of text keys; three parts, of which two build on the first.
+ONE = ("routing=column", "routing.column=shop")
+THREE = (
+    "+routing@routing.keys.shop=column",
+    "routing.keys.shop.column=shop",
+    "+routing@routing.keys.region=lookup",
+    "routing.keys.region.part=shop",
+    "+routing.keys.region.values={berlin:east,dresden:east,paris:west}",
+    "+routing@routing.keys.size=bins",
+    "routing.keys.size.column=x1",
+    "+routing.keys.size.bins={small:[null,0],large:[0,null]}",
+)
+BERLIN, PARIS = "+models.berlin.uri=ANY", "+models.paris.uri=ANY"
+CANARY = "+models.fresh={uri:ANY,key:{shop:berlin},arm:canary}"
+
+
+@pytest.fixture(scope="module")
+def store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of this module's own, with one sub-model in a folder: here it only matters who answers whom."""
+    folder = tmp_path_factory.mktemp("checks")
+    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
+    rows = fleets.rows(5)[["x1", "x2"]]
+    model = fleets.fitted(1)
+    signature = infer_signature(rows, model.predict(rows))
+    mlflow.sklearn.save_model(model, str(folder / "any"), signature=signature, pip_requirements=fleets.pins())
+    return Store(folder)
+
+
+Validate = Callable[..., Any]
+
+
+@pytest.fixture
+def validate(store: Store) -> Validate:
+    """api.validate; ANY stands for the URI of a sub-model."""
+
+    def call(*overrides: str) -> Any:
+        found = [line.replace("uri:ANY", f"uri:'{store.folder}/any'") for line in overrides]
+        found = [line.replace("uri=ANY", f"uri={store.folder}/any") for line in found]
+        return api.validate("name=checks", *found, store.override, plugins=PLUGINS)
+
+    return call
+
+
+@pytest.fixture
+def refused(validate: Validate) -> Callable[..., list[str]]:
+    """The problems of a config that validate refuses, each as it is printed."""
+
+    def call(*overrides: str) -> list[str]:
+        with pytest.raises(ProblemsError) as caught:
+            validate(*overrides)
+        return [str(problem) for problem in caught.value.problems]
+
+    return call
+
+
+# -- arms and traffic ------------------------------------------------------------------------------------------------
+
+
+def test_arms_and_traffic_that_are_right(validate):
+    """A canary that is narrowed to a key, and a shadow; a share of 0 is a rollback, and no traffic."""
+    shadow = "+models.dark={uri:ANY,key:{shop:paris},arm:dark}"
+    traffic = ("+traffic.arms={canary:0.25,dark:0}", "+traffic.only.canary=[berlin]", "traffic.shadow=[dark]")
+
+    fleet = validate(*ONE, BERLIN, PARIS, CANARY, shadow, *traffic, "traffic.sticky=[user]", "disabled_models=[paris]")
+
+    assert fleet.spec.traffic.to_json() == {
+        "arms": {"canary": 0.25, "dark": 0.0},
+        "sticky": ["user"],
+        "only": {"canary": [{"shop": "berlin"}]},
+        "shadow": ["dark"],
+    }
+    assert [(model.id, model.arm) for model in fleet.models] == [
+        ("berlin", "main"),
+        ("dark", "dark"),
+        ("fresh", "canary"),
+        ("paris", "main"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        pytest.param(
+            [BERLIN, "+models.fresh={uri:ANY,key:{shop:rome},arm:canary}"],
+            "models.fresh: 'fresh' of arm 'canary' has no main sub-model for its key.\n"
+            "  Declare one: an arm is a variant of it.",
+            id="arm-without-a-main-sub-model",
+        ),
+        pytest.param(
+            [
+                BERLIN,
+                "+models.fresh={uri:ANY,key:{shop:rome},arm:canary}",
+                "+models.newer={uri:ANY,key:{shop:oslo},arm:canary}",
+            ],
+            "models.fresh: 'fresh' and 1 more of arm 'canary' has no main sub-model for its key.\n"
+            "  Declare one: an arm is a variant of it.",
+            id="several-of-one-arm",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+models.rival={uri:ANY,key:{shop:berlin},arm:canary}"],
+            "models.rival: 'rival' and 'fresh' (models.fresh) are both for shop=berlin, arm canary.\n"
+            "  Exclude one, or give it another key or arm.",
+            id="two-for-one-key-and-arm",
+        ),
+        pytest.param(
+            [BERLIN, "+models.fresh={uri:ANY,key:{shop:berlin},arm:my-arm}"],
+            "models.fresh.arm: an arm's name is letters, digits and underscores.",
+            id="name-of-an-arm",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canry=0.1"],
+            "traffic.arms: no sub-model has the arm 'canry'.\n  Did you mean 'canary'? Arms of the sub-models: canary.",
+            id="unknown-arm",
+        ),
+        pytest.param(
+            [BERLIN, "+traffic.arms.canary=0.1"],
+            "traffic.arms: no sub-model has the arm 'canary'.\n  Arms of the sub-models: none.",
+            id="no-arms-at-all",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "traffic.shadow=[canry]"],
+            "traffic.shadow: no sub-model has the arm 'canry'.\n"
+            "  Did you mean 'canary'? Arms of the sub-models: canary.",
+            id="unknown-shadow",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "traffic.shadow=canary", "+traffic.arms.canary=0.1"],
+            "traffic.shadow: 'canary' takes traffic (traffic.arms), so it cannot be a shadow.\n"
+            "  Remove it from one of the two.",
+            id="shadow-with-traffic",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "traffic.shadow=[main]"],
+            "traffic.shadow: no sub-model has the arm 'main'.",
+            id="main-as-shadow",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms={canary:0.7,blue:0.5}"],
+            "traffic.arms: the shares exceed one: 1.2.\n  Lower them.",
+            id="shares-exceed-one",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canary=1.5"],
+            "traffic.arms.canary: input should be less than or equal to 1.",
+            id="one-share-exceeds-one",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canary=-0.1"],
+            "traffic.arms.canary: input should be greater than or equal to 0.",
+            id="negative-share",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canary=nan"],
+            "traffic.arms.canary: input should be a finite number.",
+            id="share-that-is-no-number",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms={canary:0.1,main:0.9}"],
+            "traffic.arms.main: the main arm takes what the others leave.\n  Remove it.",
+            id="share-of-the-main-arm",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canary=0.1", "+traffic.only.canry=[berlin]"],
+            "traffic.only.canry: traffic.arms has no arm 'canry'.\n  Did you mean 'canary'? Arms: canary.",
+            id="only-of-an-arm-without-a-share",
+        ),
+        pytest.param(
+            [BERLIN, PARIS, CANARY, "+traffic.arms.canary=0.1", "+traffic.only.canary=[berlin,paris]"],
+            "traffic.only.canary: no sub-model of arm 'canary' is for shop=paris.",
+            id="only-of-a-key-that-the-arm-lacks",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canary=0.1", "+traffic.only.canary=[{shp:berlin}]"],
+            "traffic.only.canary[0].shp: 'shp' is no key part.\n  Did you mean 'shop'? Key parts: shop.",
+            id="only-of-an-unknown-part",
+        ),
+        pytest.param(
+            [BERLIN, CANARY, "+traffic.arms.canary=0.1", "+traffic.only.canary=[true]"],
+            "traffic.only.canary[0].shop: YAML read this as the bool True; quote it to use it as a key.\n"
+            "  Write the key as it should be, in quotes.",
+            id="only-of-what-is-no-key",
+        ),
+        pytest.param(
+            [BERLIN, "disabled_models=[berln]"],
+            "disabled_models: there is no sub-model 'berln'.\n  Did you mean 'berlin'? Ids: berlin.",
+            id="disabled-unknown-id",
+        ),
+    ],
+)
+def test_wrong_traffic(refused, overrides, found):
+    """One problem, at its place, with what there is."""
+    (problem,) = refused(*ONE, *overrides)
+
+    assert problem.startswith(found)
+
+
+def test_only_of_several_parts_is_a_map(refused):
+    """A bare value does not say which part it is of."""
+    models = ("+models.a={uri:ANY,key:{shop:berlin}}", "+models.b={uri:ANY,key:{shop:berlin},arm:canary}")
+    traffic = ("+traffic.arms.canary=0.1", "+traffic.only.canary=[berlin]")
+
+    (problem,) = refused(*THREE, "routing.levels=[[shop]]", *models, *traffic)
+
+    assert problem == "traffic.only.canary[0]: a key of several parts is a map.\n  Write {shop, region, size}."
+
+
+@pytest.mark.parametrize("mode", ["checked", "union"])
+def test_sticky_columns_are_columns_of_the_router(store, mode):
+    """Rows need them, so they are declared, and stand in the example that is stored with the router."""
+    models = (
+        f"+models.berlin.uri={store.folder}/any",
+        f"+models.fresh={{uri:'{store.folder}/any',key:{{shop:berlin}},arm:new}}",
+    )
+    traffic = ("+traffic.arms.new=0.5", "traffic.sticky=[user]", f"signature.mode={mode}")
+
+    logged = api.build(f"name=sticky_{mode}", *ONE, *models, *traffic, store.override, plugins=PLUGINS)
+
+    with fleets.active(store.uri):
+        loaded = mlflow.pyfunc.load_model(logged.model_uri)
+    rows = fleets.rows(6)[["x1", "x2"]].assign(shop="berlin", user=list("abcdef"))
+    np.testing.assert_allclose(loaded.predict(rows), fleets.fitted(1).predict(rows[["x1", "x2"]]), rtol=1e-12)
+    assert len(loaded.predict(loaded.input_example)) == len(loaded.input_example)
+    assert logged.notes == ()
+
+
+# -- parts that build on others --------------------------------------------------------------------------------------
+
+
+def lookup(name: str, part: str) -> tuple[str, ...]:
+    """A part that is looked up by another one."""
+    where = f"routing.keys.{name}"
+    return (f"+routing@{where}=lookup", f"{where}.part={part}", f"+{where}.values={{berlin:east}}")
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        pytest.param(
+            (*lookup("city", "region"), *lookup("region", "city")),
+            "routing.keys.city: these parts build on one another: city -> region -> city.\n  Break the circle.",
+            id="two",
+        ),
+        pytest.param(
+            (*lookup("a", "b"), *lookup("b", "c"), *lookup("c", "a")),
+            "routing.keys.a: these parts build on one another: a -> b -> c -> a.\n  Break the circle.",
+            id="three",
+        ),
+        pytest.param(
+            lookup("region", "region"),
+            "routing.keys.region: these parts build on one another: region -> region.\n  Break the circle.",
+            id="itself",
+        ),
+        pytest.param(
+            ("+routing@routing.keys.shop=column", "routing.keys.shop.column=shop", *lookup("region", "shp")),
+            "routing.keys.region: it builds on 'shp', which is no key part.\n  Did you mean 'shop'? Key parts: shop.",
+            id="unknown-part",
+        ),
+    ],
+)
+def test_parts_that_cannot_be_computed(refused, parts, found):
+    """A part comes after those that it builds on, so there must be such an order."""
+    assert refused(*parts, "+models.all={uri:ANY,key:{}}", "routing.levels=[[]]") == [found]
+
+
+def test_parts_are_computed_in_their_own_order(validate):
+    """In the config a part may stand before the one that it builds on."""
+    parts = (*lookup("region", "shop"), "+routing@routing.keys.shop=column", "routing.keys.shop.column=shop")
+
+    fleet = validate(*parts, "routing.levels=[[region]]", "+models.east={uri:ANY,key:{region:east}}")
+
+    assert [part.name for part in fleet.spec.routing.parts] == ["region", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "found"),
+    [
+        pytest.param(
+            "[[shp],[region]]",
+            "routing.levels[0]: 'shp' is no key part.\n  Did you mean 'shop'? Key parts: region, shop, size.",
+            id="unknown-part",
+        ),
+        pytest.param("[[region],[shop],[region]]", "routing.levels[2]: this level stands twice.", id="twice"),
+        pytest.param(
+            "[[shop,region],[region,shop]]", "routing.levels[1]: this level stands twice.", id="twice-in-another-order"
+        ),
+        pytest.param("[[region,region]]", "routing.levels[0]: a part twice.", id="part-twice"),
+        pytest.param("[[region],[],[]]", "routing.levels[2]: this level stands twice.", id="global-twice"),
+        pytest.param("[]", "routing.levels: there are no levels.", id="none"),
+        pytest.param("region", "routing.levels: ", id="no-list"),
+    ],
+)
+def test_wrong_levels(refused, levels, found):
+    """One problem, at the level."""
+    (problem,) = refused(*THREE, f"routing.levels={levels}", "+models.east={uri:ANY,key:{region:east}}")
+
+    assert problem.startswith(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "levels", "found"),
+    [
+        pytest.param(
+            "+models.rest={uri:ANY,key:{}}",
+            "[[region]]",
+            "routing.levels: 'rest' has no key (the global sub-model), and no level does.\n"
+            "  Set routing.levels=[[region],[]].",
+            id="global",
+        ),
+        pytest.param(
+            "+models.far={uri:ANY,key:{shop:oslo,region:east}}",
+            "[[region]]",
+            "routing.levels: 'far' has the parts region, shop, and no level does.\n"
+            "  Set routing.levels=[[region],[region,shop]].",
+            id="two-parts",
+        ),
+        pytest.param(
+            "+models.small={uri:ANY,key:{size:small}}",
+            "[[region],[]]",
+            "routing.levels: 'small' has the parts size, and no level does.\n"
+            "  Set routing.levels=[[region],[size],[]].",
+            id="before-the-global-one",
+        ),
+    ],
+)
+def test_sub_models_at_no_level(refused, model, levels, found):
+    """A sub-model that no level ever asks for, with the levels that would."""
+    problems = refused(*THREE, f"routing.levels={levels}", "+models.east={uri:ANY,key:{region:east}}", model)
+
+    assert found in problems
+
+
+def test_a_level_that_only_arms_are_at(refused):
+    """An arm is a variant of a main sub-model at the same level."""
+    models = ("+models.east={uri:ANY,key:{region:east}}", "+models.rest={uri:ANY,key:{},arm:canary}")
+
+    (problem,) = refused(*THREE, "routing.levels=[[region],[]]", *models)
+
+    assert problem.startswith("models.rest: 'rest' of arm 'canary' has no main sub-model for its key.")
+
+
+# -- options of the parts --------------------------------------------------------------------------------------------
+
+EAST = ("+models.east={uri:ANY,key:{region:east}}", "routing.levels=[[region]]")
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        pytest.param(
+            "shop,region\nberlin,east\nparis,west\nberlin,north\n",
+            "routing.keys.region.table: table.csv answers 1 keys in two ways: 'berlin'.\n"
+            "  Keep one row for each value of 'shop'.",
+            id="two-answers",
+        ),
+        pytest.param(
+            "shop,regon\nberlin,east\n",
+            "routing.keys.region.to: table.csv has no column 'region'.\n  Did you mean 'regon'?",
+            id="no-such-column",
+        ),
+        pytest.param(None, "routing.keys.region.table: there is no file {cwd}/table.csv.", id="no-table"),
+        pytest.param(
+            "shop,region\nberlin,\n,east\n",
+            "routing.keys.region.table: table.csv has no row with both 'shop' and 'region'.",
+            id="nothing-in-it",
+        ),
+    ],
+)
+def test_wrong_tables(refused, tmp_path, monkeypatch, table, found):
+    """A look-up table is read before anything is built; its faults have the option's path."""
+    monkeypatch.chdir(tmp_path)
+    if table is not None:
+        (tmp_path / "table.csv").write_text(table)
+    where = "routing.keys.region"
+    parts = ("+routing@routing.keys.shop=column", "routing.keys.shop.column=shop", f"+routing@{where}=lookup")
+
+    (problem,) = refused(*parts, f"{where}.part=shop", f"{where}.table=table.csv", f"{where}.to=region", *EAST)
+
+    assert problem.startswith(found.format(cwd=tmp_path))
+
+
+def test_a_wrong_part_is_one_problem(refused):
+    """The levels and keys that name it are not wrong: that it is no key part would be untrue."""
+    where = "routing.keys.region"
+    parts = ("+routing@routing.keys.shop=column", "routing.keys.shop.column=shop", f"+routing@{where}=lookup")
+    both = (f"{where}.part=shop", f"{where}.table=t.csv", f"{where}.to=region", f"+{where}.values={{berlin:east}}")
+
+    problems = refused(*parts, *both, *EAST)
+
+    assert problems == ["routing.keys.region: table and values are both given; keep one."]
+
+
+@pytest.mark.parametrize(
+    ("bins", "found"),
+    [
+        pytest.param(
+            "{low:[null,1],high:[0.5,null]}",
+            "routing.bins: 'low' and 'high' overlap; a bin starts where the one before it ends, or above.",
+            id="overlap",
+        ),
+        pytest.param(
+            "{high:[1,null],low:[null,1]}",
+            "routing.bins: 'low' stands after 'high' and starts below it; write them in ascending order.",
+            id="order",
+        ),
+        pytest.param(
+            "{low:[2,1]}", "routing.bins.low: it goes from 2 to 1; its end must be above its start.", id="end"
+        ),
+        pytest.param("{low:[1]}", "routing.bins.low: an interval is [from, to], and this has 1 values; ", id="one-end"),
+        pytest.param("{}", "routing.bins: there are no bins; ", id="none"),
+    ],
+)
+def test_wrong_bins(refused, bins, found):
+    """Intervals that do not say where every number belongs."""
+    options = ("routing=bins", "routing.column=x1", f"+routing.bins={bins}" if bins != "{}" else "routing.column=x2")
+
+    (problem,) = refused(*options, "+models.low.uri=ANY")
+
+    assert problem.startswith(found)
+
+
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        pytest.param(
+            "{key:big,when:{column:x1,operator:gt,value:0}}",
+            "routing.rules.0.when.operator: there is no operator 'gt'. Known: ",
+            id="unknown-operator",
+        ),
+        pytest.param(
+            "{key:big,when:{column:x1,operator:'=',value:0}}",
+            "routing.rules.0.when.operator: there is no operator '='. Did you mean '=='?",
+            id="another-languages-operator",
+        ),
+        pytest.param("{key:big,when:{column:x1}}", "routing.rules.0.when", id="no-operator"),
+    ],
+)
+def test_wrong_rules(refused, rule, found):
+    """A rule that cannot be read is told with its number, and with what there is."""
+    problems = refused("routing=rules", f"routing.rules=[{rule}]", "+models.big.uri=ANY")
+
+    assert problems[0].startswith(found)
+
+
+# -- sub-models that no row can reach --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("routing", "models", "warned"),
+    [
+        pytest.param(
+            ["routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}"],
+            {"low": "low", "high": "high", "hihg": "hihg"},
+            ["routing.keys.x1: no row reaches 'hihg'. It gives: high, low."],
+            id="bins",
+        ),
+        pytest.param(
+            ["routing=datepart", "routing.column=ts"],
+            {f"day{day}": day for day in range(8)},
+            ["routing.keys.ts: no row reaches 'day7'. It gives: 0, 1, 2, 3, 4, 5, 6."],
+            id="weekdays",
+        ),
+        pytest.param(
+            [
+                "routing=rules",
+                "routing.rules=[{key:big,when:{column:x1,operator:'>',value:0}}]",
+                "routing.otherwise=small",
+            ],
+            {"big": "big", "small": "small", "tiny": "tiny", "none": "nothing"},
+            ["routing.keys.rules: no row reaches 'none' and 1 more. It gives: big, small."],
+            id="rules",
+        ),
+        pytest.param(
+            ["routing=hash", "routing.columns=[user]", "+routing.shares={a:0.5,b:0.5}"],
+            {"a": "a", "b": "b", "c": "c"},
+            ["routing.keys.hash: no row reaches 'c'. It gives: a, b."],
+            id="shares",
+        ),
+        pytest.param(
+            ["routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}"],
+            {"low": "low"},
+            ["routing.keys.x1: no sub-model is declared for 'high', and no level is without it."],
+            id="key-without-a-sub-model",
+        ),
+        pytest.param(
+            ["routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}"],
+            {"low": "low", "high": "high"},
+            [],
+            id="all-match",
+        ),
+        pytest.param(["routing=column", "routing.column=x9"], {"any": "thing"}, [], id="a-column-can-hold-anything"),
+    ],
+)
+def test_keys_and_sub_models_are_compared(validate, routing, models, warned):
+    """A strategy that knows all its keys shows which sub-models no row reaches, and which keys have none."""
+    declared = [f"+models.{id_}.uri=ANY" for id_ in models]
+    part = warned[0].split(":")[0].rpartition(".")[2] if warned else routing[1].partition("=")[2]
+    keys = [f"+models.{id_}.key={{{part}:{key}}}" for id_, key in models.items()]
+
+    assert list(validate(*routing, *declared, *keys).warnings) == warned
+
+
+def test_a_lookup_names_the_sub_models_that_its_table_does_not_give(validate):
+    """north stands in no row of the table."""
+    models = [f"+models.{name}={{uri:ANY,key:{{region:{name}}}}}" for name in ("east", "north")]
+
+    warnings = validate(*THREE, "routing.levels=[[region],[]]", *models, "+models.rest={uri:ANY,key:{}}").warnings
+
+    assert list(warnings) == ["routing.keys.region: no row reaches 'north'. It gives: east, west."]
+
+
+def test_no_key_with_a_sub_model_is_refused(refused):
+    """Where nothing could ever be answered by key, it is a mistake, with both lists."""
+    bins = ("routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}")
+
+    assert refused(*bins, "+models.small.uri=ANY", "+models.big.uri=ANY") == [
+        "routing.keys.x1: none of its keys has a sub-model.\n  It gives: high, low. Declared: big, small."
+    ]
+
+
+# -- the report ------------------------------------------------------------------------------------------------------
+
+
+def test_all_problems_of_a_config_are_one_report(refused):
+    """Those that only the whole fleet shows, too."""
+    orphan = "+models.newer={uri:ANY,key:{shop:rome},arm:blue}"
+
+    problems = refused(
+        *ONE,
+        BERLIN,
+        CANARY,
+        orphan,
+        "+traffic.arms={canary:0.1,green:0.1}",
+        "traffic.shadow=[dark]",
+        "disabled_models=[x]",
+    )
+
+    assert [problem.split(":")[0] for problem in problems] == [
+        "models.newer",
+        "traffic.arms",
+        "traffic.shadow",
+        "disabled_models",
+    ]
+
+
+def test_problems_of_the_config_come_before_those_of_the_fleet(refused):
+    """What is wrong in the text of the config is told before any sub-model is looked at."""
+    problems = refused(*ONE, BERLIN, CANARY, "+traffic.arms={canary:0.7,main:0.7}", "traffic.shadow=[nobody]")
+
+    assert [problem.split(":")[0] for problem in problems] == ["traffic.arms", "traffic.arms.main"]

@@ -1,0 +1,679 @@
+"""Observers and shadow arms: everything is told, and nothing of it reaches the caller."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.models import infer_signature
+from sklearn.linear_model import LogisticRegression
+
+from mmeframe import api
+from mmeframe.errors import BadInputError, ConfigError, ModelError
+from mmeframe.plugin.manager import load_plugins
+from mmeframe.runtime import Router
+from tests import fleets
+from tests.conftest import Store
+
+# An observer that keeps what it is told, and may break; it brings a file of its own into the bundle.
+WATCHING = """
+from dataclasses import dataclass
+from mmeframe.plugin import Observer, ObserverConf, ObserverPlugin, hookimpl
+
+EVENTS = []
+
+@dataclass
+class WatchConf(ObserverConf):
+    # What its events are kept under.
+    name: str = "eye"
+    breaks: bool = False
+
+class Watch(Observer[WatchConf]):
+    def prepare(self):
+        return {"motto": self.conf.name.encode()}
+    def bind(self, context):
+        self.motto = bytes(context.files["motto"]).decode()
+    def on_batch(self, event): self._keep("batch", event)
+    def on_load(self, event): self._keep("load", event)
+    def on_shadow(self, event): self._keep("shadow", event)
+    def on_error(self, event): self._keep("error", event)
+    def _keep(self, what, event):
+        if self.conf.breaks:
+            raise ValueError("this observer is broken")
+        EVENTS.append((self.motto, what, event))
+
+@hookimpl
+def mmeframe_observers():
+    return [ObserverPlugin("KIND", WatchConf, f"{__name__}:Watch", "keeps what it is told")]
+"""
+# Sub-models that ship their own code: one raises with a row in its text, one waits until a test lets it go.
+OWN = """
+import threading
+from sklearn.base import BaseEstimator
+
+BEGUN, GO = threading.Event(), threading.Event()
+GO.set()
+
+class Picky(BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+    def predict(self, X):
+        if (X["x1"] > 5).any():
+            raise RuntimeError(f"cannot take s3cr3t {X['x1'].max()}")
+        return X["x1"].to_numpy() * 2
+
+class Patient(BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+    def predict(self, X):
+        BEGUN.set()
+        if not GO.wait(60):
+            raise TimeoutError
+        return X["x1"].to_numpy() * 3
+"""
+ROUTED = ("routing=column", "routing.column=key", "routing.on_unknown=skip")
+ROWS = fleets.rows(40)[["x1", "x2"]]
+EYE = ("+observer@observers.eye=watch",)
+
+Keep = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of this module's own."""
+    folder = tmp_path_factory.mktemp("observers")
+    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
+    return Store(folder)
+
+
+@pytest.fixture(scope="module")
+def code(store: Store) -> Iterator[Path]:
+    """A folder on the path with the plugin and the sub-models' module."""
+    home = store.folder / "code"
+    home.mkdir()
+    (home / "watching.py").write_text(WATCHING.replace("KIND", "watch"))
+    (home / "own_shadows.py").write_text(OWN)
+    sys.path.insert(0, str(home))
+    yield home
+    sys.path.remove(str(home))
+
+
+@pytest.fixture(scope="module")
+def plugins(code: Path) -> Any:
+    """The built-in plugins and the one of WATCHING, named as with ``-p watching``."""
+    return load_plugins(["watching"])
+
+
+@pytest.fixture
+def events(code: Path) -> Iterator[list[tuple[str, str, Any]]]:
+    """What the observers of this test were told: (which, method, event)."""
+    from watching import EVENTS
+
+    EVENTS.clear()
+    yield EVENTS
+    EVENTS.clear()
+
+
+@pytest.fixture(scope="module")
+def keep(store: Store) -> Keep:
+    """Save an estimator as a plain MLflow model folder; returns its path."""
+    numbers = itertools.count()
+
+    def save(model: Any, rows: pd.DataFrame = ROWS, **options: Any) -> str:
+        path = store.folder / f"model_{next(numbers)}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mlflow.sklearn.save_model(
+                model,
+                str(path),
+                signature=infer_signature(rows, model.predict(rows)),
+                pip_requirements=fleets.pins(),
+                serialization_format="cloudpickle",
+                **options,
+            )
+        return str(path)
+
+    return save
+
+
+def declared(paths: dict[str, str]) -> list[str]:
+    """Sub-models by id; ``a_new`` is the arm new of the key a."""
+    found = []
+    for id_, path in paths.items():
+        key, _, arm = id_.partition("_")
+        found.append(f"+models.{id_}={{uri:'{path}',key:{{key:{key}}},arm:{arm or 'main'}}}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def paths(keep: Keep, code: Path) -> dict[str, str]:
+    import own_shadows
+
+    shipped = {"code_paths": [str(code / "own_shadows.py")]}
+    return {
+        "a": keep(fleets.fitted(1)),
+        "b": keep(fleets.fitted(2)),
+        "a_new": keep(own_shadows.Picky(), **shipped),
+        "c": keep(own_shadows.Picky(), **shipped),
+    }
+
+
+@pytest.fixture(scope="module")
+def shadowed(store: Store, paths: dict[str, str], plugins: Any) -> str:
+    """The URI of a router whose key a has a shadow, with an observer that breaks before one that does not."""
+    logged = api.build(
+        "name=shadowed",
+        *ROUTED,
+        *declared(paths),
+        "traffic.shadow=[new]",
+        "+observer@observers.broken=watch",
+        "observers.broken.breaks=true",
+        *EYE,
+        store.override,
+        plugins=plugins,
+    )
+    assert logged.notes == ()
+    return logged.model_uri
+
+
+Load = Callable[[str], Router]
+
+
+@pytest.fixture
+def load(store: Store) -> Iterator[Load]:
+    """Load a router of this test's own."""
+    loaded: list[Router] = []
+
+    def open_(uri: str) -> Router:
+        loaded.append(api.load_router(uri, tracking_uri=store.uri))
+        return loaded[-1]
+
+    yield open_
+    for router in loaded:
+        router.background.wait()
+
+
+@pytest.fixture
+def router(load: Load, shadowed: str, events: list[Any]) -> Router:
+    """The router of ``shadowed``, just loaded; its loads are told already."""
+    found = load(shadowed)
+    events.clear()
+    return found
+
+
+def batch(keys: str, **columns: Any) -> pd.DataFrame:
+    """One row for each letter."""
+    return ROWS.head(len(keys)).assign(key=list(keys), **columns)
+
+
+def told(events: list[tuple[str, str, Any]], what: str) -> list[Any]:
+    """Events of one kind, as the observer that works was told."""
+    return [event for name, kind, event in events if (name, kind) == ("eye", what)]
+
+
+# -- what observers are told -----------------------------------------------------------------------------------------
+
+
+def test_every_load_is_told(load, shadowed, events):
+    """One event for each sub-model, when the router is opened."""
+    load(shadowed)
+
+    assert sorted(event.model_id for event in told(events, "load")) == ["a", "a_new", "b", "c"]
+
+
+def test_a_batch_is_told(router, events):
+    """Rows by sub-model and by reason; those without a sub-model have a reason only."""
+    router.predict(batch("abaz"))
+
+    (event,) = told(events, "batch")
+    assert (event.rows, dict(event.models), dict(event.reasons)) == (4, {"a": 2, "b": 1}, {"exact": 3, "unknown": 1})
+
+
+@pytest.mark.parametrize(
+    ("keys", "models", "reasons"),
+    [
+        pytest.param("bbb", {"b": 3}, {"exact": 3}, id="one-sub-model"),
+        pytest.param("b", {"b": 1}, {"exact": 1}, id="one-row"),
+        pytest.param("zz", {}, {"unknown": 2}, id="no-sub-model"),
+        pytest.param("", {}, {}, id="no-rows"),
+    ],
+)
+def test_counts_of_simple_batches(router, events, keys, models, reasons):
+    """Every batch is told, however simple."""
+    router.predict(batch(keys))
+
+    (event,) = told(events, "batch")
+    assert (event.rows, dict(event.models), dict(event.reasons)) == (len(keys), models, reasons)
+
+
+def test_a_failing_sub_model_is_told(router, events):
+    """The sub-model and its error; the batch, which was not answered, is no batch."""
+    with pytest.raises(ModelError) as caught:
+        router.predict(batch("cc", x1=9.0))
+
+    (event,) = told(events, "error")
+    assert (event.model_id, event.rows, event.shadow) == ("c", 2, False)
+    assert event.error is caught.value
+    assert told(events, "batch") == []
+
+
+def test_bad_rows_are_nobodys_failure(router, events):
+    """A caller's mistake is not told as an error of a sub-model."""
+    with pytest.raises(BadInputError):
+        router.predict(batch("ab").drop(columns="x2"))
+
+    assert events == []
+
+
+def test_threads_are_told_apart(router, events):
+    """Batches of many threads are all told, each with its own counts; shadows are told or counted as dropped."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: router.predict(batch("aab")), range(100)))
+    router.background.wait()
+
+    assert [dict(event.models) for event in told(events, "batch")] == [{"a": 2, "b": 1}] * 100
+    assert len(told(events, "shadow")) + router.background.dropped == 100
+
+
+# -- observers that break --------------------------------------------------------------------------------------------
+
+
+def test_an_observer_that_breaks_changes_nothing(router, store, paths, events, caplog):
+    """Answers are those of a router without observers; the next observer is told; each method is logged once."""
+    plain = api.load_router(
+        api.build("name=plain", *ROUTED, *declared(paths), store.override).model_uri, tracking_uri=store.uri
+    )
+    frame = batch("abcabz")
+    caplog.clear()
+
+    answers = [router.predict(frame) for _ in range(3)]
+    router.background.wait()
+
+    np.testing.assert_array_equal(answers[0], plain.predict(frame))
+    np.testing.assert_array_equal(answers[0], answers[2])
+    assert [kind for _, kind, _ in events].count("batch") == 3
+    said = [record.getMessage() for record in caplog.records if record.name == "mmeframe"]
+    assert said == [
+        "observers.broken: on_batch failed; it is not reported again.",
+        "observers.broken: on_shadow failed; it is not reported again.",
+    ]
+
+
+def test_what_is_logged_of_a_broken_observer_holds_no_rows(router, caplog):
+    """A sub-model's error may hold rows: that an observer broke on being told of it does not bring them to the log."""
+    with pytest.raises(ModelError):
+        router.predict(batch("cc", x1=9.0))
+
+    assert "observers.broken: on_error failed" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
+# -- shadows ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_shadow_is_told_with_both_answers(router, events):
+    """The rows of its key only, in their order: what the caller got, and what the shadow would have said."""
+    frame = batch("abcaza")
+
+    answer = router.predict(frame)
+    router.background.wait()
+
+    (event,) = told(events, "shadow")
+    assert (event.model_id, event.shadow_id, event.arm, event.rows) == ("a", "a_new", "new", 3)
+    assert event.answers.tolist() == answer[[0, 3, 5]].tolist()
+    assert event.shadow_answers.tolist() == (2 * frame["x1"].iloc[[0, 3, 5]]).tolist()
+
+
+@pytest.mark.parametrize("keys", ["a", "aaa", "aab"])
+def test_no_shadow_is_seen(router, keys):
+    """The caller sees the main sub-model and its arm, whatever is scored behind it."""
+    frame = batch(keys)
+
+    answer = router.predict(frame, {"annotate": True})
+
+    assert answer["model_id"].tolist() == list(keys)
+    assert answer["arm"].tolist() == ["main"] * len(keys)
+    own = {"a": fleets.fitted(1), "b": fleets.fitted(2)}
+    wanted = [own[key].predict(ROWS.iloc[[row]])[0] for row, key in enumerate(keys)]
+    np.testing.assert_allclose(answer["prediction"], wanted, rtol=1e-12)
+
+
+def test_batches_without_the_shadows_key_have_no_shadow(router, events):
+    """Nothing is queued for rows of other keys, or for no rows."""
+    for keys in ("bcb", "zz", ""):
+        router.predict(batch(keys))
+    router.background.wait()
+
+    assert told(events, "shadow") == []
+
+
+def test_a_failing_shadow_is_told_and_goes_no_further(router, events):
+    """The caller has its answer; observers are told of the error, as a shadow's."""
+    answer = router.predict(batch("aab", x1=9.0))
+    router.background.wait()
+
+    assert np.isfinite(answer).all()
+    (event,) = told(events, "error")
+    assert (event.model_id, event.rows, event.shadow, type(event.error)) == ("a_new", 2, True, ModelError)
+    assert told(events, "shadow") == []
+
+
+def test_after_a_failing_shadow_the_next_is_scored(router, events):
+    """The background thread outlives whatever a shadow does."""
+    for x1 in (9.0, 1.0):
+        router.predict(batch("a", x1=x1))
+    router.background.wait()
+
+    assert [kind for _, kind, _ in events if kind != "batch"] == ["error", "shadow"]
+
+
+def test_a_disabled_shadow_is_not_scored(load, shadowed, events, monkeypatch):
+    """disabled_models is the switch for a sub-model that must get no rows, at once; a shadow is one, too."""
+    monkeypatch.setenv("MMEFRAME_DISABLED_MODELS", "a_new")
+    router = load(shadowed)
+    events.clear()
+
+    answer = router.predict(batch("aa"), {"annotate": True})
+    router.background.wait()
+
+    assert answer["reason"].tolist() == ["exact", "exact"]
+    assert told(events, "shadow") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        pytest.param("new=0.5", "MMEFRAME_TRAFFIC_ARMS: 'new' is a shadow, and takes no traffic.", id="share"),
+        pytest.param("new=half", "MMEFRAME_TRAFFIC_ARMS: ", id="no-number"),
+    ],
+)
+def test_a_shadow_takes_no_traffic_by_a_variable(load, shadowed, monkeypatch, value, found):
+    """Its share stays 0, however it is given; what is no number is refused as that."""
+    monkeypatch.setenv("MMEFRAME_TRAFFIC_ARMS", value)
+
+    with pytest.raises(ConfigError) as caught:
+        load(shadowed)
+
+    assert str(caught.value).startswith(found)
+
+
+def test_a_shadow_that_nobody_is_told_of_is_warned_about(store, paths, plugins):
+    """Without observers a shadow does nothing at all: validate says so."""
+    shadow = ("name=s", *ROUTED, *declared(paths), "traffic.shadow=[new]", store.override)
+
+    assert api.validate(*shadow, *EYE, plugins=plugins).warnings == ()
+    (warning,) = api.validate(*shadow, plugins=plugins).warnings
+    assert warning.startswith("traffic.shadow: ")
+
+
+def test_failures_of_a_router_that_skips(store, paths, plugins, load, events):
+    """on_error: skip: the rows of a sub-model that failed are told as its error; so are those of a shadow."""
+    logged = api.build(
+        "name=skips",
+        *ROUTED,
+        *declared(paths),
+        "traffic.shadow=[new]",
+        "output.on_error=skip",
+        *EYE,
+        store.override,
+        plugins=plugins,
+    )
+    router = load(logged.model_uri)
+    events.clear()
+
+    answer = router.predict(batch("cacb", x1=[9.0, 1.0, 1.0, 1.0]), {"annotate": True})
+    router.predict(batch("aa", x1=9.0))
+    router.background.wait()
+
+    assert answer["reason"].tolist() == ["model_error", "exact", "model_error", "exact"]
+    assert [dict(event.reasons) for event in told(events, "batch")] == [{"exact": 2, "model_error": 2}, {"exact": 2}]
+    assert [(it.model_id, it.rows, it.shadow) for it in told(events, "error")] == [("c", 2, False), ("a_new", 2, True)]
+    assert [event.rows for event in told(events, "shadow")] == [1]
+
+
+# -- the queue -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def patient(store: Store, paths: dict[str, str], keep: Keep, code: Path, plugins: Any) -> str:
+    """The URI of a router whose shadow waits until a test lets it go."""
+    import own_shadows
+
+    slow = keep(own_shadows.Patient(), code_paths=[str(code / "own_shadows.py")])
+    models = declared({"a": paths["a"], "a_new": slow})
+    shadow = ("traffic.shadow=[new]", *EYE)
+    return api.build("name=patient", *ROUTED, *models, *shadow, store.override, plugins=plugins).model_uri
+
+
+@pytest.fixture
+def waiting(load: Load, patient: str, events: list[Any]) -> Iterator[tuple[Router, Any]]:
+    """The router of ``patient``, and the event that lets its shadow go on."""
+    import own_shadows
+
+    router = load(patient)
+    events.clear()
+    own_shadows.GO.clear()
+    own_shadows.BEGUN.clear()
+    yield router, own_shadows
+    own_shadows.GO.set()
+    router.background.wait()
+
+
+def test_callers_do_not_wait_for_shadows(waiting, events):
+    """An answer is there while its shadow is still at work."""
+    router, shadows = waiting
+
+    answer = router.predict(batch("a"))
+
+    assert np.isfinite(answer).all()
+    assert shadows.BEGUN.wait(60)
+    assert told(events, "shadow") == []
+    shadows.GO.set()
+    router.background.wait()
+    assert len(told(events, "shadow")) == 1
+
+
+def test_a_caller_may_change_its_rows_and_answers(waiting, events):
+    """The shadow is scored on the rows, and compared with the answers, that there were."""
+    router, shadows = waiting
+    frame = batch("aaa").astype({"x1": object})
+    frame["x1"] = [1.0, 2.0, 3.0]
+    answer = router.predict(frame)
+    kept = answer.tolist()
+
+    frame.loc[:, "x1"] = 0.0
+    answer[:] = 0.0
+    shadows.GO.set()
+    router.background.wait()
+
+    (event,) = told(events, "shadow")
+    assert event.shadow_answers.tolist() == [3.0, 6.0, 9.0]
+    assert event.answers.tolist() == kept
+
+
+def test_the_queue_is_bounded(waiting, events):
+    """64 batches wait beside the one at work; more are dropped and counted, and their callers are answered."""
+    router, shadows = waiting
+    router.predict(batch("a"))
+    assert shadows.BEGUN.wait(60)
+
+    answers = [router.predict(batch("a")) for _ in range(64 + 7)]
+
+    assert router.background.dropped == 7
+    assert {tuple(answer) for answer in answers} == {tuple(answers[0])}
+    shadows.GO.set()
+    router.background.wait()
+    assert len(told(events, "shadow")) == 65
+    assert len(told(events, "batch")) == 72
+
+
+# -- shadows of other kinds ------------------------------------------------------------------------------------------
+
+
+def test_a_shadow_may_need_a_column_of_its_own(store, keep, paths, plugins, load, events):
+    """Callers that do not send it are answered as ever; the shadow's failure is told."""
+    wide = ROWS.assign(x3=ROWS["x1"])
+    model = fleets.fitted(4).fit(wide, wide["x3"])
+    models = declared({"a": paths["a"], "a_new": keep(model, wide)})
+    shadow = ("traffic.shadow=[new]", *EYE, store.override)
+    router = load(api.build("name=wide", *ROUTED, *models, *shadow, plugins=plugins).model_uri)
+    events.clear()
+
+    without = router.predict(batch("aa"))
+    with_it = router.predict(batch("aa", x3=1.0))
+    router.background.wait()
+
+    assert without.tolist() == with_it.tolist()
+    assert [(it.model_id, it.shadow, type(it.error)) for it in told(events, "error")] == [
+        ("a_new", True, BadInputError)
+    ]
+    assert [event.rows for event in told(events, "shadow")] == [2]
+
+
+@pytest.fixture(scope="module")
+def classes(keep: Keep) -> dict[str, str]:
+    """Classifiers of low and high, and one that has also seen mid."""
+    words = np.where(ROWS["x1"] > 0, "high", "low")
+    more = np.where(ROWS["x1"].abs() < 0.3, "mid", words)
+    return {name: keep(LogisticRegression().fit(ROWS, labels)) for name, labels in (("two", words), ("three", more))}
+
+
+def test_probabilities_of_a_shadow(store, classes, plugins, load, events):
+    """Both answers have one shape, with the classes in the same order, so that they can be compared."""
+    models = declared({"a": classes["two"], "b": classes["three"], "a_new": classes["three"]})
+    more = ("output.method=predict_proba", "traffic.shadow=[new]", *EYE, store.override)
+    router = load(api.build("name=shadow_proba", *ROUTED, *models, *more, plugins=plugins).model_uri)
+    events.clear()
+    frame = batch("aba")
+
+    answer = router.predict(frame)
+    router.background.wait()
+
+    (event,) = told(events, "shadow")
+    assert answer.columns.tolist() == ["high", "low", "mid"]
+    np.testing.assert_array_equal(event.answers, answer.iloc[[0, 2]])
+    np.testing.assert_allclose(event.shadow_answers, router.score("a_new", frame.iloc[[0, 2]]), rtol=1e-12)
+
+
+def test_classes_that_only_a_shadow_knows(store, classes, plugins):
+    """The caller's answer has the same columns with and without the shadow."""
+    models = declared({"a": classes["two"], "a_new": classes["three"]})
+    more = ("output.method=predict_proba", "traffic.shadow=[new]", *EYE, store.override)
+
+    fleet = api.validate("name=only_shadow", *ROUTED, *models, *more, plugins=plugins)
+
+    assert [column.name for column in fleet.outputs.columns] == ["high", "low"]
+
+
+# -- the built-in log, and plugins that are installed ----------------------------------------------------------------
+
+
+def test_the_built_in_log(store, paths, load, caplog):
+    """Loads, batches, shadows and errors are lines of JSON; none of them holds a value of a row."""
+    uri = api.build(
+        "name=lines",
+        *ROUTED,
+        *declared(paths),
+        "traffic.shadow=[new]",
+        "+observer@observers.lines=log",
+        "observers.lines.every=2",
+        store.override,
+    ).model_uri
+    caplog.set_level(logging.INFO, "mmeframe.observer")
+    caplog.clear()
+    router = load(uri)
+    for x1 in (1.0, 9.0):
+        router.predict(batch("aab", x1=x1))
+    with pytest.raises(ModelError):
+        router.predict(batch("c", x1=9.0))
+    router.background.wait()
+
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "mmeframe.observer"]
+
+    by_event: dict[str, list[Any]] = {}
+    for line in lines:
+        line.pop("seconds", None)
+        by_event.setdefault(line.pop("event"), []).append(line)
+    apart = np.abs(fleets.fitted(1).predict(batch("aa", x1=1.0)[["x1", "x2"]]) - 2.0)
+    assert sorted(line["model_id"] for line in by_event["load"]) == ["a", "a_new", "b", "c"]
+    # One batch of two is told.
+    assert by_event["batch"] == [{"rows": 3, "models": {"a": 2, "b": 1}, "reasons": {"exact": 3}}]
+    (shadow,) = by_event["shadow"]
+    assert (shadow["model_id"], shadow["shadow_id"], shadow["rows"]) == ("a", "a_new", 2)
+    assert (shadow["mean_difference"], shadow["max_difference"]) == pytest.approx((apart.mean(), apart.max()))
+    assert sorted(by_event["error"], key=lambda line: line["shadow"]) == [
+        {"model_id": "c", "rows": 1, "error": "ModelError", "shadow": False},
+        {"model_id": "a_new", "rows": 2, "error": "ModelError", "shadow": True},
+    ]
+    assert "s3cr3t" not in caplog.text
+
+
+def test_an_installed_observer(store, paths, tmp_path, monkeypatch, load):
+    """An observer of an installed distribution is chosen by its name, recorded with its version, and told."""
+    site = tmp_path / "site"
+    info = site / "acme_watch-1.2.dist-info"
+    info.mkdir(parents=True)
+    (site / "acme_watch.py").write_text(WATCHING.replace("KIND", "acme"))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-watch\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[mmeframe]\nacme = acme_watch\n")
+    (info / "RECORD").write_text("acme_watch.py,,\nacme_watch-1.2.dist-info/METADATA,,\n")
+    monkeypatch.syspath_prepend(site)
+    models = declared({"a": paths["a"]})
+
+    uri = api.build("name=acme", *ROUTED, *models, "+observer@observers.w=acme", store.override).model_uri
+    router = load(uri)
+    from acme_watch import EVENTS
+
+    EVENTS.clear()
+    router.predict(batch("aa"))
+
+    assert [(kind, event.rows) for _, kind, event in EVENTS] == [("batch", 2)]
+    recorded = api.show(uri, tracking_uri=store.uri)["plugins"]
+    assert recorded == {"acme_watch": {"distribution": "acme-watch", "version": "1.2"}}
+
+
+_ELSEWHERE = """
+import sys
+import mlflow, pandas as pd
+router = mlflow.pyfunc.load_model(sys.argv[1])
+router.predict(pd.DataFrame({"x1": [1.0], "x2": [2.0], "key": ["a"]}))
+router.unwrap_python_model().router.background.wait()
+import watching
+print(watching.__file__)
+print([kind for name, kind, _ in watching.EVENTS if name == "eye"])
+"""
+
+
+def test_an_observer_of_a_module_travels_in_the_artifact(store, shadowed, tmp_path):
+    """Named with -p when the router was built, it is told in a process that has never heard of it."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    environment.pop("PYTHONPATH", None)
+
+    done = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE, shadowed], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    home, kinds = done.stdout.splitlines()[-2:]
+    assert "mmeframe.zip" in home
+    assert kinds == "['load', 'load', 'load', 'load', 'batch', 'shadow']"
+
+
+def test_a_misspelt_observer_is_named(store, paths, plugins):
+    """The nearest kind is offered."""
+    with pytest.raises(Exception, match=r"no observer named 'wach'.\n  Did you mean 'watch'\? Known: log, watch\."):
+        api.validate("name=s", *ROUTED, *declared(paths), "+observers.eye={kind:wach}", store.override, plugins=plugins)
