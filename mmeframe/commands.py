@@ -205,6 +205,22 @@ def _plan(work: Job, flags: Flags) -> int:
     return 0
 
 
+# What a plan calls the parts of a router that are compared as a whole.
+_SECTIONS = {
+    "routing": "keys, levels or on_unknown",
+    "tables": "files that components read",
+    "traffic": "arms or shares",
+    "disabled_models": "sub-models that get no rows",
+    "observers": "observers or their options",
+    "output": "method, annotate or on_error",
+    "residency": "options",
+    "signature": "mode",
+    "union": "columns or their types",
+    "answer": "columns or their types",
+    "environment": "requirements",
+}
+
+
 def _show_difference(found: Mapping[str, Any]) -> None:
     if found["against"] is None:
         print("nothing is registered yet: every sub-model is new")
@@ -218,10 +234,10 @@ def _show_difference(found: Mapping[str, Any]) -> None:
         print(f"  changed: {it['id']}: {it['from']} -> {it['to']}")
     for it in found["retargeted"][:10]:
         print(f"  retargeted: {_key(it['key'])}, arm {it['arm']}: {it['from']} -> {it['to']}")
-    for word, what in (("routing", "keys, levels or on_unknown"), ("traffic", "arms or shares")):
+    for word, what in _SECTIONS.items():
         if found[word]:
             print(f"  {word}: {what} differ")
-    if not any(found[word] for word in ("added", "removed", "changed", "retargeted", "routing", "traffic")):
+    if not any(value for word, value in found.items() if word != "against"):
         print("  no difference")
 
 

@@ -5,6 +5,8 @@ From a config alone, before anything is logged, or from a logged router. No sub-
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from mmeframe.routes import NO_TARGET
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.routing import Routing
 from mmeframe.runtime.schema import check_frame
+from mmeframe.runtime.scoring import call
 from mmeframe.spec import MAIN_ARM
 from mmeframe.tables import column_types, read_table
 
@@ -45,7 +48,7 @@ def routing_of(fleet: Fleet) -> Routing:
             with model.folder.local() as root:
                 live[model_id] = model.load(root)
         required = frozenset(column.name for column in model.inputs if column.required)
-        return live[model_id].predict(check_frame(batch.frame, model.inputs, required))
+        return call(live[model_id], "predict", check_frame(batch.frame, model.inputs, required), model_id)
 
     return Routing(
         fleet.spec.routing,
@@ -59,7 +62,8 @@ def routing_of(fleet: Fleet) -> Routing:
     )
 
 
-def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
+def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapping[str, Any]) -> Iterator[FrameBatch]:
+    routing.check(params)
     types = column_types(routing, union)
     for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
         yield as_batch(piece)
@@ -70,26 +74,29 @@ def explain_rows(
 ) -> Iterator[dict[str, Any]]:
     """For each row of a table what ``Routing.explain`` says; ``row`` counts from 0 in the file."""
     start = 0
-    for batch in _batches(routing, union, data):
+    for batch in _batches(routing, union, data, params):
         for found in routing.explain(batch, params):
             yield {**found, "row": start + found["row"]}
         start += len(batch)
 
 
 class Coverage:
-    """What a table reaches. ``keys``: each key of the table -> its rows, sub-model (of the main arm) and reason."""
+    """What a table reaches. ``keys``: (key, its sub-model of the main arm, reason) -> rows.
+
+    A key stands there more than once where its rows part ways: one arm of it is disabled, say.
+    """
 
     def __init__(self, routing: Routing, union: Sequence[Column]) -> None:
         self._routing, self._union = routing, union
         self.rows = self.covered = 0
-        self.keys: dict[tuple[str | None, ...], list[Any]] = {}
+        self.keys: dict[tuple[tuple[str | None, ...], str | None, str], int] = {}
         self.reasons: dict[str, int] = {}
         # Rows by sub-model's number plus one; those of none come first.
         self._of_model = np.zeros(len(routing.models) + 1, np.int64)
         self.faults: dict[str, None] = {}
 
     def read(self, data: Path, params: Mapping[str, Any]) -> Coverage:
-        for batch in _batches(self._routing, self._union, data):
+        for batch in _batches(self._routing, self._union, data, params):
             self._add(batch, params)
         return self
 
@@ -99,7 +106,8 @@ class Coverage:
         target = np.broadcast_to(routed.target, (n_rows,))
         self.rows += n_rows
         self.covered += int((target != NO_TARGET).sum())
-        self._of_model += np.bincount(target + 1, minlength=len(self._of_model))
+        for seen in (target, *(variants for _, variants in routing.shadows(target))):
+            self._of_model += np.bincount(seen + 1, minlength=len(self._of_model))
         for number, count in zip(
             *np.unique(np.broadcast_to(routed.reason, (n_rows,)), return_counts=True), strict=True
         ):
@@ -117,24 +125,21 @@ class Coverage:
 
         routing = self._routing
         columns = [normalised(batch.raw_parts[name], len(batch)) for name in routing.table.parts]
-        codes = pd.DataFrame({str(number): column.codes for number, column in enumerate(columns)})
-        names = list(codes.columns)
-        if not names or not len(batch):
-            return
-        first = codes.assign(row=np.arange(len(batch))).groupby(names, sort=False)["row"].agg(["first", "size"])
-        main = routing.main_of()
-        for row, size in zip(first["first"], first["size"], strict=True):
+        main = np.append(routing.main_of(), NO_TARGET)[target]
+        seen = {"target": main, "reason": reason} | {str(number): column.codes for number, column in enumerate(columns)}
+        alike = pd.DataFrame(seen).assign(row=np.arange(len(batch))).groupby(list(seen), sort=False)["row"]
+        for row, size in alike.agg(["first", "size"]).itertuples(index=False):
             key = tuple(None if column.codes[row] < 0 else str(column[row]) for column in columns)
-            model = None if target[row] == NO_TARGET else routing.models[main[target[row]]].id
-            found = self.keys.setdefault(key, [0, model, routing.table.reasons[reason[row]]])
-            found[0] += int(size)
+            model = None if main[row] == NO_TARGET else routing.models[main[row]].id
+            found = (key, model, routing.table.reasons[reason[row]])
+            self.keys[found] = self.keys.get(found, 0) + int(size)
 
     def report(self) -> dict[str, Any]:
         """Plain data: coverage, reasons, keys (most rows first), keys without a sub-model, sub-models without a row."""
         routing, parts = self._routing, self._routing.table.parts
         keys = [
             {"key": dict(zip(parts, key, strict=True)), "rows": rows, "model_id": model, "reason": reason}
-            for key, (rows, model, reason) in sorted(self.keys.items(), key=lambda item: -item[1][0])
+            for (key, model, reason), rows in sorted(self.keys.items(), key=lambda item: (-item[1], str(item[0])))
         ]
         return {
             "rows": self.rows,
@@ -152,23 +157,47 @@ class Coverage:
         }
 
 
+# Parts of a manifest that a plan compares as a whole.
+SECTIONS = (
+    "routing",
+    "traffic",
+    "disabled_models",
+    "observers",
+    "output",
+    "residency",
+    "signature",
+    "union",
+    "answer",
+    "environment",
+)
+
+
 def compare(fleet: Fleet, bundle: Bundle | None) -> dict[str, Any]:
-    """What a build would change: sub-models added, removed, changed (another version), keys that get another one."""
-    old = {record.id: record for record in bundle} if bundle else {}
-    new = {model.id: model for model in fleet.models}
+    """What a build would change: sub-models added, removed, changed, keys that get another one, sections that differ.
+
+    A sub-model is compared by its version, else its LoggedModel or URI: its files are not read.
+    """
+    from mmeframe.build.pack import settings
+
+    loaders: Sequence[Any] = bundle.manifest["loaders"] if bundle else ()
+    old = {record.id: _facts(record, loaders[record.loader]) for record in bundle} if bundle else {}
+    new = {model.id: _facts(model, model.loader.to_json()) for model in fleet.models}
     found: dict[str, Any] = {
         "added": [id_ for id_ in new if id_ not in old],
         "removed": [id_ for id_ in old if id_ not in new],
         "changed": [],
         "retargeted": [],
-        "routing": bundle is not None and fleet.spec.routing.to_json() != bundle.manifest["routing"],
-        "traffic": bundle is not None and fleet.spec.traffic.to_json() != bundle.manifest["traffic"],
     }
+    # As JSON gives it back: the manifest was read from there.
+    now = json.loads(json.dumps(settings(fleet)))
+    found |= {name: bundle is not None and now[name] != bundle.manifest[name] for name in SECTIONS}
+    found["tables"] = bundle is not None and _tables(fleet) != bundle.manifest["components"]
     for id_ in sorted(new.keys() & old.keys()):
-        before, after = _version(old[id_]), _version(new[id_])
-        if before != after:
+        differ = [name for name in new[id_] if new[id_][name] != old[id_][name]]
+        if differ:
+            before, after = (", ".join(facts[id_][name] for name in differ) for facts in (old, new))
             found["changed"].append({"id": id_, "from": before, "to": after})
-    owners = {_place(record): record.id for record in old.values() if record.routed}
+    owners = {_place(record): record.id for record in bundle if record.routed} if bundle else {}
     for model in fleet.models:
         before_id = owners.get(_place(model))
         if model.routed and before_id is not None and before_id != model.id:
@@ -176,13 +205,26 @@ def compare(fleet: Fleet, bundle: Bundle | None) -> dict[str, Any]:
     return found
 
 
-def _version(model: Any) -> str:
-    """What a sub-model is: its version, else its LoggedModel, else its URI; for one that combines others, those."""
-    if model.of:
-        return f"of {', '.join(model.of)}"
-    if model.version:
-        return f"{model.name} {model.version}"
-    return str(model.model_id or model.uri)
+def _facts(model: Any, loader: Mapping[str, Any]) -> dict[str, str]:
+    """What can change of a sub-model, in words."""
+    made_of = f"{model.name} {model.version}" if model.version else str(model.model_id or model.uri)
+    key = ", ".join(f"{part}={value}" for part, value in sorted(model.key.items()))
+    options = ", ".join(f"{name}={value}" for name, value in loader["options"].items())
+    return {
+        "files": "" if model.of else made_of,
+        "key": f"key {key or '(all)'}" if model.routed else "key (none)",
+        "arm": f"arm {model.arm}",
+        "loader": f"{loader['kind']}({options})",
+    }
+
+
+def _tables(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Digests of what components read from the config's files, as the manifest has them."""
+    return {
+        where: {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        for where, files in fleet.prepared.items()
+        if files
+    }
 
 
 def _place(model: Any) -> tuple[frozenset[tuple[str, str]], str]:

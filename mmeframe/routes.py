@@ -27,6 +27,8 @@ __all__ = ["NO_TARGET", "Route", "RouteTable", "Routed"]
 NO_TARGET = -1
 # Combined codes that are this many times as many as the keys, or fewer, are looked up in a table without a search.
 _DENSE = 8
+# Combined codes stay below this: they are int64.
+_COMBINATIONS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class RouteTable:
         )
         first = len(self.levels)
         self.unknown, self.missing, self.disabled, self.failed = range(first, first + 4)
-        self._lookups = [self._lookup(level, at_level[number]) for number, level in enumerate(self.levels)]
+        self._folds = [_Fold(level, self.indexes, routes) for level, routes in zip(self.levels, at_level, strict=True)]
+        self._lookups = [self._lookup(number, at_level[number]) for number in range(len(self.levels))]
         self._dense = [self._table(number) for number in range(len(self.levels))]
         self.arms = self._arms(routes)
 
@@ -91,15 +94,12 @@ class RouteTable:
             return "fallback"
         return "exact" if level == 0 else f"level:{','.join(parts)}"
 
-    def _lookup(self, level: tuple[str, ...], routes: Sequence[Route]) -> tuple[Any, Any]:
+    def _lookup(self, number: int, routes: Sequence[Route]) -> tuple[Any, Any]:
         """Sorted combined codes of a level's keys, and the target of each."""
         found = {}
         for route in routes:
             if route.arm == MAIN_ARM:
-                code = 0
-                for part in level:
-                    index = self.indexes[part]
-                    code = code * len(index.values) + index.code(route.key[part])
+                code = self._folds[number].one({part: self.indexes[part].code(key) for part, key in route.key.items()})
                 found[code] = route.target
         codes = sorted(found)
         return np.array(codes, np.int64), np.array([found[code] for code in codes] + [NO_TARGET], np.int32)
@@ -137,11 +137,9 @@ class RouteTable:
 
     def at(self, level: int, codes: Mapping[str, int]) -> int:
         """The main sub-model of one key at one level, ``NO_TARGET`` if there is none."""
-        combined = 0
-        for part in self.levels[level]:
-            if codes[part] < 0:
-                return NO_TARGET
-            combined = combined * len(self.indexes[part].values) + codes[part]
+        combined = self._folds[level].one(codes)
+        if combined < 0:
+            return NO_TARGET
         dense = self._dense[level]
         if dense is not None:
             return int(dense[combined])
@@ -194,16 +192,8 @@ class RouteTable:
         if len(level) == 1 and dense is not None:
             # UNKNOWN and MISSING are -1 and -2: the table's last two entries are for them.
             return dense.take(matched)
-        combined, known = matched.astype(np.int64), matched >= 0
-        for part in level[1:]:
-            combined = combined * len(self.indexes[part].values) + codes[part]
-            known &= codes[part] >= 0
-        if dense is not None:
-            return dense.take(np.where(known, combined, -1))
-        where = np.searchsorted(keys, combined)
-        where[where == len(keys)] = 0
-        where[~(known & (keys[where] == combined))] = len(keys)
-        return np.asarray(targets.take(where))
+        combined = self._folds[number].many(codes)
+        return dense.take(combined) if dense is not None else np.asarray(targets.take(_places(keys, combined)))
 
     def _table(self, number: int) -> Ints | None:
         """Targets by combined code, ``NO_TARGET`` in the gaps and twice at the end; None if it were mostly gaps."""
@@ -214,3 +204,58 @@ class RouteTable:
         table = np.full(size + 2, NO_TARGET, np.int32)
         table[keys] = targets[:-1]
         return table
+
+
+class _Fold:
+    """Combines the codes of a level's parts into one integer, -1 where a part has none.
+
+    The integer counts in a mixed base. Where that would not fit, the combinations so far are replaced by their place
+    among those that are declared.
+    """
+
+    def __init__(self, level: Sequence[str], indexes: Mapping[str, KeyIndex], routes: Sequence[Route]) -> None:
+        combined, size = np.zeros(len(routes), np.int64), 1
+        # (part, number of its keys, the declared combinations of the parts before it where those are ranked).
+        self._steps: list[tuple[str, int, np.ndarray[Any, np.dtype[np.int64]] | None]] = []
+        for part in level:
+            base, ranked = len(indexes[part].values), None
+            if size * base >= _COMBINATIONS:
+                ranked = np.unique(combined)
+                combined, size = np.searchsorted(ranked, combined), len(ranked)
+            codes = np.fromiter((indexes[part].code(route.key[part]) for route in routes), np.int64, len(routes))
+            combined, size = combined * base + codes, size * base
+            self._steps.append((part, base, ranked))
+
+    def one(self, codes: Mapping[str, int]) -> int:
+        combined = 0
+        for part, base, ranked in self._steps:
+            code = codes[part]
+            if code < 0:
+                return -1
+            if ranked is not None:
+                at = int(ranked.searchsorted(combined))
+                if at == len(ranked) or ranked[at] != combined:
+                    return -1
+                combined = at
+            combined = combined * base + code
+        return combined
+
+    def many(self, codes: Mapping[str, Ints]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        part, _, _ = self._steps[0]
+        combined, known = codes[part].astype(np.int64), codes[part] >= 0
+        for part, base, ranked in self._steps[1:]:
+            if ranked is not None:
+                combined = _places(ranked, combined)
+                known &= combined < len(ranked)
+            combined = combined * base + codes[part]
+            known &= codes[part] >= 0
+        combined[~known] = -1
+        return combined
+
+
+def _places(ordered: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Where values stand in a sorted array, its length for those that do not."""
+    places = np.searchsorted(ordered, wanted)
+    places[places == len(ordered)] = 0
+    places[ordered[places] != wanted] = len(ordered)
+    return places

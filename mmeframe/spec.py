@@ -146,10 +146,6 @@ class TrafficSpec:
             "shadow": list(self.shadow),
         }
 
-    def shares(self) -> str:
-        """The shares as a deploy-time variable carries them: ``blue=0.0,canary=0.1``."""
-        return ",".join(f"{arm}={share!r}" for arm, share in sorted(self.arms.items()))
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrafficSpec:
         only = {arm: tuple(keys) for arm, keys in data["only"].items()}

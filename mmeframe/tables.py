@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mmeframe.errors import BadInputError, MissingError, ModelError, UsageError
+from mmeframe.errors import BadInputError, MissingError, UsageError
 from mmeframe.keys import NA_WORDS
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def score_table(
     Raises UsageError for an output that cannot be written so, and what ``Router.predict`` raises.
     """
     rows = 0
-    names: list[str] = []
     reasons: dict[str, int] = {}
     types = column_types(router.routing, router.union)
     other = "key" if out is None or out.suffix.lower() == ".csv" else "any"
@@ -77,9 +76,6 @@ def score_table(
                 piece = _without_rows([*types, *_kept((), keep)])
             answer = router.answer(piece, params)
             scored = _beside(piece, _answers(answer, notes), keep)
-            names = names or list(scored.columns)
-            if list(scored.columns) != names:
-                raise _undeclared(names, scored.columns)
             write(scored)
             for reason, count in _count(answer.columns["reason"]).items():
                 reasons[reason] = reasons.get(reason, 0) + count
@@ -135,13 +131,6 @@ def _answers(answer: Answer, notes: bool) -> dict[str, Any]:
         else:
             flat[name] = values
     return flat | (annotations if notes else {})
-
-
-def _undeclared(before: Iterable[str], now: Iterable[str]) -> ModelError:
-    other = ", ".join(sorted({*before} ^ {*now})) or "another order"
-    return ModelError(
-        f"the answers' columns are not the same for all rows: {other}.", hint="Declare them in signatures."
-    )
 
 
 def _kept(names: Iterable[str], keep: str | Sequence[str]) -> list[str]:

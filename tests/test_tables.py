@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmeframe import api
-from mmeframe.errors import BadInputError, MmeframeError, ModelError, UsageError
+from mmeframe.errors import BadInputError, MmeframeError, UsageError
 from mmeframe.runtime import Router
 from mmeframe.tables import Scored, read_table, score_table
 from tests import fleets
@@ -615,15 +615,18 @@ def test_sub_models_that_answer_with_different_columns(store, tmp_path, to):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_answers_that_no_signature_declares_must_not_come_and_go(store, tmp_path):
-    """Columns that only some pieces have would stand under others' names."""
+def test_answers_that_no_signature_declares_are_left_out(store, tmp_path):
+    """The router answers with what it declares, in every piece; the build says what that leaves out."""
     framed(("a", "b"), ("a", "b"), 1)
     framed(("a", "b", "z"), ("a", "b"), 2)
-    router = api.load_router(api.build(*KEYED).model_uri)
+    logged = api.build(*KEYED)
     rows = [{"x1": 1.0, "k": 1}, {"x1": 2.0, "k": 2}]
+    out = tmp_path / "out.csv"
 
-    with pytest.raises(ModelError, match="not the same for all rows: z"):
-        score_table(router, given(tmp_path, ".jsonl", rows), out=tmp_path / "out.csv", batch_rows=1)
+    score_table(api.load_router(logged.model_uri), given(tmp_path, ".jsonl", rows), out=out, batch_rows=1)
+
+    assert logged.notes == ("m_2: its signature does not declare its answers z; they are left out.",)
+    assert list(cells_of(out)) == ["x1", "k", "a", "b"]
 
 
 def test_several_answers_in_an_array(store, tmp_path):

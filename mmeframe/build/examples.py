@@ -63,6 +63,8 @@ def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
             for name, kind in inputs.columns.items():
                 made_up = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
                 row[name] = key if kind == "key" else row.get(name, made_up)
+        for name in fleet.spec.traffic.sticky:
+            row.setdefault(name, "a")
         rows.append(row)
     return pd.DataFrame(rows), params
 

@@ -90,14 +90,10 @@ class _Resolver:
             self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
         self._prepare({f"observers.{name}": component for name, component in self.spec.observers})
         self._possible(strategies, models)
-        outputs = Outputs(())
-        # A gate answers with a key, which no caller sees.
-        answers = {model.id: model.outputs for model in models if model.routed}
-        if answers:
-            outputs = union_outputs(answers, self.problems)
+        outputs = self._answers(models)
         requirements = self._requirements(models)
         self._promotions(union)
-        self._union_mode(routed)
+        self._union_mode(routed, union)
         self._code_clashes(models)
         if self.problems:
             raise ProblemsError(self.problems)
@@ -333,6 +329,11 @@ class _Resolver:
                 what = f"{lost[0]!r}{more} of arm {arm!r} has no main sub-model for its key."
                 self.problem(f"models.{lost[0]}", what, "Declare one: an arm is a variant of it.")
         traffic = self.spec.traffic
+        if traffic.shadow and not self.spec.observers:
+            self.warnings.append(
+                "traffic.shadow: shadows are scored for observers, and there are none: nothing will be scored. "
+                "Add one with +observer@observers.<name>=log."
+            )
         for where, arms in (("traffic.arms", traffic.arms), ("traffic.shadow", traffic.shadow)):
             for arm in arms:
                 if arm not in keys:
@@ -456,10 +457,11 @@ class _Resolver:
         inputs = union_columns({model.id: model.inputs for model in of}, []).columns
         outputs = union_outputs({model.id: model.outputs for model in of}, self.problems)
         try:
-            kind = make_component(combiner).answer_type
-            outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type)) for c in outputs.columns))
+            kind, width = make_component(combiner).answer_type, outputs.width or len(outputs.columns)
+            outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type, width)) for c in outputs.columns))
         except MmeframeError as error:
             self.problems.append(replace(Problem.of(error), where=f"models.{entry.id}.combine"))
+            outputs = Outputs(())
         return SubModel(
             id=entry.id,
             uri="",
@@ -496,8 +498,25 @@ class _Resolver:
                         "fleet",
                     )
 
-    def _union_mode(self, entries: Sequence[SubModelEntry]) -> None:
-        """MLflow casts JSON numbers to a declared long column before the router sees them."""
+    def _answers(self, models: Sequence[SubModel]) -> Outputs:
+        """What the router answers with. A gate answers with a key, and a shadow nobody: no caller sees either."""
+        # A combination without outputs is reported already.
+        answers = {model.id: model.outputs for model in models if model.routed and model.outputs.columns}
+        if not answers:
+            return Outputs(())
+        union_outputs(answers, self.problems)
+        hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
+        return union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
+
+    def _union_mode(self, entries: Sequence[SubModelEntry], union: Union) -> None:
+        """MLflow casts JSON numbers to a declared long column, and reads no CSV with a column of any type."""
+        read = [name for it in self.inputs.values() for name, kind in it.columns.items() if kind == "any"]
+        free = [name for name in (*read, *self.spec.traffic.sticky) if name not in union.names]
+        if self.spec.signature.mode == "union" and free:
+            self.warnings.append(
+                f"signature.mode=union declares {free[0]!r} as a column of any type: MLflow's server then takes "
+                "no CSV. signature.mode=checked does."
+            )
         for part in self.spec.routing.parts:
             values = [str((entry.key or {}).get(part.name, "")) for entry in entries if part.name in (entry.key or {})]
             columns = [name for name, kind in self.inputs[part.name].columns.items() if kind == "key"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +39,7 @@ from mmeframe.bundle import Bundle
 from mmeframe.errors import BuildError, MissingError, Problem, ProblemsError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
-from mmeframe.spec import Column, TrackingSpec
+from mmeframe.spec import Column, RouterSpec, TrackingSpec
 
 __all__ = ["Logged", "experiment_id", "log_folder", "log_router", "move_alias", "register"]
 
@@ -237,7 +239,10 @@ def _routing_columns(fleet: Fleet) -> list[Column]:
             if name not in known:
                 wanted = param_type(fleet.declared[part]) if kind == "key" else kind
                 found[name] = Column(name, wanted if wanted != "datetime" else "string", not inputs.params)
-    return list(found.values())
+    # They are only hashed, so any type will do.
+    return list(found.values()) + [
+        Column(name, "any") for name in fleet.spec.traffic.sticky if name not in known and name not in found
+    ]
 
 
 @contextmanager
@@ -278,7 +283,7 @@ def _save(
             pip_requirements=requirements,
             mlflow_model=model,
             # What a deployment may change: MLflow drops overrides of names that are not stored.
-            model_config={"traffic_arms": spec.traffic.shares(), "disabled_models": ",".join(spec.disabled_models)},
+            model_config=_knobs(spec),
             metadata={
                 "mmeframe": {
                     "digest": digest,
@@ -292,6 +297,14 @@ def _save(
     flavor["artifacts"][_BUNDLE]["uri"] = _BUNDLE
     flavor["model_code_path"] = Path(flavor["model_code_path"]).name
     model.save(str(Path(path) / "MLmodel"))
+
+
+def _knobs(spec: RouterSpec) -> dict[str, str]:
+    """What a deployment may change, in the form of its variables; ``runtime.knobs`` reads it."""
+    ids = io.StringIO()
+    csv.writer(ids, lineterminator="").writerow(spec.disabled_models)
+    shares = ",".join(f"{arm}={share!r}" for arm, share in sorted(spec.traffic.arms.items()))
+    return {"traffic_arms": shares, "disabled_models": ids.getvalue()}
 
 
 def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:

@@ -54,7 +54,11 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
         ) from error
     if isinstance(raw, pd.DataFrame):
         return Outputs(tuple(Column(str(name), type_of(raw[name].dtype)) for name in raw.columns))
-    found = np.asarray(raw.todense() if hasattr(raw, "todense") else raw)
+    try:
+        found = np.asarray(raw.todense() if hasattr(raw, "todense") else raw)
+    except ValueError:
+        # A list of arrays of several widths, one for each target.
+        raise BuildError(f"its {method} gives {len(raw)} arrays that differ in shape.", where=where) from None
     if found.ndim not in (1, 2) or len(found) != len(rows):
         raise BuildError(f"its {method} gives shape {found.shape} for {len(rows)} rows.", where=where)
     kind = type_of(found.dtype)

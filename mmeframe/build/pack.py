@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
 
-__all__ = ["Progress", "components", "pack"]
+__all__ = ["Progress", "components", "pack", "settings"]
 
 # Told (what, done, total) as long work goes on.
 Progress = Callable[[str, int, int], None]
@@ -92,33 +93,37 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
             )
         progress("packing", len(fleet.models), len(fleet.models))
         facts = {
+            **settings(fleet),
             "mmeframe": mmeframe.__version__,
-            "name": spec.name,
-            "routing": spec.routing.to_json(),
-            "traffic": spec.traffic.to_json(),
-            "disabled_models": list(spec.disabled_models),
-            "observers": [[name, component.to_json()] for name, component in spec.observers],
-            "residency": {"kind": spec.residency.kind},
-            "output": {
-                "method": spec.output.method,
-                "annotate": spec.output.annotate,
-                "on_error": spec.output.on_error,
-            },
-            "union": [column.to_json() for column in fleet.union.columns],
             "outputs": outputs.values,
-            "answer": fleet.outputs.to_json(),
             "schemas": schemas.values,
             "requirements": requirements.values,
-            "environment": list(fleet.requirements),
             "loaders": loaders.values,
-            "inputs": {
-                part: {"columns": dict(read.columns), "params": list(read.params)}
-                for part, read in fleet.inputs.items()
-            },
             "plugins": recorded(used_plugins(components(fleet).values(), plugins)),
             "components": _prepare(fleet, writer),
         }
         return writer.finish(facts, [part.name for part in spec.routing.parts], records)
+
+
+def settings(fleet: Fleet) -> dict[str, Any]:
+    """What the manifest says of a fleet as a whole, before anything is packed."""
+    spec = fleet.spec
+    return {
+        "name": spec.name,
+        "routing": spec.routing.to_json(),
+        "traffic": spec.traffic.to_json(),
+        "disabled_models": list(spec.disabled_models),
+        "observers": [[name, component.to_json()] for name, component in spec.observers],
+        "residency": asdict(spec.residency),
+        "output": asdict(spec.output),
+        "signature": asdict(spec.signature),
+        "union": [column.to_json() for column in fleet.union.columns],
+        "answer": fleet.outputs.to_json(),
+        "environment": list(fleet.requirements),
+        "inputs": {
+            part: {"columns": dict(read.columns), "params": list(read.params)} for part, read in fleet.inputs.items()
+        },
+    }
 
 
 def _copy(model: SubModel, writer: BundleWriter, method: str) -> tuple[tuple[tuple[FileRef, int], ...], bool]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmeframe.build.describe import SubModel
 from mmeframe.build.examples import example_rows, same
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import Progress
-from mmeframe.errors import BuildError
+from mmeframe.errors import BuildError, ModelError
 
 __all__ = ["probe"]
 
@@ -40,11 +41,27 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
                     f"{model.id}: its probe rows were refused ({type(error).__name__}); it was only loaded."
                 )
                 continue
-        if not same(router.score(model.id, rows), expected):
+        answer = router.score(model.id, rows)
+        if not same(answer, expected):
             raise BuildError(
                 "the logged router answers differently from the sub-model's own files.",
                 where=f"models.{model.id}",
                 hint="Its predict may be random, or depend on something outside its files.",
             )
+        if model.routed:
+            warnings += _undeclared(router, model, answer)
     progress("probing", len(sample), len(sample))
     return warnings
+
+
+def _undeclared(router: Any, model: SubModel, answer: Any) -> list[str]:
+    """Raises BuildError for an answer of another shape than the sub-model declares; what is left out is a warning."""
+    try:
+        router.shaped(model.id, answer)
+    except ModelError as error:
+        raise BuildError(error.what, where=f"models.{model.id}", hint=error.hint) from error
+    declared = {column.name for column in model.outputs.columns}
+    more = [str(name) for name in getattr(answer, "columns", ()) if name not in declared]
+    if not more or len(declared) == 1:
+        return []
+    return [f"{model.id}: its signature does not declare its answers {', '.join(more)}; they are left out."]

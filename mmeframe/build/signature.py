@@ -109,6 +109,10 @@ class Union:
     columns: tuple[Column, ...]
     promoted: Mapping[str, tuple[str, ...]]
 
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
 
 def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Problem]) -> Union:
     """Merge input schemas by column name, in order of first appearance.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, StrictFloat, ValidationInfo
 
-from mmeframe.plugin import Combiner, CombinerConf, ConfigError, MmeframeError
+from mmeframe.plugin import Combiner, CombinerConf, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,8 @@ K = TypeVar("K", bound=CombinerConf)
 class _OfNumbers(Combiner[K], Generic[K]):
     """Combines numbers to doubles, elementwise. A missing answer makes the row's combined answer NaN."""
 
-    def answer_type(self, kind: str) -> str:
+    def answer_type(self, kind: str, width: int) -> str:
+        del width
         if kind not in ("integer", "long", "float", "double"):
             raise ConfigError(
                 f"answers of type {kind} are no numbers to combine.", hint="kind: vote takes what most of them say."
@@ -132,15 +133,18 @@ class VoteCombiner(Combiner[VoteConf]):
     A missing answer is no vote; a row without any vote has no answer.
     """
 
+    def answer_type(self, kind: str, width: int) -> str:
+        if width > 1:
+            raise ConfigError(
+                f"only one answer per row can be voted on, and these have {width}.",
+                hint="kind: mean combines probabilities.",
+            )
+        return kind
+
     def combine(self, answers: Answers) -> np.ndarray[Any, Any]:
         import numpy as np
         import pandas as pd
 
-        if any(np.ndim(answer) != 1 for answer in answers):
-            raise MmeframeError(
-                "only one answer per row can be voted on, and these have several.",
-                hint="kind: mean combines probabilities.",
-            )
         codes, distinct = pd.factorize(_joined(answers))
         ballots = codes.reshape(len(answers), -1)
         # By pairs of voters: what each row costs does not grow with the number of distinct answers.

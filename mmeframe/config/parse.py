@@ -43,6 +43,8 @@ __all__ = ["key_fault", "parse", "parse_client"]
 _TOP = ("name", "sources", "models", "exclude", "disabled_models", "routing", "observers", *schema.SECTIONS)
 _FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 _PART = re.compile(r"[A-Za-z_]\w*")
+# Stands for a strategy that was refused: its part is one all the same, for whatever names it.
+_REFUSED = Component("", "", "")
 # MLflow's scoring server takes a body with one of these names for a chat request.
 _RESERVED_INPUTS = ("messages", "prompt", "input")
 
@@ -211,9 +213,7 @@ class _Parser(Checker):
                 self.problem(where, f"YAML read this name as {type(name).__name__} {name}; quote it.")
             elif not _PART.fullmatch(str(name)):
                 self.problem(where, "a key part's name is letters, digits and underscores.")
-            component = self.component("routing strategy", item, where)
-            if component:
-                parts.append(KeyPart(str(name), component))
+            parts.append(KeyPart(str(name), self.component("routing strategy", item, where) or _REFUSED))
         declared = bool(short or keys)
         if not declared and not self._only_global():
             kinds = suggest("", self.plugins.names("routing strategy"), "Kinds")
@@ -244,6 +244,8 @@ class _Parser(Checker):
 
     def _inputs(self, part: KeyPart) -> tuple[str, ...]:
         """Check what a strategy reads; returns the other key parts that it builds on."""
+        if part.strategy is _REFUSED:
+            return ()
         try:
             inputs = make_component(part.strategy).inputs()
         except Exception as error:  # noqa: BLE001 - a plugin's own code
@@ -345,10 +347,8 @@ class _Parser(Checker):
             conf = self.check(schema.ModelConf, without_missing(merged), where)
             if conf is None:
                 continue
-            if conf.combine is not None and conf.uri:
-                self.problem(
-                    f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one."
-                )
+            if conf.combine is not None:
+                self._no_files(item, where)
             yield SubModelEntry(
                 id_,
                 conf.uri or "",
@@ -360,6 +360,14 @@ class _Parser(Checker):
                 routed=conf.key != "none",
                 combine=self._combine(conf.combine, f"{where}.combine"),
             )
+
+    def _no_files(self, item: Mapping[str, Any], where: str) -> None:
+        """What combines others has no files: options about them would do nothing."""
+        if item.get("uri"):
+            self.problem(f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one.")
+        for name in ("flavor", "loader"):
+            if item.get(name, "auto") != "auto":
+                self.problem(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
 
     def _combine(self, value: Any, where: str) -> Component | None:
         """A combiner over other sub-models. Which of them exist is known once sources are expanded."""

@@ -222,11 +222,13 @@ class Combiner(Component[K]):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement combine")
 
-    def answer_type(self, kind: str) -> str:
+    def answer_type(self, kind: str, width: int) -> str:
         """MLflow's name of the type of the combined answers, from that of the sub-models' own, which is one.
 
-        Raises ConfigError for a type that cannot be combined.
+        width: values in a sub-model's answer for a row: 1, or as many as there are outputs or classes.
+        Raises ConfigError for answers that cannot be combined.
         """
+        del width
         return kind
 
 

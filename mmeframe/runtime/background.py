@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmeframe.plugin import Observer
@@ -13,6 +15,12 @@ from mmeframe.plugin import Observer
 __all__ = ["Background", "Observers"]
 
 _log = logging.getLogger("mmeframe")
+
+
+def _place_of(error: BaseException) -> str:
+    """The kind of an error and where it was raised; its text and its causes may hold the caller's data."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
 
 
 class Observers:
@@ -29,10 +37,11 @@ class Observers:
         for name, observer in self._observers.items():
             try:
                 getattr(observer, method)(event)
-            except Exception:  # noqa: BLE001 - observers never change an answer
+            except Exception as error:  # noqa: BLE001 - observers never change an answer
                 if (name, method) not in self._complained:
                     self._complained.add((name, method))
-                    _log.exception("observers.%s: %s failed; it is not reported again.", name, method)
+                    said = "observers.%s: %s failed (%s); it is not reported again."
+                    _log.error(said, name, method, _place_of(error))
 
 
 class Background:
@@ -70,8 +79,8 @@ class Background:
             work = self._queue.get()
             try:
                 work()
-            except Exception:  # noqa: BLE001 - the thread outlives whatever a shadow does
-                _log.exception("a shadow failed")
+            except Exception as error:  # noqa: BLE001 - the thread outlives whatever a shadow does
+                _log.error("a shadow failed (%s)", _place_of(error))
             finally:
                 self._queue.task_done()
 

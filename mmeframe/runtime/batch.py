@@ -120,6 +120,8 @@ class FrameBatch:
         if cells.dtype == _OBJECT:
             if any(type(cell) is not float and type(cell) is not int for cell in cells):
                 return None
+            if any(abs(cell) >= _EXACT for cell in cells if type(cell) is int):
+                return None
             cells = cells.astype(np.float64)
         return _doubles(cells.reshape(1, -1))
 
@@ -132,7 +134,7 @@ _EXACT = 2**53
 def _doubles(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     if values.dtype == _DOUBLE:
         return values
-    if values.dtype.kind in "iu" and values.size and np.abs(values).max() >= _EXACT:
+    if values.dtype.kind in "iu" and values.size and (values.max() >= _EXACT or values.min() <= -_EXACT):
         return None
     return values.astype(_DOUBLE) if values.dtype.kind in "iuf" else None
 

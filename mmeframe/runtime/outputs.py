@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,79 @@ Rows = np.ndarray[Any, np.dtype[np.intp]]
 class Answers:
     """The shape of a router's answers, and how those of its sub-models become that.
 
-    answer: the manifest's declaration. own: by number, the columns of each sub-model where columns are classes, which
-    it may lack; none for what combines aligned answers. names: ids by number, for messages.
+    answer: the manifest's declaration. own: by number, the names of the columns that a sub-model answers with, which
+    may be others than the fleet's or stand in another order; none for what combines answers of the fleet's shape.
+    names: ids by number, for messages.
     """
 
     def __init__(self, answer: Mapping[str, Any], own: Sequence[Sequence[str]], names: Sequence[str]) -> None:
         self.columns = tuple(Column(*column) for column in answer["columns"])
         self._width, self._fill, self._names = answer["width"], float(answer["fill"]), names
-        self._classes = [column.name for column in self.columns] if answer["aligned"] else []
+        declared = [column.name for column in self.columns]
+        # Columns that are classes make an array; several others a frame.
+        self._classes = declared if answer["aligned"] else []
+        self._frame = declared if len(declared) > 1 and not answer["aligned"] and not self._width else []
+        self._own = [list(columns) for columns in own]
         places = {name: place for place, name in enumerate(self._classes)}
-        whole = list(range(len(places)))
-        # None where a sub-model's columns are the fleet's already, in its order: scikit-learn sorts "10" before "2".
+        # None where a sub-model's classes are the fleet's already, in its order: scikit-learn sorts "10" before "2".
+        # A class that only a shadow knows has no place.
         self._places = [
-            None if found in ([], whole) else np.array(found, np.intp)
-            for found in ([places[name] for name in columns] if places else [] for columns in own)
+            None if columns in ([], self._classes) else np.array([places.get(name, -1) for name in columns], np.intp)
+            for columns in self._own
         ]
 
     def aligned(self, answer: Any, number: int) -> Any:
-        """A sub-model's answer with a column for every class of the fleet."""
-        at = self._places[number] if self._classes else None
-        if at is None or not isinstance(answer, np.ndarray):
+        """A sub-model's answer in the fleet's shape: an array, or a frame with all its columns.
+
+        answer: a frame, or an array of shape (n_rows,) or (n_rows, outputs). Raises ModelError if it is another than
+        the sub-model declares.
+        """
+        if self._frame:
+            return self._framed(answer, number)
+        if isinstance(answer, pd.DataFrame):
+            answer = answer.to_numpy()
+        if self._classes:
+            return self._by_class(answer, number)
+        if answer.ndim == 1 + (self._width > 0) and answer.shape[1:] in ((), (self._width,)):
+            return answer
+        if not self._width and answer.shape[1] == 1:
+            return answer[:, 0]
+        raise self._other(answer, number, self._width or 1)
+
+    def _by_class(self, answer: Any, number: int) -> Any:
+        at = self._places[number]
+        width = len(self._classes) if at is None else len(at)
+        if answer.shape[1:] != (width,):
+            raise self._other(answer, number, width)
+        if at is None:
             return answer
         out = np.full((len(answer), len(self._classes)), self._fill)
-        out[:, at] = answer
+        known = at >= 0
+        out[:, at[known]] = answer[:, known]
         return out
+
+    def _framed(self, answer: Any, number: int) -> pd.DataFrame:
+        if not isinstance(answer, pd.DataFrame):
+            own = self._own[number] or self._frame
+            if np.shape(answer)[1:] != (len(own),):
+                raise self._other(answer, number, len(own))
+            answer = pd.DataFrame(answer, columns=own, copy=False)
+        framed: pd.DataFrame = answer
+        return framed if list(framed.columns) == self._frame else framed.reindex(columns=self._frame)
+
+    def _other(self, answer: Any, number: int, declared: int) -> ModelError:
+        found = answer.shape[1] if np.ndim(answer) == 2 else 1
+        return ModelError(
+            f"it gave {found} values in a row, and declares {declared}.",
+            where=self._names[number],
+            hint="Log it with the signature of what it answers.",
+        )
+
+    def combined(self, answers: Sequence[Any], combine: Callable[[Sequence[Any]], Any]) -> Any:
+        """What ``combine`` makes of aligned answers, which it gets as arrays of one shape."""
+        if not self._frame:
+            return combine(answers)
+        return pd.DataFrame(combine([answer.to_numpy() for answer in answers]), columns=self._frame)
 
     def whole(self, answer: Any, number: int) -> Any:
         """One sub-model's answers for all rows."""
@@ -67,9 +116,8 @@ class Answers:
             out = np.empty((n_rows, *first.shape[1:]), first.dtype)
             out[order] = np.concatenate(answers)
             return self._named(out)
-        rows = ((order[start:end], number) for start, end, _, number in pieces)
-        named = [(at, answer, self._names[number]) for (at, number), answer in zip(rows, answers, strict=True)]
-        return self._named(gather(named, n_rows))
+        rows = (order[start:end] for start, end, _, _ in pieces)
+        return self._named(gather(list(zip(rows, answers, strict=True)), n_rows))
 
     def nothing(self, n_rows: int) -> Any:
         """What rows get that no sub-model answers: nulls in the declared shape."""
@@ -102,37 +150,22 @@ def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
     return found
 
 
-def gather(pieces: Sequence[tuple[Rows | slice, Any, str]], n_rows: int) -> Any:
-    """One array or frame with ``n_rows`` rows from the pieces of each sub-model.
+def gather(pieces: Sequence[tuple[Rows, Any]], n_rows: int) -> Any:
+    """One array or frame with ``n_rows`` rows from the pieces of sub-models, which have one shape.
 
-    pieces: (rows, prediction, sub-model id). Rows that no piece covers are NaN, or None for text and booleans.
-    Raises ModelError if the sub-models' answers have different shapes.
+    pieces: (rows, prediction). Rows that no piece covers are NaN, or None for text and booleans.
     """
-    if not pieces:
-        return np.full(n_rows, np.nan)
-    if len(pieces) == 1 and isinstance(pieces[0][0], slice):
-        return pieces[0][1]
-    shapes = {(type(piece).__name__, np.ndim(piece), _width(piece)) for _, piece, _ in pieces}
-    if len({shape[:2] for shape in shapes}) > 1 or (len(shapes) > 1 and not isinstance(pieces[0][1], pd.DataFrame)):
-        named = ", ".join(f"{name} {_shape(piece)}" for _, piece, name in pieces[:3])
-        raise ModelError(f"sub-models answer in different shapes: {named}.", hint="Give each its own router.")
     if isinstance(pieces[0][1], pd.DataFrame):
-        return _gather_frames(pieces, n_rows)
-    covered = sum(len(piece) for _, piece, _ in pieces)
-    dtype = _common([piece.dtype for _, piece, _ in pieces], whole=covered == n_rows)
+        frame = pd.concat([piece.set_axis(rows) for rows, piece in pieces])
+        whole: pd.DataFrame = frame.reindex(np.arange(n_rows))
+        return whole
+    covered = sum(len(piece) for _, piece in pieces)
+    dtype = _common([piece.dtype for _, piece in pieces], whole=covered == n_rows)
     empty = np.empty if covered == n_rows else _nulls
     out = empty((n_rows, *pieces[0][1].shape[1:]), dtype)
-    for rows, piece, _ in pieces:
+    for rows, piece in pieces:
         out[rows] = piece
     return out
-
-
-def _width(piece: Any) -> int:
-    return piece.shape[1] if np.ndim(piece) == 2 else 1
-
-
-def _shape(piece: Any) -> str:
-    return f"{type(piece).__name__} of {_width(piece)}" if np.ndim(piece) == 2 else "ndarray without columns"
 
 
 def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
@@ -162,10 +195,3 @@ def nulls(kind: str, n_rows: int) -> np.ndarray[Any, Any]:
 def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     null: Any = {"f": np.nan, "M": "NaT", "m": "NaT"}.get(dtype.kind)
     return np.full(shape, null, dtype)
-
-
-def _gather_frames(pieces: Sequence[tuple[Any, Any, str]], n_rows: int) -> pd.DataFrame:
-    names = list(dict.fromkeys(name for _, piece, _ in pieces for name in piece.columns))
-    frame = pd.concat([piece.reindex(columns=names).set_axis(np.arange(n_rows)[rows]) for rows, piece, _ in pieces])
-    whole: pd.DataFrame = frame.reindex(np.arange(n_rows))
-    return whole

@@ -13,6 +13,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from mmeframe.errors import MmeframeError
+from mmeframe.runtime.knobs import Knobs
 from mmeframe.runtime.router import Router
 
 __all__ = ["RouterModel"]
@@ -35,7 +36,7 @@ class RouterModel(PythonModel):
         """Open the bundle. ``MMEFRAME_EXPECT_DIGEST`` refuses any other than the one that was built."""
         bundle = Path(context.artifacts[BUNDLE])
         code = next((root / "code" / CODE_ARCHIVE for root in bundle.parents if (root / "MLmodel").is_file()), None)
-        # A sub-model may itself be a router: the expected digest is the outermost one's.
+        # A sub-model may itself be a router: variables mean the outermost one.
         outermost = not getattr(_loading, "now", False)
         _loading.now = True
         try:
@@ -43,7 +44,7 @@ class RouterModel(PythonModel):
                 bundle,
                 code=code if code is not None and code.is_file() else None,
                 expect=os.environ.get("MMEFRAME_EXPECT_DIGEST") if outermost else None,
-                given=getattr(context, "model_config", None),
+                turned=Knobs(getattr(context, "model_config", None) or {}, os.environ if outermost else {}),
             )
         finally:
             _loading.now = not outermost

@@ -24,21 +24,19 @@ from mmeframe.plugin import (
     ShadowEvent,
 )
 from mmeframe.routes import NO_TARGET, Routed
-from mmeframe.runtime import knobs
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component
 from mmeframe.runtime.files import BundleFiles, add_code
+from mmeframe.runtime.knobs import Knobs
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import EagerResidency
-from mmeframe.runtime.routing import Routing
+from mmeframe.runtime.routing import ANNOTATE, Routing
 from mmeframe.runtime.scoring import Scorer
 from mmeframe.spec import Column, Component, RoutingSpec, TrafficSpec
 
-__all__ = ["ANNOTATE", "Answer", "Router"]
+__all__ = ["Answer", "Router"]
 
-# The request parameter that asks for annotated answers.
-ANNOTATE = "annotate"
 # Batches that may wait for their shadows; each keeps its rows in memory until it is done.
 _WAITING = 64
 
@@ -75,12 +73,11 @@ class Answer:
 class Router:
     """A bundle, live. Immutable after construction; ``predict`` may be called from any number of threads.
 
-    bundle: the bundle to serve. code: the archive of embedded plugins, if the artifact has one. given: deploy-time
-    values of ``traffic_arms`` and ``disabled_models``, which ``MMEFRAME_TRAFFIC_ARMS`` and ``MMEFRAME_DISABLED_MODELS``
-    beat. Raises ConfigError for values that do not fit the fleet.
+    bundle: the bundle to serve. code: the archive of embedded plugins, if the artifact has one. turned: what the
+    deployment changes. Raises ConfigError for values that do not fit the fleet.
     """
 
-    def __init__(self, bundle: Bundle, code: Path | None = None, given: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, bundle: Bundle, code: Path | None = None, turned: Knobs | None = None) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.name: str = manifest["name"]
@@ -95,7 +92,7 @@ class Router:
             {name: self._component(it, f"observers.{name}") for name, it in manifest["observers"]}
         )
         self.background = Background(_WAITING)
-        self.routing = self._routing(manifest, given or {})
+        self.routing = self._routing(manifest, turned or Knobs())
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         self.labels = {
@@ -105,17 +102,18 @@ class Router:
         }
         self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
         combined = [number for number, record in enumerate(self.records) if record.of]
-        outputs = [[column[0] for column in it["columns"]] if it["aligned"] else [] for it in manifest["outputs"]]
+        outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
         self.residency = EagerResidency([record.id for record in self.records], self._load, combined)
+        self._answers = Answers(
+            manifest["answer"],
+            [[] if it.of else outputs[it.outputs] for it in self.records],
+            [it.id for it in self.records],
+        )
         self._scorer = Scorer(
             self.records,
             self.schemas,
             self.union,
-            Answers(
-                manifest["answer"],
-                [[] if it.of else outputs[it.outputs] for it in self.records],
-                [it.id for it in self.records],
-            ),
+            self._answers,
             {number: self._loaders[self.records[number].loader] for number in combined},
             self.residency,
             self.method,
@@ -129,20 +127,20 @@ class Router:
         *,
         code: Path | None = None,
         expect: str | None = None,
-        given: Mapping[str, Any] | None = None,
+        turned: Knobs | None = None,
     ) -> Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
-        return cls(Bundle(folder, expect), code, given)
+        return cls(Bundle(folder, expect), code, turned)
 
-    def _routing(self, manifest: Mapping[str, Any], given: Mapping[str, Any]) -> Routing:
+    def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
         arms = sorted({record.arm for record in self.records if record.routed})
         return Routing(
             self.spec,
             self.records,
             {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts},
             {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
-            knobs.traffic(TrafficSpec.from_json(manifest["traffic"]), arms, given),
-            knobs.disabled_models(manifest["disabled_models"], [record.id for record in self.records], given),
+            turned.traffic(TrafficSpec.from_json(manifest["traffic"]), arms),
+            turned.disabled_models(manifest["disabled_models"], [record.id for record in self.records]),
             [column.name for column in self.union],
             self._ask,
         )
@@ -207,10 +205,8 @@ class Router:
         return answer
 
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
-        for name in params or ():
-            if name not in self.params:
-                known = [*self.params, ANNOTATE]
-                raise BadInputError(f"there is no parameter {name!r}.", hint=suggest(name, known, "Parameters"))
+        if params:
+            self.routing.check(params)
         return as_batch(data), params or {}
 
     def _failed(self, routed: Routed, failed: Mapping[int, ModelError], n_rows: int) -> Routed:
@@ -235,6 +231,10 @@ class Router:
         number = self._number(model_id)
         method = self.method if self.records[number].routed else self._unrouted_method(model_id)
         return self._scorer.whole(as_batch(data), number, method)
+
+    def shaped(self, model_id: str, answer: Any) -> Any:
+        """A sub-model's own answer in the shape of the router's. Raises ModelError if it is not what it declares."""
+        return self._answers.whole(answer, self._number(model_id))
 
     def _unrouted_method(self, model_id: str) -> str:
         combined = any(model_id in record.of for record in self.records)
@@ -275,7 +275,9 @@ class Router:
             rows = np.flatnonzero(variants == number)
             record, start = self.records[number], time.perf_counter()
             try:
-                shadow = self._scorer.score(as_batch(frame.take(rows)), number)[0]
+                shadow, failed = self._scorer.score(as_batch(frame.take(rows)), number)
+                if failed:
+                    raise failed[number]
             except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is told and goes no further
                 self.observers.tell("on_error", ErrorEvent(record.id, len(rows), error, shadow=True))
                 continue

@@ -20,9 +20,12 @@ from mmeframe.spec import RoutingSpec, TrafficSpec
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
 
-__all__ = ["Routable", "Routing"]
+__all__ = ["ANNOTATE", "Routable", "Routing"]
 
-_SHOWN = 5
+# The request parameter that asks for annotated answers; it never routes.
+ANNOTATE = "annotate"
+# Keys of rows, declared keys, and characters of a key that a message shows.
+_SHOWN, _SHOWN_KNOWN, _SHOWN_TEXT = 5, 16, 40
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -71,7 +74,7 @@ class Routing:
         self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(columns), False)
         for name, strategy in strategies.items():
             index = self.table.indexes[name]
-            strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), score))
+            strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), partial(_scored, score)))
         self._arms = self._shares()
         self._off = np.array([*(model.id in self.disabled for model in models), False])
 
@@ -89,6 +92,14 @@ class Routing:
         return found
 
     # -- keys --------------------------------------------------------------------------------------------------
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raises BadInputError for a parameter that nothing reads: a misspelt one would silently do nothing."""
+        for name in params:
+            if name not in self.params:
+                raise BadInputError(
+                    f"there is no parameter {name!r}.", hint=suggest(name, [*self.params, ANNOTATE], "Parameters")
+                )
 
     def keys(self, batch: FrameBatch, params: Mapping[str, Any]) -> dict[str, Codes]:
         """The code of every row's key parts; parts that build on others come after those."""
@@ -114,9 +125,9 @@ class Routing:
         if self.spec.on_unknown == "raise":
             if isinstance(routed.target, int):
                 if routed.target == NO_TARGET:
-                    self._refuse(np.arange(len(batch)), batch, codes)
+                    self._refuse(np.arange(len(batch)), routed.reason, batch)
             elif len(lost := np.flatnonzero(routed.target == NO_TARGET)):
-                self._refuse(lost, batch, codes)
+                self._refuse(lost, routed.reason[lost], batch)
         return routed
 
     def reach(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
@@ -167,19 +178,18 @@ class Routing:
         found = []
         for arm in self.traffic.shadow:
             variants = self.table.arms[arm][target]
+            variants = np.where(self._off[variants], NO_TARGET, variants)
             if np.any(variants != NO_TARGET):
                 found.append((arm, variants))
         return found
 
     # -- messages ----------------------------------------------------------------------------------------------
 
-    def _refuse(self, rows: Any, batch: FrameBatch, codes: Mapping[str, Codes]) -> None:
+    def _refuse(self, rows: Any, reason: Any, batch: FrameBatch) -> None:
         """Name a few of the keys that no sub-model has, and count the rows."""
         if not len(rows):
             return
-        missing = np.zeros(len(rows), bool)
-        for code in codes.values():
-            missing |= (np.asarray(code)[rows] if np.ndim(code) else np.asarray(code)) == MISSING
+        missing = np.broadcast_to(reason == self.table.missing, rows.shape)
         if missing.all():
             raise BadInputError(
                 f"{len(rows)} rows have no routing key ({', '.join(self.table.parts)}), and no level takes rows "
@@ -189,19 +199,27 @@ class Routing:
         shown: dict[str, None] = {}
         for row in rows[~missing][:1000]:
             values = {name: _text(batch.raw_parts[name], row) for name in self.table.parts}
-            shown[", ".join(f"{name}={(text or 'missing')[:40]}" for name, text in values.items())] = None
+            shown[", ".join(f"{name}={(text or 'missing')[:_SHOWN_TEXT]}" for name, text in values.items())] = None
             if len(shown) > _SHOWN:
                 break
         more = " ..." if len(shown) > _SHOWN else ""
-        known = [
-            f"{name}: {suggest('', index.values, 'known').removeprefix('known: ')}"
-            for name, index in self.table.indexes.items()
-        ]
         off = f" Disabled: {', '.join(sorted(self.disabled)[:_SHOWN])}." if self.disabled else ""
         raise UnknownKeyError(
             f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}.",
-            hint=f"Known keys: {' '.join(known)}{off} Or declare a global sub-model, or set routing.on_unknown=skip.",
+            hint=f"Known keys: {self._known_keys()}{off} Or declare a global sub-model, "
+            "or set routing.on_unknown=skip.",
         )
+
+    def _known_keys(self) -> str:
+        most = max(_SHOWN_KNOWN // max(len(self.table.parts), 1), 1)
+        shown = []
+        for name, index in self.table.indexes.items():
+            keys = [
+                key if len(key) <= _SHOWN_TEXT else f"{key[:_SHOWN_TEXT]}..." for key in sorted(index.values)[:most]
+            ]
+            more = f" and {len(index.values) - most} more" if len(index.values) > most else ""
+            shown.append(f"{name}: {', '.join(keys) or 'none'}{more}.")
+        return " ".join(shown)
 
     def explain(self, batch: FrameBatch, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         """For each row: its key parts, what every level said until one matched, the arm, the sub-model, the reason.
@@ -280,6 +298,11 @@ def _alike(raw: Any, n_rows: int) -> Any:
 
 def _known(index: Any, keys: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.array([index.code(key) >= 0 for key in keys], bool)
+
+
+def _scored(score: Callable[[str, Batch], Any], model_id: str, batch: Batch) -> Any:
+    """What a strategy is told by a sub-model. Libraries refuse empty frames, so without rows none is asked."""
+    return score(model_id, batch) if len(batch) else np.empty(0, object)
 
 
 def _text(raw: Any, row: int) -> str | None:

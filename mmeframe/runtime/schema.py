@@ -91,7 +91,10 @@ def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
 def _floats(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:
     if series.dtype == object:
         series = pd.Series([np.nan if missing else cell for cell, missing in zip(series, series.isna(), strict=True)])
-    wide = series.to_numpy(np.float64, na_value=np.nan)
+    try:
+        wide = series.to_numpy(np.float64, na_value=np.nan)
+    except OverflowError:
+        raise _RefusedError("a value is out of range") from None
     with np.errstate(over="ignore"):
         values = wide.astype(wanted, copy=False)
     if wanted != wide.dtype and (np.isinf(values) & ~np.isinf(wide)).any():

@@ -18,7 +18,7 @@ from mmeframe.runtime.outputs import Answers, as_prediction
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer"]
+__all__ = ["Residency", "Scorer", "call"]
 
 # Up to this many groups a matrix is gathered by columns.
 _FEW_GROUPS = 32
@@ -190,27 +190,29 @@ class Scorer:
                 else self._own_frame(frame, number)
             )
             answers.append(self._answers.aligned(self._ask(live, number, own, method), number))
-        shapes = {np.shape(answer) for answer in answers}
-        if len(shapes) > 1:
-            raise ModelError(
-                f"its sub-models answer in different shapes: {sorted(shapes)}.", where=self._records[target].id
-            )
-        return self._combiners[target].combine(answers)
+        return self._answers.combined(answers, self._combiners[target].combine)
 
     def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
         """Sub-models that were made to take arrays have lost the names of their columns."""
         return frame.to_numpy(np.float64) if self._records[target].arrays else frame
 
     def _call(self, model: Any, target: int, rows: Any, method: str) -> Any:
-        try:
-            raw = getattr(model, method)(rows)
-        except Exception as error:
-            # The text of a library's error may hold the caller's data: it stays in the chained exception.
-            what = f"its {method} failed with {type(error).__name__}."
-            raise ModelError(what, where=self._records[target].id) from error
-        if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
-            return raw
-        return as_prediction(raw, len(rows), self._records[target].id)
+        return call(model, method, rows, self._records[target].id)
+
+
+def call(model: Any, method: str, rows: Any, model_id: str) -> Any:
+    """A live sub-model's answer: a frame, or an array of shape (n_rows,) or (n_rows, outputs).
+
+    Raises ModelError naming the sub-model, whatever it raised.
+    """
+    try:
+        raw = getattr(model, method)(rows)
+    except Exception as error:
+        # The text of a library's error may hold the caller's data: it stays in the chained exception.
+        raise ModelError(f"its {method} failed with {type(error).__name__}.", where=model_id) from error
+    if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
+        return raw
+    return as_prediction(raw, len(rows), model_id)
 
 
 def _gather(matrix: np.ndarray[Any, Any], order: Rows, groups: int) -> np.ndarray[Any, Any]:

@@ -60,6 +60,7 @@ class Watch(Observer[WatchConf]):
 def mmeframe_observers():
     return [ObserverPlugin("KIND", WatchConf, f"{__name__}:Watch", "keeps what it is told")]
 """
+BREAKS_AT = f"ValueError in watching.py, line {WATCHING[: WATCHING.index('raise ValueError')].count(chr(10)) + 1}"
 # Sub-models that ship their own code: one raises with a row in its text, one waits until a test lets it go.
 OWN = """
 import threading
@@ -308,8 +309,8 @@ def test_an_observer_that_breaks_changes_nothing(router, store, paths, events, c
     assert [kind for _, kind, _ in events].count("batch") == 3
     said = [record.getMessage() for record in caplog.records if record.name == "mmeframe"]
     assert said == [
-        "observers.broken: on_batch failed; it is not reported again.",
-        "observers.broken: on_shadow failed; it is not reported again.",
+        f"observers.broken: on_batch failed ({BREAKS_AT}); it is not reported again.",
+        f"observers.broken: on_shadow failed ({BREAKS_AT}); it is not reported again.",
     ]
 
 
