@@ -16,7 +16,6 @@ from mmeframe.build.methods import classes_of, discover
 from mmeframe.build.signature import Outputs, Union, natural, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Store, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
-from mmeframe.graph import circle
 from mmeframe.keys import canonical, csv_hazard, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
@@ -360,9 +359,6 @@ class _Resolver:
             for name in of:
                 if name not in ids:
                     self.problem(f"models.{id_}.combine.of", f"there is no sub-model {name!r}.", suggest(name, ids))
-        if names := circle(needs):
-            shown = " -> ".join([*names, names[0]])
-            self.problem(f"models.{names[0]}.combine.of", f"these combine one another: {shown}.", "Break the circle.")
         for entry in entries:
             if not entry.routed and entry.id not in used:
                 what = "nothing uses it: it has key: none, and no gate or combination names it."

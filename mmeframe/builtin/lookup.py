@@ -118,7 +118,7 @@ class LookupStrategy(RoutingStrategy[LookupConf]):
         if twice:
             named = ", ".join(map(repr, list(twice)[:3])) + (" ..." if len(twice) > 3 else "")
             raise ConfigError(
-                f"{path} answers {len(twice)} keys in two ways: {named}.",
+                f"{path} answers {len(twice)} key{'s' * (len(twice) > 1)} in two ways: {named}.",
                 where="table",
                 hint=f"Keep one row for each value of {key!r}.",
             )

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -45,14 +45,14 @@ class Checker:
             return TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             # The deepest first: of a union's members, the one that came furthest is the one that was meant.
-            reported: list[list[str]] = []
+            reported: list[list[Any]] = []
             for item in sorted(error.errors(), key=lambda item: -len(item["loc"])):
                 # Members of a union appear in the location; they are no keys of the config.
-                path = [str(step) for step in item["loc"] if not _union_step(str(step))]
+                path = [step for step in item["loc"] if not _union_step(str(step))]
                 if any(other[: len(path)] == path for other in reported):
                     continue
                 reported.append(path)
-                self._report(kind, ".".join([where, *path]), item)
+                self._report(kind, where + _steps(path, value), item)
         return None
 
     def _report(self, kind: Any, path: str, item: Any) -> None:
@@ -126,6 +126,18 @@ class Checker:
             if isinstance(item, float) and not math.isfinite(item):
                 self.problem(f"{where}.{name}", f"{item} is not a finite number.")
         return entry.component(values)
+
+
+def _steps(path: Sequence[Any], value: Any) -> str:
+    """``.rules[0].when``: a place in a list stands in brackets."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(value, list | tuple) else f".{step}"
+        try:
+            value = value[step]
+        except (TypeError, KeyError, IndexError):
+            value = None
+    return text
 
 
 def _fields(plugins: Plugins, noun: str, kind: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmeframe.config import schema
@@ -131,6 +131,7 @@ class _Parser(Checker):
         sections = {key: self.section(key, self.tree[key]) for key in schema.SECTIONS}
         routing = self.routing(self.tree["routing"])
         models = tuple(self.models(self.tree["models"], sections["model_defaults"], routing))
+        self._combined(models)
         sources = tuple(self.named("model source", self.tree["sources"], "sources"))
         exclude = self.check(schema.Names, self.tree["exclude"], "exclude") or []
         disabled = self.check(schema.Names, self.tree["disabled_models"], "disabled_models") or []
@@ -360,6 +361,13 @@ class _Parser(Checker):
                 routed=conf.key != "none",
                 combine=self._combine(conf.combine, f"{where}.combine"),
             )
+
+    def _combined(self, models: Iterable[SubModelEntry]) -> None:
+        """Only explicit sub-models combine others; which others there are is known once sources are expanded."""
+        needs = {entry.id: tuple(entry.combine.options["of"]) for entry in models if entry.combine}
+        if names := circle(needs):
+            shown = " -> ".join([*names, names[0]])
+            self.problem(f"models.{names[0]}.combine.of", f"these combine one another: {shown}.", "Break the circle.")
 
     def _no_files(self, item: Mapping[str, Any], where: str) -> None:
         """What combines others has no files: options about them would do nothing."""

@@ -372,7 +372,7 @@ EAST = ("+models.east={uri:ANY,key:{region:east}}", "routing.levels=[[region]]")
     [
         pytest.param(
             "shop,region\nberlin,east\nparis,west\nberlin,north\n",
-            "routing.keys.region.table: table.csv answers 1 keys in two ways: 'berlin'.\n"
+            "routing.keys.region.table: table.csv answers 1 key in two ways: 'berlin'.\n"
             "  Keep one row for each value of 'shop'.",
             id="two-answers",
         ),
@@ -447,15 +447,15 @@ def test_wrong_bins(refused, bins, found):
     [
         pytest.param(
             "{key:big,when:{column:x1,operator:gt,value:0}}",
-            "routing.rules.0.when.operator: there is no operator 'gt'. Known: ",
+            "routing.rules[0].when.operator: there is no operator 'gt'. Known: ",
             id="unknown-operator",
         ),
         pytest.param(
             "{key:big,when:{column:x1,operator:'=',value:0}}",
-            "routing.rules.0.when.operator: there is no operator '='. Did you mean '=='?",
+            "routing.rules[0].when.operator: there is no operator '='. Did you mean '=='?",
             id="another-languages-operator",
         ),
-        pytest.param("{key:big,when:{column:x1}}", "routing.rules.0.when", id="no-operator"),
+        pytest.param("{key:big,when:{column:x1}}", "routing.rules[0].when", id="no-operator"),
     ],
 )
 def test_wrong_rules(refused, rule, found):

@@ -185,7 +185,7 @@ def test_votes_keep_the_type():
     [
         pytest.param([], "at.of: it names no sub-models; list the ids whose answers are combined.", id="none"),
         pytest.param(["a", "b", "a"], "at.of: 'a' stands twice.", id="twice"),
-        pytest.param([7], "at.of.0: input should be a valid string.\n  YAML read this as int 7; quote it.", id="int"),
+        pytest.param([7], "at.of[0]: input should be a valid string.\n  YAML read this as int 7; quote it.", id="int"),
     ],
 )
 def test_wrong_ids(kind, of, found):
@@ -207,11 +207,11 @@ def test_wrong_ids(kind, of, found):
             [1], "at.weights: there are 1 weights for 2 sub-models; write one for each, in their order.", id="too-few"
         ),
         pytest.param([0, 0.0], "at.weights: all weights are 0.", id="zero"),
-        pytest.param([1, -1], "at.weights.1: input should be greater than or equal to 0.", id="negative"),
-        pytest.param([1, INF], "at.weights.1: input should be a finite number.", id="inf"),
-        pytest.param([NAN, 1], "at.weights.0: input should be a finite number.", id="nan"),
-        pytest.param([1, "2"], "at.weights.1: input should be a valid number.", id="text"),
-        pytest.param([1, True], "at.weights.1: input should be a valid number.", id="bool"),
+        pytest.param([1, -1], "at.weights[1]: input should be greater than or equal to 0.", id="negative"),
+        pytest.param([1, INF], "at.weights[1]: input should be a finite number.", id="inf"),
+        pytest.param([NAN, 1], "at.weights[0]: input should be a finite number.", id="nan"),
+        pytest.param([1, "2"], "at.weights[1]: input should be a valid number.", id="text"),
+        pytest.param([1, True], "at.weights[1]: input should be a valid number.", id="bool"),
     ],
 )
 def test_wrong_weights(weights, found):

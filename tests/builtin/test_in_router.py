@@ -98,7 +98,7 @@ def test_lines_in_the_log(router, caplog):
         ),
         pytest.param(
             ["routing.keys.rule.rules=[{key:7,when:{column:x2,operator:gt,value:0}}]"],
-            "routing.keys.rule.rules.0.when.operator: there is no operator 'gt'. Known: ",
+            "routing.keys.rule.rules[0].when.operator: there is no operator 'gt'. Known: ",
             id="rules",
         ),
         pytest.param(

@@ -184,8 +184,8 @@ def test_a_key_with_equal_rows(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
-        pytest.param("a,1\na,2\nb,1\n", "answers 1 keys in two ways: 'a'.", id="one"),
-        pytest.param("a,1\na,\n", "answers 1 keys in two ways: 'a'.", id="once-empty"),
+        pytest.param("a,1\na,2\nb,1\n", "answers 1 key in two ways: 'a'.", id="one"),
+        pytest.param("a,1\na,\n", "answers 1 key in two ways: 'a'.", id="once-empty"),
         pytest.param(
             "".join(f"k{number},{answer}\n" for number in range(5) for answer in "12"),
             "answers 5 keys in two ways: 'k0', 'k1', 'k2' ...",
@@ -210,7 +210,7 @@ def test_numbers_and_their_text_are_one_key(tmp_path):
     path = tmp_path / "stores.parquet"
     pd.DataFrame({"store": ["7", "7"], "region": [1.0, 2.0]}).to_parquet(path)
 
-    with pytest.raises(ConfigError, match="answers 1 keys in two ways: '7'"):
+    with pytest.raises(ConfigError, match="answers 1 key in two ways: '7'"):
         from_table(path).prepare()
 
 

@@ -296,7 +296,7 @@ def test_bad_rows(condition, values, what):
     assert "s3cr3t" not in str(caught.value)
 
 
-AT = "at.rules.0.when"
+AT = "at.rules[0].when"
 KNOWN = "!=, <, <=, ==, >, >=, contains, ends_with, in, is_missing, not_in, not_missing, starts_with."
 BOOL = "YAML read this as bool True; quote it: 'True' is the key of true."
 
@@ -311,7 +311,7 @@ BOOL = "YAML read this as bool True; quote it: 'True' is the key of true."
         ),
         pytest.param(
             {"all": [A, {"any": [B, when("=", 1)]}]},
-            f"{AT}.all.1.any.1.operator: there is no operator '='. Did you mean '=='? Known: {KNOWN}",
+            f"{AT}.all[1].any[1].operator: there is no operator '='. Did you mean '=='? Known: {KNOWN}",
             id="nested",
         ),
         pytest.param(
@@ -326,7 +326,7 @@ BOOL = "YAML read this as bool True; quote it: 'True' is the key of true."
         pytest.param(when("==", None), f"{AT}.value: nothing compares with null; use ", id="null"),
         pytest.param(when("==", True), f"{AT}.value: {BOOL}", id="bool"),
         pytest.param(when("<", True), f"{AT}.value: {BOOL}", id="bool-order"),
-        pytest.param(when("in", ["a", True]), f"{AT}.value.1: {BOOL}", id="bool-in"),
+        pytest.param(when("in", ["a", True]), f"{AT}.value[1]: {BOOL}", id="bool-in"),
         pytest.param(when("in", "a"), f"{AT}.value: 'in' needs a list of values, one at least.", id="in-text"),
         pytest.param(when("in", []), f"{AT}.value: 'in' needs a list of values, one at least.", id="in-nothing"),
         pytest.param(when("==", [1]), f"{AT}.value: a value is text or a number, and this is list.", id="list"),
@@ -358,12 +358,12 @@ BOOL = "YAML read this as bool True; quote it: 'True' is the key of true."
         pytest.param({**A, "not": B}, f"{AT}: 'not' stands alone; put ", id="join-beside-a-column"),
         pytest.param(
             {"all": [when("<", 1), {"not": when(">", "m")}]},
-            f"{AT}.all.1.not: column 'x' is compared as text here, as a number in rules[0].when.all[0].",
+            f"{AT}.all[1].not: column 'x' is compared as text here, as a number in rules[0].when.all[0].",
             id="number-and-text",
         ),
         pytest.param(
             {"all": [when("<", "2013-01-01"), when("contains", "2013")]},
-            f"{AT}.all.1: column 'x' is compared as text here, as a timestamp in rules[0].when.all[0].",
+            f"{AT}.all[1]: column 'x' is compared as text here, as a timestamp in rules[0].when.all[0].",
             id="time-and-text",
         ),
     ],
@@ -380,26 +380,26 @@ def test_wrong_conditions(condition, found):
     [
         pytest.param({}, ["at.rules: there are no rules; write them as in [{key: far, "], id="none"),
         pytest.param({"rules": {"a": A}}, ["at.rules: input should be a valid list."], id="map"),
-        pytest.param({"rules": [5]}, ["at.rules.0: this must be a map of key, when."], id="no-rule"),
-        pytest.param({"rules": [{"key": "k"}]}, ["at.rules.0.when: this is required."], id="no-when"),
-        pytest.param({"rules": [{"when": A}]}, ["at.rules.0.key: this is required."], id="no-key"),
+        pytest.param({"rules": [5]}, ["at.rules[0]: this must be a map of key, when."], id="no-rule"),
+        pytest.param({"rules": [{"key": "k"}]}, ["at.rules[0].when: this is required."], id="no-when"),
+        pytest.param({"rules": [{"when": A}]}, ["at.rules[0].key: this is required."], id="no-key"),
         pytest.param(
             {"rules": [{"key": "k", "wen": A}]},
-            ["at.rules.0.wen: there is no 'wen' here. Did you mean 'when'? Known: key, when."],
+            ["at.rules[0].wen: there is no 'wen' here. Did you mean 'when'? Known: key, when."],
             id="misspelt",
         ),
         pytest.param(
             {"rules": [{"key": True, "when": A}]},
-            ["at.rules.0.key: YAML read this as bool True; quote it."],
+            ["at.rules[0].key: YAML read this as bool True; quote it."],
             id="key-bool",
         ),
         pytest.param(
             {"rules": [{"key": 1.5, "when": A}]},
-            ["at.rules.0.key: YAML read this as float 1.5; quote it."],
+            ["at.rules[0].key: YAML read this as float 1.5; quote it."],
             id="key-float",
         ),
-        pytest.param({"rules": [{"key": None, "when": A}]}, ["at.rules.0.key: a key is text or "], id="key-null"),
-        pytest.param({"rules": [{"key": "", "when": A}]}, ["at.rules.0.key: a key is text or "], id="key-empty"),
+        pytest.param({"rules": [{"key": None, "when": A}]}, ["at.rules[0].key: a key is text or "], id="key-null"),
+        pytest.param({"rules": [{"key": "", "when": A}]}, ["at.rules[0].key: a key is text or "], id="key-empty"),
         pytest.param(
             {"rules": [{"key": "k", "when": A}], "otherwise": False},
             ["at.otherwise: input should be a valid string.\n  YAML read this as bool False; quote it."],
@@ -408,10 +408,10 @@ def test_wrong_conditions(condition, found):
         pytest.param(
             {"rules": [{"key": None, "when": when("=", 1)}, {"key": "k", "when": {"all": [when("<", None), 5]}}]},
             [
-                "at.rules.0.key: ",
-                "at.rules.0.when.operator: ",
-                "at.rules.1.when.all.0.value: ",
-                "at.rules.1.when.all.1",
+                "at.rules[0].key: ",
+                "at.rules[0].when.operator: ",
+                "at.rules[1].when.all[0].value: ",
+                "at.rules[1].when.all[1]",
             ],
             id="all-at-once",
         ),
@@ -422,7 +422,7 @@ def test_wrong_conditions(condition, found):
                     {"key": "k", "when": when("contains", "a")},
                 ]
             },
-            ["at.rules.1.when: column 'x' is compared as text here, as a number in rules[0].when."],
+            ["at.rules[1].when: column 'x' is compared as text here, as a number in rules[0].when."],
             id="number-and-text-in-two-rules",
         ),
     ],

@@ -1202,7 +1202,7 @@ def test_a_clients_sections_are_checked(report):
         ),
         pytest.param(
             "features: {categorical: [1]}",
-            "train.features.categorical.0: input should be a valid string.\n  YAML read this as int 1; quote it.",
+            "train.features.categorical[0]: input should be a valid string.\n  YAML read this as int 1; quote it.",
             id="item-of-a-list",
         ),
     ],
