@@ -137,10 +137,11 @@ def _validate(work: Job, flags: Flags) -> int:
             _show_coverage(found)
 
     _warnings(warnings)
-    low = found is not None and gate is not None and found["coverage"] < gate
+    low = found is not None and gate is not None and (found["coverage"] < gate or not found["rows"])
     emit(flags.json, {**facts, "warnings": warnings} | ({"coverage": found} if found else {}), show, ok=not low)
     if low and found is not None and gate is not None:
-        note(f"error: validate.min_coverage: {found['coverage']:.4%} of the rows reach a sub-model, not {gate:.4%}.")
+        said = f"{found['coverage']:.4%} of the rows reach a sub-model, not {gate:.4%}"
+        note(f"error: validate.min_coverage: {said if found['rows'] else f'{flags.data} has no rows'}.")
     return int(low)
 
 

@@ -15,15 +15,15 @@ import numpy as np
 
 from mmeframe.errors import BadInputError
 from mmeframe.keys import normalised
-from mmeframe.plugin import Batch
+from mmeframe.plugin import Batch, ComponentContext
 from mmeframe.plugin.components import make_component
 from mmeframe.routes import NO_TARGET
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.routing import Routing
 from mmeframe.runtime.schema import check_frame
-from mmeframe.runtime.scoring import call
+from mmeframe.runtime.scoring import call, combine
 from mmeframe.spec import MAIN_ARM
-from mmeframe.tables import column_types, read_table
+from mmeframe.tables import column_types, read_table, without_rows
 
 if TYPE_CHECKING:
     from mmeframe.build import Fleet
@@ -39,11 +39,16 @@ def routing_of(fleet: Fleet) -> Routing:
     """The routing of a fleet that is not built yet."""
     live: dict[str, Any] = {}
     models = {model.id: model for model in fleet.models}
+    combiners = {model.id: make_component(model.loader) for model in fleet.models if model.of}
+    for combiner in combiners.values():
+        combiner.bind(ComponentContext())
 
     def score(model_id: str, batch: Batch) -> Any:
         """What a gate's sub-model predicts, from its own files."""
         assert isinstance(batch, FrameBatch)  # noqa: S101 - this host makes no other
         model = models[model_id]
+        if model.of:
+            return combine(combiners[model_id], model_id, [np.asarray(score(name, batch)) for name in model.of])
         if model_id not in live:
             with model.folder.local() as root:
                 live[model_id] = model.load(root)
@@ -57,7 +62,7 @@ def routing_of(fleet: Fleet) -> Routing:
         {part.name: fleet.prepared.get(f"routing.keys.{part.name}", {}) for part in fleet.spec.routing.parts},
         fleet.spec.traffic,
         fleet.spec.disabled_models,
-        [column.name for column in fleet.union.columns],
+        fleet.union.columns,
         score,
     )
 
@@ -66,7 +71,7 @@ def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapp
     routing.check(params)
     types = column_types(routing, union)
     for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
-        yield as_batch(piece)
+        yield as_batch(piece if len(piece.columns) else without_rows(types))
 
 
 def explain_rows(

@@ -92,6 +92,11 @@ class SubModelEntry:
     routed: bool = True
     combine: Component | None = None
 
+    @property
+    def of(self) -> tuple[str, ...]:
+        """Ids of the sub-models that it combines."""
+        return tuple(self.combine.options["of"]) if self.combine else ()
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPart:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmeframe.runtime.routing import Routing
     from mmeframe.spec import Column
 
-__all__ = ["Scored", "column_types", "read_table", "score_table"]
+__all__ = ["Scored", "column_types", "read_table", "score_table", "without_rows"]
 
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 _TEXT = ("string", "datetime", "key")
@@ -73,7 +73,7 @@ def score_table(
     with _writer(out, stream, _Types(router, data, keep)) as write:
         for piece in read_table(data, lambda name: types.get(name, other), batch_rows):
             if not len(piece) and not len(piece.columns):
-                piece = _without_rows([*types, *_kept((), keep)])
+                piece = without_rows([*types, *_kept((), keep)])
             answer = router.answer(piece, params)
             scored = _beside(piece, _answers(answer, notes), keep)
             write(scored)
@@ -108,7 +108,7 @@ def column_types(routing: Routing, union: Iterable[Column]) -> dict[str, str]:
     return types
 
 
-def _without_rows(names: Iterable[str]) -> pd.DataFrame:
+def without_rows(names: Iterable[str]) -> pd.DataFrame:
     """What JSON's ``[]`` means: it says nothing about columns, so all that could be needed are there."""
     import pandas as pd
 
@@ -116,21 +116,8 @@ def _without_rows(names: Iterable[str]) -> pd.DataFrame:
 
 
 def _answers(answer: Answer, notes: bool) -> dict[str, Any]:
-    """One-dimensional columns of a piece's answers: the same for every piece, whichever sub-models answered it."""
-    columns = dict(answer.columns)
-    annotations = {name: columns.pop(name) for name in _NOTES}
-    declared = [name for name, *_ in answer.router.bundle.manifest["answer"]["columns"]]
-    if len(declared) > 1:
-        columns = {name: columns.get(name, [None] * answer.n_rows) for name in [*declared, *columns]}
-    elif len(columns) == 1:
-        columns = {declared[0]: columns.popitem()[1]}
-    flat: dict[str, Any] = {}
-    for name, values in columns.items():
-        if getattr(values, "ndim", 1) == 2:
-            flat |= {f"{name}_{number}": values[:, number] for number in range(values.shape[1])}
-        else:
-            flat[name] = values
-    return flat | (annotations if notes else {})
+    """The columns of a piece's answers: the same for every piece, whichever sub-models answered it."""
+    return {name: values for name, values in answer.columns.items() if notes or name not in _NOTES}
 
 
 def _kept(names: Iterable[str], keep: str | Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.environment import merge
 from mmeframe.build.methods import classes_of, discover
-from mmeframe.build.signature import Outputs, Union, natural, union_columns, union_outputs
+from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Store, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
 from mmeframe.keys import canonical, csv_hazard, is_whole
@@ -87,6 +87,7 @@ class _Resolver:
         models = self._combined(models, entries)
         if not entries and not self.problems:
             self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
+        self._reads(union)
         self._prepare({f"observers.{name}": component for name, component in self.spec.observers})
         self._possible(strategies, models)
         outputs = self._answers(models)
@@ -353,7 +354,7 @@ class _Resolver:
                 used.add(name)
                 if name not in ids:
                     self.problem(f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
-        needs = {entry.id: tuple(entry.combine.options["of"]) for entry in entries if entry.combine}
+        needs = {entry.id: entry.of for entry in entries if entry.of}
         for id_, of in needs.items():
             used |= set(of)
             for name in of:
@@ -366,6 +367,22 @@ class _Resolver:
         for name in self.spec.disabled_models:
             if name not in ids:
                 self.problem("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+            elif any(name in inputs.models for inputs in self.inputs.values()):
+                hint = "Disable the sub-models that it sends rows to."
+                self.problem("disabled_models", f"{name!r} is a gate, and decides where rows go.", hint)
+
+    def _reads(self, union: Union) -> None:
+        """A strategy and the sub-models read a column of one kind; of another, no row would satisfy both."""
+        types = {column.name: column.type for column in union.columns}
+        for part, inputs in self.inputs.items():
+            for name, kind in inputs.columns.items():
+                found = types.get(name)
+                if found is not None and not readable(found, kind):
+                    self.problem(
+                        f"routing.keys.{part}",
+                        f"it reads column {name!r} as {kind}, and the sub-models have it as {found}.",
+                        "Route by another column, or log the sub-models with the other type.",
+                    )
 
     def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel]) -> None:
         """Sub-models that no row can reach, and keys without a sub-model that rows could have."""
@@ -375,6 +392,11 @@ class _Resolver:
             where = f"routing.keys.{part}"
             keys = self._keys_of(strategy, where, models)
             declared = {model.key[part]: model.id for model in models if model.routed and part in model.key}
+            if keys is None and self.inputs[part].models:
+                self.warnings.append(
+                    f"{where}: the gate {self.inputs[part].models[0]!r} has no classes, so the keys that it gives are "
+                    "not known and not checked."
+                )
             if keys is None or not declared:
                 continue
             gives = known_names(keys, "It gives")
@@ -393,12 +415,17 @@ class _Resolver:
         keys = strategy.keys()
         gates = strategy.inputs().models
         if keys is None and len(gates) == 1:
-            gate = next(model for model in models if model.id == gates[0])
-            if gate.of:
-                return None
-            with gate.folder.local() as root:
-                keys = classes_of(gate.load(root))
+            keys = self._classes({model.id: model for model in models}, gates[0])
         return None if keys is None else [str(canonical(key)) for key in keys]
+
+    def _classes(self, models: Mapping[str, SubModel], id_: str) -> list[Any] | None:
+        """The classes of a sub-model, or of those among which it lets them vote; None if it has none."""
+        model = models[id_]
+        if model.of:
+            found = [self._classes(models, name) for name in model.of] if model.loader.kind == "vote" else [None]
+            return None if None in found else list(dict.fromkeys(it for classes in found for it in classes or ()))
+        with model.folder.local() as root:
+            return classes_of(model.load(root))
 
     # -- how the models fit -----------------------------------------------------------------------------------
 
@@ -424,7 +451,7 @@ class _Resolver:
         """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""
         found = []
         for model in models:
-            if model.routed or any(model.id in entry.options["of"] for entry in self._combiners()):
+            if model.routed or any(model.id in entry.of for entry in self.spec.models):
                 with model.folder.local() as root:
                     try:
                         model = replace(model, outputs=discover(model, root, self.spec.output.method))
@@ -434,14 +461,11 @@ class _Resolver:
             found.append(model)
         return found
 
-    def _combiners(self) -> list[Component]:
-        return [entry.combine for entry in self.spec.models if entry.combine]
-
     def _combined(self, models: Sequence[SubModel], entries: Sequence[SubModelEntry]) -> list[SubModel]:
         """With the sub-models that combine others: they take what those take together, and answer as their combiner."""
         found = {model.id: model for model in models}
         todo = {entry.id: entry for entry in entries if entry.combine}
-        needs = {id_: tuple(entry.combine.options["of"]) for id_, entry in todo.items() if entry.combine}
+        needs = {id_: entry.of for id_, entry in todo.items()}
         while ready := [id_ for id_, of in needs.items() if set(of) <= set(found)]:
             for id_ in ready:
                 found[id_] = self._combine(todo[id_], [found[name] for name in needs.pop(id_)])
@@ -477,7 +501,7 @@ class _Resolver:
             code={},
             origin=entry.origin,
             routed=entry.routed,
-            of=tuple(combiner.options["of"]),
+            of=entry.of,
         )
 
     def _code_clashes(self, models: Iterable[SubModel]) -> None:

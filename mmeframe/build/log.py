@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -267,9 +267,10 @@ def _save(
     spec = fleet.spec
     params = {name: param_type(fleet.declared[part]) for part, inputs in fleet.inputs.items() for name in inputs.params}
     routing = _routing_columns(fleet)
-    signature = mlflow_signature(
-        spec.signature.mode, fleet.union.columns, routing, fleet.outputs, params, spec.output.annotate
-    )
+    needed = {name for it in fleet.inputs.values() if not it.params for name in it.columns} | {*spec.traffic.sticky}
+    # A column that some sub-model does without is required all the same if routing reads it.
+    union = [replace(column, required=column.required or column.name in needed) for column in fleet.union.columns]
+    signature = mlflow_signature(spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate)
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):

@@ -35,7 +35,7 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
             # A gate is asked to predict, whatever the others are asked.
             method = fleet.spec.output.method if model.routed or model.id in combined else "predict"
             try:
-                expected = getattr(own, method)(rows)
+                expected = getattr(own, method)(rows.copy())
             except Exception as error:  # noqa: BLE001 - probe rows may be nonsense to a model
                 warnings.append(
                     f"{model.id}: its probe rows were refused ({type(error).__name__}); it was only loaded."

@@ -16,6 +16,7 @@ __all__ = [
     "natural",
     "read_columns",
     "read_outputs",
+    "readable",
     "type_of",
     "union_columns",
     "union_outputs",
@@ -100,6 +101,12 @@ def _wider(one: str, two: str) -> str | None:
     if {one, two} <= set(_WHOLE):
         return "long"
     return "double" if {one, two} <= {*_WHOLE, *_FLOATING} else None
+
+
+def readable(found: str, wanted: str) -> bool:
+    """Whether a column of sub-models can be read as a strategy wants it; keys are text, numbers and times alike."""
+    kinds = {"double": {*_WHOLE, *_FLOATING}, "string": {"string"}, "datetime": {"datetime", "string"}}
+    return found in kinds.get(wanted, {found}) or wanted in ("key", "any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +232,10 @@ def mlflow_signature(
 
         declared = Schema([TensorSpec(np.dtype(float), (-1, outputs.width))])
     else:
-        answers: list[Any] = [ColSpec(_data_type(column.type), column.name) for column in outputs.columns]
+        named = outputs.columns
+        if outputs.width:
+            named = tuple(Column(f"prediction_{number}", named[0].type) for number in range(outputs.width))
+        answers: list[Any] = [ColSpec(_data_type(column.type), column.name) for column in named]
         notes = NOTES if annotate else ()
         declared = Schema(answers + [ColSpec(DataType.string, note) for note in notes])
     specs = [ParamSpec(name, kind, None) for name, kind in params.items()]

@@ -136,18 +136,21 @@ def _text(value: Any, column: str) -> Any:
     raise _unreadable(column, f"it holds {type(value).__name__} values")
 
 
+# How ISO 8601 writes the offset of a time of day, at the end of the text.
+_OFFSET = r"\s*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
+
+
 def _parse(values: pd.Series[Any], column: str, timezone: str | None, assume: str | None) -> pd.Series[Any]:
     import pandas as pd
 
     text = values.map(lambda value: value.isoformat() if hasattr(value, "isoformat") else value).astype("str")
-    aware = text.str.contains(r"(?:[Zz]|:\d{2}(?:\.\d+)?\s*[+-]\d{2}|[+-]\d{2}:?\d{2})$", regex=True)
+    aware = text.str.contains(rf"^[^T ]+[T ].*\d{_OFFSET}", regex=True)
     times = []
     if aware.any():
         if timezone:
             times.append(_on_clock(_read(text[aware], column, utc=True), timezone))
         else:
-            offset = r"(?:[Zz]|(?<=:\d\d)[+-]\d{2}|(?<=\d)[+-]\d{2}:?\d{2})$"
-            times.append(_read(text[aware].str.replace(offset, "", regex=True), column))
+            times.append(_read(text[aware].str.replace(_OFFSET, "", regex=True), column))
     if not aware.all():
         times.append(_localize(_read(text[~aware], column), timezone, assume))
     return pd.concat(times).sort_index() if times else values.astype("M8[ns]")
@@ -159,9 +162,12 @@ def _read(text: pd.Series[Any], column: str, utc: bool = False) -> pd.Series[Any
     if text.str.lower().isin(["now", "today"]).any():
         raise _unreadable(column, "it holds text that is no ISO 8601 timestamp")
     try:
-        return pd.to_datetime(text, format="ISO8601", utc=utc)
+        times: pd.Series[Any] = pd.to_datetime(text, format="ISO8601", utc=utc)
     except ValueError:
         raise _unreadable(column, "it holds text that is no ISO 8601 timestamp") from None
+    if times.dtype.kind != "M" or (isinstance(times.dtype, pd.DatetimeTZDtype) and not utc):
+        raise _unreadable(column, "it holds an offset that is not written as +01:00")
+    return times
 
 
 def _unreadable(column: str, why: str) -> BadInputError:

@@ -387,9 +387,15 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
 
     def inputs(self) -> RoutingInputs:
         reader = _Reader()
-        columns: dict[str, str] = {}
+        values: dict[str, list[Any]] = {}
         for _, when in reader.rules(self.conf.rules):
-            columns |= {name: columns.get(name, "any") for name in _columns(when)}
+            for column, value in _compared(when):
+                values.setdefault(column, []).extend(value)
+        # What is compared with numbers only is a column of numbers: in a CSV file 500.0 is 500.
+        columns = {
+            name: "double" if found and not any(isinstance(value, str) for value in found) else "any"
+            for name, found in values.items()
+        }
         return RoutingInputs(columns | {name: kind for name, (kind, _) in reader.kinds.items()})
 
     def keys(self) -> Iterable[str | int]:
@@ -411,7 +417,9 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
         return pd.Categorical.from_codes(codes, pd.Index(labels, dtype=object), validate=False)
 
 
-def _columns(when: _Compare | _Join) -> Iterable[str]:
+def _compared(when: _Compare | _Join) -> Iterable[tuple[str, list[Any]]]:
+    """Columns, with what they are compared with."""
     if isinstance(when, _Compare):
-        return [when.column]
-    return [name for part in when.parts for name in _columns(part)]
+        value = [] if when.operator in _PRESENCE else when.value
+        return [(when.column, value if isinstance(value, list) else [value])]
+    return [found for part in when.parts for found in _compared(part)]

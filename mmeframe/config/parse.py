@@ -364,7 +364,7 @@ class _Parser(Checker):
 
     def _combined(self, models: Iterable[SubModelEntry]) -> None:
         """Only explicit sub-models combine others; which others there are is known once sources are expanded."""
-        needs = {entry.id: tuple(entry.combine.options["of"]) for entry in models if entry.combine}
+        needs = {entry.id: entry.of for entry in models if entry.of}
         if names := circle(needs):
             shown = " -> ".join([*names, names[0]])
             self.problem(f"models.{names[0]}.combine.of", f"these combine one another: {shown}.", "Break the circle.")

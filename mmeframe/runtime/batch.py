@@ -88,9 +88,7 @@ class FrameBatch:
 
     def _scalar(self, place: int) -> Any:
         """One row's number or text as an array of one: pandas takes thirty times as long to cut a column out."""
-        if self._row is None:
-            self._row = self.frame.to_numpy()[0]
-        value = self._row[place]
+        value = self._cells()[place]
         kind = type(value)
         if kind is str:
             cell = np.empty(1, object)
@@ -99,6 +97,14 @@ class FrameBatch:
         # Beside floats a whole number comes as a float, which is exact only so far.
         exact = kind is int or (kind in (float, np.float64) and abs(value) < _EXACT) or kind is np.int64
         return np.array([value]) if exact else None
+
+    def _cells(self) -> np.ndarray[Any, Any]:
+        """The cells of a batch of one row, shape (columns,)."""
+        if self._row is None:
+            row = _numpy(self.frame)
+            self._row = (self.frame.astype(object).to_numpy() if row is None else row)[0]
+        cells: np.ndarray[Any, Any] = self._row
+        return cells
 
     def matrix(self, columns: Sequence[Column]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """Columns as one array of doubles, shape (n_rows, columns), without a copy where pandas holds them so.
@@ -111,12 +117,11 @@ class FrameBatch:
         if len(self.frame) == 1:
             return self._row_matrix(picked)
         whole = isinstance(picked, slice) and picked.stop - picked.start == len(self._places)
-        return _doubles((self.frame if whole else self.frame.iloc[:, picked]).to_numpy())
+        values = _numpy(self.frame if whole else self.frame.iloc[:, picked])
+        return None if values is None else _doubles(values)
 
     def _row_matrix(self, picked: slice | np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-        if self._row is None:
-            self._row = self.frame.to_numpy()[0]
-        cells = self._row[picked]
+        cells = self._cells()[picked]
         if cells.dtype == _OBJECT:
             if any(type(cell) is not float and type(cell) is not int for cell in cells):
                 return None
@@ -124,6 +129,15 @@ class FrameBatch:
                 return None
             cells = cells.astype(np.float64)
         return _doubles(cells.reshape(1, -1))
+
+
+def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
+    """A frame's cells, None where pandas would make up a number for a missing one: in a category of whole numbers."""
+    with np.errstate(invalid="ignore"):
+        values = frame.to_numpy()
+    if values.dtype.kind in "iu" and not all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
+        return None
+    return values
 
 
 _OBJECT, _DOUBLE = np.dtype(object), np.dtype(np.float64)
@@ -154,7 +168,7 @@ def as_batch(data: Any) -> FrameBatch:
     elif isinstance(data, Mapping):
         frame = _from_columns(data)
     elif isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
-        frame = pd.DataFrame([{name: _scalar(value) for name, value in row.items()} for row in data])
+        frame = _from_records([{name: _scalar(value) for name, value in row.items()} for row in data])
     else:
         raise BadInputError(
             f"rows need named columns, and {type(data).__name__} has none.",
@@ -195,6 +209,25 @@ def _scalar(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
+def _from_records(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    for name in frame.columns:
+        if _rounded(frame[name]):
+            frame[name] = _whole(frame[name], [row.get(name) for row in rows])
+    return frame
+
+
+def _rounded(column: pd.Series[Any]) -> bool:
+    """Whether pandas may have made doubles of whole numbers that doubles do not hold."""
+    return column.dtype == _DOUBLE and bool((column.abs() >= _EXACT).any())
+
+
+def _whole(column: pd.Series[Any], sent: Sequence[Any]) -> pd.Series[Any]:
+    """A column as it was sent, if it has such a number."""
+    large = any(isinstance(cell, int | np.integer) and abs(int(cell)) >= _EXACT for cell in sent)
+    return pd.Series(sent, column.index, dtype=object) if large else column
+
+
 def _from_columns(data: Mapping[Any, Any]) -> pd.DataFrame:
     """MLflow's ``inputs`` and ``instances``: lists or arrays, which may hold 0-d arrays or rows of one value."""
     columns = {name: _column(str(name), value) for name, value in data.items()}
@@ -215,4 +248,7 @@ def _column(name: str, value: Any) -> Any:
     cells = [cell[0] if isinstance(cell, list | tuple | np.ndarray) and len(cell) == 1 else cell for cell in cells]
     if any(isinstance(cell, list | tuple | dict | np.ndarray) for cell in cells):
         raise BadInputError(f"column {name!r} has more than one value in a row.", hint="Send one value per row.")
-    return pd.Series(cells) if cells else np.empty(0, object)
+    if not cells:
+        return np.empty(0, object)
+    column = pd.Series(cells)
+    return _whole(column, cells) if _rounded(column) else column

@@ -16,6 +16,8 @@ from mmeframe.spec import MAIN_ARM, TrafficSpec
 
 __all__ = ["Knobs"]
 
+NO_GATES = "Disable the sub-models that it sends rows to."
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Knobs:
@@ -58,10 +60,10 @@ class Knobs:
             raise ConfigError(f"the shares exceed one: {sum(arms.values()):g}.", where=where)
         return dataclasses.replace(spec, arms=arms)
 
-    def disabled_models(self, spec: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    def disabled_models(self, spec: Iterable[str], known: Collection[str], gates: Collection[str]) -> tuple[str, ...]:
         """The disabled sub-models; ``disabled_models`` replaces the list that was built in, and may be empty.
 
-        Raises ConfigError for an id that the fleet does not have.
+        Raises ConfigError for an id that the fleet does not have, and for a gate's: it decides which rows go where.
         """
         where, value = self._given("disabled_models")
         if value is None:
@@ -75,6 +77,8 @@ class Knobs:
         for id_ in ids:
             if id_ not in known:
                 raise ConfigError(f"there is no sub-model {id_!r}.", where=where, hint=suggest(id_, known, "Ids"))
+            if id_ in gates:
+                raise ConfigError(f"{id_!r} is a gate, and decides where rows go.", where=where, hint=NO_GATES)
         return ids
 
 

@@ -100,23 +100,21 @@ class Answers:
     def _named(self, values: Any) -> Any:
         return pd.DataFrame(values, columns=self._classes, copy=False) if self._classes else values
 
-    def gather(self, pieces: Sequence[tuple[int, int, Any, int]], order: Rows, n_rows: int) -> Any:
+    def gather(self, pieces: Sequence[tuple[int, int, Any]], order: Rows, n_rows: int) -> Any:
         """All answers in the order of the rows.
 
-        pieces: (start, end, answer, sub-model's number); a piece is for the rows ``order[start:end]``.
+        pieces: (start, end, aligned answer); a piece is for the rows ``order[start:end]``.
         """
         if not pieces:
             return self.nothing(n_rows)
-        answers = [self.aligned(answer, number) for _, _, answer, number in pieces]
+        answers = [answer for _, _, answer in pieces]
         first = answers[0]
-        alike = all(
-            type(it) is np.ndarray and it.dtype == first.dtype and it.shape[1:] == first.shape[1:] for it in answers
-        )
+        alike = all(type(it) is np.ndarray and it.dtype == first.dtype for it in answers)
         if alike and sum(map(len, answers)) == n_rows:
             out = np.empty((n_rows, *first.shape[1:]), first.dtype)
             out[order] = np.concatenate(answers)
             return self._named(out)
-        rows = (order[start:end] for start, end, _, _ in pieces)
+        rows = (order[start:end] for start, end, _ in pieces)
         return self._named(gather(list(zip(rows, answers, strict=True)), n_rows))
 
     def nothing(self, n_rows: int) -> Any:
@@ -137,8 +135,10 @@ def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
     """
     if isinstance(raw, pd.DataFrame):
         found: Any = raw
+        if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
+            found = pd.DataFrame({name: _plain(raw[name]) for name in raw.columns}, index=raw.index)
     elif isinstance(raw, pd.Series):
-        found = raw.to_numpy() if isinstance(raw.dtype, np.dtype) else raw.to_numpy(object)
+        found = _plain(raw)
     else:
         try:
             found = np.asarray(raw)
@@ -150,6 +150,23 @@ def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
     return found
 
 
+def _plain(series: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """numpy's values of pandas' types: NaN for a missing number, None for a missing text or boolean."""
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype):
+        return series.to_numpy()
+    if isinstance(dtype, pd.CategoricalDtype | pd.DatetimeTZDtype):
+        return np.asarray(series, object if isinstance(dtype, pd.DatetimeTZDtype) else None)
+    missing = series.isna()
+    if dtype.kind in "iuf":
+        if missing.any():
+            return series.to_numpy(np.float64, na_value=np.nan)
+        return series.to_numpy(getattr(dtype, "numpy_dtype", None))
+    if dtype.kind == "b" and not missing.any():
+        return series.to_numpy(bool)
+    return series.astype(object).where(~missing, None).to_numpy()
+
+
 def gather(pieces: Sequence[tuple[Rows, Any]], n_rows: int) -> Any:
     """One array or frame with ``n_rows`` rows from the pieces of sub-models, which have one shape.
 
@@ -158,6 +175,10 @@ def gather(pieces: Sequence[tuple[Rows, Any]], n_rows: int) -> Any:
     if isinstance(pieces[0][1], pd.DataFrame):
         frame = pd.concat([piece.set_axis(rows) for rows, piece in pieces])
         whole: pd.DataFrame = frame.reindex(np.arange(n_rows))
+        answered = np.zeros(n_rows, bool)
+        answered[frame.index] = True
+        for name in () if answered.all() else [it for it in frame.columns if frame[it].dtype.kind not in "iufMmc"]:
+            whole[name] = whole[name].astype(object).where(answered, None)
         return whole
     covered = sum(len(piece) for _, piece in pieces)
     dtype = _common([piece.dtype for _, piece in pieces], whole=covered == n_rows)

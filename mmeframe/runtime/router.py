@@ -55,9 +55,14 @@ class Answer:
 
     @cached_property
     def columns(self) -> dict[str, Any]:
-        """The annotated form: prediction, model_id, model_version, reason and arm, each with one value per row."""
+        """The annotated form: prediction, model_id, model_version, reason and arm, each with one value per row.
+
+        Of several unnamed outputs the columns are ``prediction_0``, ``prediction_1`` ...
+        """
         if isinstance(self.values, pd.DataFrame):
             columns: dict[str, Any] = {str(name): self.values[name].to_numpy() for name in self.values.columns}
+        elif np.ndim(self.values) == 2:
+            columns = {f"prediction_{number}": values for number, values in enumerate(self.values.T)}
         else:
             columns = {"prediction": self.values}
         target = np.broadcast_to(self.routed.target, (self.n_rows,))
@@ -86,6 +91,7 @@ class Router:
         self.method: str = manifest["output"]["method"]
         self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
         self.union = tuple(Column(*column) for column in manifest["union"])
+        self._skip: bool = manifest["output"]["on_error"] == "skip"
         self._plugins, self._code = manifest["plugins"], code
         self.records: Sequence[SubModelRecord] = list(bundle)
         self.observers = Observers(
@@ -117,7 +123,7 @@ class Router:
             {number: self._loaders[self.records[number].loader] for number in combined},
             self.residency,
             self.method,
-            manifest["output"]["on_error"] == "skip",
+            self._skip,
         )
 
     @classmethod
@@ -134,14 +140,16 @@ class Router:
 
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
         arms = sorted({record.arm for record in self.records if record.routed})
+        strategies = {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts}
+        gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         return Routing(
             self.spec,
             self.records,
-            {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts},
+            strategies,
             {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
             turned.traffic(TrafficSpec.from_json(manifest["traffic"]), arms),
-            turned.disabled_models(manifest["disabled_models"], [record.id for record in self.records]),
-            [column.name for column in self.union],
+            turned.disabled_models(manifest["disabled_models"], [record.id for record in self.records], gates),
+            self.union,
             self._ask,
         )
 
@@ -186,8 +194,8 @@ class Router:
         """Like ``predict``, with where every row went and why."""
         start = time.perf_counter() if self.observers else 0.0
         batch, given = self._request(data, params)
-        routed = self.routing.route(batch, given)
         try:
+            routed = self._route(batch, given)
             values, failed = self._scorer.score(batch, routed.target)
         except ModelError as error:
             if self.observers:
@@ -203,6 +211,17 @@ class Router:
             if self.routing.traffic.shadow and len(batch):
                 self._shadow(batch, answer)
         return answer
+
+    def _route(self, batch: FrameBatch, given: Mapping[str, Any]) -> Routed:
+        """Where every row goes: nowhere, for all rows, if a gate fails and failures are skipped."""
+        try:
+            return self.routing.route(batch, given)
+        except ModelError as error:
+            if not self._skip:
+                raise
+            if self.observers:
+                self.observers.tell("on_error", ErrorEvent(error.where, len(batch), error, shadow=False))
+            return Routed(NO_TARGET, self.table.failed)
 
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
         if params:

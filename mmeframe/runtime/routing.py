@@ -14,8 +14,9 @@ from mmeframe.keys import MISSING, canonical, normalised
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Route, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch
+from mmeframe.runtime.schema import check_frame
 from mmeframe.shares import fractions
-from mmeframe.spec import RoutingSpec, TrafficSpec
+from mmeframe.spec import Column, RoutingSpec, TrafficSpec
 
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
@@ -43,14 +44,17 @@ class Routable(Protocol):
     def version(self) -> str | None: ...
     @property
     def routed(self) -> bool: ...
+    @property
+    def of(self) -> Sequence[str]: ...
 
 
 class Routing:
     """Immutable after construction; shared by threads.
 
     models: in the order of their numbers. strategies: key part -> strategy, not bound yet. files: key part -> what its
-    strategy prepared. columns: of the union schema, which decide a row's arm where ``traffic.sticky`` names none.
-    score: answers of a sub-model, for strategies that ask one.
+    strategy prepared. disabled: ids that get no rows; what combines one of them gets none either. columns: of the
+    union schema, which decide a row's arm where ``traffic.sticky`` names none. score: answers of a sub-model, for
+    strategies that ask one.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Routing:
         files: Mapping[str, Mapping[str, bytes | memoryview]],
         traffic: TrafficSpec,
         disabled: Collection[str],
-        columns: Sequence[str],
+        columns: Sequence[Column],
         score: Callable[[str, Batch], Any],
     ) -> None:
         self.spec, self.models, self.strategies, self.traffic = spec, models, strategies, traffic
@@ -71,12 +75,24 @@ class Routing:
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
         self.disabled = frozenset(disabled)
-        self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(columns), False)
+        self._typed = {column.name: column for column in columns}
+        self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(self._typed), False)
         for name, strategy in strategies.items():
             index = self.table.indexes[name]
             strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), partial(_scored, score)))
         self._arms = self._shares()
-        self._off = np.array([*(model.id in self.disabled for model in models), False])
+        self._off = np.array([*(bool(self._uses(model) & self.disabled) for model in models), False])
+
+    def _uses(self, model: Routable) -> set[str]:
+        """The ids of a sub-model and of those that it combines, and so on."""
+        found, todo = {model.id}, list(model.of)
+        if todo:
+            of = {other.id: other.of for other in self.models}
+            while todo:
+                name = todo.pop()
+                found.add(name)
+                todo += of[name]
+        return found
 
     def _shares(self) -> list[tuple[str, Ints, np.ndarray[Any, np.dtype[np.float64]]]]:
         """Arms that take traffic, in name order: each with its sub-model, and its share, by the main one's number."""
@@ -94,11 +110,16 @@ class Routing:
     # -- keys --------------------------------------------------------------------------------------------------
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """Raises BadInputError for a parameter that nothing reads: a misspelt one would silently do nothing."""
+        """Raises BadInputError for a parameter that is no single value, or that nothing reads: it would do nothing."""
         for name in params:
             if name not in self.params:
                 raise BadInputError(
                     f"there is no parameter {name!r}.", hint=suggest(name, [*self.params, ANNOTATE], "Parameters")
+                )
+            if np.ndim(params[name]):
+                raise BadInputError(
+                    f"parameter {name!r} must be one value for all rows, not {type(params[name]).__name__}.",
+                    hint="Send what differs from row to row as a column.",
                 )
 
     def keys(self, batch: FrameBatch, params: Mapping[str, Any]) -> dict[str, Codes]:
@@ -164,13 +185,21 @@ class Routing:
         return choose
 
     def _fractions(self, arm: str, batch: FrameBatch, rows: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The number in [0, 1) that decides whether a row is in an arm: the same for the same row, for ever."""
-        columns = [
-            normalised(batch.column(name)[rows], len(rows))
-            if self._named or name in batch.columns
-            else normalised(None, len(rows))
-            for name in self._sticky
-        ]
+        """The number in [0, 1) that decides whether a row is in an arm: the same for the same row, for ever.
+
+        However it is sent: values of the sub-models' columns are hashed as these columns are declared.
+        """
+        typed = [self._typed[name] for name in self._sticky if name in self._typed]
+        sent = [column.name for column in typed if column.name in batch.columns]
+        checked = check_frame(batch.frame[sent].iloc[rows], typed, frozenset())
+        columns = []
+        for name in self._sticky:
+            value = None
+            if name in sent:
+                value = checked[name].array
+            elif self._named:
+                value = batch.column(name)[rows]
+            columns.append(normalised(value, len(rows)))
         return fractions(arm, columns or [normalised(None, len(rows))])
 
     def shadows(self, target: Any) -> list[tuple[str, Any]]:
@@ -241,7 +270,9 @@ class Routing:
                 {
                     "row": row,
                     "key": {name: column[row] for name, column in texts.items()},
-                    "route": self._steps(number, {name: int(code[row]) for name, code in full.items()}),
+                    "route": self._steps(
+                        number, int(reason[row]), {name: int(code[row]) for name, code in full.items()}
+                    ),
                     "arm": model.arm if model else None,
                     "model_id": model.id if model else None,
                     "model_version": model.version if model else None,
@@ -250,7 +281,7 @@ class Routing:
             )
         return found
 
-    def _steps(self, target: int, codes: Mapping[str, int]) -> list[dict[str, str]]:
+    def _steps(self, target: int, reason: int, codes: Mapping[str, int]) -> list[dict[str, str]]:
         """What each level said to one key, up to the one that answered."""
         steps = []
         for number, level in enumerate(self.table.levels):
@@ -262,7 +293,7 @@ class Routing:
             elif hit == NO_TARGET:
                 said = "no sub-model"
             else:
-                said = self._found(hit, target)
+                said = self._found(hit, target, reason)
             steps.append({"level": name, "found": said})
             if hit != NO_TARGET and (target == hit or self._varies(hit, target)):
                 break
@@ -271,7 +302,10 @@ class Routing:
     def _varies(self, main: int, target: int) -> bool:
         return any(target != NO_TARGET and variants[main] == target for variants in self.table.arms.values())
 
-    def _found(self, main: int, target: int) -> str:
+    def _found(self, main: int, target: int, reason: int) -> str:
+        if target == main and reason == self.table.disabled:
+            off = [arm for arm, variants in self.table.arms.items() if self._off[variants[main]]]
+            return f"arm {' or '.join(off)} is disabled: {self.models[main].id}" if off else self.models[main].id
         if target == main:
             return self.models[main].id
         if self._varies(main, target):

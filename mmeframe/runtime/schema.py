@@ -31,10 +31,13 @@ class _RefusedError(Exception):
     """Why a column cannot have its declared type."""
 
 
-def check_frame(frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset[str]) -> pd.DataFrame:
+def check_frame(
+    frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset[str], also: Sequence[str] = ()
+) -> pd.DataFrame:
     """The columns of ``schema`` that were sent, in its order, with its types; index and rows as they are.
 
     needed: names that must be there. Other columns of the schema may be missing; columns outside it are left out.
+    also: names of columns that were sent and are not in ``frame``, for messages.
     Raises BadInputError with everything that is wrong.
     """
     faults = []
@@ -42,8 +45,8 @@ def check_frame(frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset
     for column in schema:
         if column.name not in frame.columns:
             if column.name in needed:
-                others = [name for name in frame.columns if name not in {item.name for item in schema}]
-                close = suggest(column.name, others, "Columns that were sent and not needed")
+                others = [name for name in (*frame.columns, *also) if name not in {item.name for item in schema}]
+                close = suggest(column.name, others, "Other columns that were sent")
                 faults.append(f"column {column.name!r} ({column.type}) is missing. {close}")
             continue
         try:
@@ -132,29 +135,34 @@ def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
 
 def _string(series: pd.Series[Any]) -> pd.Series[Any]:
     missing = series.isna()
-    if missing.all():
-        return pd.Series([None] * len(series), series.index, dtype=object, name=series.name)
-    if series.dtype == object:
-        if infer_dtype(series, skipna=True) != "string":
-            raise _RefusedError(f"it holds {_content(series)}")
-    elif not pd.api.types.is_string_dtype(series.dtype):
-        raise _RefusedError(f"it is {series.dtype}")
-    # pandas' default text type is what models were trained on; others become objects, without NA, which has no truth.
-    return series if str(series.dtype) == "str" else series.astype(object).where(~missing, None)
+    if not missing.all():
+        if series.dtype == object:
+            if infer_dtype(series, skipna=True) != "string":
+                raise _RefusedError(f"it holds {_content(series)}")
+        elif not pd.api.types.is_string_dtype(series.dtype):
+            raise _RefusedError(f"it is {series.dtype}")
+    # pandas' default text type is what models were trained on; others become objects. A missing text is NaN in both,
+    # however it was sent: whether JSON's null comes as None or as NaN depends on the other rows.
+    return series if str(series.dtype) == "str" else series.astype(object).where(~missing, np.nan)
 
 
 def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
-    if series.dtype.kind == "M":
-        return series
+    """Times without a zone, in nanoseconds, as MLflow's ``datetime`` is; those with one are UTC's."""
     if is_numeric_dtype(series.dtype) and not series.isna().all():
         raise _RefusedError(f"it is {series.dtype}")
     if series.dtype == object and infer_dtype(series, skipna=True) not in _TIMES:
         raise _RefusedError(f"it holds {_content(series)}")
     try:
-        times: pd.Series[Any] = pd.to_datetime(series, format="ISO8601")
+        times: pd.Series[Any] = series
+        if series.dtype.kind != "M":
+            times = pd.to_datetime(series, format="ISO8601", utc=True)
+        if isinstance(times.dtype, pd.DatetimeTZDtype):
+            times = times.dt.tz_convert(None)
+        return times.astype("datetime64[ns]")
+    except pd.errors.OutOfBoundsDatetime:
+        raise _RefusedError("a value is out of range") from None
     except (ValueError, TypeError):
         raise _RefusedError("it holds text that is no ISO 8601 timestamp") from None
-    return times
 
 
 _TIMES = ("string", "datetime", "datetime64", "date", "empty")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from mmeframe.bundle import SubModelRecord
-from mmeframe.errors import BadInputError, ModelError
+from mmeframe.errors import BadInputError, MmeframeError, ModelError
 from mmeframe.plugin import Combiner
 from mmeframe.routes import NO_TARGET
 from mmeframe.runtime.batch import FrameBatch
@@ -19,7 +20,7 @@ from mmeframe.runtime.outputs import Answers, as_prediction
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer", "call", "gathered"]
+__all__ = ["Residency", "Scorer", "call", "combine", "gathered"]
 
 # Up to this many groups a matrix is gathered by columns; with more, this many rows at a time.
 _FEW_GROUPS, _PIECE = 32, 32_768
@@ -97,7 +98,7 @@ class Scorer:
             if record.arrays and (matrix := batch.matrix(self._schemas[record.inputs])) is not None:
                 return self._call(models[0], target, matrix, method)
             live = dict(zip(leaves, models, strict=True))
-            return self._ask(live, target, self._own_frame(batch.frame, target), method)
+            return self._ask(live, target, partial(self._own_frame, batch.frame), method)
 
     def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
         own = self._schemas[self._records[target].inputs]
@@ -124,20 +125,20 @@ class Scorer:
             if number != NO_TARGET
         ]
         failed: dict[int, ModelError] = {}
-        pieces: list[tuple[int, int, Any, int]] = []
+        pieces: list[tuple[int, int, Any]] = []
         leaves = self._leaves(number for number, _, _ in groups)
         with self.residency.acquire(leaves) as models:
             live = dict(zip(leaves, models, strict=True))
             cut = self._cut(batch, order, groups)
             for number, start, end in groups:
                 try:
-                    answer = cut(live, number, start, end)
+                    answer = self._answers.aligned(cut(live, number, start, end), number)
                 except ModelError as error:
                     if not self._skip:
                         raise
                     failed[number] = error
                 else:
-                    pieces.append((start, end, answer, number))
+                    pieces.append((start, end, answer))
         return self._answers.gather(pieces, order, len(batch)), failed
 
     def _cut(self, batch: FrameBatch, order: Rows, groups: Sequence[tuple[int, int, int]]) -> Any:
@@ -148,50 +149,51 @@ class Scorer:
             if matrix is not None:
                 rows_of, method = gathered(matrix, order, groups), self._method
                 return lambda live, number, start, end: self._call(live[number], number, rows_of(start, end), method)
-        return self._cut_frames(batch.frame, order)
+        return self._cut_frames(batch.frame, order, groups[0][1] if groups else 0)
 
-    def _cut_frames(self, frame: pd.DataFrame, order: Rows) -> Any:
-        """Columns that all sub-models share with one type are checked and converted once, for the whole batch.
+    def _cut_frames(self, frame: pd.DataFrame, order: Rows, first: int) -> Any:
+        """Columns that all sub-models share with one type are checked and converted once, for all of their rows.
 
         The others only for the rows of those that have them: no row is refused, or changed, for what another needs.
+        Rows before ``first`` have no sub-model, and need nothing.
         """
-        checked = check_frame(frame, self._shared, _required(self._shared))
-        alike = len(self._shared) == len(self._union)
-        others = frame[[] if alike else [name for name in frame.columns if name not in checked.columns]]
-        taken, rest = checked.take(order), others.take(order)
+        names = [column.name for column in self._union if column.name in frame.columns]
+        taken = frame[names].take(order[first:])
+        also = [name for name in frame.columns if name not in names]
+        checked = check_frame(taken, self._shared, _required(self._shared), also)
+        rest = taken[[name for name in names if name not in checked.columns]]
 
         def ask(live: Mapping[int, Any], number: int, start: int, end: int) -> Any:
-            group = self._complete(taken.iloc[start:end], rest.iloc[start:end], number)
-            return self._ask(live, number, group, self._method)
+            def own(leaf: int) -> pd.DataFrame:
+                rows = slice(start - first, end - first)
+                return self._complete(checked.iloc[rows], rest.iloc[rows], also, leaf)
+
+            return self._ask(live, number, own, self._method)
 
         return ask
 
-    def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, target: int) -> pd.DataFrame:
+    def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, also: Sequence[str], target: int) -> pd.DataFrame:
         """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
         schema = self._schemas[self._records[target].inputs]
         own = [column for column in schema if column.name not in shared.columns]
         if own:
             try:
-                shared = pd.concat([shared, check_frame(rest, own, _required(own))], axis=1)
+                shared = pd.concat([shared, check_frame(rest, own, _required(own), also)], axis=1)
             except BadInputError as error:
                 # Other sub-models do without these columns, so it matters whose they are.
                 raise BadInputError(error.what, where=self._records[target].id, hint=error.hint) from None
         names = [column.name for column in schema if column.name in shared.columns]
         return shared if names == list(shared.columns) else shared[names]
 
-    def _ask(self, live: Mapping[int, Any], target: int, frame: pd.DataFrame, method: str) -> Any:
-        """One sub-model on its rows, which have exactly its own columns and types."""
+    def _ask(self, live: Mapping[int, Any], target: int, own: Callable[[int], pd.DataFrame], method: str) -> Any:
+        """One sub-model on its rows. own: the frame of a sub-model's number, with exactly its columns and types.
+
+        Sub-models that are combined get a frame each: what one writes into its own, the others do not see.
+        """
         if target not in self._of:
-            return self._call(live[target], target, self._as_it_takes(frame, target), method)
-        answers = []
-        for number in self._of[target]:
-            own = (
-                frame
-                if self._records[number].inputs == self._records[target].inputs
-                else self._own_frame(frame, number)
-            )
-            answers.append(self._answers.aligned(self._ask(live, number, own, method), number))
-        return self._answers.combined(answers, self._combiners[target].combine)
+            return self._call(live[target], target, self._as_it_takes(own(target), target), method)
+        answers = [self._answers.aligned(self._ask(live, it, own, method), it) for it in self._of[target]]
+        return self._answers.combined(answers, partial(combine, self._combiners[target], self._records[target].id))
 
     def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
         """Sub-models that were made to take arrays have lost the names of their columns."""
@@ -214,6 +216,16 @@ def call(model: Any, method: str, rows: Any, model_id: str) -> Any:
     if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
         return raw
     return as_prediction(raw, len(rows), model_id)
+
+
+def combine(combiner: Combiner[Any], model_id: str, answers: Sequence[Any]) -> Any:
+    """A combiner's answer for the rows of several sub-models. Raises ModelError, whatever it raised."""
+    try:
+        return as_prediction(combiner.combine(answers), len(answers[0]), model_id)
+    except MmeframeError:
+        raise
+    except Exception as error:
+        raise ModelError(f"its combiner failed with {type(error).__name__}.", where=model_id) from error
 
 
 def gathered(

@@ -31,7 +31,9 @@ def rows(*numbers: int) -> np.ndarray:
         pytest.param(pd.Series([1, 2], index=[9, 9]), "int64", [1, 2], id="series"),
         pytest.param(pd.Series(["a", "b"]), "object", ["a", "b"], id="text-series"),
         pytest.param(pd.Series(["a", "b"], dtype="category"), "object", ["a", "b"], id="category"),
-        pytest.param(pd.Series([True, False], dtype="boolean"), "object", [True, False], id="nullable"),
+        pytest.param(pd.Series([True, False], dtype="boolean"), "bool", [True, False], id="nullable"),
+        pytest.param(pd.Series([True, None], dtype="boolean"), "object", [True, None], id="nullable-with-a-null"),
+        pytest.param(pd.Series([1, 2], dtype="Int64"), "int64", [1, 2], id="nullable-integers"),
     ],
 )
 def test_as_prediction(raw, dtype, values):

@@ -55,7 +55,7 @@ def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None) -> Routing:
         {},
         fleet.traffic,
         fleet.disabled,
-        UNION,
+        [Column(name, "string") for name in UNION],
         lambda model_id, batch: None,
     )
 

@@ -168,8 +168,8 @@ def test_text_with_missing_values(values):
     ],
 )
 def test_text_without_any_value(values):
-    """A column that is all missing has no type of its own, so it may be text; its values are None."""
-    assert convert(values, "string").tolist() == [None, None]
+    """A column that is all missing has no type of its own, so it may be text; its values are NaN, as among others."""
+    assert [value != value for value in convert(values, "string").tolist()] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,40 @@ def test_timestamps(values):
         pytest.param(S([NOON.tz_localize("UTC"), pd.NaT]), id="datetime64"),
     ],
 )
-def test_timestamps_keep_their_zone(values):
-    """An offset is kept; a missing time is NaT."""
+def test_timestamps_with_a_zone(values):
+    """MLflow's datetime has no zone: they are UTC's; a missing time is NaT."""
     converted = convert(values, "datetime")
 
-    assert (converted[0], converted[1] is pd.NaT) == (NOON.tz_localize("UTC"), True)
+    assert (converted[0], converted[1] is pd.NaT) == (NOON, True)
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_timestamps_have_one_unit(unit):
+    """Nanoseconds, as MLflow's datetime has: what a sub-model sees does not depend on how precise other rows are."""
+    assert str(convert(S([NOON], dtype=f"M8[{unit}]"), "datetime").dtype) == "datetime64[ns]"
+    assert str(convert(S(["2020-01-02T12:00:00"]), "datetime").dtype) == "datetime64[ns]"
+
+
+def test_timestamps_of_several_zones():
+    """Two offsets in one batch, as daylight saving gives them, and none: naive times are UTC's too."""
+    times = S(["2020-01-02T13:00:00+01:00", "2020-01-02T14:00:00+02:00", "2020-01-02T12:00:00"])
+
+    assert convert(times, "datetime").tolist() == [NOON] * 3
+
+
+@pytest.mark.parametrize("year", ["1500", "2500"])
+def test_times_beyond_nanoseconds(year):
+    """They are refused, not wrapped."""
+    with pytest.raises(BadInputError, match="must be datetime: a value is out of range"):
+        convert(S([f"{year}-01-01"]), "datetime")
+
+
+@pytest.mark.parametrize("values", [S(["a", None], dtype=object), S(["a", np.nan]), S(["a", pd.NA], dtype="string")])
+def test_a_missing_text_is_one_value(values):
+    """None, NaN or NA, as it was sent: a sub-model sees NaN, whatever the other rows are."""
+    whole, alone = convert(values, "string"), convert(values[1:], "string")
+
+    assert [value != value for value in (whole[1], alone[1])] == [True, True]
 
 
 def test_dates_are_timestamps():
@@ -403,13 +432,9 @@ def test_a_column_that_is_not_needed_is_still_checked():
 @pytest.mark.parametrize(
     ("renamed", "hint"),
     [
-        pytest.param(
-            {"age": "Age"}, "Did you mean 'Age'? Columns that were sent and not needed: Age, other.", id="near"
-        ),
-        pytest.param({"age": "zz"}, "Columns that were sent and not needed: other, zz.", id="nothing-close"),
-        pytest.param(
-            {"age": "town2", "other": "x"}, "Columns that were sent and not needed: town2, x.", id="not-taken"
-        ),
+        pytest.param({"age": "Age"}, "Did you mean 'Age'? Other columns that were sent: Age, other.", id="near"),
+        pytest.param({"age": "zz"}, "Other columns that were sent: other, zz.", id="nothing-close"),
+        pytest.param({"age": "town2", "other": "x"}, "Other columns that were sent: town2, x.", id="not-taken"),
     ],
 )
 def test_a_missing_column_is_answered_with_the_nearest(renamed, hint):
@@ -426,8 +451,8 @@ def test_a_table_without_columns():
         check_frame(pd.DataFrame(index=range(2)), SCHEMA, NEEDED)
 
     assert str(caught.value) == (
-        "column 'age' (double) is missing. Columns that were sent and not needed: none.\n"
-        "  column 'town' (string) is missing. Columns that were sent and not needed: none."
+        "column 'age' (double) is missing. Other columns that were sent: none.\n"
+        "  column 'town' (string) is missing. Other columns that were sent: none."
     )
 
 
@@ -440,6 +465,6 @@ def test_everything_that_is_wrong_at_once():
 
     assert str(caught.value) == (
         f"column 'age' must be double: it is {TEXT}.\n"
-        "  column 'town' (string) is missing. Columns that were sent and not needed: none.\n"
+        "  column 'town' (string) is missing. Other columns that were sent: none.\n"
         "  column 'note' must be string: it is int64."
     )
