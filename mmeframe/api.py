@@ -234,6 +234,10 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
         "traffic": spec.traffic.to_json(),
         "disabled_models": list(spec.disabled_models),
         "columns": [{"name": c.name, "type": c.type, "required": c.required} for c in fleet.union.columns],
+        "routing_columns": {
+            **{name: part for part, inputs in fleet.inputs.items() for name in inputs.columns},
+            **dict.fromkeys(spec.traffic.sticky, "traffic.sticky"),
+        },
         "answers": [{"name": c.name, "type": c.type} for c in fleet.outputs.columns],
         "promoted": {name: list(types) for name, types in fleet.union.promoted.items()},
         "requirements": list(fleet.requirements),
@@ -454,6 +458,10 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
         "residency": manifest["residency"],
         "output": manifest["output"],
         "columns": manifest["union"],
+        "routing_columns": {
+            **{name: part for part, inputs in manifest["inputs"].items() for name in inputs["columns"]},
+            **dict.fromkeys(manifest["traffic"]["sticky"], "traffic.sticky"),
+        },
         "answer": manifest["answer"],
         "environment": manifest["environment"],
         "plugins": manifest["plugins"],

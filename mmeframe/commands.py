@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,15 +72,28 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     problems: list[Problem] = []
 
     def task(cfg: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        found: tuple[Problem, ...] = ()
         try:
             work = api.job_of(composed_from(flags.command, cfg, tuple(flags.overrides)), plugins)
             codes.append(_TASKS[flags.command](work, flags))
         except ProblemsError as error:
-            problems.extend(error.problems)
+            found = error.problems
         except MmeframeError as error:
-            problems.append(Problem.of(error))
+            found = (Problem.of(error),)
+        if found and {"-m", "--multirun"} & set(flags.hydra):
+            job = " ".join(HydraConfig.get().overrides.task)
+            found = tuple(replace(problem, what=f"{problem.what} (in the run of {job})") for problem in found)
+        problems.extend(found)
 
-    quiet = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", f"hydra.job.name={flags.command}"]
+    quiet = [
+        "hydra.run.dir=.",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+        "hydra/hydra_logging=none",
+        f"hydra.job.name={flags.command}",
+    ]
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *flags.overrides, *quiet]
     base: dict[str, Any] = hydra_base()
     if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
@@ -254,14 +268,21 @@ def _show_plan(data: Mapping[str, Any]) -> None:
     rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m)] for m in data["sub_models"]]
     table(count(len(rows), "sub-model"), ["id", "key", "arm", "uri", "flavor", "loader"], rows)
     _show_traffic(data)
-    columns = [[c["name"], c["type"], "yes" if c["required"] else "no"] for c in data["columns"]]
-    table("columns", ["name", "type", "required"], columns)
+    _show_columns([(c["name"], c["type"], c["required"]) for c in data["columns"]], data["routing_columns"])
     print("requirements: " + ", ".join(data["requirements"]))
     for entry in data["dropped"]:
         print(f"dropped: {entry['id']} (replaced by {entry['replaced_by']})")
     for where, path in data["paths"].items():
         print(f"{where}: {path}")
     _show_difference(data["difference"])
+
+
+def _show_columns(columns: Iterable[Sequence[Any]], routing: Mapping[str, str]) -> None:
+    """What a request has: the columns of the sub-models, and those that routing reads."""
+    rows = [[name, type_, "yes" if needed else "no", routing.get(name)] for name, type_, needed in columns]
+    known = {row[0] for row in rows}
+    rows += [[name, None, None, part] for name, part in routing.items() if name not in known]
+    table("columns", ["name", "type of the sub-models", "required", "read to route by"], rows)
 
 
 def _files_of(model: Mapping[str, Any]) -> list[Any]:
@@ -370,6 +391,12 @@ def _params(text: str | None) -> dict[str, Any]:
         raise UsageError(
             f"this is not JSON: {error}.", where="--params", hint="""For instance '{"dow": 1}'."""
         ) from None
+    if isinstance(params, dict) and (several := [name for name, it in params.items() if isinstance(it, list | dict)]):
+        raise UsageError(
+            f"{several[0]} must be one value for all rows.",
+            where="--params",
+            hint="Send what differs from row to row as a column.",
+        )
     if isinstance(params, dict) and not isinstance(params.get("annotate", False), bool):
         raise UsageError("annotate must be true or false.", where="--params")
     if not isinstance(params, dict):
@@ -384,7 +411,10 @@ def _serve(work: Job, flags: Flags) -> int:
     with work.store() as store:
         uri = api.find(work, flags.model, store)
         folder = api.fetch(store, uri)
+        # Named here, in a line: the server would end with a traceback.
+        api.verified(store, uri)
     settings = work.spec.serve
+    _check_address(settings.host, settings.port)
     note(f"serving {uri} on http://{settings.host}:{settings.port}/invocations (Ctrl-C stops it)")
     command = [sys.executable, "-m", "uvicorn", "mlflow.pyfunc.scoring_server.app:app"]
     command += ["--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
@@ -393,6 +423,20 @@ def _serve(work: Job, flags: Flags) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)  # noqa: S606 - exactly this server, no shell
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises MmeframeError if nothing can listen there, naming the options that say where."""
+    import socket
+
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        what = f"nothing can listen on {host}:{port}: {error.strerror or error}."
+        raise MmeframeError(what, where="serve.port", hint="Choose another serve.port, or serve.host.") from None
 
 
 def _show(work: Job, flags: Flags) -> int:
@@ -420,7 +464,7 @@ def _show_router(data: Mapping[str, Any]) -> None:
     rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size(m["bytes"])] for m in data["sub_models"]]
     table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size"], rows)
     _show_traffic(data)
-    table("columns", ["name", "type", "required"], [[n, t, "yes" if r else "no"] for n, t, r in data["columns"]])
+    _show_columns(data["columns"], data["routing_columns"])
     print("requirements: " + ", ".join(data["environment"]))
 
 

@@ -130,13 +130,16 @@ class CorruptBundleError(MmeframeError):
 
     code = "corrupt"
 
-    def __init__(self, file: str, expected: str, actual: str, what: str = "its digest does not match") -> None:
+    def __init__(
+        self,
+        file: str,
+        expected: str,
+        actual: str,
+        what: str = "its digest does not match",
+        hint: str = "The file was changed or damaged after the build. Download the model again, or rebuild it.",
+    ) -> None:
         self.file, self.expected, self.actual = file, expected, actual
-        super().__init__(
-            f"{what}: expected sha256 {expected}, found {actual}.",
-            where=file,
-            hint="The file was changed or damaged after the build. Download the model again, or rebuild it.",
-        )
+        super().__init__(f"{what}: expected sha256 {expected}, found {actual}.", where=file, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from mmeframe.errors import BadInputError, MissingError, UsageError
+from mmeframe.errors import BadInputError, MissingError, UsageError, suggest
 from mmeframe.keys import NA_WORDS
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def _beside(piece: pd.DataFrame, answers: Mapping[str, Any], keep: str | Sequenc
     names = _kept(piece.columns, keep)
     absent = [name for name in names if name not in piece.columns]
     if absent:
-        raise BadInputError(f"the data has no column {absent[0]!r}.", where="predict.keep")
+        known = suggest(absent[0], ["all", "none", *piece.columns], "all, none, or some of")
+        raise BadInputError(f"the data has no column {absent[0]!r}.", where="predict.keep", hint=known)
     clash = [name for name in names if name in answers]
     if clash:
         raise UsageError(
@@ -305,7 +306,11 @@ _readers: Mapping[str, Callable[[Path, Kind, int], Iterator[Any]]] = {
 def _writer(out: Path | None, stream: TextIO | None, types: _Types) -> Iterator[Write]:
     if out is None:
         if stream is None:
-            raise UsageError("there is nowhere to write to.", where="--out")
+            raise UsageError(
+                "--json prints the summary, so there is nowhere to write the rows.",
+                where="--out",
+                hint="Name a file: --out scored.csv",
+            )
         yield _csv_writer(stream)
         return
     suffix = out.suffix.lower()

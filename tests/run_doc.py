@@ -49,7 +49,6 @@ def run(document: Path) -> None:
     """Run every block; raises with the place of the first that fails."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     said = ""
-    sys.path.insert(0, str(Path.cwd()))
     for block in blocks(document):
         place = f"{document.name}:{block.line}"
         if block.language not in _KNOWN:

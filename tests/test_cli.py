@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 import yaml
@@ -757,7 +758,89 @@ def test_no_router_is_named(run, week, rows):
     """Without ``--model`` and without a name there is nothing to score with."""
     done = run("predict", week.override, f"data={rows}")
 
-    assert done == Done(1, "", "error: --model: no router is named.\n  Give --model URI, or a config with a name.\n")
+    assert done == Done(2, "", "error: --model: no router is named.\n  Give --model URI, or a config with a name.\n")
+
+
+def test_a_port_that_is_taken(run, built):
+    """Before the server starts: the option and what to try, in a line."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        done = run("serve", "model=models:/cli_router@champion", built.store.override, f"serve.port={port}")
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"error: serve.port: nothing can listen on 127.0.0.1:{port}: Address already in use.\n"
+        "  Choose another serve.port, or serve.host.\n"
+    )
+
+
+def test_a_damaged_router_is_not_served(run, built, tmp_path):
+    """It is named as predict names it, instead of a traceback of the server."""
+    with fleets.active(built.store.uri):
+        found = Path(mlflow.artifacts.download_artifacts("models:/cli_router@champion", dst_path=str(tmp_path)))
+    pack = found / "artifacts" / "bundle" / "pack.bin"
+    damaged = bytearray(pack.read_bytes())
+    damaged[100] ^= 1
+    pack.write_bytes(damaged)
+
+    done = run("serve", f"model={found}", built.store.override)
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: {pack}: its digest does not match: expected sha256 ")
+
+
+def test_another_digest_than_the_expected(run, built, rows, monkeypatch):
+    """The variable is named: the file is as it was built."""
+    monkeypatch.setenv("MMEFRAME_EXPECT_DIGEST", "abc")
+
+    done = run("predict", "model=models:/cli_router@champion", built.store.override, f"data={rows}")
+
+    assert (done.code, done.out) == (1, "")
+    assert "it is not the expected bundle: expected sha256 abc, found " in done.err
+    assert "MMEFRAME_EXPECT_DIGEST asks for another build" in done.err
+
+
+def test_a_column_that_is_kept_and_not_there(run, built, rows):
+    """The nearest column, and the words that mean all or none of them."""
+    done = run("predict", "model=models:/cli_router@champion", built.store.override, f"data={rows}", "predict.keep=nne")
+
+    assert done.err == (
+        "error: predict.keep: the data has no column 'nne'.\n"
+        "  Did you mean 'none'? all, none, or some of: all, dow, none, x1, x2.\n"
+    )
+
+
+def test_missing_features_of_a_model_that_takes_none(run, built, tmp_path):
+    """A library's own text may hold rows; the columns with missing values are named instead."""
+    (tmp_path / "gaps.csv").write_text("x1,x2,dow\n1.0,,0\n")
+
+    done = run("predict", "model=models:/cli_router@champion", built.store.override, f"data={tmp_path}/gaps.csv")
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "error: day_0: its predict failed with ValueError.\n  Columns with missing values in its rows: x2.\n"
+    )
+
+
+def test_a_list_as_a_parameter(run, built, rows):
+    """One request has one value of a parameter."""
+    done = run(
+        "predict", "model=models:/cli_router@champion", built.store.override, f"data={rows}", '--params={"dow":[1,2]}'
+    )
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: --params: dow must be one value for all rows.\n")
+
+
+def test_show_lists_what_a_request_needs(run, built):
+    """The columns of the sub-models, and the one that routing reads."""
+    done = run("show", "model=models:/cli_router@champion", built.store.override)
+
+    lines = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert {"x1 double yes", "x2 double yes", "dow dow"} <= set(lines)
 
 
 @pytest.mark.parametrize("name", ["a b,c=(d)", "données {x}", "50%'s"])
@@ -801,7 +884,19 @@ def test_multirun_runs_each_combination(tmp_path, week):
 
     lines = [line for line in done.out.splitlines() if line.startswith("ok: ")]
     assert (done.code, lines) == (0, ["ok: 8 sub-models, 2 columns, levels: dow then global"] * 2)
+    assert "HYDRA" not in done.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_run_of_a_sweep_that_fails_is_named(tmp_path, week):
+    """Of several runs a message says which one it is about."""
+    overrides = [*fleets.WEEK, week.override, "name=r", "routing.on_unknown=raise,skp"]
+
+    done = process("validate", "-m", *overrides, cwd=tmp_path)
+
+    assert done.code == 2
+    assert "routing.on_unknown: input should be 'raise' or 'skip'. (in the run of " in done.err
+    assert "routing.on_unknown=skp)" in done.err
 
 
 @pytest.mark.parametrize(

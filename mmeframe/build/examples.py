@@ -61,7 +61,9 @@ def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
                 params.setdefault(inputs.params[0], key)
                 continue
             for name, kind in inputs.columns.items():
-                made_up = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
+                made_up: Any = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
+                # Text that a key is read from is likely to hold it.
+                made_up = str(key) if kind == "string" else made_up
                 row[name] = key if kind == "key" else row.get(name, made_up)
         for name in fleet.spec.traffic.sticky:
             row.setdefault(name, "a")

@@ -288,7 +288,9 @@ class _Resolver:
             self.problem(
                 "routing.levels", f"{ids[0]!r}{more} {have} {kind}, and no level does.", f"Set routing.levels={wanted}."
             )
-        if frozenset() in levels and frozenset() not in used and not self.problems:
+        # A family that could not be read may have brought one.
+        unread = any(problem.where.startswith("sources") for problem in self.problems)
+        if frozenset() in levels and frozenset() not in used and not unread:
             self.problem(
                 "routing.levels", "the level [] has no sub-model.", "Declare one with key: {}, or remove the level."
             )
@@ -406,8 +408,11 @@ class _Resolver:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
                 self.warnings.append(f"{where}: no row reaches {lost[0]!r}{more}. {gives}")
             if all(part in level for level in self.spec.routing.levels):
-                for key in [key for key in keys if key not in declared][:5]:
-                    self.warnings.append(f"{where}: no sub-model is declared for {key!r}, and no level is without it.")
+                lacking = [key for key in keys if key not in declared]
+                more = f" and {len(lacking) - 16} more" if len(lacking) > 16 else ""
+                if lacking:
+                    shown = ", ".join(map(repr, lacking[:16])) + more
+                    self.warnings.append(f"{where}: no sub-model is declared for {shown}, and no level is without it.")
 
     def _keys_of(self, strategy: RoutingStrategy[Any], where: str, models: Sequence[SubModel]) -> list[str] | None:
         """All keys that a strategy can give: what it says, or the classes of the sub-model that it asks."""

@@ -36,7 +36,7 @@ from mmeframe.build.probe import probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Store
 from mmeframe.bundle import Bundle
-from mmeframe.errors import BuildError, MissingError, Problem, ProblemsError
+from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.spec import Column, RouterSpec, TrackingSpec
@@ -321,7 +321,9 @@ def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list
     try:
         loaded.predict(rows, params=given or None)
     except Exception as error:  # noqa: BLE001 - made-up rows may be nonsense to a model or a strategy
-        notes.append(f"the input example is only an outline: the router refused it ({type(error).__name__}).")
+        # Its rows are made up, so the text holds nobody's data.
+        said = str(error).splitlines()[0]
+        notes.append(f"the input example is only an outline, and the router refused it: {said}")
     return notes
 
 
@@ -340,11 +342,11 @@ def _lineage(client: Any, run_id: str, fleet: Fleet) -> None:
 def find_router(store: Store, tracking: TrackingSpec) -> str:
     """The URI of the registered router that a config means: by its alias, else its newest version.
 
-    Raises MissingError if it was never registered.
+    Raises MissingError if it was never registered, UsageError if the config has no name.
     """
     name = tracking.register_as
     if not name:
-        raise MissingError("no router is named.", where="--model", hint="Give --model URI, or a config with a name.")
+        raise UsageError("no router is named.", where="--model", hint="Give --model URI, or a config with a name.")
     uri = f"models:/{name}@{tracking.alias}" if tracking.alias else f"models:/{name}/latest"
     version, _ = store.pin(uri, store.named([name]))
     return f"models:/{name}/{version.version}" if version else uri

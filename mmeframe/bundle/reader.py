@@ -62,7 +62,8 @@ class Bundle:
         if computed != digest:
             raise CorruptBundleError(str(path), digest, computed)
         if expect and expect != computed:
-            raise CorruptBundleError(str(path), expect, computed, "it is not the expected bundle")
+            hint = "MMEFRAME_EXPECT_DIGEST asks for another build; 'mmeframe show' prints the digest of each."
+            raise CorruptBundleError(str(path), expect, computed, "it is not the expected bundle", hint)
         return dict(manifest)
 
     def _open_records(self) -> Any:

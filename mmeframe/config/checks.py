@@ -48,10 +48,14 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
                 Problem(
                     override,
                     f"the config sets {package}.kind={found} in place, so this choice has no effect.",
-                    f"Remove kind there; choose it in the defaults: 'override /{group}: {found}'.",
+                    f"Remove kind there; choose it in the defaults: '{_default(group, package, found)}'.",
                 )
             )
     return problems
+
+
+def _default(group: str, package: str, kind: str) -> str:
+    return f"override /{group}: {kind}" if package == group else f"/{group}@{package}: {kind}"
 
 
 def _chosen_again(package: str, override: str, overrides: Sequence[str]) -> bool:

@@ -70,7 +70,8 @@ def compose(
 
     with activated(plugins, config_dirs), initialize_config_dir(str(conf_dir()), job_name=command, **hydra_base()):
         tree, problems = _compose_all(config_name or command, list(overrides))
-        problems += contradictions(tree, list(overrides))
+        failed = {problem.where for problem in problems}
+        problems += contradictions(tree, [override for override in overrides if override not in failed])
         problems += misread_integers(config_name or command, overrides)
         return _finish(command, tree, tuple(overrides), tuple(problems))
 

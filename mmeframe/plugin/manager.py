@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -155,7 +156,7 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     """
     switches = list(switches)
     enable, disable = split_switches(switches)
-    loader = _Loader(disable)
+    loader = _Loader(disable, switches)
     loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
     loader.add_installed()
     for name in dict.fromkeys(enable):
@@ -164,7 +165,7 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     for info in plugins.plugins:
         if info.module in enable and info.status == "broken":
             raise PluginError(info.reason, where=f"-p {info.module}")
-    known = {name for info in plugins.plugins for name in (info.name, info.distribution) if name}
+    known = {name for info in plugins.plugins[1:] for name in (info.name, info.distribution) if name}
     for switch in switches:
         if switch.startswith("no:") and switch[3:] not in known:
             raise UsageError(
@@ -176,8 +177,8 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
 class _Loader:
     """One pass over plugins; not reused."""
 
-    def __init__(self, disable: Sequence[str]) -> None:
-        self._disable = set(disable)
+    def __init__(self, disable: Sequence[str], switches: Sequence[str]) -> None:
+        self._disable, self._switched = set(disable), switches
         self._manager = pluggy.PluginManager("mmeframe")
         self._manager.add_hookspecs(hookspecs)
         self._infos: list[PluginInfo] = []
@@ -206,12 +207,24 @@ class _Loader:
         """A module named on the command line: here every fault stops the command."""
         if module in [info.module for info in self._infos]:
             return
+        where = f"-p {module}" if module in self._switched else "MMEFRAME_PLUGINS"
+        if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+            raise UsageError(
+                f"{module!r} is no name of a module.", where=where, hint="Write package.module, without .py or a path."
+            )
+        # Like ``python -m``; at the end, so that a file here never stands in for an installed package.
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
         self.add_module(module, module, None, None)
         info = self._infos[-1]
         if info.reason == f"No module named {module!r}":
-            raise UsageError(info.reason, where=f"-p {module}")
+            hint = "It must be installed, or lie in the working directory."
+            raise UsageError(f"there is no module {module!r}.", where=where, hint=hint)
         if info.status == "broken":
-            raise PluginError(info.reason, where=f"-p {module}")
+            raise PluginError(info.reason, where=where)
+        if not self._manager.get_hookcallers(sys.modules[module]):
+            hint = f"A hook is a function such as {HOOKS[0].name}, marked with @hookimpl."
+            raise PluginError(f"module {module} has no hook, so it is no plugin.", where=where, hint=hint)
 
     def add_module(self, name: str, module: str, dist: str | None, version: str | None) -> None:
         info = PluginInfo(name, module, dist, version)

@@ -232,9 +232,10 @@ class Routing:
             if len(shown) > _SHOWN:
                 break
         more = " ..." if len(shown) > _SHOWN else ""
+        lacking = f"; {int(missing.sum())} of them have no key" if missing.any() else ""
         off = f" Disabled: {', '.join(sorted(self.disabled)[:_SHOWN])}." if self.disabled else ""
         raise UnknownKeyError(
-            f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}.",
+            f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}{lacking}.",
             hint=f"Known keys: {self._known_keys()}{off} Or declare a global sub-model, "
             "or set routing.on_unknown=skip.",
         )

@@ -200,7 +200,18 @@ class Scorer:
         return frame.to_numpy(np.float64) if self._records[target].arrays else frame
 
     def _call(self, model: Any, target: int, rows: Any, method: str) -> Any:
-        return call(model, method, rows, self._records[target].id)
+        try:
+            return call(model, method, rows, self._records[target].id)
+        except ModelError as error:
+            if (lacking := self._lacking(rows, target)) and not error.hint:
+                error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
+            raise
+
+    def _lacking(self, rows: Any, target: int) -> list[str]:
+        missing: Any = np.asarray(pd.isna(rows)).any(axis=0)
+        names = [column.name for column in self._schemas[self._records[target].inputs]]
+        names = list(rows.columns) if isinstance(rows, pd.DataFrame) else names
+        return [name for name, some in zip(names, missing, strict=True) if some]
 
 
 def call(model: Any, method: str, rows: Any, model_id: str) -> Any:

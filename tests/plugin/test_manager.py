@@ -18,7 +18,7 @@ import pytest
 import mmeframe
 from mmeframe.cli import main
 from mmeframe.config import compose, parse
-from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNameError
+from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNameError, UsageError
 from mmeframe.plugin import hookspecs, manager
 from mmeframe.plugin.conf import defaults_of
 from mmeframe.plugin.manager import HOOKS, PluginInfo, Plugins, load_plugins, split_switches
@@ -709,7 +709,51 @@ def test_a_module_that_does_not_exist(alone):
     with pytest.raises(MmeframeError) as caught:
         load_plugins(["no_such_plugin_module"])
 
-    assert str(caught.value) == "-p no_such_plugin_module: No module named 'no_such_plugin_module'"
+    assert str(caught.value) == (
+        "-p no_such_plugin_module: there is no module 'no_such_plugin_module'.\n"
+        "  It must be installed, or lie in the working directory."
+    )
+
+
+@pytest.mark.parametrize("name", ["p1.py", "./p1", "plugins/p1", "p1-two"])
+def test_what_is_no_name_of_a_module(alone, name):
+    """A path, or a file's name, is answered with what to write."""
+    with pytest.raises(UsageError, match=r"is no name of a module\.\n  Write package\.module, without \.py or a path"):
+        load_plugins([name])
+
+
+def test_a_module_of_the_working_directory(alone, tmp_path, monkeypatch):
+    """The ``mmeframe`` command finds it as ``python -m`` would; nothing else needs to be set."""
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lies_here.py").write_text(strategies(GEO))
+
+    plugins = load_plugins(["lies_here"])
+
+    assert "geo" in plugins.names("routing strategy")
+
+
+def test_a_module_without_hooks(module):
+    """It was named to do something, and does nothing."""
+    name = module("X = 1\n")
+
+    with pytest.raises(PluginError, match=f"-p {name}: module {name} has no hook, so it is no plugin"):
+        load_plugins([name])
+
+
+def test_a_module_named_by_the_variable(alone, monkeypatch):
+    """What is wrong with it is told with the variable, not with a switch that nobody wrote."""
+    monkeypatch.setenv("MMEFRAME_PLUGINS", "no_such_plugin_module")
+
+    with pytest.raises(UsageError, match=r"^MMEFRAME_PLUGINS: there is no module"):
+        load_plugins([])
+
+
+@pytest.mark.parametrize("name", ["builtin", "mmeframe"])
+def test_the_built_ins_cannot_be_disabled(alone, name):
+    """A switch without effect is refused."""
+    with pytest.raises(UsageError, match=f"there is no plugin '{name}'"):
+        load_plugins([f"no:{name}"])
 
 
 def test_a_module_named_twice(module, monkeypatch):
