@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
-from mmeframe.errors import MissingError
+from mmeframe.errors import MissingError, UsageError
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.spec import RouterSpec
 
@@ -334,9 +335,18 @@ def _check_registered(store: Store, uri: str) -> None:
     """Name what is missing, with the nearest name, before MLflow does it without."""
     from mmeframe.build.store import registered_name
 
+    _check_scheme(uri)
     name = registered_name(uri)
     if name:
         store.pin(uri, store.named([name]))
+
+
+def _check_scheme(uri: str) -> None:
+    scheme = uri.partition(":/")[0]
+    near = get_close_matches(scheme, ("models", "runs"), n=1) if ":/" in uri else []
+    if near and near[0] != scheme:
+        where = f"{near[0]}{uri[len(scheme) :]}"
+        raise UsageError(f"{uri}: there is no scheme {scheme!r}.", where="--model", hint=f"Did you mean {where}?")
 
 
 def predict_table(uri: str, data: str | Path, out: str | Path, **options: Any) -> Scored:
@@ -390,6 +400,7 @@ def fetch(store: Store, uri: str) -> Path:
     from mmeframe.runtime.files import cache_folder
 
     location = uri
+    _check_scheme(uri)
     name = registered_name(uri)
     version, model_id = store.pin(uri, store.named([name]) if name else {})
     if model_id:

@@ -825,6 +825,21 @@ def test_missing_features_of_a_model_that_takes_none(run, built, tmp_path):
     )
 
 
+@pytest.mark.parametrize("command", ["predict", "serve", "show"])
+def test_a_misspelt_scheme(run, built, rows, command):
+    """MLflow would list the schemes of its storage."""
+    data = [f"data={rows}"] if command == "predict" else []
+
+    done = run(command, "model=modles:/cli_router@champion", built.store.override, *data)
+
+    assert done == Done(
+        2,
+        "",
+        "error: --model: modles:/cli_router@champion: there is no scheme 'modles'.\n"
+        "  Did you mean models:/cli_router@champion?\n",
+    )
+
+
 def test_a_list_as_a_parameter(run, built, rows):
     """One request has one value of a parameter."""
     done = run(

@@ -50,6 +50,9 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
     # OmegaConf knows the path in the config, where it reads a file that Hydra only names.
     inner = innermost(error)
     path = getattr(inner, "full_key", None)
+    if "key type 'NoneType'" in str(inner):
+        hint = f"Write the name as it should be, in quotes (in {where})."
+        return ProblemsError([Problem(str(path), "YAML read a name here as null; quote it.", hint)])
     return ProblemsError([Problem(str(path) if path else where, f"{reason(error)} (in {where})")])
 
 
@@ -96,10 +99,13 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
     if isinstance(error, yaml.YAMLError):
         return Problem(override, f"its file is not YAML: {_yaml_fault(error)}.")
     if parsed is None:
+        hint = "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."
+        if re.search(r"\.0\d", override.partition("=")[0]):
+            hint = "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
         return Problem(
             override,
             f"this is not an override: {reason(error)}",
-            "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'.",
+            hint,
         )
     if parsed.is_sweep_override():
         hint = f"Quote it for one value: '{parsed.key_or_group}=\"...\"', or add --multirun."

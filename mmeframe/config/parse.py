@@ -340,12 +340,18 @@ class _Parser(Checker):
                 what = f"YAML read this id as {type(id_).__name__} {id_}; quote it."
                 self.problem(where, what, "Write the id as it should be, in quotes.")
                 continue
+            if not id_:
+                self.problem("models", "an id cannot be empty.", "Give the sub-model a name.")
+                continue
             if isinstance(item, str):
                 item = {"uri": item}
-            merged = item
-            if isinstance(item, Mapping):
-                merged = {**vars(defaults), **item}
-            conf = self.check(schema.ModelConf, without_missing(merged), where)
+            if not isinstance(item, Mapping):
+                shown = "null" if item is None else f"{type(item).__name__} {item}"
+                self.problem(
+                    where, f"a sub-model is a URI or a map, not {shown}.", f"{where}.uri=models:/name@champion"
+                )
+                continue
+            conf = self.check(schema.ModelConf, without_missing({**vars(defaults), **item}), where)
             if conf is None:
                 continue
             if conf.combine is not None:

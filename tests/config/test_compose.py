@@ -831,6 +831,25 @@ def test_every_shipped_file_is_read_by_one_of_these_tests(path):
     assert path.stem in known.get(kind, [option.split("=")[1] for option in OPTIONS if option.startswith(f"{kind}=")])
 
 
+@pytest.mark.parametrize("written", ["null", "~", ""])
+def test_a_name_that_yaml_read_as_null(report, folder, written):
+    """OmegaConf speaks of a NoneType; what to do is said in the words of YAML."""
+    mine = folder(r=f"defaults: [build, _self_]\nname: r\nmodels:\n  {written}: models:/a/1\n")
+
+    assert report(config_dirs=[mine], config_name="r") == [
+        "models: YAML read a name here as null; quote it.\n  Write the name as it should be, in quotes (in r.yaml)."
+    ]
+
+
+def test_a_name_with_leading_zeros_in_an_override(answers):
+    """Hydra's grammar has no such names: that is said, and not how values are quoted."""
+    (answer,) = answers("+models.010.uri=models:/a/1")
+
+    assert answer.endswith(
+        "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
+    )
+
+
 @pytest.fixture(scope="module")
 def base(builtins: Plugins) -> dict[str, Any]:
     return dict(compose("build", plugins=builtins).tree)

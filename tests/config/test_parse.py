@@ -164,6 +164,21 @@ def test_an_id_that_yaml_read_as_something_else(report, written, read_as):
 
 
 @pytest.mark.parametrize(
+    ("models", "found"),
+    [
+        pytest.param("{'': 'models:/a/1'}", "models: an id cannot be empty.", id="empty"),
+        pytest.param("{a: 5}", "models.a: a sub-model is a URI or a map, not int 5.", id="number"),
+        pytest.param("{a: }", "models.a: a sub-model is a URI or a map, not null.", id="nothing"),
+    ],
+)
+def test_ids_and_sub_models_that_are_none(report, models, found):
+    """What stands there is said, in the words of YAML."""
+    (problem,) = report(f"{ROUTED}models: {models}\n")
+
+    assert problem.startswith(found)
+
+
+@pytest.mark.parametrize(
     ("written", "read_as"),
     [
         pytest.param("NO", "the bool False", id="NO"),
