@@ -111,14 +111,14 @@ class Routing:
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Raises BadInputError for a parameter that is no single value, or that nothing reads: it would do nothing."""
-        for name in params:
+        for name, value in params.items():
             if name not in self.params:
                 raise BadInputError(
                     f"there is no parameter {name!r}.", hint=suggest(name, [*self.params, ANNOTATE], "Parameters")
                 )
-            if np.ndim(params[name]):
+            if not isinstance(value, str | int | float) and np.ndim(value):
                 raise BadInputError(
-                    f"parameter {name!r} must be one value for all rows, not {type(params[name]).__name__}.",
+                    f"parameter {name!r} must be one value for all rows, not {type(value).__name__}.",
                     hint="Send what differs from row to row as a column.",
                 )
 

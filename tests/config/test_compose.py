@@ -831,7 +831,7 @@ def test_every_shipped_file_is_read_by_one_of_these_tests(path):
     assert path.stem in known.get(kind, [option.split("=")[1] for option in OPTIONS if option.startswith(f"{kind}=")])
 
 
-@pytest.mark.parametrize("written", ["null", "~", ""])
+@pytest.mark.parametrize("written", ["null", "~"])
 def test_a_name_that_yaml_read_as_null(report, folder, written):
     """OmegaConf speaks of a NoneType; what to do is said in the words of YAML."""
     mine = folder(r=f"defaults: [build, _self_]\nname: r\nmodels:\n  {written}: models:/a/1\n")
