@@ -211,19 +211,14 @@ def _scalar(value: Any) -> Any:
 
 def _from_records(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    for name in frame.columns:
-        if _rounded(frame[name]):
+    for name, dtype in frame.dtypes.items():
+        if dtype == _DOUBLE:
             frame[name] = _whole(frame[name], [row.get(name) for row in rows])
     return frame
 
 
-def _rounded(column: pd.Series[Any]) -> bool:
-    """Whether pandas may have made doubles of whole numbers that doubles do not hold."""
-    return column.dtype == _DOUBLE and bool((column.abs() >= _EXACT).any())
-
-
 def _whole(column: pd.Series[Any], sent: Sequence[Any]) -> pd.Series[Any]:
-    """A column as it was sent, if it has such a number."""
+    """A column, as it was sent where pandas has made doubles of whole numbers that doubles do not hold."""
     large = any(isinstance(cell, int | np.integer) and abs(int(cell)) >= _EXACT for cell in sent)
     return pd.Series(sent, column.index, dtype=object) if large else column
 
@@ -251,4 +246,4 @@ def _column(name: str, value: Any) -> Any:
     if not cells:
         return np.empty(0, object)
     column = pd.Series(cells)
-    return _whole(column, cells) if _rounded(column) else column
+    return _whole(column, cells) if column.dtype == _DOUBLE else column

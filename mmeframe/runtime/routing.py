@@ -232,7 +232,7 @@ class Routing:
             if len(shown) > _SHOWN:
                 break
         more = " ..." if len(shown) > _SHOWN else ""
-        lacking = f"; {int(missing.sum())} of them have no key" if missing.any() else ""
+        lacking = f"; {int(missing.sum())} of them without a key" if missing.any() else ""
         off = f" Disabled: {', '.join(sorted(self.disabled)[:_SHOWN])}." if self.disabled else ""
         raise UnknownKeyError(
             f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}{lacking}.",

@@ -192,13 +192,15 @@ def test_score_of_an_unknown_id_offers_the_nearest(router):
 
 
 def test_a_failing_sub_model_is_named(router):
-    """The library's text may hold data: only its type is told, and the cause is chained."""
+    """The library's text may hold data: its type is told, which columns have gaps, and the cause is chained."""
     frame = pd.DataFrame({"x1": [np.nan], "x2": [1.0], "dow": [3]})
 
     with pytest.raises(ModelError) as caught:
         router.predict(frame)
 
-    assert str(caught.value) == "day_3: its predict failed with ValueError."
+    assert str(caught.value) == (
+        "day_3: its predict failed with ValueError.\n  Columns with missing values in its rows: x1."
+    )
     assert isinstance(caught.value.__cause__, ValueError)
 
 

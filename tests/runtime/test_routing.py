@@ -352,7 +352,7 @@ def test_known_keys_behind_a_few_unknown_ones(strict):
     with pytest.raises(UnknownKeyError) as caught:
         strict.predict(rows_of(np.array([0, 1, None, 9, 9, "9", "09"], object)))
 
-    assert str(caught.value) == f"no sub-model for 5 rows: dow=9; dow=09.\n  {KNOWN}"
+    assert str(caught.value) == f"no sub-model for 5 rows: dow=9; dow=09; 1 of them without a key.\n  {KNOWN}"
 
 
 def test_long_keys_that_exist():
