@@ -21,7 +21,7 @@ from mmeframe.routes import NO_TARGET
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.routing import Routing
 from mmeframe.runtime.schema import check_frame
-from mmeframe.runtime.scoring import call, combine
+from mmeframe.runtime.scoring import call, combine, flat
 from mmeframe.spec import MAIN_ARM
 from mmeframe.tables import column_types, read_table, without_rows
 
@@ -48,7 +48,7 @@ def routing_of(fleet: Fleet) -> Routing:
         assert isinstance(batch, FrameBatch)  # noqa: S101 - this host makes no other
         model = models[model_id]
         if model.of:
-            return combine(combiners[model_id], model_id, [np.asarray(score(name, batch)) for name in model.of])
+            return combine(combiners[model_id], model_id, [flat(score(name, batch)) for name in model.of])
         if model_id not in live:
             with model.folder.local() as root:
                 live[model_id] = model.load(root)

@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-__all__ = ["circle"]
+__all__ = ["circle", "reached"]
+
+
+def reached(starts: Iterable[str], needs: Mapping[str, Iterable[str]]) -> set[str]:
+    """These names and all that they need, what those need, and so on."""
+    found: set[str] = set()
+    todo = list(starts)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += needs.get(name, ())
+    return found
 
 
 def circle(needs: Mapping[str, Iterable[str]]) -> list[str]:

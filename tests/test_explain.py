@@ -630,3 +630,144 @@ def test_another_way_to_combine_is_a_difference(run):
 
     assert same == {"against": "models:/pairs/1"}
     assert [[it["id"] for it in other.get("changed", [])] for other in others] == [["pair"], ["pair"]]
+
+
+# -- tables without rows, and numbers in several formats -------------------------------------------------------------
+
+
+@EITHER
+def test_json_that_says_nothing(run, which, tmp_path):
+    """``[]`` names no columns: it is a table without rows, and nothing is missing in it."""
+    (tmp_path / "none.json").write_text("[]")
+
+    validated = run("validate", "--json", *which, "data=none.json")
+    explained = run("explain", "--json", *which, "data=none.json")
+
+    assert (validated.code, explained.code) == (0, 0)
+    assert explained.json == {"ok": True, "rows": []}
+    coverage = validated.json["coverage"]
+    assert (coverage["rows"], coverage["covered"], coverage["keys"], coverage["faults"]) == (0, 0, [], [])
+    assert coverage["unreached"] == ["berlin", "east", "lyon", "newer", "paris"]
+
+
+@EITHER
+def test_json_that_says_nothing_for_people(run, which, tmp_path):
+    """The same in words, without an error."""
+    (tmp_path / "none.json").write_text("[]")
+
+    validated = run("validate", *which, "data=none.json")
+    explained = run("explain", *which, "data=none.json")
+
+    assert (validated.code, validated.err) == (explained.code, explained.err) == (0, "")
+    assert validated.lines[1].startswith("coverage: 0 of 0 rows ")
+    assert explained.lines[0] == "0 rows"
+
+
+@EITHER
+@pytest.mark.parametrize("least", [0, 0.5, 1])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("none.json", "[]", id="json"),
+        pytest.param("none.jsonl", "", id="jsonl"),
+        pytest.param("none.csv", "user,shop,x1,x2\n", id="csv"),
+    ],
+)
+def test_the_gate_of_coverage_needs_rows(run, which, least, name, text, tmp_path):
+    """A table without rows covers nothing: it is said, and the exit code is 1, also for machines."""
+    (tmp_path / name).write_text(text)
+
+    done = run("validate", *which, f"data={name}", f"validate.min_coverage={least}")
+    found = run("validate", "--json", *which, f"data={name}", f"validate.min_coverage={least}")
+
+    assert (done.code, done.err) == (1, f"error: validate.min_coverage: {name} has no rows.\n")
+    assert (found.code, found.json["ok"], found.json["coverage"]["rows"]) == (1, False, 0)
+
+
+# Rows by a size, which no sub-model reads.
+LARGE = "{key:large,when:{column:size,operator:'==',value:500}}"
+MEDIUM = "{key:medium,when:{column:size,operator:in,value:[2.5,7]}}"
+BY_SIZE = (
+    "routing=rules",
+    f"routing.rules=[{LARGE},{MEDIUM}]",
+    "routing.otherwise=other",
+    "+models.large={uri:'models:/berlin/1',key:{rules:large}}",
+    "+models.medium={uri:'models:/paris/1',key:{rules:medium}}",
+    "+models.other={uri:'models:/east/1',key:{rules:other}}",
+)
+SIZES = pd.DataFrame({"size": [500.0, 2.5, 7.0, 1e3, None, 500.5], "x1": 1.0, "x2": 0.5})
+OF_SIZE = ["large", "medium", "medium", "other", "other", "other"]
+
+
+@pytest.fixture(scope="module")
+def by_size(store: Store) -> str:
+    """The URI of a router by size."""
+    return api.build("name=by_size", *BY_SIZE, store.override).model_uri
+
+
+@pytest.mark.parametrize("write", ["csv", "csv-of-text", "parquet", "parquet-of-float32", "json", "jsonl"])
+def test_numbers_equal_in_every_format(by_size, store, tmp_path, write):
+    """500.0 is 500, however it is written: explain, of config and router, coverage and predict agree on each row."""
+    rows = tmp_path / f"sizes.{write.partition('-')[0]}"
+    if write == "csv":
+        SIZES.to_csv(rows, index=False)
+    elif write == "csv-of-text":
+        rows.write_text("size,x1,x2\n500.00,1,0.5\n2.50,1,0.5\n7,1,0.5\n1e3,1,0.5\n,1,0.5\n500.5,1,0.5\n")
+    elif rows.suffix == ".parquet":
+        SIZES.astype({"size": "float32" if "float32" in write else "float64"}).to_parquet(rows)
+    else:
+        SIZES.to_json(rows, orient="records", lines=write == "jsonl")
+    out = tmp_path / "scored.csv"
+
+    of_config = api.explain("name=by_size", *BY_SIZE, store.override, data=rows)
+    of_router = api.explain(store.override, model=by_size, data=rows)
+    covered = api.coverage("name=by_size", *BY_SIZE, store.override, data=rows)
+    api.predict_table(by_size, rows, out, annotate=True, tracking_uri=store.uri)
+
+    assert [it["model_id"] for it in of_config] == OF_SIZE
+    assert [it["model_id"] for it in of_router] == OF_SIZE
+    assert {it["model_id"]: it["rows"] for it in covered["keys"]} == {"large": 1, "medium": 2, "other": 3}
+    assert pd.read_csv(out)["model_id"].tolist() == OF_SIZE
+
+
+# -- arms that are disabled ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_fresh(store: Store) -> tuple[str, ...]:
+    """The config of ``shops`` whose arm is disabled, and built under a name of its own."""
+    config = ("name=without_fresh", *SHOPS, "disabled_models=[paris,newer]")
+    config = tuple(line for line in config if line != "disabled_models=[paris]")
+    api.build(*config, store.override)
+    return config
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["config-alone", "logged-router"])
+def test_an_arm_that_is_disabled_is_named(run, table, without_fresh, logged):
+    """Its rows go to the main sub-model: the route says why their reason is ``disabled``, and others' do not."""
+    which = ("model=models:/without_fresh/1",) if logged else without_fresh
+
+    done = run("explain", *which, table)
+    rows = run("explain", "--json", *which, table).json["rows"][:3]
+
+    said = {True: "arm fresh is disabled: berlin", False: "berlin"}
+    assert [it["route"] for it in rows] == [[{"level": "shop", "found": said[it in FRESH]}] for it in USERS[:3]]
+    assert [(it["arm"], it["model_id"]) for it in rows] == [("main", "berlin")] * 3
+    assert [it["reason"] for it in rows] == ["disabled" if user in FRESH else "exact" for user in USERS[:3]]
+    berlin = [f"shop: {said[user in FRESH]} main berlin 1" for user in USERS[:3]]
+    assert all(shown in line for shown, line in zip(berlin, done.lines[2:5], strict=True))
+
+
+@pytest.mark.parametrize("disabled", ["newer", "berlin", "berlin,newer"])
+def test_disabled_sub_models_of_one_key(run, table, monkeypatch, disabled):
+    """Main, arm or both: what the route says of a row that the arm would take, and of one that it would not."""
+    monkeypatch.setenv("MMEFRAME_DISABLED_MODELS", disabled)
+    said = {
+        "newer": ("arm fresh is disabled: berlin", "berlin"),
+        "berlin": ("berlin, arm fresh: newer", "berlin is disabled"),
+        "berlin,newer": ("berlin is disabled", "berlin is disabled"),
+    }[disabled]
+
+    rows = run("explain", "--json", "model=models:/shops/1", table).json["rows"][:3]
+
+    assert [it["route"][0]["found"] for it in rows] == [said[user not in FRESH] for user in USERS[:3]]

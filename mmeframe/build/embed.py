@@ -28,6 +28,7 @@ _RUNTIME = (
     "spec.py",
     "keys.py",
     "shares.py",
+    "graph.py",
     "routes.py",
     "redact.py",
     "bundle",

@@ -16,6 +16,7 @@ from mmeframe.build.methods import classes_of, discover
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Store, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
+from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
@@ -42,6 +43,11 @@ class Fleet:
     prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     dropped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def answering(self) -> set[str]:
+        """Ids of the sub-models whose answers callers see, alone or in a combination; gates are not among them."""
+        return reached([it.id for it in self.models if it.routed], {it.id: it.of for it in self.models})
 
     @property
     def declared(self) -> dict[str, tuple[str, ...]]:
@@ -71,11 +77,13 @@ class _Resolver:
     dropped: list[tuple[str, str]] = field(default_factory=list)
     inputs: dict[str, RoutingInputs] = field(default_factory=dict)
     prepared: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    _routed: list[str] = field(default_factory=list)
 
     def run(self) -> Fleet:
         strategies = self._strategies()
         entries = self._fleet()
         routed = [entry for entry in entries if entry.routed]
+        self._routed = [entry.id for entry in routed]
         self._levels(routed)
         self._keys(routed)
         self._arms(routed)
@@ -455,8 +463,10 @@ class _Resolver:
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
         """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""
         found = []
+        needs = {entry.id: entry.of for entry in self.spec.models}
+        answering = reached([*(model.id for model in models if model.routed), *self._routed], needs)
         for model in models:
-            if model.routed or any(model.id in entry.of for entry in self.spec.models):
+            if model.id in answering:
                 with model.folder.local() as root:
                     try:
                         model = replace(model, outputs=discover(model, root, self.spec.output.method))

@@ -64,10 +64,10 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
     with BundleWriter(folder) as writer:
         records = []
         spec = fleet.spec
-        combined = {name for model in fleet.models for name in model.of}
+        answering = fleet.answering
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
-            method = spec.output.method if model.routed or model.id in combined else "predict"
+            method = spec.output.method if model.id in answering else "predict"
             files, arrays = _copy(model, writer, method)
             records.append(
                 SubModelRecord(

@@ -22,7 +22,7 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
     Returns warnings, naming sub-models that could not be called on the probe rows. Raises BuildError where the router
     answers differently.
     """
-    combined = {name for model in fleet.models for name in model.of}
+    answering = fleet.answering
     # What combines others has no files of its own.
     own_files = [model for model in fleet.models if not model.of]
     sample = own_files[:: max(1, len(own_files) // _SAMPLE)]
@@ -33,7 +33,7 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
             rows = example_rows(model, root)
             own = model.load(root)
             # A gate is asked to predict, whatever the others are asked.
-            method = fleet.spec.output.method if model.routed or model.id in combined else "predict"
+            method = fleet.spec.output.method if model.id in answering else "predict"
             try:
                 expected = getattr(own, method)(rows.copy())
             except Exception as error:  # noqa: BLE001 - probe rows may be nonsense to a model

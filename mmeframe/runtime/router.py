@@ -14,6 +14,7 @@ import pandas as pd
 
 from mmeframe.bundle import Bundle, SubModelRecord
 from mmeframe.errors import BadInputError, MissingError, ModelError, suggest
+from mmeframe.graph import reached
 from mmeframe.plugin import (
     Batch,
     BatchEvent,
@@ -173,7 +174,7 @@ class Router:
     def _ask(self, model_id: str, batch: Batch) -> Any:
         """What a gate is told by its sub-model."""
         assert isinstance(batch, FrameBatch)  # noqa: S101 - this host makes no other
-        return self._scorer.whole(batch, self._number(model_id), "predict")
+        return self._scorer.key(batch, self._number(model_id))
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Score rows: an array or frame of predictions, or the annotated columns where they are asked for.
@@ -248,16 +249,14 @@ class Router:
     def score(self, model_id: str, data: Any) -> Any:
         """One sub-model's answer for all rows, past routing. Raises MissingError for an unknown id."""
         number = self._number(model_id)
-        method = self.method if self.records[number].routed else self._unrouted_method(model_id)
-        return self._scorer.whole(as_batch(data), number, method)
+        answering = reached([it.id for it in self.records if it.routed], {it.id: it.of for it in self.records})
+        if model_id not in answering:
+            return self._scorer.key(as_batch(data), number)
+        return self._scorer.whole(as_batch(data), number, self.method)
 
     def shaped(self, model_id: str, answer: Any) -> Any:
         """A sub-model's own answer in the shape of the router's. Raises ModelError if it is not what it declares."""
         return self._answers.whole(answer, self._number(model_id))
-
-    def _unrouted_method(self, model_id: str) -> str:
-        combined = any(model_id in record.of for record in self.records)
-        return self.method if combined else "predict"
 
     def _number(self, model_id: str) -> int:
         number = self.bundle.position(model_id)

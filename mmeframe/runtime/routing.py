@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, suggest
+from mmeframe.graph import reached
 from mmeframe.keys import MISSING, canonical, normalised
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Route, Routed, RouteTable
@@ -85,14 +86,7 @@ class Routing:
 
     def _uses(self, model: Routable) -> set[str]:
         """The ids of a sub-model and of those that it combines, and so on."""
-        found, todo = {model.id}, list(model.of)
-        if todo:
-            of = {other.id: other.of for other in self.models}
-            while todo:
-                name = todo.pop()
-                found.add(name)
-                todo += of[name]
-        return found
+        return reached([model.id], {other.id: other.of for other in self.models}) if model.of else {model.id}
 
     def _shares(self) -> list[tuple[str, Ints, np.ndarray[Any, np.dtype[np.float64]]]]:
         """Arms that take traffic, in name order: each with its sub-model, and its share, by the main one's number."""

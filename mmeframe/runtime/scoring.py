@@ -20,7 +20,7 @@ from mmeframe.runtime.outputs import Answers, as_prediction
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer", "call", "combine", "gathered"]
+__all__ = ["Residency", "Scorer", "call", "combine", "flat", "gathered"]
 
 # Up to this many groups a matrix is gathered by columns; with more, this many rows at a time.
 _FEW_GROUPS, _PIECE = 32, 32_768
@@ -99,6 +99,13 @@ class Scorer:
                 return self._call(models[0], target, matrix, method)
             live = dict(zip(leaves, models, strict=True))
             return self._ask(live, target, partial(self._own_frame, batch.frame), method)
+
+    def key(self, batch: FrameBatch, target: int) -> Any:
+        """What a gate predicts, or a combination that is one: whatever shape the fleet's own answers have."""
+        if target not in self._of:
+            return self.whole(batch, target, "predict")
+        answers = [flat(self.key(batch, number)) for number in self._of[target]]
+        return combine(self._combiners[target], self._records[target].id, answers)
 
     def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
         own = self._schemas[self._records[target].inputs]
@@ -227,6 +234,12 @@ def call(model: Any, method: str, rows: Any, model_id: str) -> Any:
     if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
         return raw
     return as_prediction(raw, len(rows), model_id)
+
+
+def flat(answer: Any) -> Any:
+    """One value per row where a frame or a table has one column: a combiner of keys gets arrays of one shape."""
+    values = answer.to_numpy() if isinstance(answer, pd.DataFrame) else answer
+    return values[:, 0] if np.ndim(values) == 2 and values.shape[1] == 1 else values
 
 
 def combine(combiner: Combiner[Any], model_id: str, answers: Sequence[Any]) -> Any:

@@ -9,10 +9,18 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from mmeframe import api
+from mmeframe.cli import main
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin.manager import load_plugins
 from tests import fleets
@@ -571,3 +579,268 @@ def test_problems_of_the_config_come_before_those_of_the_fleet(refused):
     problems = refused(*ONE, BERLIN, CANARY, "+traffic.arms={canary:0.7,main:0.7}", "traffic.shadow=[nobody]")
 
     assert [problem.split(":")[0] for problem in problems] == ["traffic.arms", "traffic.arms.main"]
+
+
+# -- columns that routing and sub-models read ------------------------------------------------------------------------
+
+ROWS = fleets.rows(30)[["x1", "x2"]]
+# Features of sub-models by type: number, text, time and truth.
+MIXED = ROWS.assign(note=["a", "b", "c"] * 10, seen=pd.date_range("2020-01-01", periods=30), new=ROWS["x1"] > 0)
+
+
+@pytest.fixture(scope="module")
+def shelf(store: Store) -> dict[str, str]:
+    """Sub-models as plain MLflow model folders: by their id, with features and answers of several kinds."""
+    sides = np.where(ROWS["x1"] > 0, "high", "low")
+    encoded = ColumnTransformer([("all", OrdinalEncoder(), ["note", "seen", "new"])], remainder="passthrough")
+    models = {
+        "mixed": (make_pipeline(encoded, Ridge()).fit(MIXED, ROWS["x1"]), MIXED),
+        "both": (Ridge().fit(ROWS, ROWS["x1"]), ROWS),
+        "lacks": (Ridge().fit(ROWS[["x2"]], ROWS["x1"]), ROWS[["x2"]]),
+        "double_answers": (LinearRegression().fit(ROWS, ROWS * [2.0, 3.0]), ROWS),
+        "classes": (DecisionTreeClassifier(max_depth=1).fit(ROWS, sides), ROWS),
+        "more_classes": (DecisionTreeClassifier(max_depth=1).fit(ROWS, np.where(ROWS["x2"] > 0, "low", "mid")), ROWS),
+        "pipe": (make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, sides), ROWS),
+    }
+    paths = {}
+    for id_, (model, rows) in models.items():
+        paths[id_] = str(store.folder / f"shelf_{id_}")
+        signature = infer_signature(rows, model.predict(rows))
+        mlflow.sklearn.save_model(
+            model,
+            paths[id_],
+            signature=signature,
+            pip_requirements=fleets.pins(),
+            serialization_format="cloudpickle",
+        )
+    return paths
+
+
+RULE = "routing.rules=[{{key:mixed,when:{{column:{},operator:'{}',value:{}}}}}]"
+
+
+@pytest.mark.parametrize(
+    ("routing", "found"),
+    [
+        pytest.param(
+            ["routing=pattern", "routing.column=x1", "routing.prefix_length=1"],
+            "routing.keys.x1: it reads column 'x1' as string, and the sub-models have it as double.",
+            id="pattern-of-double",
+        ),
+        pytest.param(
+            ["routing=pattern", "routing.column=seen", "routing.prefix_length=1"],
+            "routing.keys.seen: it reads column 'seen' as string, and the sub-models have it as datetime.",
+            id="pattern-of-datetime",
+        ),
+        pytest.param(
+            ["routing=datepart", "routing.column=x1"],
+            "routing.keys.x1: it reads column 'x1' as datetime, and the sub-models have it as double.",
+            id="datepart-of-double",
+        ),
+        pytest.param(
+            ["routing=datepart", "routing.column=new"],
+            "routing.keys.new: it reads column 'new' as datetime, and the sub-models have it as boolean.",
+            id="datepart-of-boolean",
+        ),
+        pytest.param(
+            ["routing=bins", "routing.column=note", "+routing.bins={mixed:[null,0]}"],
+            "routing.keys.note: it reads column 'note' as double, and the sub-models have it as string.",
+            id="bins-of-string",
+        ),
+        pytest.param(
+            ["routing=bins", "routing.column=seen", "+routing.bins={mixed:[null,0]}"],
+            "routing.keys.seen: it reads column 'seen' as double, and the sub-models have it as datetime.",
+            id="bins-of-datetime",
+        ),
+        pytest.param(
+            ["routing=rules", RULE.format("note", ">", 5)],
+            "routing.keys.rules: it reads column 'note' as double, and the sub-models have it as string.",
+            id="rules-of-string-as-number",
+        ),
+        pytest.param(
+            ["routing=rules", RULE.format("x1", "contains", "a")],
+            "routing.keys.rules: it reads column 'x1' as string, and the sub-models have it as double.",
+            id="rules-of-double-as-text",
+        ),
+        pytest.param(
+            ["routing=rules", RULE.format("x1", "<", "'2020-01-01'")],
+            "routing.keys.rules: it reads column 'x1' as datetime, and the sub-models have it as double.",
+            id="rules-of-double-as-time",
+        ),
+        pytest.param(
+            [
+                "+routing@routing.keys.hour=datepart",
+                "routing.keys.hour.column=x2",
+                "routing.levels=[[hour]]",
+            ],
+            "routing.keys.hour: it reads column 'x2' as datetime, and the sub-models have it as double.",
+            id="a-part-with-a-name",
+        ),
+    ],
+)
+def test_columns_of_another_kind(store, shelf, routing, found):
+    """No row could be right for both: it is told at the key part, before anything is built."""
+    with pytest.raises(ProblemsError) as caught:
+        api.validate("name=kinds", *routing, f"+models.mixed.uri={shelf['mixed']}", store.override, plugins=PLUGINS)
+
+    (problem,) = caught.value.problems
+    assert f"{problem.where}: {problem.what}" == found
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        pytest.param(["routing=pattern", "routing.column=note", "routing.prefix_length=1"], id="pattern-of-string"),
+        pytest.param(["routing=datepart", "routing.column=seen", "routing.part=year"], id="datepart-of-datetime"),
+        pytest.param(["routing=datepart", "routing.column=note", "routing.part=year"], id="datepart-of-string"),
+        pytest.param(["routing=bins", "routing.column=x1", "+routing.bins={mixed:[null,0]}"], id="bins-of-double"),
+        pytest.param(["routing=rules", RULE.format("x1", "<=", 5)], id="rules-of-double"),
+        pytest.param(["routing=rules", RULE.format("x1", "==", 5)], id="rules-of-double-that-equals"),
+        pytest.param(["routing=rules", RULE.format("note", "starts_with", "a")], id="rules-of-string"),
+        pytest.param(["routing=rules", RULE.format("note", "==", "a")], id="rules-of-string-that-equals"),
+        pytest.param(["routing=rules", RULE.format("seen", ">=", "'2020-01-01'")], id="rules-of-datetime"),
+        pytest.param(
+            ["routing=rules", "routing.rules=[{key:mixed,when:{column:new,operator:not_missing}}]"],
+            id="rules-of-presence",
+        ),
+        pytest.param(["routing=column", "routing.column=x1"], id="keys-are-of-any-type"),
+        pytest.param(["routing=hash", "routing.columns=[x1,seen]", "+routing.shares={mixed:1}"], id="hashes-too"),
+    ],
+)
+def test_columns_of_the_same_kind(store, shelf, routing):
+    """Routing may read what sub-models read, too."""
+    fleet = api.validate("name=kinds", *routing, f"+models.mixed.uri={shelf['mixed']}", store.override, plugins=PLUGINS)
+
+    assert fleet.warnings == ()
+
+
+# -- the classes of a gate -------------------------------------------------------------------------------------------
+
+
+def gate(shelf: dict[str, str], *voting: str, model: str = "jury", keys: tuple[str, ...]) -> list[str]:
+    """A gate that lets others vote, or ``model`` of the shelf; and a sub-model for each key."""
+    voters = [f"+models.{id_}={{uri:'{shelf[id_]}',key:none}}" for id_ in voting or (model,)]
+    jury = [f"+models.jury={{combine:{{kind:vote,of:[{','.join(voting)}]}},key:none}}"] if voting else []
+    answering = [f"+models.to_{key}={{uri:'{shelf['both']}',key:{{gate:{key}}}}}" for key in keys]
+    return ["routing=gate", f"routing.model={model}", *voters, *jury, *answering]
+
+
+NOT_KNOWN = "routing.keys.gate: the gate {!r} has no classes, so the keys that it gives are not known and not checked."
+LACKS = "routing.keys.gate: no sub-model is declared for {!r}, and no level is without it."
+UNREACHED = "routing.keys.gate: no row reaches {!r}. It gives: {}."
+
+
+@pytest.mark.parametrize(
+    ("voting", "model", "keys", "warned"),
+    [
+        pytest.param([], "both", ("1", "2"), [NOT_KNOWN.format("both")], id="regressor"),
+        pytest.param([], "classes", ("high", "low"), [], id="classifier"),
+        pytest.param([], "pipe", ("low",), [LACKS.format("high")], id="pipeline"),
+        pytest.param(["both", "both_again"], "jury", ("1", "2"), [NOT_KNOWN.format("jury")], id="vote-of-regressors"),
+        pytest.param(["classes", "pipe"], "jury", ("high", "low"), [], id="vote-of-one-kind"),
+        pytest.param(["classes", "more_classes"], "jury", ("high", "low", "mid"), [], id="vote-of-two-kinds"),
+        pytest.param(["classes", "more_classes"], "jury", ("high", "low"), [LACKS.format("mid")], id="vote-lacks"),
+        pytest.param(
+            ["classes", "more_classes"],
+            "jury",
+            ("high", "low", "mid", "top"),
+            [UNREACHED.format("to_top", "high, low, mid")],
+            id="vote-never-gives",
+        ),
+    ],
+)
+def test_classes_of_a_gate(store, shelf, voting, model, keys, warned):
+    """Its keys are the classes of the sub-model, or of those that vote; that they are not known is said."""
+    paths = {**shelf, "both_again": shelf["both"]}
+    config = gate(paths, *voting, model=model, keys=keys)
+
+    fleet = api.validate("name=gates", *config, store.override, plugins=PLUGINS)
+
+    assert list(fleet.warnings) == warned
+
+
+def test_no_class_of_a_vote_has_a_sub_model(store, shelf):
+    """Nothing could ever be answered: it is refused, with both lists."""
+    with pytest.raises(ProblemsError) as caught:
+        api.validate("name=gates", *gate(shelf, "classes", "pipe", keys=("a", "b")), store.override, plugins=PLUGINS)
+
+    assert str(caught.value) == (
+        "routing.keys.gate: none of its keys has a sub-model.\n  It gives: high, low. Declared: a, b."
+    )
+
+
+# -- circles of combinations -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("models", "circle"),
+    [
+        pytest.param({"a": "a"}, "a -> a", id="itself"),
+        pytest.param({"a": "b", "b": "a"}, "a -> b -> a", id="two"),
+        pytest.param({"a": "b", "b": "c", "c": "a", "d": "a"}, "a -> b -> c -> a", id="three"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "build"])
+def test_a_circle_of_combinations_needs_no_store(tmp_path, capsys, command, models, circle):
+    """It stands in the config itself: exit code 2, and no store is asked, or made where there is none."""
+    declared = [f"+models.{id_}.combine={{kind:mean,of:[{of}]}}" for id_, of in models.items()]
+
+    code = main([command, "name=circle", *ONE, *declared, f"tracking.uri=sqlite:///{tmp_path}/nowhere/mlflow.db"])
+
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (2, "")
+    assert captured.err == f"error: models.a.combine.of: these combine one another: {circle}.\n  Break the circle.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- what the router declares ----------------------------------------------------------------------------------------
+
+
+def test_a_column_that_routing_reads_is_required(store, shelf):
+    """signature.mode=union: that one sub-model does without it does not make it optional, as every row needs it."""
+    models = [
+        f"+models.small={{uri:'{shelf['lacks']}',key:{{x1:small}}}}",
+        f"+models.large={{uri:'{shelf['both']}',key:{{x1:large}}}}",
+    ]
+    bins = ("routing=bins", "routing.column=x1", "+routing.bins={small:[null,0],large:[0,null]}")
+
+    logged = api.build("name=needed", *bins, *models, "signature.mode=union", store.override, plugins=PLUGINS)
+
+    with fleets.active(store.uri):
+        declared = mlflow.models.get_model_info(logged.model_uri).signature.inputs
+        loaded = mlflow.pyfunc.load_model(logged.model_uri)
+    assert {column.name: column.required for column in declared} == {"x1": True, "x2": True}
+    assert np.isfinite(loaded.predict(ROWS)).all()
+    with pytest.raises(MlflowException, match="x1"):
+        loaded.predict(ROWS[["x2"]])
+
+
+def test_a_column_that_only_one_sub_model_has_stays_optional(store, shelf):
+    """What routing does not read is not needed by every row."""
+    models = [f"+models.{id_}={{uri:'{shelf[id_]}',key:{{shop:{id_}}}}}" for id_ in ("lacks", "both")]
+
+    logged = api.build("name=optional", *ONE, *models, "signature.mode=union", store.override, plugins=PLUGINS)
+
+    with fleets.active(store.uri):
+        declared = mlflow.models.get_model_info(logged.model_uri).signature.inputs
+    assert {column.name: column.required for column in declared} == {"shop": True, "x1": False, "x2": True}
+
+
+@pytest.mark.parametrize("mode", ["checked", "union"])
+def test_annotated_answers_of_two_numbers(store, shelf, mode):
+    """output.annotate=true: each of them is a column, declared as it is answered."""
+    model = f"+models.berlin.uri={shelf['double_answers']}"
+    options = (f"name=two_{mode}", *ONE, model, f"signature.mode={mode}", "output.annotate=true", store.override)
+
+    logged = api.build(*options, plugins=PLUGINS)
+
+    with fleets.active(store.uri):
+        declared = mlflow.models.get_model_info(logged.model_uri).signature.outputs
+        loaded = mlflow.pyfunc.load_model(logged.model_uri)
+    answer = pd.DataFrame(loaded.predict(ROWS.assign(shop="berlin")))
+    names = ["prediction_0", "prediction_1", "model_id", "model_version", "reason", "arm"]
+    assert declared.input_names() == names
+    assert [kind.name for kind in declared.input_types()] == ["double"] * 2 + ["string"] * 4
+    assert answer.columns.tolist() == names
+    np.testing.assert_allclose(answer[names[:2]], ROWS * [2.0, 3.0], rtol=1e-9)
+    assert answer["model_id"].tolist() == ["berlin"] * 30

@@ -316,3 +316,58 @@ def test_like_the_standard_library(times, zone, part, form):
     }[form]()
 
     assert keys(values, part=part, timezone=zone) == [PARTS[part](time.astimezone(ZoneInfo(zone))) for time in times]
+
+
+# -- how offsets are written -----------------------------------------------------------------------------------------
+
+OFFSETS = [
+    pytest.param("2013-01-01T23:00:00+05", "18", "23", id="hours"),
+    pytest.param("2013-01-01T23:00:00+0500", "18", "23", id="four-digits"),
+    pytest.param("2013-01-01T23:00:00+05:00", "18", "23", id="colon"),
+    pytest.param("2013-01-01 23:00:00 +05", "18", "23", id="blank-hours"),
+    pytest.param("2013-01-01 23:00:00 +0500", "18", "23", id="blank-four-digits"),
+    pytest.param("2013-01-01 23:00:00 +05:00", "18", "23", id="blank-colon"),
+    pytest.param("2013-01-01T23:00:00+05:30", "17", "23", id="half-an-hour"),
+    pytest.param("2013-01-01T23:00:00-0530", "4", "23", id="west"),
+    pytest.param("2013-01-01T23:00:00Z", "23", "23", id="Z"),
+    pytest.param("2013-01-01 23:00:00 Z", "23", "23", id="blank-Z"),
+    pytest.param("20130101T230000+05", "18", "23", id="basic-hours"),
+    pytest.param("20130101T230000+0500", "18", "23", id="basic-four-digits"),
+    pytest.param("20130101T230000Z", "23", "23", id="basic-Z"),
+    pytest.param("2013-01-01 23:00:00.123456+00", "23", "23", id="postgres"),
+    pytest.param("2013-01-01 23:00:00.123456+05:30", "17", "23", id="postgres-half-an-hour"),
+    pytest.param("2013-01-01T23:00+05", "18", "23", id="without-seconds"),
+    pytest.param("2013-01-01T23:00:00", "23", "23", id="none"),
+]
+
+
+@pytest.mark.parametrize(("text", "utc", "own"), OFFSETS)
+@pytest.mark.parametrize("dtype", ["str", "object", "category"])
+def test_offsets(text, utc, own, dtype):
+    """On UTC's clock, and on the time's own: alone, and beside a time with another offset and one with none."""
+    values = S([text, "2013-01-01T10:30:00+01:00", "2013-01-01T09:30:00"], dtype=dtype)
+
+    assert keys(values, part="hour", timezone="UTC") == [utc, "9", "9"]
+    assert keys(values, part="hour") == [own, "10", "9"]
+    assert keys(values.iloc[:1], part="hour", timezone="UTC") == [utc]
+    assert keys(values.iloc[:1], part="hour") == [own]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2013-01-01T23:00:00+5:00",
+        "2013-01-01T23:00:00 +5:00",
+        "2013-01-01T23:00:00+5",
+        "2013-01-01T23:00:00+050",
+        "2013-01-01T23:00:00+05:0",
+        "2013-01-01T23:00:00 UTC+5",
+        "2013-01-01T23:00:00 CET",
+    ],
+)
+@pytest.mark.parametrize("timezone", [None, "UTC", NEW_YORK])
+@pytest.mark.parametrize("others", [[], ["2013-01-01T10:30:00+01:00"], ["2013-01-01T10:30:00"]], ids=len)
+def test_offsets_that_are_none(text, timezone, others):
+    """An offset that ISO 8601 has no such form for is refused: it is never left out, whatever is beside it."""
+    with pytest.raises(BadInputError, match=r"^column 'ts' cannot be read as timestamps: it holds "):
+        keys(S([text, *others]), part="hour", timezone=timezone)

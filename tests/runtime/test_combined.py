@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mmeframe import api
-from mmeframe.errors import BadInputError, ModelError, ProblemsError, UnknownKeyError
+from mmeframe.errors import BadInputError, ConfigError, ModelError, ProblemsError, UnknownKeyError
 from mmeframe.plugin import canonical
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.runtime import Router
@@ -614,7 +614,9 @@ def test_a_gate_that_fails_fails_the_request(gated):
     with pytest.raises(ModelError) as caught:
         gated.predict(frame)
 
-    assert str(caught.value) == "clusters: its predict failed with ValueError."
+    assert str(caught.value) == (
+        "clusters: its predict failed with ValueError.\n  Columns with missing values in its rows: alcohol."
+    )
 
 
 @pytest.mark.parametrize("ask", ["predict", "explain"])
@@ -763,3 +765,526 @@ def test_a_combination_can_be_a_gate(make, keep):
     verdict = np.where(ballots[1] == ballots[2], ballots[1], ballots[0])
 
     assert router.predict(LEAVES, {"annotate": True})["model_id"].tolist() == verdict.tolist()
+
+
+# -- members with types and frames of their own ----------------------------------------------------------------------
+
+# Members that ship their own code. What they do not like is an x1 above 5.
+MEMBERS_OF_ITS_OWN = '''
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+class Own(BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+class Clips(Own):
+    """Changes the frame that it is given."""
+    def predict(self, X):
+        X["x1"] = X["x1"].clip(-1, 1)
+        X.loc[X.index[0], "x2"] = 1000.0
+        return X["x1"].to_numpy()
+
+class Reads(Own):
+    """What it is given, as it is."""
+    def predict(self, X):
+        return (10 * X["x1"] + X["x2"]).to_numpy()
+
+class LastDigits(Own):
+    """The last three digits of a whole number."""
+    def predict(self, X):
+        return (X["id"] % 1000).to_numpy().astype(float)
+
+class Sparse(Own):
+    """No answer where it does not like the row."""
+    def predict(self, X):
+        return X["x1"].where(X["x1"] <= 5).to_numpy()
+
+class Widens(Own):
+    """Three answers for each row where it does not like one."""
+    def predict(self, X):
+        return np.ones((len(X), 3)) if (X["x1"] > 5).any() else 2 * X["x1"].to_numpy()
+
+class Side(Own):
+    """Whether x1 is above 0, as a whole number; raises where it does not like a row."""
+    def predict(self, X):
+        if (X["x1"] > 5).any():
+            raise RuntimeError(f"cannot take s3cr3t {X['x1'].max()}")
+        return (X["x1"] > 0).astype(int).to_numpy()
+
+class Framed(Side):
+    """The same in a frame of one column."""
+    def predict(self, X):
+        return pd.DataFrame({"side": super().predict(X)})
+'''
+# Combiners that raise, or give another number of answers, and an observer that keeps what it is told.
+BLENDING = '''
+from dataclasses import dataclass, field
+import numpy as np
+from mmeframe.plugin import (
+    Combiner, CombinerConf, CombinerPlugin, Observer, ObserverConf, ObserverPlugin, hookimpl,
+)
+
+EVENTS = []
+
+@dataclass
+class BlendConf(CombinerConf):
+    of: list[str] = field(default_factory=list)
+
+class Fussy(Combiner[BlendConf]):
+    """The sum, and an error that holds a row where an answer is missing."""
+    def combine(self, answers):
+        if np.isnan(answers).any():
+            raise ValueError(f"cannot take s3cr3t {answers}")
+        return np.sum(answers, axis=0)
+
+class Short(Combiner[BlendConf]):
+    """The sum, and only one of them where an answer is missing."""
+    def combine(self, answers):
+        return np.sum(answers, axis=0)[: 1 if np.isnan(answers).any() else None]
+
+@dataclass
+class NoteConf(ObserverConf):
+    pass
+
+class Note(Observer[NoteConf]):
+    def on_batch(self, event):
+        EVENTS.append(("batch", event))
+    def on_error(self, event):
+        EVENTS.append(("error", event))
+
+@hookimpl
+def mmeframe_combiners():
+    return [
+        CombinerPlugin("fussy", BlendConf, f"{__name__}:Fussy", "a sum of what is there"),
+        CombinerPlugin("short", BlendConf, f"{__name__}:Short", "a sum that loses rows"),
+    ]
+
+@hookimpl
+def mmeframe_observers():
+    return [ObserverPlugin("note", NoteConf, f"{__name__}:Note", "keeps what it is told")]
+'''
+
+
+@pytest.fixture(scope="module")
+def members(store: Store) -> Iterator[Any]:
+    """The module of MEMBERS_OF_ITS_OWN, importable; beside it the module ``blending``."""
+    home = store.folder / "members"
+    home.mkdir()
+    (home / "own_members.py").write_text(MEMBERS_OF_ITS_OWN)
+    (home / "blending.py").write_text(BLENDING)
+    sys.path.insert(0, str(home))
+    import own_members
+
+    yield own_members
+    sys.path.remove(str(home))
+
+
+@pytest.fixture(scope="module")
+def shipped(keep: Keep, members: Any) -> Callable[..., str]:
+    """Save one of MEMBERS_OF_ITS_OWN by its name; returns its path."""
+    rows = {"LastDigits": pd.DataFrame({"id": [1, 2]})}
+
+    def save(name: str, frame: pd.DataFrame | None = None) -> str:
+        frame = rows.get(name, ROWS[X12]) if frame is None else frame
+        return keep(getattr(members, name)(), frame.copy(), code_paths=[members.__file__])
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def typed(make: Make, shipped: Callable[..., str], paths: dict[str, str]) -> Router:
+    """Combinations of a member that changes its frame and others, and of a long and a double one."""
+    return make(
+        *ROUTED,
+        member("clips", shipped("Clips")),
+        member("reads", shipped("Reads")),
+        member("linear", paths["linear"]),
+        member("whole", shipped("LastDigits")),
+        member("floating", shipped("LastDigits", pd.DataFrame({"id": [1.5, 2.5]}))),
+        f"+models.tree.uri={paths['tree']}",
+        combined("clipped", "mean", "clips,reads"),
+        combined("clipped_array", "weighted", "clips,linear", ",weights:[0,1]"),
+        combined("clipped_twice", "weighted", "clipped,reads", ",weights:[0,1]"),
+        combined("digits", "mean", "whole,floating"),
+        name="typed",
+        notes=None,
+    )
+
+
+WILD = pd.DataFrame({"x1": [50.0, 0.5, -3.0], "x2": [1.0, 2.0, 3.0]})
+UNCLIPPED = (10 * WILD["x1"] + WILD["x2"]).to_numpy()
+OF_WILD = {
+    "clipped": (WILD["x1"].clip(-1, 1).to_numpy() + UNCLIPPED) / 2,
+    "clipped_array": MEMBERS["linear"][0].predict(WILD),
+    "clipped_twice": UNCLIPPED,
+}
+
+
+@pytest.mark.parametrize("key", list(OF_WILD))
+@pytest.mark.parametrize("beside", [[], ["tree", "clipped"]], ids=["one-key", "several"])
+def test_a_member_that_changes_its_frame(typed, key, beside):
+    """What one member writes into its rows, the next one does not see; nor does the caller, or a row alone."""
+    frame = pd.concat([WILD.assign(key=it) for it in (key, *beside)], ignore_index=True)
+    before = frame.copy()
+
+    answer = typed.predict(frame)[:3]
+
+    np.testing.assert_allclose(answer, OF_WILD[key], rtol=1e-12)
+    np.testing.assert_allclose(typed.predict(frame.iloc[[0]]), OF_WILD[key][:1], rtol=1e-12)
+    pd.testing.assert_frame_equal(frame, before)
+
+
+BEYOND = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param({"id": [BEYOND], "key": ["digits"]}, id="alone"),
+        pytest.param({"id": [BEYOND, 7], "key": ["digits"] * 2}, id="batch"),
+        pytest.param({"id": [BEYOND, 7], "key": ["digits", "tree"], "x1": [0.0] * 2, "x2": [0.0] * 2}, id="mixed"),
+        pytest.param({"id": [BEYOND, None], "key": ["digits", "tree"], "x1": [0.0] * 2, "x2": [0.0] * 2}, id="missing"),
+        pytest.param([{"id": BEYOND, "key": "digits"}, {"key": "tree", "x1": 0.0, "x2": 0.0}], id="records"),
+        pytest.param(pd.DataFrame({"id": [BEYOND], "key": "digits"}), id="frame"),
+    ],
+)
+def test_members_with_a_long_and_a_double(typed, sent):
+    """Each gets its own type: the long one all digits, which end in 993, the double one a double that ends in 992."""
+    assert typed.predict(sent)[0] == (993 + 992) / 2
+
+
+# -- combinations and sub-models that fail ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def blending(members: Any) -> Any:
+    """The built-in plugins, and the module of BLENDING as with ``-p blending``."""
+    return load_plugins(["blending"])
+
+
+@pytest.fixture
+def events(members: Any) -> Iterator[list[tuple[str, Any]]]:
+    """What the observer is told while a test runs."""
+    from blending import EVENTS
+
+    EVENTS.clear()
+    yield EVENTS
+    EVENTS.clear()
+
+
+@pytest.fixture(scope="module")
+def failing(store: Store, shipped: Callable[..., str], paths: dict[str, str], blending: Any) -> dict[str, Router]:
+    """By output.on_error: combinations that fail on a missing answer, one whose answers change their shape, others."""
+    found = {}
+    for on_error in ("raise", "skip"):
+        logged = api.build(
+            f"name=failing_{on_error}",
+            *ROUTED,
+            "routing.on_unknown=skip",
+            f"output.on_error={on_error}",
+            "+observer@observers.note=note",
+            member("sparse", shipped("Sparse")),
+            member("reads", shipped("Reads")),
+            combined("fussy", "fussy", "sparse,reads"),
+            combined("short", "short", "sparse,reads"),
+            combined("outer", "mean", "reads,fussy"),
+            f"+models.widens.uri={shipped('Widens')}",
+            f"+models.tree.uri={paths['tree']}",
+            store.override,
+            plugins=blending,
+        )
+        found[on_error] = api.load_router(logged.model_uri, tracking_uri=store.uri)
+    return found
+
+
+def disliked(keys: list[str]) -> pd.DataFrame:
+    """A row with an x1 of 9 for each key."""
+    return pd.DataFrame({"x1": 9.0, "x2": 0.0, "key": keys})
+
+
+FAILED = {
+    "fussy": "fussy: its combiner failed with ValueError.",
+    "short": "short: it gave 1 answers for 2 rows.",
+    "outer": "fussy: its combiner failed with ValueError.",
+    "widens": "widens: it gave 3 values in a row, and declares 1.",
+}
+
+
+@pytest.mark.parametrize("key", list(FAILED))
+@pytest.mark.parametrize("beside", [[], ["tree"]], ids=["one-key", "beside-another"])
+def test_a_failure_names_who_failed(failing, key, beside, events):
+    """on_error: raise: the combination whose combiner raised, or the sub-model; never the text, which may hold rows."""
+    with pytest.raises(ModelError) as caught:
+        failing["raise"].predict(disliked([key, key, *beside]))
+
+    assert str(caught.value).splitlines()[0] == FAILED[key]
+    assert "s3cr3t" not in str(caught.value)
+    assert [(kind, event.error) for kind, event in events] == [("error", caught.value)]
+
+
+@pytest.mark.parametrize("key", list(FAILED))
+@pytest.mark.parametrize(
+    "beside", [[], ["tree"], ["tree", "nobody"], ["widens", "tree"]], ids=lambda it: "+".join(it) or "one-key"
+)
+def test_a_failure_that_is_skipped(failing, key, beside, events):
+    """on_error: skip: its rows are null with the reason model_error, whoever is beside them; others are answered."""
+    router = failing["skip"]
+    frame = disliked([key, key, *beside])
+
+    answer = router.predict(frame, {"annotate": True})
+
+    reasons = {"tree": "exact", "nobody": "unknown"}
+    assert answer["reason"].tolist() == [reasons.get(it, "model_error") for it in frame["key"]]
+    assert answer["model_id"].tolist() == [None if it == "nobody" else it for it in frame["key"]]
+    tree = MEMBERS["tree"][0].predict(frame[X12])[0]
+    np.testing.assert_array_equal(answer["prediction"], [tree if it == "tree" else np.nan for it in frame["key"]])
+    assert {event.model_id for kind, event in events if kind == "error"} == {*frame["key"]} - {"tree", "nobody"}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_combinations_that_fail_on_some_rows_answer_others(failing, on_error):
+    """A batch without the rows that they do not like is answered as ever."""
+    frame = pd.DataFrame({"x1": [1.0, 2.0, 1.0, 1.0], "x2": 3.0, "key": ["fussy", "short", "outer", "widens"]})
+
+    # Reads gives 10 x1 + x2, Sparse x1.
+    assert failing[on_error].predict(frame).tolist() == [14.0, 25.0, 13.5, 2.0]
+
+
+# -- combinations and gates that are disabled ------------------------------------------------------------------------
+
+DISABLED = "MMEFRAME_DISABLED_MODELS"
+
+
+@pytest.fixture(scope="module")
+def levelled(store: Store, paths: dict[str, str]) -> tuple[str, ...]:
+    """The config of a pair, a combination of that pair, a member with a key of its own, and one for all else."""
+    return (
+        *ROUTED,
+        "routing.levels=[[key],[]]",
+        member("linear", paths["linear"]),
+        f"+models.tokyo={{uri:'{paths['tokyo']}'}}",
+        combined("pair", "mean", "tokyo,linear"),
+        combined("nested", "mean", "pair,tokyo"),
+        f"+models.everyone={{uri:'{paths['tree']}',key:{{}}}}",
+        store.override,
+    )
+
+
+@pytest.fixture(scope="module")
+def levelled_uri(levelled: tuple[str, ...]) -> str:
+    return api.build("name=levelled", *levelled, plugins=PLUGINS).model_uri
+
+
+ASKED = ["pair", "nested", "tokyo", "oslo"]
+
+
+@pytest.mark.parametrize(
+    ("disabled", "ids", "reasons"),
+    [
+        pytest.param("", ["pair", "nested", "tokyo", "everyone"], ["exact"] * 3 + ["fallback"], id="none"),
+        pytest.param(
+            "linear",
+            ["everyone", "everyone", "tokyo", "everyone"],
+            ["disabled", "disabled", "exact", "fallback"],
+            id="member",
+        ),
+        pytest.param("tokyo", ["everyone"] * 4, ["disabled"] * 3 + ["fallback"], id="member-with-a-key"),
+        pytest.param(
+            "pair",
+            ["everyone", "everyone", "tokyo", "everyone"],
+            ["disabled", "disabled", "exact", "fallback"],
+            id="itself",
+        ),
+        pytest.param(
+            "nested",
+            ["pair", "everyone", "tokyo", "everyone"],
+            ["exact", "disabled", "exact", "fallback"],
+            id="outermost",
+        ),
+    ],
+)
+def test_what_is_disabled_takes_its_combinations_out(levelled_uri, store, monkeypatch, disabled, ids, reasons):
+    """Nobody is asked through a combination either: the next level answers, in a batch and alone."""
+    monkeypatch.setenv(DISABLED, disabled)
+    router = api.load_router(levelled_uri, tracking_uri=store.uri)
+    frame = batch(ASKED, 4)
+
+    answer = router.predict(frame, {"annotate": True})
+    alone = [router.predict(frame.iloc[[row]], {"annotate": True}) for row in range(4)]
+
+    assert (answer["model_id"].tolist(), answer["reason"].tolist()) == (ids, reasons)
+    assert [(it["model_id"][0], it["reason"][0]) for it in alone] == list(zip(ids, reasons, strict=True))
+    assert [(it["model_id"], it["reason"]) for it in router.explain(frame)] == list(zip(ids, reasons, strict=True))
+
+
+def test_what_the_config_disables_takes_its_combinations_out(levelled, tmp_path):
+    """disabled_models in the config, before anything is built."""
+    batch(ASKED, 4).to_parquet(tmp_path / "rows.parquet")
+
+    found = api.explain("name=off", *levelled, "disabled_models=[linear]", data=tmp_path / "rows.parquet")
+
+    assert [it["model_id"] for it in found] == ["everyone", "everyone", "tokyo", "everyone"]
+    assert [it["reason"] for it in found] == ["disabled", "disabled", "exact", "fallback"]
+
+
+def test_a_gate_cannot_be_disabled_in_the_config(store, wine):
+    """It decides where rows go: switched off, it would leave all of them without a key."""
+    off = "disabled_models=[clusters]"
+
+    assert problems("name=bad", *regimes(wine, {"wine0": 0, "wine1": 1, "wine2": 2}), off, store.override) == [
+        "disabled_models: 'clusters' is a gate, and decides where rows go."
+    ]
+
+
+def test_a_gate_cannot_be_disabled_by_a_variable(gated, store, monkeypatch):
+    """The router is not loaded."""
+    monkeypatch.setenv(DISABLED, "wine0,clusters")
+
+    with pytest.raises(ConfigError) as caught:
+        api.load_router("models:/gated/1", tracking_uri=store.uri)
+
+    assert str(caught.value) == (
+        f"{DISABLED}: 'clusters' is a gate, and decides where rows go.\n  Disable the sub-models that it sends rows to."
+    )
+
+
+# -- gates that are combinations, and gates that fail ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sides(store: Store, keep: Keep, shipped: Callable[..., str], paths: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Configs whose gate lets others vote, by who votes; the key 2 has no sub-model but the global one."""
+    clusters = [KMeans(3, n_init=2, random_state=seed).fit(ROWS[names]) for seed, names in ((0, X12), (1, ["x3"]))]
+    trees = [
+        DecisionTreeClassifier(max_depth=depth, random_state=0).fit(ROWS[X12], np.digitize(ROWS["x1"], [-0.5, 0.5]))
+        for depth in (1, 2, 3)
+    ]
+    voters = {
+        "clusters": [keep(clusters[0], ROWS[X12]), keep(clusters[1], ROWS[["x3"]])],
+        "classifiers": [keep(tree, ROWS[X12]) for tree in trees],
+        "frames": [shipped("Side"), shipped("Framed"), shipped("Framed")],
+    }
+    found = {}
+    for name, voting in voters.items():
+        ids = [f"voter{number}" for number in range(len(voting))]
+        found[name] = (
+            "routing=gate",
+            "routing.model=jury",
+            "routing.levels=[[gate],[]]",
+            *(member(id_, path) for id_, path in zip(ids, voting, strict=True)),
+            f"+models.jury={{combine:{{kind:vote,of:[{','.join(ids)}]}},key:none}}",
+            f"+models.zero={{uri:'{paths['linear']}',key:{{gate:0}}}}",
+            f"+models.one={{uri:'{paths['tree']}',key:{{gate:1}}}}",
+            f"+models.rest={{uri:'{paths['tokyo']}',key:{{}}}}",
+            store.override,
+        )
+    return found
+
+
+@pytest.mark.parametrize("voting", ["clusters", "classifiers", "frames"])
+def test_a_vote_as_gate_is_explained_before_it_is_built(sides, store, voting, tmp_path):
+    """What explain and coverage say of the config alone is what the router does, and what they say of that."""
+    ROWS.to_parquet(tmp_path / "rows.parquet")
+    config, data = (f"name=jury_of_{voting}", *sides[voting]), {"data": tmp_path / "rows.parquet", "plugins": PLUGINS}
+    explained, covered = api.explain(*config, **data), api.coverage(*config, **data)
+
+    uri = api.build(*config, plugins=PLUGINS).model_uri
+    router = api.load_router(uri, tracking_uri=store.uri)
+    answer = router.predict(ROWS, {"annotate": True})
+
+    assert [it["model_id"] for it in explained] == answer["model_id"].tolist()
+    assert [it["reason"] for it in explained] == answer["reason"].tolist()
+    assert [it["key"] for it in explained] == [it["key"] for it in router.explain(ROWS)]
+    assert {"zero", "one"} <= set(answer["model_id"])
+    assert covered["rows"] == covered["covered"] == 120
+    assert covered["reasons"] == dict(pd.Series(answer["reason"]).value_counts())
+    assert covered == api.coverage(store.override, model=uri, **data)
+    assert [router.explain(ROWS.iloc[[row]])[0]["key"] for row in range(0, 120, 17)] == [
+        it["key"] for it in explained[::17]
+    ]
+
+
+@pytest.mark.parametrize("answers", ["two-numbers", "frame", "text", "probabilities"])
+def test_a_vote_as_gate_of_other_answers(make, sides, keep, own, answers):
+    """What the others answer with is nothing to the gate: its members' answers need not have that shape."""
+    models = {
+        "two-numbers": lambda: keep(LinearRegression().fit(ROWS, np.c_[TARGET, -TARGET]), ROWS),
+        "frame": lambda: keep(own.Ends(), ROWS, code_paths=[own.__file__]),
+        "text": lambda: keep(DecisionTreeClassifier(max_depth=2).fit(ROWS, ["a", "b"] * 60), ROWS),
+    }
+    path = models["text" if answers == "probabilities" else answers]()
+    method = "predict_proba" if answers == "probabilities" else "predict"
+    gate = [line for line in sides["classifiers"] if "gate:" not in line and "+models.rest" not in line]
+    keys = {"zero": "{gate:0}", "one": "{gate:1}", "rest": "{}"}
+
+    declared = [f"+models.{id_}={{uri:'{path}',key:{key}}}" for id_, key in keys.items()]
+    router = make(*gate, *declared, f"output.method={method}", notes=None)
+    answer = router.predict(ROWS)
+
+    # All three keys have one sub-model's files.
+    np.testing.assert_array_equal(np.asarray(answer), np.asarray(router.score("rest", ROWS)))
+
+
+@pytest.fixture(scope="module")
+def sided(
+    store: Store, shipped: Callable[..., str], paths: dict[str, str], blending: Any
+) -> Callable[[str, bool], Router]:
+    """Build and load a router whose gate fails where x1 is above 5. voted: as one of two sub-models that vote."""
+    names = (f"sided_{number}" for number in itertools.count())
+
+    def build(on_error: str, voted: bool) -> Router:
+        side = shipped("Side")
+        gate = [member("side", side)]
+        if voted:
+            gate = [*(member(id_, side) for id_ in "ab"), "+models.side={combine:{kind:vote,of:[a,b]},key:none}"]
+        logged = api.build(
+            f"name={next(names)}",
+            "routing=gate",
+            "routing.model=side",
+            *gate,
+            f"+models.left={{uri:'{paths['linear']}',key:{{gate:0}}}}",
+            f"+models.right={{uri:'{paths['tree']}',key:{{gate:1}}}}",
+            f"output.on_error={on_error}",
+            "+observer@observers.note=note",
+            store.override,
+            plugins=blending,
+        )
+        return api.load_router(logged.model_uri, tracking_uri=store.uri)
+
+    return build
+
+
+@pytest.mark.parametrize(("voted", "failed"), [(False, "side"), (True, "a")], ids=["sub-model", "combination"])
+def test_a_gate_that_fails_and_is_skipped(sided, voted, failed, events):
+    """No row has a key: all are null with the reason model_error, and observers are told once."""
+    router = sided("skip", voted)
+    events.clear()
+    frame = pd.DataFrame({"x1": [9.0, 1.0, -1.0], "x2": 0.5})
+
+    answer = router.predict(frame, {"annotate": True})
+
+    assert answer["reason"].tolist() == ["model_error"] * 3
+    assert answer["model_id"].tolist() == answer["arm"].tolist() == [None] * 3
+    assert np.isnan(answer["prediction"]).all()
+    (error,), (told,) = ([event for kind, event in events if kind == what] for what in ("error", "batch"))
+    assert (error.model_id, error.rows, error.shadow, type(error.error)) == (failed, 3, False, ModelError)
+    assert (told.rows, dict(told.models), dict(told.reasons)) == (3, {}, {"model_error": 3})
+    assert router.predict(frame.iloc[1:], {"annotate": True})["model_id"].tolist() == ["right", "left"]
+
+
+@pytest.mark.parametrize(("voted", "failed"), [(False, "side"), (True, "a")], ids=["sub-model", "combination"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_gate_that_fails_and_raises(sided, voted, failed, rows, events):
+    """on_error: raise fails the request, and observers are told, too."""
+    router = sided("raise", voted)
+    events.clear()
+
+    with pytest.raises(ModelError) as caught:
+        router.predict(pd.DataFrame({"x1": [9.0] * rows, "x2": 0.5}))
+
+    assert str(caught.value) == f"{failed}: its predict failed with RuntimeError."
+    ((kind, error),) = events
+    assert (kind, error.model_id, error.rows, error.shadow) == ("error", failed, rows, False)
+    assert error.error is caught.value

@@ -237,3 +237,45 @@ def test_mlflow_gets_its_own_errors(week):
 
     assert unknown.value.error_code == "RESOURCE_DOES_NOT_EXIST"
     assert bad.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.fixture(scope="module")
+def by_param(week) -> Router:
+    """Weekday by a parameter of the request."""
+    models = [f"+models.day_{day}={{uri:'models:/day_{day}@champion',key:{{day:{day}}}}}" for day in range(2)]
+    logged = api.build("name=by_param", "routing=param", "routing.param=day", *models, week.override)
+    return api.load_router(logged.model_uri, tracking_uri=week.uri)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param([1], id="list-of-one"),
+        pytest.param([0, 1], id="list"),
+        pytest.param([], id="empty-list"),
+        pytest.param((0, 1), id="tuple"),
+        pytest.param(np.array([1]), id="array-of-one"),
+        pytest.param(np.array([0, 1]), id="array"),
+        pytest.param(pd.Series([0, 1]), id="series"),
+        pytest.param([[1]], id="nested"),
+    ],
+)
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("ask", ["predict", "explain"])
+def test_a_routing_parameter_is_one_value(by_param, value, rows, ask):
+    """It is for all rows: a list is refused whatever its length, also where it has one value for each row."""
+    with pytest.raises(BadInputError) as caught:
+        getattr(by_param, ask)(fleets.rows(2).head(rows), {"day": value})
+
+    assert str(caught.value).splitlines()[0] == (
+        f"parameter 'day' must be one value for all rows, not {type(value).__name__}."
+    )
+
+
+@pytest.mark.parametrize("value", [1, "1", np.int64(1), np.array(1), 1.0], ids=["int", "text", "int64", "0-d", "float"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_routing_parameter_in_its_forms(by_param, value, rows):
+    """One value is one value, as Python, numpy and MLflow hand it over."""
+    answer = by_param.predict(fleets.rows(rows), {"day": value, "annotate": True})
+
+    assert answer["model_id"].tolist() == ["day_1"] * rows
