@@ -151,7 +151,10 @@ def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
     if is_numeric_dtype(series.dtype) and not series.isna().all():
         raise _RefusedError(f"it is {series.dtype}")
     if series.dtype == object and infer_dtype(series, skipna=True) not in _TIMES:
-        raise _RefusedError(f"it holds {_content(series)}")
+        # Times as text beside times: each row alone would be accepted.
+        if not all(isinstance(cell, str) or hasattr(cell, "isoformat") for cell in series.dropna()):
+            raise _RefusedError(f"it holds {_content(series)}")
+        series = series.map(lambda cell: cell if isinstance(cell, str) else cell.isoformat(), na_action="ignore")
     try:
         times: pd.Series[Any] = series
         if series.dtype.kind != "M":

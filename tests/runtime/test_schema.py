@@ -221,6 +221,16 @@ def test_timestamps_of_several_zones():
     assert convert(times, "datetime").tolist() == [NOON] * 3
 
 
+def test_timestamps_beside_text():
+    """Each alone is a time, so both are."""
+    times = S([NOON, "2020-01-02T12:00:00", None, dt.date(2020, 1, 2)], dtype=object)
+
+    found = convert(times, "datetime")
+
+    assert found[[0, 1, 3]].tolist() == [NOON, NOON, pd.Timestamp("2020-01-02")]
+    assert found[2] is pd.NaT
+
+
 @pytest.mark.parametrize("year", ["1500", "2500"])
 def test_times_beyond_nanoseconds(year):
     """They are refused, not wrapped."""
