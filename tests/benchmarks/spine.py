@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import statistics
 import tempfile
 import time
@@ -15,12 +16,17 @@ from tests import fleets
 
 
 def median_of(rounds: int, **work: Callable[[], Any]) -> dict[str, float]:
-    """Median seconds of each, interleaved, so that a slow phase of the machine hits all of them."""
+    """Median seconds of each, interleaved, so that a slow phase of the machine hits all of them.
+
+    In another order each round: what has run before decides what the processor's caches hold.
+    """
     times: dict[str, list[float]] = {name: [] for name in work}
+    names, chance = list(work), random.Random(0)
     for _ in range(rounds):
-        for name, run in work.items():
+        chance.shuffle(names)
+        for name in names:
             start = time.perf_counter()
-            run()
+            work[name]()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(found) for name, found in times.items()}
 
