@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 
+from mmeframe.cli import main
 from tests import fleets
 
 
@@ -28,6 +32,25 @@ class Store:
     @property
     def override(self) -> str:
         return f"tracking.uri={self.uri}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """One run of the command line."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        """What a reader sees, without the space between columns, rules and empty lines."""
+        squeezed = [" ".join(line.split()) for line in self.out.splitlines()]
+        return [line for line in squeezed if line.strip(" ─")]
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +85,20 @@ def store(template_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         yield Store(folder)
 
 
+@pytest.fixture(scope="module")
+def module_store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of the module's own, which its tests share; not MLflow's active one."""
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
+    return Store(folder)
+
+
+@pytest.fixture(scope="module")
+def keep(module_store: Store) -> Callable[..., str]:
+    """``fleets.keep`` in the module's folder: (model, rows, answers=None, **options) -> path."""
+    return partial(fleets.keep, module_store.folder)
+
+
 @pytest.fixture(scope="session")
 def week(tmp_path_factory: pytest.TempPathFactory, template_store: Path) -> Store:
     """A store with seven weekday models (day_0 ... day_6) and a global one (all_days), aliased champion.
@@ -72,3 +109,16 @@ def week(tmp_path_factory: pytest.TempPathFactory, template_store: Path) -> Stor
     shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
     fleets.log_week(folder)
     return Store(folder)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run a command line in this process."""
+
+    def call(*argv: str) -> Done:
+        capsys.readouterr()
+        code = main(argv)
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call

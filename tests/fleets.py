@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +103,28 @@ def log_sklearn(
     if register and alias:
         mlflow.MlflowClient().set_registered_model_alias(name, alias, info.registered_model_version)
     return info
+
+
+def keep(folder: Path, model: Any, rows: pd.DataFrame, answers: Any = None, **options: Any) -> str:
+    """Save an estimator as a plain MLflow model folder in ``folder``; returns its path.
+
+    answers: what it declares to answer for ``rows``, by default what it predicts.
+    """
+    import mlflow
+    from mlflow.models import infer_signature
+
+    path = tempfile.mkdtemp(prefix="model_", dir=folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlflow.sklearn.save_model(
+            model,
+            path,
+            signature=infer_signature(rows, model.predict(rows) if answers is None else answers),
+            pip_requirements=pins(),
+            serialization_format="cloudpickle",
+            **options,
+        )
+    return path
 
 
 def log_week(folder: Path) -> None:

@@ -27,7 +27,7 @@ from mmeframe.cli import COMMANDS, main
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import manager
 from tests import fleets
-from tests.conftest import Store
+from tests.conftest import Done, Store
 
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 
@@ -41,32 +41,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     level = logging.getLogger("mmeframe").level
     yield
     logging.getLogger("mmeframe").setLevel(level)
-
-
-@dataclass(frozen=True)
-class Done:
-    """One run of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run a command line in this process."""
-
-    def call(*argv: str) -> Done:
-        capsys.readouterr()
-        code = main(argv)
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return call
 
 
 def process(*argv: str, cwd: Path, **environment: str) -> Done:

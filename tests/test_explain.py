@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from mmeframe.errors import BadInputError, ModelError
 from mmeframe.plugin import canonical, manager
 from mmeframe.shares import fraction
 from tests import fleets
-from tests.conftest import Store
+from tests.conftest import Done, Store
 
 # Shops, else their region. Half of berlin's users are in the arm fresh; paris is disabled; lyon is in no table below.
 SHOPS = (
@@ -81,39 +79,13 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     logging.getLogger("mmeframe").setLevel(level)
 
 
-@dataclass(frozen=True)
-class Done:
-    """One run of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[str]:
-        """What a reader sees, without the space between columns, rules and empty lines."""
-        squeezed = [" ".join(line.split()) for line in self.out.splitlines()]
-        return [line for line in squeezed if line.strip(" ─")]
-
-
 Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], store: Store) -> Run:
+def run(run: Run, store: Store) -> Run:
     """Run a command line in this process, on this module's store."""
-
-    def call(*argv: str) -> Done:
-        capsys.readouterr()
-        code = main([*argv, store.override])
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return call
+    return lambda *argv: run(*argv, store.override)
 
 
 @pytest.fixture

@@ -255,6 +255,37 @@ def test_sticky_columns_are_columns_of_the_router(store, mode):
     )
 
 
+@pytest.mark.parametrize(
+    ("pattern", "notes"),
+    [
+        # The column of a pattern holds the key as its text, so it matches.
+        pytest.param("^(?P<key>[a-z]+)$", [], id="answered"),
+        # Nobody can make up a text for every pattern: the build says so, and goes on.
+        pytest.param(
+            "^shop-(?P<key>[a-z]+)/",
+            [
+                (
+                    "the input example is only an outline, and the router refused it: 2 rows have no routing key "
+                    "(shop), and no level takes rows without one."
+                )
+            ],
+            id="refused",
+        ),
+    ],
+)
+def test_the_stored_example_holds_the_keys_in_text(store, request, pattern, notes):
+    models = (f"+models.berlin.uri={store.folder}/any", f"+models.paris.uri={store.folder}/any")
+    routing = ("routing=pattern", "routing.column=shop", f"routing.regex='{pattern}'")
+    name = f"name=example_{request.node.callspec.id}"
+
+    logged = api.build(name, *routing, *models, store.override, plugins=PLUGINS)
+
+    with fleets.active(store.uri):
+        example = mlflow.pyfunc.load_model(logged.model_uri, suppress_warnings=True).input_example
+    assert list(example["shop"]) == ["berlin", "paris"]
+    assert list(logged.notes) == notes
+
+
 # -- parts that build on others --------------------------------------------------------------------------------------
 
 
@@ -512,6 +543,16 @@ def test_wrong_rules(refused, rule, found):
             {"low": "low"},
             ["routing.keys.x1: no sub-model is declared for 'high', and no level is without it."],
             id="key-without-a-sub-model",
+        ),
+        pytest.param(
+            ["routing=datepart", "routing.column=t", "routing.part=hour"],
+            {"noon": "12"},
+            [
+                "routing.keys.t: no sub-model is declared for "
+                + ", ".join(f"'{hour}'" for hour in range(17) if hour != 12)
+                + " and 7 more, and no level is without it."
+            ],
+            id="many-keys-without-a-sub-model",
         ),
         pytest.param(
             ["routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}"],

@@ -606,6 +606,19 @@ def test_a_source_put_over_one_of_another_kind(report, folder):
     ]
 
 
+def test_a_source_that_a_kind_in_place_contradicts(report, folder):
+    """The way out names the source's own place in the defaults, where nothing is overridden."""
+    own = folder(
+        router="defaults: [build, /source@sources.days: manifest, _self_]\nname: r\n"
+        "routing: {kind: column, column: dow}\nsources: {days: {kind: registry, name: 'day_{dow}'}}\n"
+    )
+
+    assert report("source@sources.days=template", config_dirs=[own], config_name="router")[0] == (
+        "source@sources.days=template: the config sets sources.days.kind=registry in place, so this choice has no "
+        "effect.\n  Remove kind there; choose it in the defaults: '/source@sources.days: registry'."
+    )
+
+
 def test_one_group_chosen_twice(answers):
     """Two choices for one group contradict each other; the YAML is not blamed for it."""
     (problem,) = answers("routing=column", "routing=param")

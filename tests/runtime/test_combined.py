@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import infer_signature
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, load_wine
 from sklearn.dummy import DummyClassifier
@@ -58,51 +54,21 @@ Make = Callable[..., Router]
 
 
 @pytest.fixture(scope="module")
-def store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of this module's own."""
-    folder = tmp_path_factory.mktemp("combined")
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    return Store(folder)
-
-
-@pytest.fixture(scope="module")
-def keep(store: Store) -> Keep:
-    """Save an estimator as a plain MLflow model folder; returns its path."""
-    numbers = itertools.count()
-
-    def save(model: Any, rows: pd.DataFrame, **options: Any) -> str:
-        path = store.folder / f"model_{next(numbers)}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mlflow.sklearn.save_model(
-                model,
-                str(path),
-                signature=infer_signature(rows, model.predict(rows)),
-                pip_requirements=fleets.pins(),
-                serialization_format="cloudpickle",
-                **options,
-            )
-        return str(path)
-
-    return save
-
-
-@pytest.fixture(scope="module")
-def make(store: Store) -> Make:
+def make(module_store: Store) -> Make:
     """Build a router and load it."""
 
     def build(*overrides: str, name: str = "made", notes: tuple[str, ...] | None = ()) -> Router:
-        logged = api.build(f"name={name}", *overrides, store.override, plugins=PLUGINS)
+        logged = api.build(f"name={name}", *overrides, module_store.override, plugins=PLUGINS)
         assert notes is None or logged.notes == notes
-        return api.load_router(logged.model_uri, tracking_uri=store.uri)
+        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
     return build
 
 
 @pytest.fixture(scope="module")
-def own(store: Store) -> Iterator[Any]:
+def own(module_store: Store) -> Iterator[Any]:
     """The module of OWN, importable."""
-    home = store.folder / "code"
+    home = module_store.folder / "code"
     home.mkdir()
     (home / "own_ends.py").write_text(OWN)
     sys.path.insert(0, str(home))
@@ -246,22 +212,22 @@ def test_a_combination_without_files_has_no_version(cities):
     assert cities.predict(batch(["rome"], 1), {"annotate": True})["model_version"].tolist() == [None]
 
 
-def test_combinations_through_mlflow(cities, store):
+def test_combinations_through_mlflow(cities, module_store):
     """MLflow's loader gives the same answers, in order."""
-    with fleets.active(store.uri):
+    with fleets.active(module_store.uri):
         loaded = mlflow.pyfunc.load_model("models:/cities/1")
     frame = batch(CITIES)
 
     assert loaded.predict(frame).tolist() == cities.predict(frame).tolist()
 
 
-def test_combinations_of_a_table(cities, store, tmp_path):
+def test_combinations_of_a_table(cities, module_store, tmp_path):
     """``predict`` on a file, in pieces."""
     frame = batch(CITIES)
     frame.to_csv(tmp_path / "rows.csv", index=False)
 
     scored = api.predict_table(
-        "models:/cities/1", tmp_path / "rows.csv", tmp_path / "out.csv", batch_rows=11, tracking_uri=store.uri
+        "models:/cities/1", tmp_path / "rows.csv", tmp_path / "out.csv", batch_rows=11, tracking_uri=module_store.uri
     )
 
     assert scored.reasons == {"exact": 60, "fallback": 10}
@@ -503,15 +469,15 @@ def files(keep: Keep, paths: dict[str, str]) -> dict[str, str]:
         ),
     ],
 )
-def test_combinations_that_are_refused(store, files, models, found):
+def test_combinations_that_are_refused(module_store, files, models, found):
     """validate says where in the config, and says nothing else."""
     for word, path in files.items():
         models = [line.replace(f"uri:{word}", f"uri:'{path}'").replace(f"uri={word}", f"uri={path}") for line in models]
 
-    assert problems("name=bad", *ROUTED, *models, store.override) == [found]
+    assert problems("name=bad", *ROUTED, *models, module_store.override) == [found]
 
 
-def test_a_mean_of_text_is_one_problem(store, files):
+def test_a_mean_of_text_is_one_problem(module_store, files):
     """That the mean would be no number beside the others' follows from that, and is not said."""
     models = [
         f"+models.linear.uri={files['LINEAR']}",
@@ -519,27 +485,27 @@ def test_a_mean_of_text_is_one_problem(store, files):
         combined("pair", "mean", "words"),
     ]
 
-    assert problems("name=bad", *ROUTED, *models, store.override) == [
+    assert problems("name=bad", *ROUTED, *models, module_store.override) == [
         "models.pair.combine: answers of type string are no numbers to combine."
     ]
 
 
-def test_votes_on_probabilities_are_refused(store, keep):
+def test_votes_on_probabilities_are_refused(module_store, keep):
     """A vote takes one answer per row: that there are several is known before a router is built that never answers."""
     model = keep(DecisionTreeClassifier().fit(ROWS, ["a", "b"] * 60), ROWS)
     models = [member("one", model), member("two", model), combined("pair", "vote", "one,two")]
 
-    found = problems("name=bad", *ROUTED, *models, store.override, "output.method=predict_proba")
+    found = problems("name=bad", *ROUTED, *models, module_store.override, "output.method=predict_proba")
 
     assert [line.split(": ")[0] for line in found] == ["models.pair.combine"]
 
 
 @pytest.mark.parametrize("option", ["loader:pyfunc", "flavor:sklearn"])
-def test_options_of_files_are_none_of_a_combination(store, paths, option):
+def test_options_of_files_are_none_of_a_combination(module_store, paths, option):
     """It has no files to load: an option that would do nothing is refused."""
     models = [member("linear", paths["linear"]), f"+models.pair={{combine:{{kind:mean,of:[linear]}},{option}}}"]
 
-    found = problems("name=bad", *ROUTED, *models, store.override)
+    found = problems("name=bad", *ROUTED, *models, module_store.override)
 
     assert [line.split(": ")[0] for line in found] == [f"models.pair.{option.split(':')[0]}"]
 
@@ -592,9 +558,9 @@ def test_a_gate_decides_row_by_row(gated):
     assert gated.predict(WINE[CLUSTER == 1]).tolist() == whole[CLUSTER == 1].tolist()
 
 
-def test_a_gate_through_mlflow(gated, store):
+def test_a_gate_through_mlflow(gated, module_store):
     """MLflow's loader gives the same."""
-    with fleets.active(store.uri):
+    with fleets.active(module_store.uri):
         loaded = mlflow.pyfunc.load_model("models:/gated/1")
 
     assert loaded.predict(WINE).tolist() == gated.predict(WINE).tolist()
@@ -652,36 +618,45 @@ def test_a_gate_in_explain(gated):
         ),
     ],
 )
-def test_classes_and_sub_models_are_compared(store, wine, keys, warned):
+def test_classes_and_sub_models_are_compared(module_store, wine, keys, warned):
     """A class without a sub-model, and a sub-model without a class, are warned about."""
-    assert api.validate("name=g", *regimes(wine, keys), store.override, plugins=PLUGINS).warnings == warned
+    assert api.validate("name=g", *regimes(wine, keys), module_store.override, plugins=PLUGINS).warnings == warned
 
 
-def test_classes_that_fall_back_are_fine(store, wine):
+def test_classes_that_fall_back_are_fine(module_store, wine):
     """A class without a sub-model of its own has the global one."""
     rest = f"+models.rest={{uri:'{wine['wine2']}',key:{{}}}}"
 
     fleet = api.validate(
-        "name=g", *regimes(wine, {"wine0": 0}), rest, "routing.levels=[[gate],[]]", store.override, plugins=PLUGINS
+        "name=g",
+        *regimes(wine, {"wine0": 0}),
+        rest,
+        "routing.levels=[[gate],[]]",
+        module_store.override,
+        plugins=PLUGINS,
     )
 
     assert fleet.warnings == ()
 
 
-def test_classes_of_which_none_has_a_sub_model(store, wine):
+def test_classes_of_which_none_has_a_sub_model(module_store, wine):
     """Nothing could ever be answered: validate refuses it, with both lists."""
     with pytest.raises(ProblemsError) as caught:
-        api.validate("name=g", *regimes(wine, {"wine0": "red", "wine1": "white"}), store.override, plugins=PLUGINS)
+        api.validate(
+            "name=g", *regimes(wine, {"wine0": "red", "wine1": "white"}), module_store.override, plugins=PLUGINS
+        )
 
     assert str(caught.value) == (
         "routing.keys.gate: none of its keys has a sub-model.\n  It gives: 0, 1, 2. Declared: red, white."
     )
 
 
-def test_a_gate_that_is_not_there(store, wine):
+def test_a_gate_that_is_not_there(module_store, wine):
     """The nearest id is named."""
     with pytest.raises(ProblemsError) as caught:
-        api.validate("name=g", *regimes(wine, {"wine0": 0}), "routing.model=cluster", store.override, plugins=PLUGINS)
+        api.validate(
+            "name=g", *regimes(wine, {"wine0": 0}), "routing.model=cluster", module_store.override, plugins=PLUGINS
+        )
 
     assert "routing.keys.gate: there is no sub-model 'cluster'.\n  Did you mean 'clusters'?" in str(caught.value)
 
@@ -868,9 +843,9 @@ def mmeframe_observers():
 
 
 @pytest.fixture(scope="module")
-def members(store: Store) -> Iterator[Any]:
+def members(module_store: Store) -> Iterator[Any]:
     """The module of MEMBERS_OF_ITS_OWN, importable; beside it the module ``blending``."""
-    home = store.folder / "members"
+    home = module_store.folder / "members"
     home.mkdir()
     (home / "own_members.py").write_text(MEMBERS_OF_ITS_OWN)
     (home / "blending.py").write_text(BLENDING)
@@ -975,7 +950,9 @@ def events(members: Any) -> Iterator[list[tuple[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def failing(store: Store, shipped: Callable[..., str], paths: dict[str, str], blending: Any) -> dict[str, Router]:
+def failing(
+    module_store: Store, shipped: Callable[..., str], paths: dict[str, str], blending: Any
+) -> dict[str, Router]:
     """By output.on_error: combinations that fail on a missing answer, one whose answers change their shape, others."""
     found = {}
     for on_error in ("raise", "skip"):
@@ -992,10 +969,10 @@ def failing(store: Store, shipped: Callable[..., str], paths: dict[str, str], bl
             combined("outer", "mean", "reads,fussy"),
             f"+models.widens.uri={shipped('Widens')}",
             f"+models.tree.uri={paths['tree']}",
-            store.override,
+            module_store.override,
             plugins=blending,
         )
-        found[on_error] = api.load_router(logged.model_uri, tracking_uri=store.uri)
+        found[on_error] = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
     return found
 
 
@@ -1058,7 +1035,7 @@ DISABLED = "MMEFRAME_DISABLED_MODELS"
 
 
 @pytest.fixture(scope="module")
-def levelled(store: Store, paths: dict[str, str]) -> tuple[str, ...]:
+def levelled(module_store: Store, paths: dict[str, str]) -> tuple[str, ...]:
     """The config of a pair, a combination of that pair, a member with a key of its own, and one for all else."""
     return (
         *ROUTED,
@@ -1068,7 +1045,7 @@ def levelled(store: Store, paths: dict[str, str]) -> tuple[str, ...]:
         combined("pair", "mean", "tokyo,linear"),
         combined("nested", "mean", "pair,tokyo"),
         f"+models.everyone={{uri:'{paths['tree']}',key:{{}}}}",
-        store.override,
+        module_store.override,
     )
 
 
@@ -1105,10 +1082,10 @@ ASKED = ["pair", "nested", "tokyo", "oslo"]
         ),
     ],
 )
-def test_what_is_disabled_takes_its_combinations_out(levelled_uri, store, monkeypatch, disabled, ids, reasons):
+def test_what_is_disabled_takes_its_combinations_out(levelled_uri, module_store, monkeypatch, disabled, ids, reasons):
     """Nobody is asked through a combination either: the next level answers, in a batch and alone."""
     monkeypatch.setenv(DISABLED, disabled)
-    router = api.load_router(levelled_uri, tracking_uri=store.uri)
+    router = api.load_router(levelled_uri, tracking_uri=module_store.uri)
     frame = batch(ASKED, 4)
 
     answer = router.predict(frame, {"annotate": True})
@@ -1129,21 +1106,21 @@ def test_what_the_config_disables_takes_its_combinations_out(levelled, tmp_path)
     assert [it["reason"] for it in found] == ["disabled", "disabled", "exact", "fallback"]
 
 
-def test_a_gate_cannot_be_disabled_in_the_config(store, wine):
+def test_a_gate_cannot_be_disabled_in_the_config(module_store, wine):
     """It decides where rows go: switched off, it would leave all of them without a key."""
     off = "disabled_models=[clusters]"
 
-    assert problems("name=bad", *regimes(wine, {"wine0": 0, "wine1": 1, "wine2": 2}), off, store.override) == [
+    assert problems("name=bad", *regimes(wine, {"wine0": 0, "wine1": 1, "wine2": 2}), off, module_store.override) == [
         "disabled_models: 'clusters' is a gate, and decides where rows go."
     ]
 
 
-def test_a_gate_cannot_be_disabled_by_a_variable(gated, store, monkeypatch):
+def test_a_gate_cannot_be_disabled_by_a_variable(gated, module_store, monkeypatch):
     """The router is not loaded."""
     monkeypatch.setenv(DISABLED, "wine0,clusters")
 
     with pytest.raises(ConfigError) as caught:
-        api.load_router("models:/gated/1", tracking_uri=store.uri)
+        api.load_router("models:/gated/1", tracking_uri=module_store.uri)
 
     assert str(caught.value) == (
         f"{DISABLED}: 'clusters' is a gate, and decides where rows go.\n  Disable the sub-models that it sends rows to."
@@ -1154,7 +1131,9 @@ def test_a_gate_cannot_be_disabled_by_a_variable(gated, store, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def sides(store: Store, keep: Keep, shipped: Callable[..., str], paths: dict[str, str]) -> dict[str, tuple[str, ...]]:
+def sides(
+    module_store: Store, keep: Keep, shipped: Callable[..., str], paths: dict[str, str]
+) -> dict[str, tuple[str, ...]]:
     """Configs whose gate lets others vote, by who votes; the key 2 has no sub-model but the global one."""
     clusters = [KMeans(3, n_init=2, random_state=seed).fit(ROWS[names]) for seed, names in ((0, X12), (1, ["x3"]))]
     trees = [
@@ -1178,20 +1157,20 @@ def sides(store: Store, keep: Keep, shipped: Callable[..., str], paths: dict[str
             f"+models.zero={{uri:'{paths['linear']}',key:{{gate:0}}}}",
             f"+models.one={{uri:'{paths['tree']}',key:{{gate:1}}}}",
             f"+models.rest={{uri:'{paths['tokyo']}',key:{{}}}}",
-            store.override,
+            module_store.override,
         )
     return found
 
 
 @pytest.mark.parametrize("voting", ["clusters", "classifiers", "frames"])
-def test_a_vote_as_gate_is_explained_before_it_is_built(sides, store, voting, tmp_path):
+def test_a_vote_as_gate_is_explained_before_it_is_built(sides, module_store, voting, tmp_path):
     """What explain and coverage say of the config alone is what the router does, and what they say of that."""
     ROWS.to_parquet(tmp_path / "rows.parquet")
     config, data = (f"name=jury_of_{voting}", *sides[voting]), {"data": tmp_path / "rows.parquet", "plugins": PLUGINS}
     explained, covered = api.explain(*config, **data), api.coverage(*config, **data)
 
     uri = api.build(*config, plugins=PLUGINS).model_uri
-    router = api.load_router(uri, tracking_uri=store.uri)
+    router = api.load_router(uri, tracking_uri=module_store.uri)
     answer = router.predict(ROWS, {"annotate": True})
 
     assert [it["model_id"] for it in explained] == answer["model_id"].tolist()
@@ -1200,7 +1179,7 @@ def test_a_vote_as_gate_is_explained_before_it_is_built(sides, store, voting, tm
     assert {"zero", "one"} <= set(answer["model_id"])
     assert covered["rows"] == covered["covered"] == 120
     assert covered["reasons"] == dict(pd.Series(answer["reason"]).value_counts())
-    assert covered == api.coverage(store.override, model=uri, **data)
+    assert covered == api.coverage(module_store.override, model=uri, **data)
     assert [router.explain(ROWS.iloc[[row]])[0]["key"] for row in range(0, 120, 17)] == [
         it["key"] for it in explained[::17]
     ]
@@ -1229,7 +1208,7 @@ def test_a_vote_as_gate_of_other_answers(make, sides, keep, own, answers):
 
 @pytest.fixture(scope="module")
 def sided(
-    store: Store, shipped: Callable[..., str], paths: dict[str, str], blending: Any
+    module_store: Store, shipped: Callable[..., str], paths: dict[str, str], blending: Any
 ) -> Callable[[str, bool], Router]:
     """Build and load a router whose gate fails where x1 is above 5. voted: as one of two sub-models that vote."""
     names = (f"sided_{number}" for number in itertools.count())
@@ -1248,10 +1227,10 @@ def sided(
             f"+models.right={{uri:'{paths['tree']}',key:{{gate:1}}}}",
             f"output.on_error={on_error}",
             "+observer@observers.note=note",
-            store.override,
+            module_store.override,
             plugins=blending,
         )
-        return api.load_router(logged.model_uri, tracking_uri=store.uri)
+        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
     return build
 

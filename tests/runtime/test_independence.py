@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import infer_signature
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -70,17 +65,9 @@ Make = Callable[..., Router]
 
 
 @pytest.fixture(scope="module")
-def store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of this module's own."""
-    folder = tmp_path_factory.mktemp("independence")
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    return Store(folder)
-
-
-@pytest.fixture(scope="module")
-def own(store: Store) -> Iterator[Any]:
+def own(module_store: Store) -> Iterator[Any]:
     """The module of OWN, importable."""
-    home = store.folder / "code"
+    home = module_store.folder / "code"
     home.mkdir()
     (home / "own_independence.py").write_text(OWN)
     sys.path.insert(0, str(home))
@@ -91,37 +78,24 @@ def own(store: Store) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def keep(store: Store, own: Any) -> Keep:
-    """Save an estimator as a plain MLflow model folder; returns its path."""
-    numbers = itertools.count()
+def keep(module_store: Store, own: Any) -> Keep:
+    """Save an estimator with an input example, and with its code where it is of OWN."""
 
     def save(model: Any, rows: pd.DataFrame) -> str:
-        path = store.folder / f"model_{next(numbers)}"
         code = {"code_paths": [own.__file__]} if type(model).__module__ == own.__name__ else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mlflow.sklearn.save_model(
-                model,
-                str(path),
-                signature=infer_signature(rows, model.predict(rows)),
-                input_example=rows.head(2),
-                pip_requirements=fleets.pins(),
-                serialization_format="cloudpickle",
-                **code,
-            )
-        return str(path)
+        return fleets.keep(module_store.folder, model, rows, input_example=rows.head(2), **code)
 
     return save
 
 
 @pytest.fixture(scope="module")
-def make(store: Store) -> Make:
+def make(module_store: Store) -> Make:
     """Build a router and load it."""
     names = (f"independence_{number}" for number in itertools.count())
 
     def build(*overrides: str) -> Router:
-        logged = api.build(f"name={next(names)}", *ROUTED, *overrides, store.override, plugins=PLUGINS)
-        return api.load_router(logged.model_uri, tracking_uri=store.uri)
+        logged = api.build(f"name={next(names)}", *ROUTED, *overrides, module_store.override, plugins=PLUGINS)
+        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
     return build
 

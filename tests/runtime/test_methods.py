@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import infer_signature
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     BaggingRegressor,
@@ -74,41 +69,9 @@ Keep = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of this module's own."""
-    folder = tmp_path_factory.mktemp("methods")
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    return Store(folder)
-
-
-@pytest.fixture(scope="module")
-def keep(store: Store) -> Keep:
-    """Save an estimator as a plain MLflow model folder; returns its path."""
-
-    numbers = itertools.count()
-
-    def save(name: str, model: Any, rows: pd.DataFrame, answers: Any = None, **options: Any) -> str:
-        path = store.folder / f"{name}_{next(numbers)}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            answers = model.predict(rows) if answers is None else answers
-            mlflow.sklearn.save_model(
-                model,
-                str(path),
-                signature=infer_signature(rows, answers),
-                pip_requirements=fleets.pins(),
-                serialization_format="cloudpickle",
-                **options,
-            )
-        return str(path)
-
-    return save
-
-
-@pytest.fixture(scope="module")
-def own(store: Store) -> Iterator[Any]:
+def own(module_store: Store) -> Iterator[Any]:
     """The module of OWN, importable, and its file."""
-    home = store.folder / "code"
+    home = module_store.folder / "code"
     home.mkdir()
     (home / "own_estimators.py").write_text(OWN)
     sys.path.insert(0, str(home))
@@ -122,26 +85,26 @@ Make = Callable[..., Router]
 
 
 @pytest.fixture(scope="module")
-def make(store: Store) -> Make:
+def make(module_store: Store) -> Make:
     """Build a router of sub-models by id (also their key) and load it."""
 
     def build(models: dict[str, str], *overrides: str, name: str = "made") -> Router:
         declared = [f"+models.{id_}.uri={path}" for id_, path in models.items()]
-        logged = api.build(f"name={name}", *ROUTED, *declared, store.override, *overrides, plugins=PLUGINS)
+        logged = api.build(f"name={name}", *ROUTED, *declared, module_store.override, *overrides, plugins=PLUGINS)
         assert logged.notes == ()
-        return api.load_router(logged.model_uri, tracking_uri=store.uri)
+        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
     return build
 
 
 @pytest.fixture(scope="module")
-def refused(store: Store) -> Callable[..., str]:
+def refused(module_store: Store) -> Callable[..., str]:
     """The report of validate on a config that it refuses."""
 
     def report(models: dict[str, str], *overrides: str) -> str:
         declared = [f"+models.{id_}.uri={path}" for id_, path in models.items()]
         with pytest.raises(ProblemsError) as caught:
-            api.validate("name=bad", *ROUTED, *declared, store.override, *overrides, plugins=PLUGINS)
+            api.validate("name=bad", *ROUTED, *declared, module_store.override, *overrides, plugins=PLUGINS)
         return str(caught.value)
 
     return report
@@ -178,7 +141,7 @@ MIXED = ROWS.head(12).assign(key=["few", "some", "all", "pipe"] * 3)
 
 @pytest.fixture(scope="module")
 def numbered(keep: Keep) -> dict[str, str]:
-    return {name: keep(name, model, ROWS) for name, model in NUMBERED.items()}
+    return {name: keep(model, ROWS) for name, model in NUMBERED.items()}
 
 
 @pytest.fixture(scope="module")
@@ -238,18 +201,18 @@ def test_annotated_probabilities(proba):
     assert answer["10"].tolist() == proba.predict(MIXED)["10"].tolist()
 
 
-def test_probabilities_through_mlflow(proba, store):
+def test_probabilities_through_mlflow(proba, module_store):
     """MLflow's own loader gives the same frame, and the signature declares its columns."""
-    with fleets.active(store.uri):
+    with fleets.active(module_store.uri):
         loaded = mlflow.pyfunc.load_model("models:/proba/1")
 
     pd.testing.assert_frame_equal(loaded.predict(MIXED), proba.predict(MIXED))
     assert loaded.metadata.signature.outputs.input_names() == ["0", "1", "2", "10"]
 
 
-def test_probabilities_over_http(proba, store, tmp_path):
+def test_probabilities_over_http(proba, module_store, tmp_path):
     """MLflow's server answers with one record per row, a value for each class."""
-    env = {"MLFLOW_TRACKING_URI": store.uri}
+    env = {"MLFLOW_TRACKING_URI": module_store.uri}
     with servers.mlflow_serve("models:/proba/1", cwd=tmp_path, env=env) as endpoint:
         reply = endpoint.json(MIXED)
 
@@ -258,11 +221,11 @@ def test_probabilities_over_http(proba, store, tmp_path):
 
 
 @pytest.mark.parametrize(("suffix", "read"), [(".csv", pd.read_csv), (".parquet", pd.read_parquet)])
-def test_probabilities_of_a_table(proba, store, tmp_path, suffix, read):
+def test_probabilities_of_a_table(proba, module_store, tmp_path, suffix, read):
     """``mmeframe predict`` writes a column for each class, behind the rows and before the notes."""
     MIXED.to_csv(tmp_path / "rows.csv", index=False)
     out = tmp_path / f"scored{suffix}"
-    argv = ["predict", "model=models:/proba/1", f"data={tmp_path / 'rows.csv'}", f"--out={out}", store.override]
+    argv = ["predict", "model=models:/proba/1", f"data={tmp_path / 'rows.csv'}", f"--out={out}", module_store.override]
 
     code = main([*argv, "predict.batch_rows=5", '--params={"annotate": true}'])
 
@@ -289,7 +252,7 @@ def test_every_probability_stands_under_its_class(make, keep, texts, classes):
         key: LogisticRegression().fit(ROWS, np.array(labels)[(ROWS["x1"] > 0).astype(int)])
         for key, labels in zip(["one", "two"], texts, strict=True)
     }
-    router = make({key: keep(key, it, ROWS) for key, it in models.items()}, "output.method=predict_proba")
+    router = make({key: keep(it, ROWS) for key, it in models.items()}, "output.method=predict_proba")
     frame = ROWS.head(6).assign(key=["one", "two"] * 3)
 
     answer = router.predict(frame)
@@ -307,8 +270,8 @@ def test_whole_floats_are_the_class_of_their_integers(make, keep):
     """One sub-model learnt 0 and 1, the other 0.0 and 1.0: as with keys these are two classes, not four."""
     labels = (ROWS["x1"] > 0).astype(int)
     paths = {
-        "ints": keep("as_ints", LogisticRegression().fit(ROWS, labels), ROWS),
-        "floats": keep("as_floats", LogisticRegression().fit(ROWS, labels.astype(float)), ROWS),
+        "ints": keep(LogisticRegression().fit(ROWS, labels), ROWS),
+        "floats": keep(LogisticRegression().fit(ROWS, labels.astype(float)), ROWS),
     }
     router = make(paths, "output.method=predict_proba")
 
@@ -321,7 +284,7 @@ def test_whole_floats_are_the_class_of_their_integers(make, keep):
 def test_sub_models_that_know_one_class_each(make, keep):
     """The first shop sells only a, the second only b: together they have two classes."""
     one, two = (DecisionTreeClassifier().fit(ROWS, [label] * len(ROWS)) for label in "ab")
-    router = make({"one": keep("only_a", one, ROWS), "two": keep("only_b", two, ROWS)}, "output.method=predict_proba")
+    router = make({"one": keep(one, ROWS), "two": keep(two, ROWS)}, "output.method=predict_proba")
 
     answer = router.predict(ROWS.head(3).assign(key=["one", "two", "one"]))
 
@@ -341,7 +304,7 @@ def test_skipped_rows_have_no_probabilities(make, numbered):
 def test_pairs_of_classes_are_no_classes(make, keep):
     """A one-against-one SVC has as many pairs as classes where it knows three: its columns are not named after them."""
     model = SVC(decision_function_shape="ovo").fit(ROWS, LABELS % 10)
-    router = make({"pairs": keep("ovo", model, ROWS)}, "output.method=decision_function")
+    router = make({"pairs": keep(model, ROWS)}, "output.method=decision_function")
 
     answer = router.predict(ROWS.head(4).assign(key="pairs"))
 
@@ -363,7 +326,7 @@ def test_any_method_that_answers_row_by_row(make, keep, method, model):
     """One value or several per row: the sub-model's own, without names."""
     model.fit(ROWS, LABELS > 1)
     own = getattr(model, method)(ROWS)
-    router = make({"a": keep(f"{method}_{type(model).__name__}", model, ROWS, own)}, f"output.method={method}")
+    router = make({"a": keep(model, ROWS, own)}, f"output.method={method}")
 
     answer = router.predict(ROWS.assign(key="a"))
 
@@ -373,8 +336,8 @@ def test_any_method_that_answers_row_by_row(make, keep, method, model):
 
 def test_a_sub_model_without_the_method_is_refused(refused, keep, numbered):
     """validate names the sub-model and its nearest method; a pipeline has the methods of its last step."""
-    ridge = keep("ridge", Ridge().fit(ROWS, LABELS), ROWS)
-    piped = keep("piped", make_pipeline(StandardScaler(), Ridge()).fit(ROWS, LABELS), ROWS)
+    ridge = keep(Ridge().fit(ROWS, LABELS), ROWS)
+    piped = keep(make_pipeline(StandardScaler(), Ridge()).fit(ROWS, LABELS), ROWS)
 
     text = refused({**numbered, "ridge": ridge, "piped": piped}, "output.method=predict_proba")
 
@@ -384,7 +347,7 @@ def test_a_sub_model_without_the_method_is_refused(refused, keep, numbered):
 
 def test_only_what_is_wrong_is_reported(refused, keep, numbered):
     """That a sub-model without the method also answers in another shape follows from that, and is not said."""
-    ridge = keep("ridge_alone", Ridge().fit(ROWS, LABELS), ROWS)
+    ridge = keep(Ridge().fit(ROWS, LABELS), ROWS)
 
     text = refused({**numbered, "ridge": ridge}, "output.method=predict_proba")
 
@@ -417,14 +380,14 @@ def test_classifiers_of_several_targets_are_refused(refused, keep, second):
     targets = np.c_[ROWS["x1"] > 0, np.digitize(ROWS["x2"], second)].astype(int)
     model = DecisionTreeClassifier(max_depth=2).fit(ROWS, targets)
 
-    text = refused({"both": keep(f"targets_{len(second)}", model, ROWS)}, "output.method=predict_proba")
+    text = refused({"both": keep(model, ROWS)}, "output.method=predict_proba")
 
     assert text.startswith("models.both: its predict_proba gives ")
 
 
 def test_one_value_and_several_do_not_mix(refused, keep, numbered):
     """decision_function gives one number for two classes, and one for each of more."""
-    binary = keep("binary", LogisticRegression().fit(ROWS, LABELS > 1), ROWS)
+    binary = keep(LogisticRegression().fit(ROWS, LABELS > 1), ROWS)
 
     text = refused({"binary": binary, "few": numbered["few"]}, "output.method=decision_function")
 
@@ -435,7 +398,7 @@ def test_a_class_named_like_a_note_is_refused(refused, keep):
     """Annotated answers have a column ``arm`` of their own."""
     model = LogisticRegression().fit(ROWS, np.where(ROWS["x1"] > 0, "arm", "leg"))
 
-    text = refused({"limbs": keep("limbs", model, ROWS)}, "output.method=predict_proba")
+    text = refused({"limbs": keep(model, ROWS)}, "output.method=predict_proba")
 
     assert lines(text) == ["models.limbs: its answers have a column 'arm', which annotated answers use."]
 
@@ -457,7 +420,7 @@ def test_answers_of_predict(make, keep, targets, kind, null):
     """Text, whole numbers and booleans come back as they are; a row without a sub-model gets their null."""
     tree = DecisionTreeRegressor if kind == "f" else DecisionTreeClassifier
     models = {key: tree(max_depth=3).fit(ROWS, target) for key, target in zip("ab", targets, strict=True)}
-    paths = {key: keep(f"{kind}_{key}", model, ROWS) for key, model in models.items()}
+    paths = {key: keep(model, ROWS) for key, model in models.items()}
     router = make(paths, "routing.on_unknown=skip")
     frame = ROWS.head(6).assign(key=["a", "b", "b", "a", "b", "a"])
 
@@ -472,19 +435,19 @@ def test_answers_of_predict(make, keep, targets, kind, null):
     assert [value for row, value in enumerate(skipped) if row != 2] == [own[row] for row in (0, 1, 3, 4, 5)]
 
 
-def test_several_numbers_per_row(make, keep, store, tmp_path):
+def test_several_numbers_per_row(make, keep, module_store, tmp_path):
     """Multi-output regressions answer with shape (rows, outputs), and a table has a column for each."""
     models = {
         key: LinearRegression().fit(ROWS, np.c_[scale * ROWS["x1"], ROWS["x2"] + scale])
         for key, scale in (("a", 1), ("b", 10))
     }
-    router = make({key: keep(f"two_{key}", it, ROWS) for key, it in models.items()}, name="two_outputs")
+    router = make({key: keep(it, ROWS) for key, it in models.items()}, name="two_outputs")
     frame = ROWS.head(4).assign(key=["b", "a", "a", "b"])
     frame.to_csv(tmp_path / "rows.csv", index=False)
 
     answer = router.predict(frame)
     scored = api.predict_table(
-        "models:/two_outputs/1", tmp_path / "rows.csv", tmp_path / "out.csv", keep="none", tracking_uri=store.uri
+        "models:/two_outputs/1", tmp_path / "rows.csv", tmp_path / "out.csv", keep="none", tracking_uri=module_store.uri
     )
 
     scale = np.array([10, 1, 1, 10])
@@ -499,8 +462,8 @@ def framed(make: Make, keep: Keep, own: Any) -> Router:
     """Two sub-models that answer with frames, whose columns stand in different orders."""
     code = {"code_paths": [own.__file__]}
     paths = {
-        "up": keep("up", own.Range(), ROWS, **code),
-        "down": keep("down", own.Range(("high", "low")), ROWS, **code),
+        "up": keep(own.Range(), ROWS, **code),
+        "down": keep(own.Range(("high", "low")), ROWS, **code),
     }
     return make(paths, "routing.on_unknown=skip", name="framed")
 
@@ -544,9 +507,9 @@ FAILING = pd.DataFrame({"x1": [1.0, 9.0, 2.0, 3.0], "x2": 0.0, "key": ["picky", 
 def fragile(keep: Keep, own: Any) -> dict[str, str]:
     """One that raises for x1 above 5, one that refuses NaN, one that takes everything."""
     return {
-        "picky": keep("picky", own.Picky(), ROWS, code_paths=[own.__file__]),
-        "strict": keep("strict", LinearRegression().fit(ROWS, 3 * ROWS["x1"]), ROWS),
-        "calm": keep("calm", HistGradientBoostingRegressor(max_iter=3).fit(ROWS, ROWS["x1"]), ROWS),
+        "picky": keep(own.Picky(), ROWS, code_paths=[own.__file__]),
+        "strict": keep(LinearRegression().fit(ROWS, 3 * ROWS["x1"]), ROWS),
+        "calm": keep(HistGradientBoostingRegressor(max_iter=3).fit(ROWS, ROWS["x1"]), ROWS),
     }
 
 
@@ -605,11 +568,11 @@ def test_probabilities_of_a_failing_sub_model(make, keep, numbered):
     assert answer.isna().to_numpy().tolist() == [[False] * 4, [True] * 4, [False] * 4]
 
 
-def test_counts_of_a_scored_table_tell_failures(skipping, store, tmp_path, capsys):
+def test_counts_of_a_scored_table_tell_failures(skipping, module_store, tmp_path, capsys):
     """``mmeframe predict`` says how many rows failed."""
     FAILING.to_csv(tmp_path / "rows.csv", index=False)
 
-    code = main(["predict", "model=models:/skipping/1", f"data={tmp_path / 'rows.csv'}", store.override])
+    code = main(["predict", "model=models:/skipping/1", f"data={tmp_path / 'rows.csv'}", module_store.override])
 
     assert code == 0
     assert capsys.readouterr().err == "scored 4 rows (exact 1, model_error 2, unknown 1)\n"
@@ -655,7 +618,7 @@ ESTIMATORS = {name: model.fit(ROWS, TARGET) for name, model in {**TAKE_ARRAYS, *
 @pytest.fixture(scope="module")
 def mixed(make: Make, keep: Keep) -> Router:
     """Sub-models of two doubles, some of which need frames."""
-    return make({name: keep(f"est_{name}", model, ROWS) for name, model in ESTIMATORS.items()}, name="mixed")
+    return make({name: keep(model, ROWS) for name, model in ESTIMATORS.items()}, name="mixed")
 
 
 def own_answers(frame: pd.DataFrame) -> np.ndarray:
@@ -682,7 +645,7 @@ def test_columns_that_are_no_doubles_need_frames(make, keep, column):
     frame = ROWS.assign(x2=column)
     model = make_pipeline(ColumnTransformer([("hot", OneHotEncoder(), ["x2"])], remainder="passthrough"), Ridge())
     model = model if isinstance(column[0], str) else Ridge()
-    router = make({"a": keep(f"column_{type(column[0]).__name__}", model.fit(frame, TARGET), frame)})
+    router = make({"a": keep(model.fit(frame, TARGET), frame)})
 
     assert [record.arrays for record in router.records] == [False]
     answer = router.predict(frame.head(5).assign(key="a"))
@@ -692,7 +655,7 @@ def test_columns_that_are_no_doubles_need_frames(make, keep, column):
 def test_outputs_as_frames_need_frames(make, keep):
     """A step that hands on frames makes the next one look for names: it would warn on every call."""
     model = make_pipeline(StandardScaler().set_output(transform="pandas"), Ridge()).fit(ROWS, TARGET)
-    router = make({"a": keep("set_output", model, ROWS)})
+    router = make({"a": keep(model, ROWS)})
 
     answer = router.predict(ROWS.head(5).assign(key="a"))
 

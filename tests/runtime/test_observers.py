@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models import infer_signature
 from sklearn.linear_model import LogisticRegression
 
 from mmeframe import api
@@ -94,17 +89,9 @@ Keep = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of this module's own."""
-    folder = tmp_path_factory.mktemp("observers")
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    return Store(folder)
-
-
-@pytest.fixture(scope="module")
-def code(store: Store) -> Iterator[Path]:
+def code(module_store: Store) -> Iterator[Path]:
     """A folder on the path with the plugin and the sub-models' module."""
-    home = store.folder / "code"
+    home = module_store.folder / "code"
     home.mkdir()
     (home / "watching.py").write_text(WATCHING.replace("KIND", "watch"))
     (home / "own_shadows.py").write_text(OWN)
@@ -129,28 +116,6 @@ def events(code: Path) -> Iterator[list[tuple[str, str, Any]]]:
     EVENTS.clear()
 
 
-@pytest.fixture(scope="module")
-def keep(store: Store) -> Keep:
-    """Save an estimator as a plain MLflow model folder; returns its path."""
-    numbers = itertools.count()
-
-    def save(model: Any, rows: pd.DataFrame = ROWS, **options: Any) -> str:
-        path = store.folder / f"model_{next(numbers)}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mlflow.sklearn.save_model(
-                model,
-                str(path),
-                signature=infer_signature(rows, model.predict(rows)),
-                pip_requirements=fleets.pins(),
-                serialization_format="cloudpickle",
-                **options,
-            )
-        return str(path)
-
-    return save
-
-
 def declared(paths: dict[str, str]) -> list[str]:
     """Sub-models by id; ``a_new`` is the arm new of the key a."""
     found = []
@@ -166,15 +131,15 @@ def paths(keep: Keep, code: Path) -> dict[str, str]:
 
     shipped = {"code_paths": [str(code / "own_shadows.py")]}
     return {
-        "a": keep(fleets.fitted(1)),
-        "b": keep(fleets.fitted(2)),
-        "a_new": keep(own_shadows.Picky(), **shipped),
-        "c": keep(own_shadows.Picky(), **shipped),
+        "a": keep(fleets.fitted(1), ROWS),
+        "b": keep(fleets.fitted(2), ROWS),
+        "a_new": keep(own_shadows.Picky(), ROWS, **shipped),
+        "c": keep(own_shadows.Picky(), ROWS, **shipped),
     }
 
 
 @pytest.fixture(scope="module")
-def shadowed(store: Store, paths: dict[str, str], plugins: Any) -> str:
+def shadowed(module_store: Store, paths: dict[str, str], plugins: Any) -> str:
     """The URI of a router whose key a has a shadow, with an observer that breaks before one that does not."""
     logged = api.build(
         "name=shadowed",
@@ -184,7 +149,7 @@ def shadowed(store: Store, paths: dict[str, str], plugins: Any) -> str:
         "+observer@observers.broken=watch",
         "observers.broken.breaks=true",
         *EYE,
-        store.override,
+        module_store.override,
         plugins=plugins,
     )
     assert logged.notes == ()
@@ -195,12 +160,12 @@ Load = Callable[[str], Router]
 
 
 @pytest.fixture
-def load(store: Store) -> Iterator[Load]:
+def load(module_store: Store) -> Iterator[Load]:
     """Load a router of this test's own."""
     loaded: list[Router] = []
 
     def open_(uri: str) -> Router:
-        loaded.append(api.load_router(uri, tracking_uri=store.uri))
+        loaded.append(api.load_router(uri, tracking_uri=module_store.uri))
         return loaded[-1]
 
     yield open_
@@ -293,10 +258,11 @@ def test_threads_are_told_apart(router, events):
 # -- observers that break --------------------------------------------------------------------------------------------
 
 
-def test_an_observer_that_breaks_changes_nothing(router, store, paths, events, caplog):
+def test_an_observer_that_breaks_changes_nothing(router, module_store, paths, events, caplog):
     """Answers are those of a router without observers; the next observer is told; each method is logged once."""
     plain = api.load_router(
-        api.build("name=plain", *ROUTED, *declared(paths), store.override).model_uri, tracking_uri=store.uri
+        api.build("name=plain", *ROUTED, *declared(paths), module_store.override).model_uri,
+        tracking_uri=module_store.uri,
     )
     frame = batch("abcabz")
     caplog.clear()
@@ -412,16 +378,16 @@ def test_a_shadow_takes_no_traffic_by_a_variable(load, shadowed, monkeypatch, va
     assert str(caught.value).startswith(found)
 
 
-def test_a_shadow_that_nobody_is_told_of_is_warned_about(store, paths, plugins):
+def test_a_shadow_that_nobody_is_told_of_is_warned_about(module_store, paths, plugins):
     """Without observers a shadow does nothing at all: validate says so."""
-    shadow = ("name=s", *ROUTED, *declared(paths), "traffic.shadow=[new]", store.override)
+    shadow = ("name=s", *ROUTED, *declared(paths), "traffic.shadow=[new]", module_store.override)
 
     assert api.validate(*shadow, *EYE, plugins=plugins).warnings == ()
     (warning,) = api.validate(*shadow, plugins=plugins).warnings
     assert warning.startswith("traffic.shadow: ")
 
 
-def test_failures_of_a_router_that_skips(store, paths, plugins, load, events):
+def test_failures_of_a_router_that_skips(module_store, paths, plugins, load, events):
     """on_error: skip: the rows of a sub-model that failed are told as its error; so are those of a shadow."""
     logged = api.build(
         "name=skips",
@@ -430,7 +396,7 @@ def test_failures_of_a_router_that_skips(store, paths, plugins, load, events):
         "traffic.shadow=[new]",
         "output.on_error=skip",
         *EYE,
-        store.override,
+        module_store.override,
         plugins=plugins,
     )
     router = load(logged.model_uri)
@@ -450,14 +416,14 @@ def test_failures_of_a_router_that_skips(store, paths, plugins, load, events):
 
 
 @pytest.fixture(scope="module")
-def patient(store: Store, paths: dict[str, str], keep: Keep, code: Path, plugins: Any) -> str:
+def patient(module_store: Store, paths: dict[str, str], keep: Keep, code: Path, plugins: Any) -> str:
     """The URI of a router whose shadow waits until a test lets it go."""
     import own_shadows
 
-    slow = keep(own_shadows.Patient(), code_paths=[str(code / "own_shadows.py")])
+    slow = keep(own_shadows.Patient(), ROWS, code_paths=[str(code / "own_shadows.py")])
     models = declared({"a": paths["a"], "a_new": slow})
     shadow = ("traffic.shadow=[new]", *EYE)
-    return api.build("name=patient", *ROUTED, *models, *shadow, store.override, plugins=plugins).model_uri
+    return api.build("name=patient", *ROUTED, *models, *shadow, module_store.override, plugins=plugins).model_uri
 
 
 @pytest.fixture
@@ -525,12 +491,12 @@ def test_the_queue_is_bounded(waiting, events):
 # -- shadows of other kinds ------------------------------------------------------------------------------------------
 
 
-def test_a_shadow_may_need_a_column_of_its_own(store, keep, paths, plugins, load, events):
+def test_a_shadow_may_need_a_column_of_its_own(module_store, keep, paths, plugins, load, events):
     """Callers that do not send it are answered as ever; the shadow's failure is told."""
     wide = ROWS.assign(x3=ROWS["x1"])
     model = fleets.fitted(4).fit(wide, wide["x3"])
     models = declared({"a": paths["a"], "a_new": keep(model, wide)})
-    shadow = ("traffic.shadow=[new]", *EYE, store.override)
+    shadow = ("traffic.shadow=[new]", *EYE, module_store.override)
     router = load(api.build("name=wide", *ROUTED, *models, *shadow, plugins=plugins).model_uri)
     events.clear()
 
@@ -550,13 +516,15 @@ def classes(keep: Keep) -> dict[str, str]:
     """Classifiers of low and high, and one that has also seen mid."""
     words = np.where(ROWS["x1"] > 0, "high", "low")
     more = np.where(ROWS["x1"].abs() < 0.3, "mid", words)
-    return {name: keep(LogisticRegression().fit(ROWS, labels)) for name, labels in (("two", words), ("three", more))}
+    return {
+        name: keep(LogisticRegression().fit(ROWS, labels), ROWS) for name, labels in (("two", words), ("three", more))
+    }
 
 
-def test_probabilities_of_a_shadow(store, classes, plugins, load, events):
+def test_probabilities_of_a_shadow(module_store, classes, plugins, load, events):
     """Both answers have one shape, with the classes in the same order, so that they can be compared."""
     models = declared({"a": classes["two"], "b": classes["three"], "a_new": classes["three"]})
-    more = ("output.method=predict_proba", "traffic.shadow=[new]", *EYE, store.override)
+    more = ("output.method=predict_proba", "traffic.shadow=[new]", *EYE, module_store.override)
     router = load(api.build("name=shadow_proba", *ROUTED, *models, *more, plugins=plugins).model_uri)
     events.clear()
     frame = batch("aba")
@@ -570,10 +538,10 @@ def test_probabilities_of_a_shadow(store, classes, plugins, load, events):
     np.testing.assert_allclose(event.shadow_answers, router.score("a_new", frame.iloc[[0, 2]]), rtol=1e-12)
 
 
-def test_classes_that_only_a_shadow_knows(store, classes, plugins):
+def test_classes_that_only_a_shadow_knows(module_store, classes, plugins):
     """The caller's answer has the same columns with and without the shadow."""
     models = declared({"a": classes["two"], "a_new": classes["three"]})
-    more = ("output.method=predict_proba", "traffic.shadow=[new]", *EYE, store.override)
+    more = ("output.method=predict_proba", "traffic.shadow=[new]", *EYE, module_store.override)
 
     fleet = api.validate("name=only_shadow", *ROUTED, *models, *more, plugins=plugins)
 
@@ -583,7 +551,7 @@ def test_classes_that_only_a_shadow_knows(store, classes, plugins):
 # -- the built-in log, and plugins that are installed ----------------------------------------------------------------
 
 
-def test_the_built_in_log(store, paths, load, caplog):
+def test_the_built_in_log(module_store, paths, load, caplog):
     """Loads, batches, shadows and errors are lines of JSON; none of them holds a value of a row."""
     uri = api.build(
         "name=lines",
@@ -592,7 +560,7 @@ def test_the_built_in_log(store, paths, load, caplog):
         "traffic.shadow=[new]",
         "+observer@observers.lines=log",
         "observers.lines.every=2",
-        store.override,
+        module_store.override,
     ).model_uri
     caplog.set_level(logging.INFO, "mmeframe.observer")
     caplog.clear()
@@ -623,7 +591,7 @@ def test_the_built_in_log(store, paths, load, caplog):
     assert "s3cr3t" not in caplog.text
 
 
-def test_an_installed_observer(store, paths, tmp_path, monkeypatch, load):
+def test_an_installed_observer(module_store, paths, tmp_path, monkeypatch, load):
     """An observer of an installed distribution is chosen by its name, recorded with its version, and told."""
     site = tmp_path / "site"
     info = site / "acme_watch-1.2.dist-info"
@@ -635,7 +603,7 @@ def test_an_installed_observer(store, paths, tmp_path, monkeypatch, load):
     monkeypatch.syspath_prepend(site)
     models = declared({"a": paths["a"]})
 
-    uri = api.build("name=acme", *ROUTED, *models, "+observer@observers.w=acme", store.override).model_uri
+    uri = api.build("name=acme", *ROUTED, *models, "+observer@observers.w=acme", module_store.override).model_uri
     router = load(uri)
     from acme_watch import EVENTS
 
@@ -643,7 +611,7 @@ def test_an_installed_observer(store, paths, tmp_path, monkeypatch, load):
     router.predict(batch("aa"))
 
     assert [(kind, event.rows) for _, kind, event in EVENTS] == [("batch", 2)]
-    recorded = api.show(uri, tracking_uri=store.uri)["plugins"]
+    recorded = api.show(uri, tracking_uri=module_store.uri)["plugins"]
     assert recorded == {"acme_watch": {"distribution": "acme-watch", "version": "1.2"}}
 
 
@@ -659,9 +627,9 @@ print([kind for name, kind, _ in watching.EVENTS if name == "eye"])
 """
 
 
-def test_an_observer_of_a_module_travels_in_the_artifact(store, shadowed, tmp_path):
+def test_an_observer_of_a_module_travels_in_the_artifact(module_store, shadowed, tmp_path):
     """Named with -p when the router was built, it is told in a process that has never heard of it."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": module_store.uri}
     environment.pop("PYTHONPATH", None)
 
     done = subprocess.run(
@@ -674,7 +642,9 @@ def test_an_observer_of_a_module_travels_in_the_artifact(store, shadowed, tmp_pa
     assert kinds == "['load', 'load', 'load', 'load', 'batch', 'shadow']"
 
 
-def test_a_misspelt_observer_is_named(store, paths, plugins):
+def test_a_misspelt_observer_is_named(module_store, paths, plugins):
     """The nearest kind is offered."""
     with pytest.raises(Exception, match=r"no observer named 'wach'.\n  Did you mean 'watch'\? Known: log, watch\."):
-        api.validate("name=s", *ROUTED, *declared(paths), "+observers.eye={kind:wach}", store.override, plugins=plugins)
+        api.validate(
+            "name=s", *ROUTED, *declared(paths), "+observers.eye={kind:wach}", module_store.override, plugins=plugins
+        )
