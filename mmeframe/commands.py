@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError
-from mmeframe.output import count, emit, note, progress_bar, show_trained, size, table
+from mmeframe.output import count, emit, note, progress_bar, show_trained, table
 
 if TYPE_CHECKING:
     from mmeframe.api import Job
@@ -316,7 +317,7 @@ def _build(work: Job, flags: Flags) -> int:
     _warnings(logged.notes)
 
     def show() -> None:
-        print(f"logged   {logged.model_uri} ({count(logged.sub_models, 'sub-model')}, {size(logged.bytes)})")
+        print(f"logged   {logged.model_uri} ({count(logged.sub_models, 'sub-model')}, {size_text(logged.bytes)})")
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
@@ -453,7 +454,7 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"built by mmeframe {data['mmeframe']}, bundle format {data['format']}")
     print(f"digest   {data['digest']}")
     fleet = count(len(data["sub_models"]), "sub-model")
-    print(f"size     {size(data['bytes'])} in {fleet}, {size(data['pack_bytes'])} packed")
+    print(f"size     {size_text(data['bytes'])} in {fleet}, {size_text(data['pack_bytes'])} packed")
     for name, strategy in data["routing"]["parts"]:
         options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items() if v is not None)
         print(f"key      {name}: {strategy['kind']}({options})")
@@ -461,7 +462,7 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
-    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size(m["bytes"])] for m in data["sub_models"]]
+    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"])] for m in data["sub_models"]]
     table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size"], rows)
     _show_traffic(data)
     _show_columns(data["columns"], data["routing_columns"])

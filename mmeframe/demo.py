@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.output import note, progress_bar, show_trained, size, table
+from mmeframe.budget import size_text
+from mmeframe.output import note, progress_bar, show_trained, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,7 @@ def _print(
     show_trained(trained)
     print(f"\nrouter   {logged.model_uri}")
     print(f"name     {logged.name}, version {logged.version}, alias {logged.alias}")
-    print(f"size     {logged.sub_models} sub-models, {size(logged.bytes)}, digest {logged.digest[:16]}...")
+    print(f"size     {logged.sub_models} sub-models, {size_text(logged.bytes)}, digest {logged.digest[:16]}...")
     shown = _a_few(rows)
     columns = router.predict(shown, {"annotate": True})
     facts = zip(shown["time_hour"], shown["carrier"], shown["origin"], shown["dest"], strict=True)

@@ -19,7 +19,7 @@ from mmeframe.plugin import Batch, ComponentContext
 from mmeframe.plugin.components import make_component
 from mmeframe.routes import NO_TARGET
 from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.routing import Routing
+from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
 from mmeframe.runtime.scoring import call, combine, flat
 from mmeframe.spec import MAIN_ARM
@@ -57,13 +57,25 @@ def routing_of(fleet: Fleet) -> Routing:
 
     return Routing(
         fleet.spec.routing,
-        fleet.models,
+        _members(fleet),
         {part.name: make_component(part.strategy) for part in fleet.spec.routing.parts},
         {part.name: fleet.prepared.get(f"routing.keys.{part.name}", {}) for part in fleet.spec.routing.parts},
         fleet.spec.traffic,
         fleet.spec.disabled_models,
         fleet.union.columns,
         score,
+    )
+
+
+def _members(fleet: Fleet) -> Members:
+    models, numbers = fleet.models, {model.id: number for number, model in enumerate(fleet.models)}
+    return Members(
+        models.__getitem__,
+        numbers.get,
+        {part.name: [model.key.get(part.name) for model in models] for part in fleet.spec.routing.parts},
+        [model.arm for model in models],
+        [model.routed for model in models],
+        {number: model.of for number, model in enumerate(models) if model.of},
     )
 
 
@@ -135,7 +147,7 @@ class Coverage:
         alike = pd.DataFrame(seen).assign(row=np.arange(len(batch))).groupby(list(seen), sort=False)["row"]
         for row, size in alike.agg(["first", "size"]).itertuples(index=False):
             key = tuple(None if column.codes[row] < 0 else str(column[row]) for column in columns)
-            model = None if main[row] == NO_TARGET else routing.models[main[row]].id
+            model = None if main[row] == NO_TARGET else routing.models.at(main[row]).id
             found = (key, model, routing.table.reasons[reason[row]])
             self.keys[found] = self.keys.get(found, 0) + int(size)
 
@@ -154,9 +166,9 @@ class Coverage:
             "keys": keys,
             "without_model": [key for key in keys if key["model_id"] is None],
             "unreached": [
-                model.id
-                for model, rows in zip(routing.models, self._of_model[1:], strict=True)
-                if model.routed and not rows
+                routing.models.at(number).id
+                for number, (routed, rows) in enumerate(zip(routing.models.routed, self._of_model[1:], strict=True))
+                if routed and not rows
             ],
             "faults": list(self.faults),
         }

@@ -140,6 +140,11 @@ class KeyIndex:
         self._int_codes = np.empty(0, np.int32)
         self._lowest = 0
 
+    def declared(self, values: Sequence[str | None]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Codes of declared values, which are canonical already; ``MISSING`` for None."""
+        found = self._codes
+        return np.fromiter((MISSING if value is None else found[value] for value in values), np.int32, len(values))
+
     def code(self, value: Any) -> int:
         """The code of one value; ``UNKNOWN`` or ``MISSING`` if it has none."""
         text = canonical(value)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["Progress", "count", "emit", "note", "progress_bar", "show_trained", "size", "table"]
+__all__ = ["Progress", "count", "emit", "note", "progress_bar", "show_trained", "table"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -68,16 +68,6 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(tasks[what], completed=done, total=total or None, description=label)
 
         yield update
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``4.2 MiB``."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
 
 
 def count(number: int, noun: str) -> str:

@@ -22,22 +22,13 @@ if TYPE_CHECKING:
     Ints = np.ndarray[Any, np.dtype[np.int32]]
     Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
-__all__ = ["NO_TARGET", "Route", "RouteTable", "Routed"]
+__all__ = ["NO_TARGET", "RouteTable", "Routed"]
 
 NO_TARGET = -1
 # Combined codes that are this many times as many as the keys, or fewer, are looked up in a table without a search.
 _DENSE = 8
 # Combined codes stay below this: they are int64.
 _COMBINATIONS = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One row of the table: a key (values of exactly the parts of its level) and its sub-model's number."""
-
-    key: Mapping[str, str]
-    target: int
-    arm: str = MAIN_ARM
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +49,26 @@ Choose = Callable[["Ints", Any], tuple["Ints", "Bools"]]
 class RouteTable:
     """Levels over key parts. Immutable, shared by threads.
 
-    Raises ValueError for a route whose parts are those of no level: the build refuses such a fleet.
+    Columns, because sub-models may be many: entry ``i`` of each is of one key and arm. keys: by part its values, None
+    for a key without that part. targets: the sub-models' numbers. Raises ValueError for a key whose parts are those of
+    no level: the build refuses such a fleet.
     """
 
-    def __init__(self, parts: Sequence[str], levels: Sequence[Sequence[str]], routes: Sequence[Route]) -> None:
+    def __init__(
+        self,
+        parts: Sequence[str],
+        levels: Sequence[Sequence[str]],
+        keys: Mapping[str, Sequence[str | None]],
+        targets: Sequence[int],
+        arms: Sequence[str],
+    ) -> None:
         self.parts = tuple(parts)
         self.levels = tuple(tuple(level) for level in levels)
-        homes = {frozenset(level): number for number, level in enumerate(self.levels)}
-        values: dict[str, dict[str, None]] = {part: {} for part in self.parts}
-        at_level: list[list[Route]] = [[] for _ in self.levels]
-        for route in routes:
-            if frozenset(route.key) not in homes:
-                raise ValueError(f"no level has the parts {sorted(route.key)}")
-            at_level[homes[frozenset(route.key)]].append(route)
-            for part, value in route.key.items():
-                values[part][value] = None
-        self.indexes = {part: KeyIndex(tuple(known)) for part, known in values.items()}
+        self.indexes = {
+            part: KeyIndex(tuple(dict.fromkeys(value for value in keys[part] if value is not None))) for part in parts
+        }
+        codes = {part: self.indexes[part].declared(keys[part]) for part in parts}
+        numbers = np.asarray(targets, np.int32)
         self.reasons = (
             *map(self._reason, range(len(self.levels))),
             "unknown",
@@ -83,10 +78,37 @@ class RouteTable:
         )
         first = len(self.levels)
         self.unknown, self.missing, self.disabled, self.failed = range(first, first + 4)
-        self._folds = [_Fold(level, self.indexes, routes) for level, routes in zip(self.levels, at_level, strict=True)]
-        self._lookups = [self._lookup(number, at_level[number]) for number in range(len(self.levels))]
+        rows = self._rows(codes, len(numbers))
+        self._folds = [
+            _Fold(level, self.indexes, {part: codes[part][at] for part in level}, len(at))
+            for level, at in zip(self.levels, rows, strict=True)
+        ]
+        main = np.fromiter((arm == MAIN_ARM for arm in arms), bool, len(arms))
+        combined = [fold.combined for fold in self._folds]
+        self._lookups = [
+            _sorted(values[main[at]], numbers[at[main[at]]]) for values, at in zip(combined, rows, strict=True)
+        ]
         self._dense = [self._table(number) for number in range(len(self.levels))]
-        self.arms = self._arms(routes)
+        variants = [np.flatnonzero(~main[at]) for at in rows]
+        self.arms = self._arms(
+            [values[these] for values, these in zip(combined, variants, strict=True)],
+            [at[these] for at, these in zip(rows, variants, strict=True)],
+            numbers,
+            arms,
+        )
+
+    def _rows(self, codes: Mapping[str, Ints], n_keys: int) -> list[np.ndarray[Any, np.dtype[np.intp]]]:
+        """For each level which keys have its parts, and no other."""
+        # One bit for each part; Python's integers hold any number of bits.
+        kind: Any = np.int64 if len(self.parts) < 63 else object
+        has = np.zeros(n_keys, kind)
+        for place, part in enumerate(self.parts):
+            has |= (codes[part] >= 0).astype(kind) << place
+        wanted = [sum(1 << self.parts.index(part) for part in level) for level in self.levels]
+        if len(lost := np.flatnonzero(~np.isin(has, wanted))):
+            parts = [part for part in self.parts if codes[part][lost[0]] >= 0]
+            raise ValueError(f"no level has the parts {sorted(parts)}")
+        return [np.flatnonzero(has == parts) for parts in wanted]
 
     def _reason(self, level: int) -> str:
         parts = self.levels[level]
@@ -94,24 +116,20 @@ class RouteTable:
             return "fallback"
         return "exact" if level == 0 else f"level:{','.join(parts)}"
 
-    def _lookup(self, number: int, routes: Sequence[Route]) -> tuple[Any, Any]:
-        """Sorted combined codes of a level's keys, and the target of each."""
-        found = {}
-        for route in routes:
-            if route.arm == MAIN_ARM:
-                code = self._folds[number].one({part: self.indexes[part].code(key) for part, key in route.key.items()})
-                found[code] = route.target
-        codes = sorted(found)
-        return np.array(codes, np.int64), np.array([found[code] for code in codes] + [NO_TARGET], np.int32)
+    def _arms(
+        self, combined: Sequence[Any], rows: Sequence[Any], numbers: Ints, arms: Sequence[str]
+    ) -> dict[str, Ints]:
+        """Arm -> by a main sub-model's number, the arm's own for the same key; the last entry is for none.
 
-    def _arms(self, routes: Sequence[Route]) -> dict[str, Ints]:
-        """Arm -> by a main sub-model's number, the arm's own for the same key; the last entry is for none."""
-        main = {frozenset(route.key.items()): route.target for route in routes if route.arm == MAIN_ARM}
-        size = max((route.target for route in routes), default=-1) + 2
+        combined, rows: for each level the keys of arms, and their places among all.
+        """
+        size = int(numbers.max(initial=-1)) + 2
         found: dict[str, Ints] = {}
-        for route in routes:
-            if route.arm != MAIN_ARM and (of := main.get(frozenset(route.key.items()))) is not None:
-                found.setdefault(route.arm, np.full(size, NO_TARGET, np.int32))[of] = route.target
+        for (keys, targets), values, at in zip(self._lookups, combined, rows, strict=True):
+            mains = targets.take(_places(keys, values)) if len(keys) else np.full(len(at), NO_TARGET)
+            for row, main in zip(at.tolist(), mains.tolist(), strict=True):
+                if main != NO_TARGET:
+                    found.setdefault(arms[row], np.full(size, NO_TARGET, np.int32))[main] = numbers[row]
         return dict(sorted(found.items()))
 
     def route(self, codes: Mapping[str, Codes], n_rows: int, choose: Choose | None = None) -> Routed:
@@ -213,8 +231,10 @@ class _Fold:
     among those that are declared.
     """
 
-    def __init__(self, level: Sequence[str], indexes: Mapping[str, KeyIndex], routes: Sequence[Route]) -> None:
-        combined, size = np.zeros(len(routes), np.int64), 1
+    def __init__(
+        self, level: Sequence[str], indexes: Mapping[str, KeyIndex], codes: Mapping[str, Ints], n_keys: int
+    ) -> None:
+        combined, size = np.zeros(n_keys, np.int64), 1
         # (part, number of its keys, the declared combinations of the parts before it where those are ranked).
         self._steps: list[tuple[str, int, np.ndarray[Any, np.dtype[np.int64]] | None]] = []
         for part in level:
@@ -222,9 +242,10 @@ class _Fold:
             if size * base >= _COMBINATIONS:
                 ranked = np.unique(combined)
                 combined, size = np.searchsorted(ranked, combined), len(ranked)
-            codes = np.fromiter((indexes[part].code(route.key[part]) for route in routes), np.int64, len(routes))
-            combined, size = combined * base + codes, size * base
+            combined, size = combined * base + codes[part], size * base
             self._steps.append((part, base, ranked))
+        # Of the declared keys, in their order.
+        self.combined = combined
 
     def one(self, codes: Mapping[str, int]) -> int:
         combined = 0
@@ -251,6 +272,12 @@ class _Fold:
             known &= codes[part] >= 0
         combined[~known] = -1
         return combined
+
+
+def _sorted(keys: Any, targets: Any) -> tuple[Any, Any]:
+    """Sorted combined codes, and the target of each; one more target for codes that are not among them."""
+    order = np.argsort(keys, kind="stable")
+    return keys[order], np.append(targets[order], np.int32(NO_TARGET))
 
 
 def _places(ordered: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

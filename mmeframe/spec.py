@@ -8,7 +8,7 @@ process that composed them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = [
@@ -159,9 +159,36 @@ class TrafficSpec:
 
 @dataclass(frozen=True, slots=True)
 class ResidencySpec:
-    """Which sub-models are in memory. ``eager``: all of them, from the start."""
+    """Which sub-models are in memory. ``eager``: all of them, from the start; ``lazy``: those that are asked for.
+
+    max_bytes, max_models: what live and loading ones may take together, None for no bound. preload: ids or patterns to
+    load when the router opens; pin: those that are loaded then and never dropped. ttl_s: seconds after which one that
+    nobody asks for is dropped. failure_ttl_s: seconds for which a failed load is answered without another try.
+    load_workers: loads at a time.
+    """
 
     kind: str = "eager"
+    max_bytes: int | None = None
+    max_models: int | None = None
+    preload: tuple[str, ...] = ()
+    pin: tuple[str, ...] = ()
+    ttl_s: float | None = None
+    failure_ttl_s: float = 60.0
+    load_workers: int = 4
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "preload": list(self.preload), "pin": list(self.pin)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ResidencySpec:
+        return cls(**{**data, "preload": tuple(data["preload"]), "pin": tuple(data["pin"])})
+
+    @property
+    def idle_options(self) -> list[str]:
+        """Options that are set and change nothing for this kind."""
+        default = ResidencySpec()
+        names = ("max_models", "preload", "pin", "ttl_s", "failure_ttl_s") if self.kind == "eager" else ()
+        return [name for name in names if getattr(self, name) != getattr(default, name)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,6 @@ class SubModel:
         """The live sub-model, by its own loader from its own folder ``root``."""
         return make_component(self.loader).load(OwnFiles(self, root))
 
-    def load_for_arrays(self, root: Path) -> Any:
-        """The same for arrays of doubles, None if its loader cannot make it take them."""
-        loader = make_component(self.loader)
-        return loader.for_arrays(loader.load(OwnFiles(self, root)))
-
 
 class OwnFiles:
     """The ``SubModelFiles`` of the plugin API over a sub-model's original folder."""

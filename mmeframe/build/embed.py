@@ -30,6 +30,7 @@ _RUNTIME = (
     "shares.py",
     "graph.py",
     "routes.py",
+    "budget.py",
     "redact.py",
     "bundle",
     "plugin",

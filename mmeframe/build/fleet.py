@@ -374,6 +374,11 @@ class _Resolver:
             if not entry.routed and entry.id not in used:
                 what = "nothing uses it: it has key: none, and no gate or combination names it."
                 self.problem(entry.origin, what, "Give it a key, or remove it.")
+        for option in ("pin", "preload"):
+            for name in getattr(self.spec.residency, option):
+                if name not in ids and not fnmatch.filter(ids, name):
+                    where = f"residency.{option}"
+                    self.problem(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
         for name in self.spec.disabled_models:
             if name not in ids:
                 self.problem("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -302,10 +302,20 @@ def _save(
 
 def _knobs(spec: RouterSpec) -> dict[str, str]:
     """What a deployment may change, in the form of its variables; ``runtime.knobs`` reads it."""
-    ids = io.StringIO()
-    csv.writer(ids, lineterminator="").writerow(spec.disabled_models)
     shares = ",".join(f"{arm}={share!r}" for arm, share in sorted(spec.traffic.arms.items()))
-    return {"traffic_arms": shares, "disabled_models": ids.getvalue()}
+    residency = {f"residency_{name}": _knob(value) for name, value in spec.residency.to_json().items()}
+    return {"traffic_arms": shares, "disabled_models": _line(spec.disabled_models), **residency}
+
+
+def _knob(value: Any) -> str:
+    return "none" if value is None else _line(value) if isinstance(value, list) else str(value)
+
+
+def _line(values: Iterable[str]) -> str:
+    """One line of CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
 
 
 def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:

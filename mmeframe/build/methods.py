@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmeframe.build.describe import SubModel
+from mmeframe.build.describe import OwnFiles, SubModel
 from mmeframe.build.examples import example_rows, same
 from mmeframe.build.signature import Outputs, type_of
-from mmeframe.errors import BuildError, suggest
+from mmeframe.errors import BuildError, MmeframeError, suggest
 from mmeframe.keys import canonical
+from mmeframe.plugin.components import make_component
 from mmeframe.spec import Column
 
-__all__ = ["FILL", "classes_of", "discover", "takes_arrays"]
+__all__ = ["FILL", "classes_of", "discover", "tried"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -72,16 +73,30 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
     return Outputs((Column("prediction", kind),), found.shape[1])
 
 
-def takes_arrays(model: SubModel, root: Path, method: str) -> bool:
-    """Whether its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames."""
+def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
+    """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
+
+    It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
+    Raises BuildError if it cannot be loaded.
+    """
     import numpy as np
 
+    loader = make_component(model.loader)
+    try:
+        live: Any = loader.load(OwnFiles(model, root))
+    except MmeframeError:
+        raise
+    except Exception as error:
+        what = f"it cannot be loaded: {type(error).__name__}: {error}"
+        raise BuildError(what, where=f"models.{model.id}") from error
     if not model.inputs or any(column.type != "double" or not column.required for column in model.inputs):
-        return False
+        return loader.size(live), False
     try:
         rows = example_rows(model, root)
-        expected = getattr(model.load(root), method)(rows)
-        other = model.load_for_arrays(root)
-        return other is not None and same(getattr(other, method)(rows.to_numpy(np.float64)), expected)
+        expected = getattr(live, method)(rows)
+        other: Any = loader.for_arrays(live)
+        if other is not None and same(getattr(other, method)(rows.to_numpy(np.float64)), expected):
+            return loader.size(other), True
     except Exception:  # noqa: BLE001 - whatever it does not like, frames are what it was made for
-        return False
+        return loader.size(live), False
+    return loader.size(live), False

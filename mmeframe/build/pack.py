@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import mmeframe
+from mmeframe.budget import check_bounds
 from mmeframe.build.describe import SubModel
 from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet
-from mmeframe.build.methods import takes_arrays
+from mmeframe.build.methods import tried
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
-from mmeframe.spec import Component
+from mmeframe.spec import Component, ResidencySpec
 
 __all__ = ["Progress", "components", "pack", "settings"]
 
@@ -68,7 +70,7 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
             method = spec.output.method if model.id in answering else "predict"
-            files, arrays = _copy(model, writer, method)
+            files, memory, arrays = _copy(model, writer, method)
             records.append(
                 SubModelRecord(
                     id=model.id,
@@ -85,6 +87,7 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
                     outputs=outputs(model.outputs.to_json()),
                     requirements=requirements(list(model.requirements)),
                     bytes=sum(size for _, size in files),
+                    memory=memory,
                     files=tuple(ref for ref, _ in files),
                     routed=model.routed,
                     arrays=arrays,
@@ -92,6 +95,7 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
+        _check_bounds(spec.residency, records)
         facts = {
             **settings(fleet),
             "mmeframe": mmeframe.__version__,
@@ -114,7 +118,7 @@ def settings(fleet: Fleet) -> dict[str, Any]:
         "traffic": spec.traffic.to_json(),
         "disabled_models": list(spec.disabled_models),
         "observers": [[name, component.to_json()] for name, component in spec.observers],
-        "residency": asdict(spec.residency),
+        "residency": spec.residency.to_json(),
         "output": asdict(spec.output),
         "signature": asdict(spec.signature),
         "union": [column.to_json() for column in fleet.union.columns],
@@ -126,12 +130,25 @@ def settings(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _copy(model: SubModel, writer: BundleWriter, method: str) -> tuple[tuple[tuple[FileRef, int], ...], bool]:
-    """Store a sub-model's files; returns them with their sizes, and whether it takes arrays instead of frames."""
+def _check_bounds(spec: ResidencySpec, records: Sequence[SubModelRecord]) -> None:
+    """Refuse a budget that could not hold what it must."""
+
+    def chosen(names: Sequence[str]) -> set[int]:
+        return {number for number in numbers if any(fnmatchcase(records[number].id, name) for name in names)}
+
+    numbers = [number for number, record in enumerate(records) if not record.of]
+    pinned, preload = (set(numbers), set[int]()) if spec.kind == "eager" else (chosen(spec.pin), chosen(spec.preload))
+    check_bounds(
+        spec, numbers, lambda number: records[number].memory, lambda number: records[number].id, pinned, preload
+    )
+
+
+def _copy(model: SubModel, writer: BundleWriter, method: str) -> tuple[tuple[tuple[FileRef, int], ...], int, bool]:
+    """Store a sub-model's files; returns them with their sizes, and what loading it has shown (see ``tried``)."""
     if model.of:
-        return (), False
+        return (), 0, False
     with model.folder.local() as root:
-        return tuple(_files(model, root, writer)), takes_arrays(model, root, method)
+        return tuple(_files(model, root, writer)), *tried(model, root, method)
 
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mmeframe.plugin import BatchEvent, ErrorEvent, LoadEvent, Observer, ObserverConf, ShadowEvent
+from mmeframe.plugin import BatchEvent, ErrorEvent, EvictEvent, LoadEvent, Observer, ObserverConf, ShadowEvent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,10 @@ class LogObserver(Observer[LogConf]):
         )
 
     def on_load(self, event: LoadEvent) -> None:
-        self._log("load", model_id=event.model_id, seconds=_seconds(event.seconds))
+        self._log("load", model_id=event.model_id, seconds=_seconds(event.seconds), bytes=event.bytes)
+
+    def on_evict(self, event: EvictEvent) -> None:
+        self._log("evict", model_id=event.model_id, bytes=event.bytes, reason=event.reason)
 
     def on_shadow(self, event: ShadowEvent) -> None:
         if _LOGGER.isEnabledFor(self._level):

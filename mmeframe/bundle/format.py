@@ -32,7 +32,7 @@ class SubModelRecord:
     ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
     are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
     ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
-    which case it has no files and ``loader`` is its combiner.
+    which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live.
     """
 
     id: str
@@ -49,6 +49,7 @@ class SubModelRecord:
     outputs: int
     requirements: int
     bytes: int
+    memory: int
     files: tuple[FileRef, ...] = field(default=())
     routed: bool = True
     arrays: bool = False

@@ -101,6 +101,24 @@ class Bundle:
     def __iter__(self) -> Iterator[SubModelRecord]:
         return map(self.record, range(len(self)))
 
+    def __getitem__(self, position: int) -> SubModelRecord:
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        return self.record(position)
+
+    def id(self, position: int) -> str:
+        """The id of one sub-model."""
+        return str(self._ids[position].as_py())
+
+    def column(self, name: str) -> list[Any]:
+        """One field of all records, in their order."""
+        found: list[Any] = self._records[name].to_pylist()
+        return found
+
+    def keys(self, part: str) -> list[str | None]:
+        """One part of all keys, in the order of the records."""
+        return self.column(f"key:{part}")
+
     def position(self, model_id: str) -> int | None:
         """The number of a sub-model, None if the fleet has no such id. O(log n), no dictionary."""
         at = bisect.bisect_left(range(len(self)), model_id, key=lambda i: str(self._ids[i].as_py()))

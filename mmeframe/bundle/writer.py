@@ -115,6 +115,7 @@ class BundleWriter:
                 [canonical_json(dict(row.flavor_options)).decode() for row in rows], text
             ).dictionary_encode(),
             "bytes": pa.array([row.bytes for row in rows], pa.int64()),
+            "memory": pa.array([row.memory for row in rows], pa.int64()),
         }
         for number in ("loader", "inputs", "outputs", "requirements"):
             columns[number] = pa.array([getattr(row, number) for row in rows], pa.int32())

@@ -82,6 +82,8 @@ class _Parser(Checker):
         super().__init__(plugins)
         self.tree, self.command = composed.tree, composed.command
         self.composed = composed.problems
+        # Ids of explicit sub-models that are never to be dropped from memory.
+        self.pinned: list[str] = []
 
     def _complete(self) -> None:
         """Report sections that are gone, and go on with their defaults."""
@@ -149,7 +151,7 @@ class _Parser(Checker):
             traffic=traffic,
             observers=observers,
             model_defaults=vars(sections["model_defaults"]),
-            residency=ResidencySpec(**vars(sections["residency"])),
+            residency=self._residency(sections["residency"]),
             output=OutputSpec(**vars(sections["output"])),
             signature=SignatureSpec(**vars(sections["signature"])),
             environment=_environment(sections["environment"]),
@@ -356,6 +358,8 @@ class _Parser(Checker):
                 continue
             if conf.combine is not None:
                 self._no_files(item, where)
+            if conf.pin:
+                self.pinned.append(id_)
             yield SubModelEntry(
                 id_,
                 conf.uri or "",
@@ -379,8 +383,8 @@ class _Parser(Checker):
         """What combines others has no files: options about them would do nothing."""
         if item.get("uri"):
             self.problem(f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one.")
-        for name in ("flavor", "loader"):
-            if item.get(name, "auto") != "auto":
+        for name, default in (("flavor", "auto"), ("loader", "auto"), ("pin", False)):
+            if item.get(name, default) != default:
                 self.problem(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
 
     def _combine(self, value: Any, where: str) -> Component | None:
@@ -409,6 +413,15 @@ class _Parser(Checker):
         if isinstance(value, str):
             value = {"kind": value}
         return self.component("model loader", value, where) or "auto"
+
+    def _residency(self, conf: schema.ResidencyConf) -> ResidencySpec:
+        pinned = tuple(dict.fromkeys([*conf.pin, *self.pinned]))
+        spec = ResidencySpec(**{**vars(conf), "preload": tuple(conf.preload), "pin": pinned})
+        for name in spec.idle_options:
+            where = f"residency.{name}" if getattr(conf, name) else f"models.{pinned[0]}.pin"
+            what = "every sub-model is in memory from the start, so this option has no effect."
+            self.problem(where, what, "Choose residency=lazy, or remove it.")
+        return spec
 
     # -- train -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from mmeframe.budget import parse_size
 from mmeframe.spec import MAIN_ARM
 
 __all__ = [
@@ -50,6 +51,9 @@ Arm = Annotated[str, AfterValidator(_arm)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
 def _method(name: str) -> str:
     if not name.isidentifier() or name.startswith("_"):
         raise ValueError("name a method of the sub-models, such as predict or predict_proba")
@@ -74,6 +78,7 @@ class ModelConf(Section):
     flavor: str = "auto"
     loader: Any = "auto"
     arm: Arm = MAIN_ARM
+    pin: bool = False
     combine: dict[str, Any] | None = None
 
 
@@ -86,7 +91,14 @@ class RoutingConf(Section):
 
 @dataclass
 class ResidencyConf(Section):
-    kind: Literal["eager"] = "eager"
+    kind: Literal["eager", "lazy"] = "eager"
+    max_bytes: Size | None = None
+    max_models: Annotated[int, Field(ge=1)] | None = None
+    preload: Names = field(default_factory=list)
+    pin: Names = field(default_factory=list)
+    ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    failure_ttl_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    load_workers: Annotated[int, Field(ge=1, le=256)] = 4
 
 
 @dataclass

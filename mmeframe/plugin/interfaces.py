@@ -25,6 +25,7 @@ __all__ = [
     "Combiner",
     "ComponentContext",
     "ErrorEvent",
+    "EvictEvent",
     "LoadEvent",
     "ModelLoader",
     "ModelSource",
@@ -209,6 +210,15 @@ class ModelLoader(Component[L]):
         del model
         return None
 
+    def size(self, model: SubModel) -> int:
+        """Bytes of memory that a live sub-model takes: what a budget counts. By default all that it refers to.
+
+        Override it for a library that holds its models outside of Python.
+        """
+        from mmeframe.plugin.memory import bytes_of
+
+        return bytes_of(model)
+
 
 K = TypeVar("K", bound=CombinerConf)
 
@@ -244,10 +254,20 @@ class BatchEvent:
 
 @dataclass(frozen=True, slots=True)
 class LoadEvent:
-    """A sub-model was loaded."""
+    """A sub-model was loaded. ``bytes``: the memory that it takes."""
 
     model_id: str
     seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvictEvent:
+    """A sub-model was dropped from memory. ``reason``: ``budget`` (others need its room) or ``ttl`` (nobody asked)."""
+
+    model_id: str
+    bytes: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +307,9 @@ class Observer(Component[O]):
 
     def on_load(self, event: LoadEvent) -> None:
         """After a sub-model was loaded."""
+
+    def on_evict(self, event: EvictEvent) -> None:
+        """After a sub-model was dropped from memory."""
 
     def on_shadow(self, event: ShadowEvent) -> None:
         """After a shadow arm was scored."""

@@ -1,4 +1,4 @@
-"""What may change when a router is deployed, without a rebuild: shares of arms, and disabled sub-models.
+"""What may change when a router is deployed, without a rebuild: shares of arms, disabled sub-models, residency.
 
 MLflow's ``model_config`` carries them (flat names, always stored, because MLflow drops names that it does not know);
 the variable ``MMEFRAME_`` + upper case beats it.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from mmeframe.budget import parse_size
 from mmeframe.errors import ConfigError, suggest
-from mmeframe.spec import MAIN_ARM, TrafficSpec
+from mmeframe.spec import MAIN_ARM, ResidencySpec, TrafficSpec
 
 __all__ = ["Knobs"]
 
@@ -60,7 +61,30 @@ class Knobs:
             raise ConfigError(f"the shares exceed one: {sum(arms.values()):g}.", where=where)
         return dataclasses.replace(spec, arms=arms)
 
-    def disabled_models(self, spec: Iterable[str], known: Collection[str], gates: Collection[str]) -> tuple[str, ...]:
+    def residency(self, spec: ResidencySpec) -> ResidencySpec:
+        """What is in memory, with what the knobs ``residency_<option>`` change; ``none`` takes a bound away.
+
+        Raises ConfigError for a value that an option does not take, and for an option that has no effect.
+        """
+        given = {name: self._given(f"residency_{name}") for name in _READ}
+        changes = {}
+        for name, (where, value) in given.items():
+            if value is not None:
+                try:
+                    changes[name] = _READ[name](value)
+                except (TypeError, ValueError) as error:
+                    raise ConfigError(f"{value!r} is no {name}: {error}.", where=where) from None
+        found = dataclasses.replace(spec, **changes)
+        for name in found.idle_options:
+            if getattr(found, name) != getattr(spec, name):
+                raise ConfigError(f"it has no effect with residency.kind={found.kind}.", where=given[name][0])
+            # It was built for the other kind.
+            found = dataclasses.replace(found, **{name: getattr(ResidencySpec(), name)})
+        return found
+
+    def disabled_models(
+        self, spec: Iterable[str], ids: Callable[[], Collection[str]], gates: Collection[str]
+    ) -> tuple[str, ...]:
         """The disabled sub-models; ``disabled_models`` replaces the list that was built in, and may be empty.
 
         Raises ConfigError for an id that the fleet does not have, and for a gate's: it decides which rows go where.
@@ -68,18 +92,60 @@ class Knobs:
         where, value = self._given("disabled_models")
         if value is None:
             return tuple(spec)
-        if isinstance(value, str):
-            # One line of CSV: an id may have a comma, in quotes.
-            value = next(csv.reader([value], skipinitialspace=True), [])
-        elif not isinstance(value, list | tuple):
-            raise ConfigError(f"{value!r} is no list of ids.", where=where, hint="Write one,another, or a list.")
-        ids = tuple(filter(None, (str(id_).strip() for id_ in value)))
-        for id_ in ids:
+        try:
+            found = _ids(value)
+        except ValueError:
+            hint = "Write one,another, or a list."
+            raise ConfigError(f"{value!r} is no list of ids.", where=where, hint=hint) from None
+        known = ids() if found else ()
+        for id_ in found:
             if id_ not in known:
                 raise ConfigError(f"there is no sub-model {id_!r}.", where=where, hint=suggest(id_, known, "Ids"))
             if id_ in gates:
                 raise ConfigError(f"{id_!r} is a gate, and decides where rows go.", where=where, hint=NO_GATES)
-        return ids
+        return found
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    """A list of ids, or one line of CSV: an id may have a comma, in quotes."""
+    if isinstance(value, str):
+        value = next(csv.reader([value], skipinitialspace=True), [])
+    elif not isinstance(value, list | tuple):
+        raise ValueError("write one,another, or a list")
+    return tuple(filter(None, (str(id_).strip() for id_ in value)))
+
+
+def _kind(value: Any) -> str:
+    if value not in ("eager", "lazy"):
+        raise ValueError("it is eager or lazy")
+    return str(value)
+
+
+def _number(read: Callable[[Any], Any], least: float) -> Callable[[Any], Any]:
+    def number(value: Any) -> Any:
+        found = read(value)
+        if not least <= found < float("inf"):
+            raise ValueError(f"it must be at least {least:g}")
+        return found
+
+    return number
+
+
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value == "none" else read(value)
+
+
+# Options of residency -> what reads a knob's value.
+_READ: dict[str, Callable[[Any], Any]] = {
+    "kind": _kind,
+    "max_bytes": _or_none(parse_size),
+    "max_models": _or_none(_number(int, 1)),
+    "preload": _ids,
+    "pin": _ids,
+    "ttl_s": _or_none(_number(float, 0.001)),
+    "failure_ttl_s": _number(float, 0),
+    "load_workers": _number(int, 1),
+}
 
 
 def _pairs(text: str, where: str) -> list[tuple[str, str]]:

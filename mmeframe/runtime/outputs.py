@@ -19,19 +19,25 @@ Rows = np.ndarray[Any, np.dtype[np.intp]]
 class Answers:
     """The shape of a router's answers, and how those of its sub-models become that.
 
-    answer: the manifest's declaration. own: by number, the names of the columns that a sub-model answers with, which
-    may be others than the fleet's or stand in another order; none for what combines answers of the fleet's shape.
-    names: ids by number, for messages.
+    answer: the manifest's declaration. own: names of the columns that sub-models answer with, which may be others than
+    the fleet's or stand in another order; none for what combines answers of the fleet's shape. of: by number, which of
+    ``own``. name: the id of a number, for messages.
     """
 
-    def __init__(self, answer: Mapping[str, Any], own: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        answer: Mapping[str, Any],
+        own: Sequence[Sequence[str]],
+        of: Sequence[int],
+        name: Callable[[int], str],
+    ) -> None:
         self.columns = tuple(Column(*column) for column in answer["columns"])
-        self._width, self._fill, self._names = answer["width"], float(answer["fill"]), names
+        self._width, self._fill, self._name = answer["width"], float(answer["fill"]), name
         declared = [column.name for column in self.columns]
         # Columns that are classes make an array; several others a frame.
         self._classes = declared if answer["aligned"] else []
         self._frame = declared if len(declared) > 1 and not answer["aligned"] and not self._width else []
-        self._own = [list(columns) for columns in own]
+        self._own, self._of = [list(columns) for columns in own], of
         places = {name: place for place, name in enumerate(self._classes)}
         # None where a sub-model's classes are the fleet's already, in its order: scikit-learn sorts "10" before "2".
         # A class that only a shadow knows has no place.
@@ -59,7 +65,7 @@ class Answers:
         raise self._other(answer, number, self._width or 1)
 
     def _by_class(self, answer: Any, number: int) -> Any:
-        at = self._places[number]
+        at = self._places[self._of[number]]
         width = len(self._classes) if at is None else len(at)
         if answer.shape[1:] != (width,):
             raise self._other(answer, number, width)
@@ -72,7 +78,7 @@ class Answers:
 
     def _framed(self, answer: Any, number: int) -> pd.DataFrame:
         if not isinstance(answer, pd.DataFrame):
-            own = self._own[number] or self._frame
+            own = self._own[self._of[number]] or self._frame
             if np.shape(answer)[1:] != (len(own),):
                 raise self._other(answer, number, len(own))
             answer = pd.DataFrame(answer, columns=own, copy=False)
@@ -83,7 +89,7 @@ class Answers:
         found = answer.shape[1] if np.ndim(answer) == 2 else 1
         return ModelError(
             f"it gave {found} values in a row, and declares {declared}.",
-            where=self._names[number],
+            where=self._name(number),
             hint="Log it with the signature of what it answers.",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.bundle import Bundle, SubModelRecord
-from mmeframe.errors import BadInputError, MissingError, ModelError, suggest
+from mmeframe.bundle import Bundle
+from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, suggest
 from mmeframe.graph import reached
 from mmeframe.plugin import (
     Batch,
     BatchEvent,
     ComponentContext,
     ErrorEvent,
+    EvictEvent,
     LoadEvent,
     ModelLoader,
     ShadowEvent,
@@ -31,10 +33,10 @@ from mmeframe.runtime.components import load_component
 from mmeframe.runtime.files import BundleFiles, add_code
 from mmeframe.runtime.knobs import Knobs
 from mmeframe.runtime.outputs import Answers
-from mmeframe.runtime.residency import EagerResidency
-from mmeframe.runtime.routing import ANNOTATE, Routing
+from mmeframe.runtime.residency import Host, Residency
+from mmeframe.runtime.routing import ANNOTATE, Members, Routing
 from mmeframe.runtime.scoring import Scorer
-from mmeframe.spec import Column, Component, RoutingSpec, TrafficSpec
+from mmeframe.spec import Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
 
 __all__ = ["Answer", "Router"]
 
@@ -94,34 +96,38 @@ class Router:
         self.union = tuple(Column(*column) for column in manifest["union"])
         self._skip: bool = manifest["output"]["on_error"] == "skip"
         self._plugins, self._code = manifest["plugins"], code
-        self.records: Sequence[SubModelRecord] = list(bundle)
+        # Made one by one when asked for: there may be many.
+        self.records = bundle
+        self._inputs, self._arrays = bundle.column("inputs"), bundle.column("arrays")
+        self.members = self._members()
         self.observers = Observers(
             {name: self._component(it, f"observers.{name}") for name, it in manifest["observers"]}
         )
         self.background = Background(_WAITING)
-        self.routing = self._routing(manifest, turned or Knobs())
+        turned = turned or Knobs()
+        self.routing = self._routing(manifest, turned)
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
-        self.labels = {
-            "model_id": np.array([record.id for record in self.records] + [None], object),
-            "model_version": np.array([record.version for record in self.records] + [None], object),
-            "arm": np.array([record.arm for record in self.records] + [None], object),
-        }
         self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
-        combined = [number for number, record in enumerate(self.records) if record.of]
+        combiners = {
+            number: (self._loaders[bundle[number].loader], [self._number(id_) for id_ in of])
+            for number, of in self.members.of.items()
+        }
+        self.residency = self._residency(turned.residency(ResidencySpec.from_json(manifest["residency"])))
+        # What combines others answers in the fleet's shape.
         outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
-        self.residency = EagerResidency([record.id for record in self.records], self._load, combined)
-        self._answers = Answers(
-            manifest["answer"],
-            [[] if it.of else outputs[it.outputs] for it in self.records],
-            [it.id for it in self.records],
-        )
+        shapes = bundle.column("outputs")
+        for number in combiners:
+            shapes[number] = len(outputs)
+        self._answers = Answers(manifest["answer"], [*outputs, []], shapes, bundle.id)
         self._scorer = Scorer(
-            self.records,
+            bundle.id,
+            self._inputs,
+            self._arrays,
             self.schemas,
             self.union,
             self._answers,
-            {number: self._loaders[self.records[number].loader] for number in combined},
+            combiners,
             self.residency,
             self.method,
             self._skip,
@@ -139,17 +145,52 @@ class Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
         return cls(Bundle(folder, expect), code, turned)
 
+    def _members(self) -> Members:
+        bundle = self.bundle
+        of = {number: others for number, others in enumerate(bundle.column("of")) if others}
+        keys = {part.name: bundle.keys(part.name) for part in self.spec.parts}
+        return Members(bundle.record, bundle.position, keys, bundle.column("arm"), bundle.column("routed"), of)
+
+    @cached_property
+    def labels(self) -> dict[str, Any]:
+        """Columns of annotated answers, by number; the last entry is for rows without a sub-model."""
+        found = {"model_id": self.bundle.column("id"), "model_version": self.bundle.column("version")}
+        return {name: np.array([*values, None], object) for name, values in {**found, "arm": self.members.arms}.items()}
+
+    def _residency(self, spec: ResidencySpec) -> Residency:
+        memory = self.bundle.column("memory")
+        host = Host(self.bundle.id, memory.__getitem__, self._load, self._size, self._loaded, self._evicted)
+        numbers = [number for number in range(len(self.bundle)) if number not in self.members.of]
+        pinned = self._chosen(spec.pin, "residency.pin")
+        return Residency(spec, numbers, host, pinned, self._chosen(spec.preload, "residency.preload"))
+
+    def _chosen(self, names: Sequence[str], where: str) -> list[int]:
+        """Numbers of the sub-models with files that ids or patterns name."""
+        found: dict[int, None] = {}
+        for name in names:
+            number = self.bundle.position(name)
+            numbers = [number] if number is not None else []
+            if number is None and set(name) & set("*?["):
+                numbers = [number for number, id_ in enumerate(self._ids()) if fnmatchcase(id_, name)]
+            if not numbers:
+                raise ConfigError(f"there is no sub-model {name!r}.", where=where, hint=suggest(name, self._ids()))
+            found |= dict.fromkeys(numbers)
+        return [number for number in found if number not in self.members.of]
+
+    def _ids(self) -> list[str]:
+        return self.bundle.column("id")
+
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
-        arms = sorted({record.arm for record in self.records if record.routed})
+        arms = sorted({arm for arm, routed in zip(self.members.arms, self.members.routed, strict=True) if routed})
         strategies = {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts}
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         return Routing(
             self.spec,
-            self.records,
+            self.members,
             strategies,
             {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
             turned.traffic(TrafficSpec.from_json(manifest["traffic"]), arms),
-            turned.disabled_models(manifest["disabled_models"], [record.id for record in self.records], gates),
+            turned.disabled_models(manifest["disabled_models"], self._ids, gates),
             self.union,
             self._ask,
         )
@@ -160,16 +201,24 @@ class Router:
         return component
 
     def _load(self, number: int) -> Any:
-        record, start = self.records[number], time.perf_counter()
+        record = self.records[number]
         add_code(self.bundle, record)
         loader: ModelLoader[Any] = self._loaders[record.loader]
         model: Any = loader.load(BundleFiles(self.bundle, record))
         model = loader.for_arrays(model) if record.arrays else model
         if record.routed and not callable(getattr(model, self.method, None)):
             raise ModelError(f"it has no method {self.method!r}.", where=record.id)
-        if self.observers:
-            self.observers.tell("on_load", LoadEvent(record.id, time.perf_counter() - start))
         return model
+
+    def _size(self, number: int, model: Any) -> int:
+        loader: ModelLoader[Any] = self._loaders[self.records[number].loader]
+        return loader.size(model)
+
+    def _loaded(self, event: LoadEvent) -> None:
+        self.observers.tell("on_load", event)
+
+    def _evicted(self, event: EvictEvent) -> None:
+        self.observers.tell("on_evict", event)
 
     def _ask(self, model_id: str, batch: Batch) -> Any:
         """What a gate is told by its sub-model."""
@@ -237,7 +286,7 @@ class Router:
             rows = target == number
             reason[rows] = self.table.failed
             if self.observers:
-                event = ErrorEvent(self.records[number].id, int(rows.sum()), error, shadow=False)
+                event = ErrorEvent(self.bundle.id(number), int(rows.sum()), error, shadow=False)
                 self.observers.tell("on_error", event)
         return Routed(target, reason)
 
@@ -249,8 +298,9 @@ class Router:
     def score(self, model_id: str, data: Any) -> Any:
         """One sub-model's answer for all rows, past routing. Raises MissingError for an unknown id."""
         number = self._number(model_id)
-        answering = reached([it.id for it in self.records if it.routed], {it.id: it.of for it in self.records})
-        if model_id not in answering:
+        users = [number for number in self.members.of if self.members.routed[number]]
+        needs = {self.bundle.id(number): of for number, of in self.members.of.items()}
+        if not self.members.routed[number] and model_id not in reached(map(self.bundle.id, users), needs):
             return self._scorer.key(as_batch(data), number)
         return self._scorer.whole(as_batch(data), number, self.method)
 
@@ -261,9 +311,7 @@ class Router:
     def _number(self, model_id: str) -> int:
         number = self.bundle.position(model_id)
         if number is None:
-            raise MissingError(
-                f"no sub-model named {model_id!r}.", hint=suggest(model_id, [record.id for record in self.records])
-            )
+            raise MissingError(f"no sub-model named {model_id!r}.", hint=suggest(model_id, self._ids()))
         return number
 
     # -- observers ---------------------------------------------------------------------------------------------
@@ -304,7 +352,7 @@ class Router:
             self.observers.tell(
                 "on_shadow",
                 ShadowEvent(
-                    self.records[int(target[rows[0]])].id,
+                    self.bundle.id(int(target[rows[0]])),
                     record.id,
                     arm,
                     len(rows),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, sugge
 from mmeframe.graph import reached
 from mmeframe.keys import MISSING, canonical, normalised
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
-from mmeframe.routes import NO_TARGET, Route, Routed, RouteTable
+from mmeframe.routes import NO_TARGET, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch
 from mmeframe.runtime.schema import check_frame
 from mmeframe.shares import fractions
@@ -22,7 +23,7 @@ from mmeframe.spec import Column, RoutingSpec, TrafficSpec
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
 
-__all__ = ["ANNOTATE", "Routable", "Routing"]
+__all__ = ["ANNOTATE", "Members", "Routable", "Routing"]
 
 # The request parameter that asks for annotated answers; it never routes.
 ANNOTATE = "annotate"
@@ -33,7 +34,7 @@ Ints = np.ndarray[Any, np.dtype[np.int32]]
 
 
 class Routable(Protocol):
-    """What routing knows of a sub-model: a record of a bundle, or one that a build has described."""
+    """What can be said of one sub-model: a record of a bundle, or one that a build has described."""
 
     @property
     def id(self) -> str: ...
@@ -43,16 +44,40 @@ class Routable(Protocol):
     def arm(self) -> str: ...
     @property
     def version(self) -> str | None: ...
-    @property
-    def routed(self) -> bool: ...
-    @property
-    def of(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The sub-models of a fleet, in columns by their numbers: there may be many, and most are never looked at.
+
+    at: one of them. number: of an id, None if there is none. keys: by part, None for a key without it. of: the ids
+    whose answers it combines, for those that combine.
+    """
+
+    at: Callable[[int], Routable]
+    number: Callable[[str], int | None]
+    keys: Mapping[str, Sequence[str | None]]
+    arms: Sequence[str]
+    routed: Sequence[bool]
+    of: Mapping[int, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.arms)
+
+    def key(self, number: int) -> dict[str, str]:
+        return {part: value for part, column in self.keys.items() if (value := column[number]) is not None}
+
+    def users(self, ids: Collection[str]) -> set[int]:
+        """Numbers of these sub-models, and of those that combine one of them, and so on."""
+        needs = {self.at(number).id: of for number, of in self.of.items()}
+        found = {number for id_ in ids if (number := self.number(id_)) is not None}
+        return found | {number for number in self.of if reached([self.at(number).id], needs) & set(ids)}
 
 
 class Routing:
     """Immutable after construction; shared by threads.
 
-    models: in the order of their numbers. strategies: key part -> strategy, not bound yet. files: key part -> what its
+    models: of the fleet. strategies: key part -> strategy, not bound yet. files: key part -> what its
     strategy prepared. disabled: ids that get no rows; what combines one of them gets none either. columns: of the
     union schema, which decide a row's arm where ``traffic.sticky`` names none. score: answers of a sub-model, for
     strategies that ask one.
@@ -61,7 +86,7 @@ class Routing:
     def __init__(
         self,
         spec: RoutingSpec,
-        models: Sequence[Routable],
+        models: Members,
         strategies: Mapping[str, RoutingStrategy[Any]],
         files: Mapping[str, Mapping[str, bytes | memoryview]],
         traffic: TrafficSpec,
@@ -70,8 +95,12 @@ class Routing:
         score: Callable[[str, Batch], Any],
     ) -> None:
         self.spec, self.models, self.strategies, self.traffic = spec, models, strategies, traffic
-        routes = [Route(model.key, number, model.arm) for number, model in enumerate(models) if model.routed]
-        self.table = RouteTable([part.name for part in spec.parts], spec.levels, routes)
+        targets = [number for number, routed in enumerate(models.routed) if routed]
+        keys, arms = models.keys, models.arms
+        if len(targets) < len(models):
+            keys = {part: [column[number] for number in targets] for part, column in keys.items()}
+            arms = [arms[number] for number in targets]
+        self.table = RouteTable([part.name for part in spec.parts], spec.levels, keys, targets, arms)
         inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
@@ -82,11 +111,9 @@ class Routing:
             index = self.table.indexes[name]
             strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), partial(_scored, score)))
         self._arms = self._shares()
-        self._off = np.array([*(bool(self._uses(model) & self.disabled) for model in models), False])
-
-    def _uses(self, model: Routable) -> set[str]:
-        """The ids of a sub-model and of those that it combines, and so on."""
-        return reached([model.id], {other.id: other.of for other in self.models}) if model.of else {model.id}
+        # The last entry is for no sub-model.
+        self._off = np.zeros(len(models) + 1, bool)
+        self._off[list(models.users(self.disabled))] = True
 
     def _shares(self) -> list[tuple[str, Ints, np.ndarray[Any, np.dtype[np.float64]]]]:
         """Arms that take traffic, in name order: each with its sub-model, and its share, by the main one's number."""
@@ -95,7 +122,7 @@ class Routing:
             share = np.where(variants != NO_TARGET, self.traffic.arms.get(arm, 0.0), 0.0)
             if arm in self.traffic.only:
                 keys = [dict(key) for key in self.traffic.only[arm]]
-                wanted = [variant != NO_TARGET and dict(self.models[variant].key) in keys for variant in variants]
+                wanted = [variant != NO_TARGET and self.models.key(variant) in keys for variant in variants]
                 share = np.where(wanted, share, 0.0)
             if share.any():
                 found.append((arm, variants, share))
@@ -260,7 +287,7 @@ class Routing:
         found = []
         for row in range(n_rows):
             number = int(target[row])
-            model = self.models[number] if number != NO_TARGET else None
+            model = self.models.at(number) if number != NO_TARGET else None
             found.append(
                 {
                     "row": row,
@@ -298,14 +325,16 @@ class Routing:
         return any(target != NO_TARGET and variants[main] == target for variants in self.table.arms.values())
 
     def _found(self, main: int, target: int, reason: int) -> str:
+        name = self.models.at(main).id
         if target == main and reason == self.table.disabled:
             off = [arm for arm, variants in self.table.arms.items() if self._off[variants[main]]]
-            return f"arm {' or '.join(off)} is disabled: {self.models[main].id}" if off else self.models[main].id
+            return f"arm {' or '.join(off)} is disabled: {name}" if off else name
         if target == main:
-            return self.models[main].id
+            return name
         if self._varies(main, target):
-            return f"{self.models[main].id}, arm {self.models[target].arm}: {self.models[target].id}"
-        return f"{self.models[main].id} is disabled"
+            variant = self.models.at(target)
+            return f"{name}, arm {variant.arm}: {variant.id}"
+        return f"{name} is disabled"
 
 
 # What ``_alike`` says of values that differ, or that it does not look at.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from functools import partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from mmeframe.bundle import SubModelRecord
 from mmeframe.errors import BadInputError, MmeframeError, ModelError
 from mmeframe.plugin import Combiner
 from mmeframe.routes import NO_TARGET
@@ -26,33 +26,38 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Residency(Protocol):
-    """Hands out live sub-models."""
+    """Hands out live sub-models, and errors in place of those that cannot be loaded."""
 
     def acquire(self, targets: Sequence[int]) -> AbstractContextManager[Sequence[Any]]: ...
+    def waves(self, groups: Sequence[Sequence[int]]) -> Generator[tuple[Sequence[int], Mapping[int, Any]]]: ...
 
 
 class Scorer:
     """Immutable after construction; shared by threads.
 
-    records: sub-models by number. schemas: their input schemas, by ``record.inputs``. combiners: by number, for those
-    that combine others. skip: rows of a sub-model that fails are left without an answer, instead of the request.
+    name: the id of a number. inputs: by number, which of ``schemas`` are its inputs; arrays: whether it takes arrays.
+    combiners: by number, for those that combine others, and those others. skip: rows of a sub-model that fails are
+    left without an answer, instead of the request.
     """
 
     def __init__(
         self,
-        records: Sequence[SubModelRecord],
+        name: Callable[[int], str],
+        inputs: Sequence[int],
+        arrays: Sequence[bool],
         schemas: Sequence[Sequence[Column]],
         union: Sequence[Column],
         answers: Answers,
-        combiners: Mapping[int, Combiner[Any]],
+        combiners: Mapping[int, tuple[Combiner[Any], Sequence[int]]],
         residency: Residency,
         method: str,
         skip: bool,
     ) -> None:
-        self._records, self._schemas, self._union, self._answers = records, schemas, union, answers
-        self._combiners, self.residency, self._method, self._skip = combiners, residency, method, skip
-        numbers = {record.id: number for number, record in enumerate(records)}
-        self._of = {number: [numbers[id_] for id_ in records[number].of] for number in combiners}
+        self._name, self._inputs, self._arrays, self._schemas = name, inputs, arrays, schemas
+        self._union, self._answers, self.residency = union, answers, residency
+        self._method, self._skip = method, skip
+        self._combiners = {number: combiner for number, (combiner, _) in combiners.items()}
+        self._of = {number: others for number, (_, others) in combiners.items()}
         everywhere = [column for column in union if all(_has(schema, column) for schema in schemas)]
         self._shared = tuple(everywhere)
 
@@ -88,10 +93,9 @@ class Scorer:
 
     def whole(self, batch: FrameBatch, target: int, method: str) -> Any:
         """One sub-model on all rows, which are handed over without a copy where they have its types already."""
-        record = self._records[target]
         leaves = self._leaves([target])
         with self.residency.acquire(leaves) as models:
-            if record.arrays and (matrix := batch.matrix(self._schemas[record.inputs])) is not None:
+            if self._arrays[target] and (matrix := batch.matrix(self._schemas[self._inputs[target]])) is not None:
                 return self._call(models[0], target, matrix, method)
             live = dict(zip(leaves, models, strict=True))
             return self._ask(live, target, partial(self._own_frame, batch.frame), method)
@@ -101,10 +105,10 @@ class Scorer:
         if target not in self._of:
             return self.whole(batch, target, "predict")
         answers = [flat(self.key(batch, number)) for number in self._of[target]]
-        return combine(self._combiners[target], self._records[target].id, answers)
+        return combine(self._combiners[target], self._name(target), answers)
 
     def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
-        own = self._schemas[self._records[target].inputs]
+        own = self._schemas[self._inputs[target]]
         return check_frame(frame, own, _required(own))
 
     def _leaves(self, targets: Iterable[int]) -> list[int]:
@@ -129,26 +133,26 @@ class Scorer:
         ]
         failed: dict[int, ModelError] = {}
         pieces: list[tuple[int, int, Any]] = []
-        leaves = self._leaves(number for number, _, _ in groups)
-        with self.residency.acquire(leaves) as models:
-            live = dict(zip(leaves, models, strict=True))
-            cut = self._cut(batch, order, groups)
-            for number, start, end in groups:
-                try:
-                    answer = self._answers.aligned(cut(live, number, start, end), number)
-                except ModelError as error:
-                    if not self._skip:
-                        raise
-                    failed[number] = error
-                else:
-                    pieces.append((start, end, answer))
-        return self._answers.gather(pieces, order, len(batch)), failed
+        cut = self._cut(batch, order, groups)
+        # As many sub-models at a time as there is room for.
+        with closing(self.residency.waves([self._leaves([number]) for number, _, _ in groups])) as waves:
+            for wave, live in waves:
+                for number, start, end in map(groups.__getitem__, wave):
+                    try:
+                        answer = self._answers.aligned(cut(live, number, start, end), number)
+                    except ModelError as error:
+                        if not self._skip:
+                            raise
+                        failed[number] = error
+                    else:
+                        pieces.append((start, end, answer))
+        return self._answers.gather(sorted(pieces, key=itemgetter(0)), order, len(batch)), failed
 
     def _cut(self, batch: FrameBatch, order: Rows, groups: Sequence[tuple[int, int, int]]) -> Any:
         """How a group is asked: on slices of an array where all sub-models take arrays of one schema, or of frames."""
-        records = [self._records[number] for number, _, _ in groups]
-        if all(record.arrays and record.inputs == records[0].inputs for record in records):
-            matrix = batch.matrix(self._schemas[records[0].inputs])
+        inputs = {self._inputs[number] for number, _, _ in groups}
+        if len(inputs) == 1 and all(self._arrays[number] for number, _, _ in groups):
+            matrix = batch.matrix(self._schemas[inputs.pop()])
             if matrix is not None:
                 rows, method = gathered(matrix, order), self._method
                 return lambda live, number, start, end: self._call(live[number], number, rows[start:end], method)
@@ -177,14 +181,14 @@ class Scorer:
 
     def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, also: Sequence[str], target: int) -> pd.DataFrame:
         """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
-        schema = self._schemas[self._records[target].inputs]
+        schema = self._schemas[self._inputs[target]]
         own = [column for column in schema if column.name not in shared.columns]
         if own:
             try:
                 shared = pd.concat([shared, check_frame(rest, own, _required(own), also)], axis=1)
             except BadInputError as error:
                 # Other sub-models do without these columns, so it matters whose they are.
-                raise BadInputError(error.what, where=self._records[target].id, hint=error.hint) from None
+                raise BadInputError(error.what, where=self._name(target), hint=error.hint) from None
         names = [column.name for column in schema if column.name in shared.columns]
         return shared if names == list(shared.columns) else shared[names]
 
@@ -196,15 +200,17 @@ class Scorer:
         if target not in self._of:
             return self._call(live[target], target, self._as_it_takes(own(target), target), method)
         answers = [self._answers.aligned(self._ask(live, it, own, method), it) for it in self._of[target]]
-        return self._answers.combined(answers, partial(combine, self._combiners[target], self._records[target].id))
+        return self._answers.combined(answers, partial(combine, self._combiners[target], self._name(target)))
 
     def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
         """Sub-models that were made to take arrays have lost the names of their columns."""
-        return frame.to_numpy(np.float64) if self._records[target].arrays else frame
+        return frame.to_numpy(np.float64) if self._arrays[target] else frame
 
     def _call(self, model: Any, target: int, rows: Any, method: str) -> Any:
+        if type(model) is ModelError:
+            raise model
         try:
-            return call(model, method, rows, self._records[target].id)
+            return call(model, method, rows, self._name(target))
         except ModelError as error:
             if (lacking := self._lacking(rows, target)) and not error.hint:
                 error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
@@ -212,7 +218,7 @@ class Scorer:
 
     def _lacking(self, rows: Any, target: int) -> list[str]:
         missing: Any = np.asarray(pd.isna(rows)).any(axis=0)
-        names = [column.name for column in self._schemas[self._records[target].inputs]]
+        names = [column.name for column in self._schemas[self._inputs[target]]]
         names = list(rows.columns) if isinstance(rows, pd.DataFrame) else names
         return [name for name, some in zip(names, missing, strict=True) if some]
 

@@ -41,6 +41,7 @@ def record(model_id: str, key: dict[str, str], *files: FileRef) -> SubModelRecor
         outputs=2,
         requirements=3,
         bytes=len(MODEL),
+        memory=3 * len(MODEL),
         files=files,
     )
 

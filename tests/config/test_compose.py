@@ -142,7 +142,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         ),
         pytest.param(
             "residency=egar",
-            "residency=egar: no residency named 'egar'.\n  Did you mean 'eager'? Known: eager.",
+            "residency=egar: no residency named 'egar'.\n  Did you mean 'eager'? Known: eager, lazy.",
             id="kind-of-residency",
         ),
         pytest.param(

@@ -272,8 +272,9 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
             id="model_defaults",
         ),
         pytest.param(
-            "residency: {max_bytes: 1}",
-            "residency.max_bytes: there is no option 'max_bytes'.\n  It has: kind.",
+            "residency: {max_byte: 1}",
+            "residency.max_byte: there is no option 'max_byte'.\n  Did you mean 'max_bytes'? It has: failure_ttl_s, "
+            "kind, load_workers, max_bytes, max_models, pin, preload, ttl_s.",
             id="residency",
         ),
         pytest.param(
@@ -332,7 +333,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "models: {a: {uri: x, flavour: sklearn}}",
             "models.a.flavour: there is no option 'flavour'.\n"
-            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, uri.",
+            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, pin, uri.",
             id="model",
         ),
         pytest.param(
@@ -436,7 +437,7 @@ def test_an_unknown_key_of_routing(report, routing, where, says):
         ),
         pytest.param(
             f"{ROUTED}residency: {{kind: egar}}",
-            "residency.kind: input should be 'eager'.\n  Did you mean 'eager'?",
+            "residency.kind: input should be 'eager' or 'lazy'.\n  Did you mean 'eager'?",
             id="residency",
         ),
     ],

@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_put_in_place(bundle, cache, monkeypatch):
 
 @pytest.fixture
 def record() -> SubModelRecord:
-    numbers = {"loader": 0, "inputs": 0, "outputs": 0, "requirements": 0, "bytes": 5}
+    numbers = {"loader": 0, "inputs": 0, "outputs": 0, "requirements": 0, "bytes": 5, "memory": 90}
     return SubModelRecord(
         "berlin", "models:/b/1", None, None, None, "main", {}, "sklearn", {"a": 1}, **numbers, files=REFS
     )
@@ -346,7 +346,9 @@ def test_shipped_code_is_put_on_the_path_once(bundle, record, cache, paths):
 def test_a_sub_model_without_code(bundle, cache, paths):
     """Nothing is put on the path, and nothing unpacked."""
     before = list(paths)
-    bare = SubModelRecord("b", "models:/b/1", None, None, None, "main", {}, "sklearn", {}, 0, 0, 0, 0, 5, (REFS[0],))
+    bare = SubModelRecord(
+        "b", "models:/b/1", None, None, None, "main", {}, "sklearn", {}, 0, 0, 0, 0, 5, 90, (REFS[0],)
+    )
 
     add_code(bundle, bare)
 

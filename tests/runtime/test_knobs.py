@@ -283,7 +283,18 @@ def stored(logged: Any, store: str) -> Mapping[str, Any]:
 
 def test_knobs_are_stored(logged, week):
     """MLflow drops names that it does not know, so every knob is in the model, with what was built."""
-    assert stored(logged, week.uri) == {"traffic_arms": "canary=0.01", "disabled_models": "tuesday"}
+    assert stored(logged, week.uri) == {
+        "traffic_arms": "canary=0.01",
+        "disabled_models": "tuesday",
+        "residency_kind": "eager",
+        "residency_max_bytes": "none",
+        "residency_max_models": "none",
+        "residency_preload": "",
+        "residency_pin": "",
+        "residency_ttl_s": "none",
+        "residency_failure_ttl_s": "60.0",
+        "residency_load_workers": "4",
+    }
 
 
 def test_an_id_with_a_comma(week, tmp_path):

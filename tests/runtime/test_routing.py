@@ -22,7 +22,7 @@ from mmeframe.explain import Coverage
 from mmeframe.routes import NO_TARGET
 from mmeframe.runtime import Router
 from mmeframe.runtime.batch import as_batch
-from mmeframe.runtime.routing import Routing
+from mmeframe.runtime.routing import Members, Routing
 from mmeframe.spec import Column, Component, KeyPart, RoutingSpec, SubModelEntry, TrafficSpec
 from tests.test_shares import by_contract
 
@@ -46,11 +46,24 @@ class Fleet:
     parts: Sequence[str] = field(default=("p", "q", "r", "s"))
 
 
+def members(fleet: Fleet) -> Members:
+    models = fleet.models
+    keys = {part: [(model.key or {}).get(part) for model in models] for part in fleet.parts}
+    return Members(
+        models.__getitem__,
+        {model.id: number for number, model in enumerate(models)}.get,
+        {part: [None if value is None else str(value) for value in column] for part, column in keys.items()},
+        [model.arm for model in models],
+        [model.routed for model in models],
+        {number: model.of for number, model in enumerate(models) if model.of},
+    )
+
+
 def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None) -> Routing:
     """The routing of a fleet whose key parts are in the columns of the same names."""
     return Routing(
         RoutingSpec(tuple(KeyPart(part, COLUMN) for part in fleet.parts), tuple(fleet.levels), fleet.on_unknown),
-        fleet.models,
+        members(fleet),
         strategies or {part: ColumnStrategy(ColumnConf(part)) for part in fleet.parts},
         {},
         fleet.traffic,
@@ -77,7 +90,7 @@ def reached(routing: Routing, frame: pd.DataFrame, params: Mapping[str, Any] | N
         np.broadcast_to(routed.reason, (len(frame),)).tolist(),
         strict=True,
     ):
-        model = None if target == NO_TARGET else routing.models[target]
+        model = None if target == NO_TARGET else routing.models.at(target)
         found.append((model and model.id, model and model.arm, routing.table.reasons[reason]))
     return found
 
@@ -218,7 +231,7 @@ def test_lost_rows_are_refused(fleet):
 
     if not lost:
         targets = np.broadcast_to(routing.route(batch, {}).target, (len(fleet.rows),))
-        assert [routing.models[target].id for target in targets] == [id_ for id_, _, _ in found]
+        assert [routing.models.at(target).id for target in targets] == [id_ for id_, _, _ in found]
         return
     missing = set(lost) == {"missing_key"}
     expected = f"{len(lost)} rows have no routing key" if missing else f"no sub-model for {len(lost)} rows: "

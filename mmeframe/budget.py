@@ -1,0 +1,82 @@
+"""Bytes as people write them, and the bounds of what may be in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from mmeframe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmeframe.spec import ResidencySpec
+
+__all__ = ["check_bounds", "parse_size", "size_text"]
+
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)}
+_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_size(value: str | int) -> int:
+    """Bytes from a whole number, or a number with a unit: ``4GiB``, ``1.5 MB``. Raises ValueError."""
+    match = _SIZE.fullmatch(str(value))
+    unit = next((factor for name, factor in _UNITS.items() if match and name.lower() == match[2].lower()), None)
+    if match is None or unit is None or isinstance(value, bool) or not float(match[1]):
+        raise ValueError("write bytes, or a number with a unit such as 512MiB or 4GiB")
+    return int(float(match[1]) * unit)
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: ``4.2 MiB``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def check_bounds(
+    spec: ResidencySpec,
+    numbers: Sequence[int],
+    size: Callable[[int], int],
+    name: Callable[[int], str],
+    pinned: Collection[int],
+    preload: Collection[int],
+) -> None:
+    """Raise ConfigError for bounds that what must be in memory exceeds, or that another sub-model never fits into.
+
+    numbers: of the sub-models that have files. size, name: of one of them.
+    """
+    most, limit = spec.max_models, spec.max_bytes
+    first = {*pinned, *preload}
+    others = [number for number in numbers if number not in pinned]
+    if most is not None and (len(first) > most or (others and len(pinned) >= most)):
+        beside = " and others need room beside them" if len(first) <= most else ""
+        raise ConfigError(
+            f"{len(first)} sub-models are pinned or preloaded{beside}, and {most} may be in memory.",
+            where="residency.max_models",
+            hint="Allow more, or pin and preload fewer.",
+        )
+    if limit is None:
+        return
+    needed = sum(map(size, first))
+    if needed > limit:
+        raise ConfigError(
+            f"{len(first)} sub-models that are to be in memory take {size_text(needed)}, more than the "
+            f"{size_text(limit)} that are allowed.",
+            where="residency.max_bytes",
+            hint="Allow more, or choose residency=lazy." if spec.kind == "eager" else "Allow more, or pin fewer.",
+        )
+    kept = sum(map(size, pinned))
+    largest = max(others, key=size, default=None)
+    if largest is not None and kept + size(largest) > limit:
+        beside = f" beside {size_text(kept)} that are pinned" if kept else ""
+        raise ConfigError(
+            f"sub-model {name(largest)!r} takes {size_text(size(largest))}, which never fits into "
+            f"{size_text(limit)}{beside}.",
+            where="residency.max_bytes",
+            hint=f"Allow at least {size_text(kept + size(largest))}.",
+        )
