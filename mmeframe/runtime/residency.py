@@ -175,10 +175,12 @@ class Residency:
         One that cannot be loaded is there as the ModelError that says why.
         """
         found = self._take_or_refuse(targets)
+        held = _held(dict(zip(targets, found, strict=True)))
         try:
             yield found
         finally:
-            self._release(targets, found)
+            found.clear()
+            self._let_go(held)
 
     def waves(self, groups: Sequence[Sequence[int]]) -> Generator[tuple[Sequence[int], Mapping[int, Any]]]:
         """Every group of sub-models once, as many groups at a time as there is room for.
@@ -191,16 +193,20 @@ class Residency:
         while rest:
             wave = self._fitting(rest[:most], groups) if self._bounded else rest
             targets = list(dict.fromkeys(number for index in wave for number in groups[index]))
+            take = self._take if len(wave) > 1 else self._take_or_refuse
             try:
-                found = self._take(targets) if len(wave) > 1 else self._take_or_refuse(targets)
+                live = dict(zip(targets, take(targets), strict=True))
             except _TooLargeError:
                 # Some have turned out larger than was expected.
                 most = len(wave) // 2
                 continue
+            held = _held(live)
             try:
-                yield wave, dict(zip(targets, found, strict=True))
+                yield wave, live
             finally:
-                self._release(targets, found)
+                # Whoever keeps the mapping does not keep what is dropped from now on.
+                live.clear()
+                self._let_go(held)
             rest = rest[len(wave) :]
 
     def statistics(self) -> ResidencyStatistics:
@@ -278,7 +284,7 @@ class Residency:
                     # One is larger than was expected, and there is no room for it now; or this was interrupted.
                     self._give_up(wave)
             if fits:
-                return [wave.found[number] for number in targets]
+                return [wave.found.pop(number) for number in targets]
 
     def _there(self, targets: Sequence[int]) -> list[Any] | None:
         """Hold all if all are there, or known not to be loadable; else None."""
@@ -305,9 +311,6 @@ class Residency:
             self._idle.pop(number, None)
             self._busy[number] = live
 
-    def _release(self, targets: Sequence[int], found: Sequence[Any]) -> None:
-        self._let_go([number for number, it in zip(targets, found, strict=True) if type(it) is not ModelError])
-
     def _let_go(self, numbers: Sequence[int]) -> None:
         now = time.monotonic()
         with self._lock:
@@ -327,11 +330,7 @@ class Residency:
     def _failure(self, number: int) -> ModelError | None:
         """Why it could not be loaded a short while ago: an error of the caller's own, since raising changes it."""
         until, error = self._failed.get(number, (0.0, None))
-        if error is None or time.monotonic() >= until:
-            return None
-        again = ModelError(error.what, where=error.where, hint=error.hint)
-        again.__cause__ = error.__cause__
-        return again
+        return None if error is None or time.monotonic() >= until else _without_cause(error)
 
     def _wake(self) -> None:
         if self._waiting:
@@ -348,14 +347,20 @@ class Residency:
             while True:
                 missing, failures = self._missing(targets)
                 blocked = any(number in self._loading or number in self._live for number in missing)
-                if ticket is not None:
+                if ticket is not None and ticket.blocked != blocked:
                     ticket.blocked = blocked
+                    # It is another's turn.
+                    self._wake()
                 if not blocked:
                     if self._is_next(ticket) and self._make_room(missing, targets):
                         break
                     if ticket is None:
                         ticket = _Ticket()
                         self._queue.append(ticket)
+                elif self._unmark():
+                    # What was marked may be what is missing.
+                    self._wake()
+                    continue
                 waited = True
                 self._waiting += 1
                 try:
@@ -455,21 +460,24 @@ class Residency:
         self._marked[number] = live
         self._marked_bytes += live.bytes
 
-    def _unmark(self) -> None:
-        """Give back what was marked for room that is not needed any more."""
-        if self._leaving and not self._queue:
-            for live in self._leaving.values():
-                live.marked = False
-            self._leaving.clear()
-        while self._marked and not self._queue:
+    def _unmark(self) -> bool:
+        """Give back what is marked, and needed neither for a promise nor by who is next; whether there was any."""
+        if not (self._marked or self._leaving) or any(not ticket.blocked for ticket in self._queue):
+            return False
+        some = bool(self._leaving)
+        for live in self._leaving.values():
+            live.marked = False
+        self._leaving.clear()
+        while self._marked:
             number, live = self._marked.popitem()
             self._marked_bytes -= live.bytes
             if not self._fits(0, 0):
                 self._mark_idle(number, live)
-                return
-            live.marked = False
+                break
+            live.marked, some = False, True
             self._idle[number] = live
             self._idle.move_to_end(number, last=False)
+        return some
 
     def _drop_marked(self, size: int, count: int) -> None:
         """Drop what is marked until so much more is really there."""
@@ -554,7 +562,7 @@ class Residency:
             try:
                 if error is not None:
                     count.failures += 1
-                    self._failed[number] = (time.monotonic() + self.spec.failure_ttl_s, error)
+                    self._failed[number] = (time.monotonic() + self.spec.failure_ttl_s, _without_cause(error))
                     wave.found[number] = error
                     return True
                 if model is None:
@@ -614,6 +622,16 @@ class Residency:
                 self._drop(number, live, "ttl")
             self._wake()
         self._tell_gone()
+
+
+def _without_cause(error: ModelError) -> ModelError:
+    """A copy that keeps nothing alive: a cause's traceback holds what was being loaded."""
+    return ModelError(error.what, where=error.where, hint=error.hint)
+
+
+def _held(live: Mapping[int, Any]) -> list[int]:
+    """Numbers of those that are really there."""
+    return [number for number, it in live.items() if type(it) is not ModelError]
 
 
 def _sweep(manager: weakref.ref[Residency], every: float) -> None:
