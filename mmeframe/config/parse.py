@@ -366,6 +366,7 @@ class _Parser(Checker):
                 origin=where,
                 routed=conf.key != "none",
                 combine=self._combine(conf.combine, f"{where}.combine"),
+                signature=dataclasses.asdict(conf.signature) if conf.signature else None,
             )
 
     def _combined(self, models: Iterable[SubModelEntry]) -> None:
@@ -379,8 +380,8 @@ class _Parser(Checker):
         """What combines others has no files: options about them would do nothing."""
         if item.get("uri"):
             self.problem(f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one.")
-        for name in ("flavor", "loader"):
-            if item.get(name, "auto") != "auto":
+        for name in ("flavor", "loader", "signature"):
+            if item.get(name) not in ("auto", None):
                 self.problem(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
 
     def _combine(self, value: Any, where: str) -> Component | None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
+from mmeframe.plugin.conf import FileSignatureConf
 from mmeframe.spec import MAIN_ARM
 
 __all__ = [
@@ -74,6 +75,7 @@ class ModelConf(Section):
     flavor: str = "auto"
     loader: Any = "auto"
     arm: Arm = MAIN_ARM
+    signature: FileSignatureConf | None = None
     combine: dict[str, Any] | None = None
 
 
