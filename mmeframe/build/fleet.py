@@ -230,7 +230,7 @@ class _Resolver:
             routed=mine.routed,
             flavor=theirs.flavor if mine.flavor == "auto" else mine.flavor,
             loader=theirs.loader if mine.loader == "auto" else mine.loader,
-            signature=mine.signature or theirs.signature,
+            signature=_halves(mine.signature, theirs.signature),
             origin=mine.origin,
         )
 
@@ -577,3 +577,10 @@ class _Resolver:
                 f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider "
                 "type and cast back for each."
             )
+
+
+def _halves(mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """One declared signature over another: what it leaves out, the other says."""
+    if not mine or not theirs:
+        return mine or theirs
+    return {half: mine[half] or theirs[half] for half in ("inputs", "outputs")}
