@@ -77,6 +77,8 @@ class SubModelEntry:
     A source that already knows them fills ``name``, ``version`` and ``model_id``: nothing is looked up then.
     ``routed`` False: no key reaches it; a gate or another sub-model uses it. ``combine``: it has no files of its own,
     but combines the answers of others.
+    ``signature``: ``inputs`` (column -> type) and ``outputs`` (a type, or column -> type), in place of what its files
+    say; either may be empty.
     """
 
     id: str
@@ -91,6 +93,7 @@ class SubModelEntry:
     origin: str = ""
     routed: bool = True
     combine: Component | None = None
+    signature: Mapping[str, Any] | None = None
 
     @property
     def of(self) -> tuple[str, ...]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
 from mmeframe.build.environment import read_requirements
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
-from mmeframe.build.store import ModelFolder, Store, registered_name
-from mmeframe.errors import MissingError, Problem, suggest
-from mmeframe.plugin import RegisteredModel, SubModelEntry
+from mmeframe.build.store import ModelFile, ModelFolder, Store, registered_name
+from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
+from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
@@ -22,6 +25,12 @@ from mmeframe.spec import Column, Component
 __all__ = ["Describer", "OwnFiles", "SubModel"]
 
 PYFUNC = "python_function"
+# Lines of an MLmodel file that no two models have alike, and that say nothing about it here.
+_OWN = re.compile(
+    rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
+)
+# Flavors, columns and answers; a text instead says why they cannot be used.
+_Facts = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str]
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,11 @@ class SubModel:
 
     def load(self, root: Path) -> Any:
         """The live sub-model, by its own loader from its own folder ``root``."""
-        return make_component(self.loader).load(OwnFiles(self, root))
+        return make_component(self.loader).load(self.files(root))
+
+    def files(self, root: Path) -> SubModelFiles:
+        """What a loader is given of its own folder ``root``."""
+        return OwnFiles(self, root)
 
 
 class OwnFiles:
@@ -83,6 +96,11 @@ class Describer:
     store: Store
     problems: list[Problem]
     warnings: list[str]
+    # What thousands of sub-models have alike is read once, and is one object in all of them.
+    _texts: dict[bytes, _Facts] = field(default_factory=dict)
+    _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
+    _columns: dict[tuple[str, ...], tuple[Column, ...]] = field(default_factory=dict)
+    _outputs: dict[Outputs, Outputs] = field(default_factory=dict)
 
     def problem(self, where: str, what: str, hint: str, code: Any) -> None:
         self.problems.append(Problem(where, what, hint, code))
@@ -96,9 +114,19 @@ class Describer:
         pinned = [found for entry in open_entries if (found := self._pin(entry, registered))]
         ids = [entry.model_id for entry, _ in pinned if entry.model_id]
         locations = self.store.locations(ids) if ids else {}
+        files = {entry.id: file for entry, source in pinned if not entry.model_id and (file := bare_file(source))}
         with ThreadPoolExecutor(8) as pool:
-            work = [pool.submit(self._describe, entry, source, locations) for entry, source in pinned]
-            return [model for done in work if (model := done.result()) is not None]
+            folders = {
+                entry.id: pool.submit(self._describe, entry, source, locations)
+                for entry, source in pinned
+                if entry.id not in files
+            }
+            # Loading estimators is Python's own work: threads would only wait for one another.
+            described = [
+                folders[entry.id].result() if entry.id in folders else self._bare(entry, *files[entry.id])
+                for entry, _ in pinned
+            ]
+        return [model for model in described if model is not None]
 
     def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
         """The entry with name, version and LoggedModel id, and the URI that its files come from."""
@@ -116,7 +144,7 @@ class Describer:
         return entry, version.source if model_id is None else uri
 
     def _describe(self, entry: SubModelEntry, source: str, locations: Mapping[str, str]) -> SubModel | None:
-        where = f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
+        where = _where(entry)
         try:
             folder = self._folder(entry, source, locations)
             raw = folder.read("MLmodel")
@@ -124,7 +152,7 @@ class Describer:
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
             return None
         if raw is None:
-            hint = "It must be an MLflow model folder, which holds a file MLmodel."
+            hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
             self.problem(where, f"there is no MLflow model at {redact(entry.uri)}.", hint, "missing")
             return None
         return self._facts(entry, folder, raw, where)
@@ -136,23 +164,63 @@ class Describer:
             return ModelFolder(locations[entry.model_id])
         return ModelFolder(source)
 
-    def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
-        import yaml
-        from mlflow.models import ModelSignature
+    def _bare(self, entry: SubModelEntry, file: ModelFile, flavor: str, options: dict[str, str]) -> SubModel | None:
+        """A bare file: what config does not declare of it is found by loading it."""
+        where = _where(entry)
+        if file.here is not None and not file.here.is_file():
+            self.problem(where, f"there is no file {redact(entry.uri)}.", "", "missing")
+            return None
+        loader = self._choose(entry, {flavor: options}, where)
+        if loader is None:
+            return None
+        try:
+            needs = requirements(loader[1], options)
+            inputs, outputs = self._signature(entry)
+            model = self._model(entry, file, *loader, {**options, "predict_fn": "predict"}, needs, inputs, outputs)
+            if inputs and outputs:
+                return model
+            with ExitStack() as folders:
+                live = load_bare(model, file, folders)
+                if not inputs:
+                    model = replace(model, inputs=find_inputs(live, self._doubles))
+                if not outputs:
+                    found = find_outputs(live, model.inputs)
+                    model = replace(model, outputs=self._outputs.setdefault(found, found))
+        except MmeframeError as error:
+            self.problem(where, error.what, error.hint, error.code)
+            return None
+        except Exception as error:  # noqa: BLE001 - a store fails in its own ways
+            self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
+            return None
+        return model
 
-        # The C loader is ten times faster than the one MLflow uses.
-        described = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-        flavors = described.get("flavors", {})
+    def _signature(self, entry: SubModelEntry) -> tuple[tuple[Column, ...], Outputs | None]:
+        """What config declares of the columns and the answers of an entry."""
+        known = self._declared.get(id(entry.signature))
+        if known is None:
+            known = self._declared[id(entry.signature)] = declared(entry.signature)
+        return known
+
+    def _doubles(self, names: tuple[str, ...]) -> tuple[Column, ...]:
+        known = self._columns.get(names)
+        if known is None:
+            known = self._columns[names] = tuple(Column(name, "double") for name in names)
+        return known
+
+    def _read(self, raw: bytes) -> _Facts:
+        """The flavors of an MLmodel file, and its columns and answers, or why they cannot be used."""
+        text = _OWN.sub(b"", raw)
+        known = self._texts.get(text)
+        if known is None:
+            known = self._texts[text] = _parse(text)
+        return known
+
+    def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
+        flavors, inputs, outputs = self._read(raw)
         loader = self._choose(entry, flavors, where)
-        signature = described.get("signature")
-        faults = []
-        inputs: Any = "it has no signature."
-        outputs: Any = Outputs(())
-        if signature:
-            parsed = ModelSignature.from_dict(signature)
-            inputs, outputs = read_columns(parsed.inputs), read_outputs(parsed.outputs)
-        faults = [fault for fault in (inputs, outputs) if isinstance(fault, str)]
-        for fault in faults:
+        given, answers = self._signature(entry)
+        inputs, outputs = given or inputs, answers or outputs
+        for fault in dict.fromkeys(it for it in (inputs, outputs) if isinstance(it, str)):
             self.problem(
                 where,
                 fault,
@@ -160,15 +228,32 @@ class Describer:
                 "or add one to the logged model with mlflow.models.set_signature(uri, signature).",
                 "fleet",
             )
-        if loader is None or faults:
+        if loader is None or isinstance(inputs, str) or isinstance(outputs, str):
             return None
         flavor, component = loader
-        requirements, left = read_requirements(_text(folder, "requirements.txt"), _text(folder, "constraints.txt"))
+        needs, left = read_requirements(_text(folder, "requirements.txt"), _text(folder, "constraints.txt"))
         for option in left:
             self.warnings.append(f"{where}: its requirements.txt has {option}, which the router does not take over.")
         options = dict(flavors.get(PYFUNC if flavor == "pyfunc" else flavor, {}))
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
+        python = str(flavors.get(PYFUNC, {}).get("python_version", ""))
+        modules = _code_modules(folder, code) if code else {}
+        return self._model(entry, folder, flavor, component, options, needs, inputs, outputs, python, modules)
+
+    def _model(
+        self,
+        entry: SubModelEntry,
+        folder: ModelFolder,
+        flavor: str,
+        loader: Component,
+        options: Mapping[str, Any],
+        needs: tuple[str, ...],
+        inputs: tuple[Column, ...],
+        outputs: Outputs | None,
+        python: str = "",
+        code: Mapping[str, str] | None = None,
+    ) -> SubModel:
         return SubModel(
             id=entry.id,
             uri=redact(entry.uri),
@@ -179,13 +264,13 @@ class Describer:
             model_id=entry.model_id,
             flavor=flavor,
             options=options,
-            loader=component,
+            loader=loader,
             inputs=inputs,
-            outputs=outputs,
-            requirements=requirements,
-            python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
+            outputs=outputs or Outputs(()),
+            requirements=needs,
+            python=python,
             folder=folder,
-            code=_code_modules(folder, code) if code else {},
+            code=code or {},
             origin=entry.origin,
             routed=entry.routed,
         )
@@ -213,6 +298,23 @@ class Describer:
             )
             return None
         return flavor, self.plugins.get("model loader", loader, where).component({})
+
+
+def _where(entry: SubModelEntry) -> str:
+    return f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
+
+
+def _parse(text: bytes) -> _Facts:
+    import yaml
+    from mlflow.models import ModelSignature
+
+    # The C loader is ten times faster than the one MLflow uses.
+    described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    flavors, signature = described.get("flavors", {}), described.get("signature")
+    if not signature:
+        return flavors, "it has no signature.", "it has no signature."
+    parsed = ModelSignature.from_dict(signature)
+    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs)
 
 
 def _text(folder: ModelFolder, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -21,6 +22,8 @@ from mmeframe.spec import EnvironmentSpec
 __all__ = ["merge", "read_requirements"]
 
 
+# Thousands of sub-models have the same few texts.
+@lru_cache(maxsize=1024)
 def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Requirements of a ``requirements.txt``, and the lines that a router cannot take over.
 

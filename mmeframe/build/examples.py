@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.build.describe import SubModel
 from mmeframe.keys import is_whole
+from mmeframe.spec import Column
 
 if TYPE_CHECKING:
+    from mmeframe.build.describe import SubModel
     from mmeframe.build.fleet import Fleet
 
-__all__ = ["example_request", "example_rows", "same"]
+__all__ = ["example_request", "example_rows", "made_up_rows", "same"]
 
 _ROWS = 3
 
@@ -34,12 +35,15 @@ def same(one: Any, two: Any) -> bool:
 
 def example_rows(model: SubModel, root: Path) -> Any:
     """A few rows for a sub-model: its logged input example, else made up from its signature, with its types."""
+    logged = _logged_example(model, root)
+    return made_up_rows(model.inputs) if logged is None else logged
+
+
+def made_up_rows(columns: Sequence[Column]) -> Any:
+    """A few rows of these columns, with their types."""
     import pandas as pd
 
-    logged = _logged_example(model, root)
-    if logged is not None:
-        return logged
-    return pd.DataFrame({column.name: list(_made_up(column.type)) for column in model.inputs}).astype(_dtypes(model))
+    return pd.DataFrame({column.name: list(_made_up(column.type)) for column in columns}).astype(_dtypes(columns))
 
 
 def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
@@ -86,14 +90,14 @@ def _logged_example(model: SubModel, root: Path) -> Any:
     if not isinstance(rows, pd.DataFrame) or not set(names) <= set(rows.columns):
         return None
     try:
-        return rows[names].head(_ROWS).astype(_dtypes(model))
+        return rows[names].head(_ROWS).astype(_dtypes(model.inputs))
     except (ValueError, TypeError):
         return None
 
 
-def _dtypes(model: SubModel) -> dict[str, str]:
+def _dtypes(columns: Sequence[Column]) -> dict[str, str]:
     known = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64", "boolean": "bool"}
-    return {column.name: known[column.type] for column in model.inputs if column.type in known}
+    return {column.name: known[column.type] for column in columns if column.type in known}
 
 
 def _made_up(kind: str) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from mmeframe.build.describe import Describer, SubModel
@@ -49,7 +50,7 @@ class Fleet:
         """Ids of the sub-models whose answers callers see, alone or in a combination; gates are not among them."""
         return reached([it.id for it in self.models if it.routed], {it.id: it.of for it in self.models})
 
-    @property
+    @cached_property
     def declared(self) -> dict[str, tuple[str, ...]]:
         """Key part -> its declared values, sorted."""
         values: dict[str, set[str]] = {part.name: set() for part in self.spec.routing.parts}
@@ -179,7 +180,7 @@ class _Resolver:
             source = make_component(component)
             source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
             try:
-                found += [self._defaults(entry, component.options["arm"]) for entry in source.expand()]
+                found += [self._defaults(entry, component.options) for entry in source.expand()]
             except ProblemsError as error:
                 self.problems += error.problems
             except MmeframeError as error:
@@ -198,22 +199,27 @@ class _Resolver:
             self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
         return found
 
-    def _defaults(self, entry: SubModelEntry, arm: str) -> SubModelEntry:
-        """The source's arm, and ``model_defaults`` under what the source itself says."""
-        if arm != MAIN_ARM and entry.arm == MAIN_ARM:
-            entry = replace(entry, arm=arm, id=f"{entry.id}~{arm}")
+    def _defaults(self, entry: SubModelEntry, options: Mapping[str, Any]) -> SubModelEntry:
+        """The arm and signature of the source's options, and ``model_defaults``, under what the entry itself says."""
+        arm = options["arm"] if entry.arm == MAIN_ARM else entry.arm
         defaults = self.spec.model_defaults
         flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
-        loader: Any = defaults.get("loader", "auto") if entry.loader == "auto" else entry.loader
-        return replace(entry, flavor=flavor, loader=self._loader(loader))
+        own = self._loader(entry.loader, f"{entry.origin}.loader")
+        loader = self._loader(defaults.get("loader", "auto"), "model_defaults.loader") if own == "auto" else own
+        signature = entry.signature or options["signature"]
+        known = (entry.arm, entry.flavor, entry.loader, entry.signature)
+        if arm == MAIN_ARM and known == (arm, flavor, loader, signature):
+            return entry
+        id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
+        return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature)
 
-    def _loader(self, loader: Any) -> Component | str:
+    def _loader(self, loader: Any, where: str) -> Component | str:
         if isinstance(loader, Component):
             return loader
         if loader == "auto":
             return "auto"
         options = {"kind": loader} if isinstance(loader, str) else dict(loader)
-        return self.plugins.get("model loader", options.pop("kind"), "model_defaults.loader").component(options)
+        return self.plugins.get("model loader", options.pop("kind"), where).component(options)
 
     def _overlay(self, mine: SubModelEntry, theirs: SubModelEntry) -> SubModelEntry:
         """An explicit entry over a source's, field by field. Another URI forgets what the source had pinned."""
@@ -224,12 +230,16 @@ class _Resolver:
             routed=mine.routed,
             flavor=theirs.flavor if mine.flavor == "auto" else mine.flavor,
             loader=theirs.loader if mine.loader == "auto" else mine.loader,
+            signature=_halves(mine.signature, theirs.signature),
             origin=mine.origin,
         )
 
     def _key(self, entry: SubModelEntry, parts: tuple[str, ...]) -> SubModelEntry | None:
         """The entry with canonical key values; None, with a problem, if they cannot be keys."""
         key = entry.key
+        if key is not None and all(type(value) is str and value for value in key.values()):
+            # Text is itself.
+            return entry
         if key is None:
             if len(parts) != 1:
                 what = (
@@ -572,3 +582,10 @@ class _Resolver:
                 f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider "
                 "type and cast back for each."
             )
+
+
+def _halves(mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """One declared signature over another: what it leaves out, the other says."""
+    if not mine or not theirs:
+        return mine or theirs
+    return {half: mine[half] or theirs[half] for half in ("inputs", "outputs")}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmeframe.build.describe import OwnFiles, SubModel
 from mmeframe.build.examples import example_rows, same
 from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, MmeframeError, suggest
@@ -13,7 +12,12 @@ from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
 from mmeframe.spec import Column
 
-__all__ = ["FILL", "classes_of", "discover", "tried"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmeframe.build.describe import SubModel
+
+__all__ = ["FILL", "answers", "classes_of", "discover", "tried"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -37,14 +41,17 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
 
     Raises BuildError for a sub-model that has no such method, or does not answer with one value or row per row.
     """
+    return answers(model.load(root), example_rows(model, root), method, f"models.{model.id}")
+
+
+def answers(live: Any, rows: pd.DataFrame, method: str, where: str) -> Outputs:
+    """What a live sub-model answers to ``method`` for some rows. Raises BuildError like ``discover``."""
     import numpy as np
     import pandas as pd
 
-    live, where = model.load(root), f"models.{model.id}"
     if not callable(getattr(live, method, None)):
         methods = [name for name in dir(live) if name[0] != "_" and callable(getattr(live, name, None))]
         raise BuildError(f"it has no method {method!r} (output.method).", where=where, hint=suggest(method, methods))
-    rows = example_rows(model, root)
     try:
         raw = getattr(live, method)(rows)
     except Exception as error:
@@ -83,7 +90,7 @@ def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
 
     loader = make_component(model.loader)
     try:
-        live: Any = loader.load(OwnFiles(model, root))
+        live: Any = loader.load(model.files(root))
     except MmeframeError:
         raise
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,10 +132,16 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
     owner: dict[str, str] = {}
     seen: dict[str, set[str]] = {}
     required: dict[str, int] = {}
+    # Most sub-models share one schema: what fitted once fits again.
+    shared = Counter(map(id, schemas.values()))
+    fitting: set[int] = set()
     for id_, columns in schemas.items():
+        if id(columns) in fitting:
+            continue
+        before = len(problems)
         for column in columns:
             seen.setdefault(column.name, set()).add(column.type)
-            required[column.name] = required.get(column.name, 0) + column.required
+            required[column.name] = required.get(column.name, 0) + column.required * shared[id(columns)]
             known = merged.setdefault(column.name, column)
             owner.setdefault(column.name, id_)
             kind = _wider(known.type, column.type)
@@ -149,6 +156,8 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
                 )
             else:
                 merged[column.name] = Column(column.name, kind)
+        if len(problems) == before:
+            fitting.add(id(columns))
     columns_out = tuple(Column(c.name, c.type, required[c.name] == len(schemas)) for c in merged.values())
     promoted = {name: tuple(sorted(types)) for name, types in seen.items() if len(types) > 1}
     return Union(columns_out, promoted)
@@ -163,7 +172,11 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
     """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models."""
     first_id, first = next(iter(outputs.items()))
     merged = {column.name: column.type for column in first.columns}
+    fitting: set[int] = set()
     for id_, other in outputs.items():
+        if id(other) in fitting:
+            continue
+        before = len(problems)
         if other.width != first.width or other.single != first.single or other.aligned != first.aligned:
             problems.append(
                 Problem(
@@ -190,6 +203,8 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
                 )
             else:
                 merged[column.name] = kind
+        if len(problems) == before:
+            fitting.add(id(other))
     names = sorted(merged, key=natural) if first.aligned else list(merged)
     return Outputs(tuple(Column(name, merged[name]) for name in names), first.width, first.aligned, first.fill)
 

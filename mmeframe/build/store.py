@@ -21,7 +21,7 @@ from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
 
-__all__ = ["ModelFolder", "Store", "registered_name", "using_store"]
+__all__ = ["ModelFile", "ModelFolder", "Store", "registered_name", "using_store"]
 
 _WHERE = "tracking.uri"
 _PAGE = 1000
@@ -195,6 +195,34 @@ class ModelFolder:
             yield Path(mlflow.artifacts.download_artifacts(self.location, dst_path=folder))
 
 
+@dataclass(frozen=True)
+class ModelFile(ModelFolder):
+    """A bare estimator file, as the one file of a folder: ``name`` is what it is called there."""
+
+    name: str
+
+    def read(self, name: str) -> bytes | None:
+        if name != self.name:
+            return None
+        if self.here is not None:
+            return self.here.read_bytes()
+        with self.local() as folder:
+            return (folder / name).read_bytes()
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """A folder that holds the file and nothing of what lies beside it."""
+        with tempfile.TemporaryDirectory(prefix="mmeframe-file-") as folder:
+            path = Path(folder) / self.name
+            if self.here is not None:
+                path.symlink_to(self.here.absolute())
+            else:
+                import mlflow
+
+                Path(mlflow.artifacts.download_artifacts(self.location, dst_path=folder)).rename(path)
+            yield Path(folder)
+
+
 @dataclass
 class Store:
     """The active store. Implements the plugin API's ``Registry``."""
@@ -238,18 +266,18 @@ class Store:
 
     def named(self, names: Iterable[str]) -> dict[str, RegisteredModel]:
         """Registered models by exact name; absent ones are left out."""
-        wanted = sorted(set(names))
+        wanted = set(names)
         # An underscore in LIKE is any character: more may be found than was asked for, and is left out at the end.
         if len(wanted) > _FEW:
-            prefix = os.path.commonprefix(wanted)  # noqa: RUF071 - of names, not paths
+            prefix = os.path.commonprefix(list(wanted))  # noqa: RUF071 - of names, not paths
             found = list(self.models(f"{prefix}%"))
         else:
-            found = [model for name in wanted for model in self.models(name)]
+            found = [model for name in sorted(wanted) for model in self.models(name)]
         return {model.name: model for model in found if model.name in wanted}
 
     def logged_models(self, filter_string: str, experiments: Sequence[str]) -> Sequence[Any]:
         """LoggedModels that match, newest first. Raises MissingError for an unknown experiment."""
-        known = {item.name: item.experiment_id for item in _pages(self._reader.search_experiments, max_results=_PAGE)}
+        known = self._experiments
         for name in experiments:
             if name not in known:
                 raise MissingError(f"there is no experiment {name!r}.", hint=suggest(name, known))
@@ -261,6 +289,11 @@ class Store:
             order_by=[{"field_name": "creation_timestamp", "ascending": False}],
             max_results=_PAGE,
         )
+
+    @cached_property
+    def _experiments(self) -> dict[str, str]:
+        """Name -> id."""
+        return {item.name: item.experiment_id for item in _pages(self._reader.search_experiments, max_results=_PAGE)}
 
     def locations(self, model_ids: Iterable[str]) -> dict[str, str]:
         """Where the files of LoggedModels lie, by id; unknown ids are left out. One search per 500 ids."""

@@ -27,6 +27,7 @@ class NamePattern:
             if self.parts.count(part) > 1:
                 raise ConfigError(f"{{{part}}} stands twice in {pattern!r}.", where=where)
         self._pieces = [piece for piece in pieces if piece]
+        self.literal = "".join(piece for piece in self._pieces if piece[0] not in "*{")
         self._greedy, self._lazy = self._compile(""), self._compile("?")
         self.like = "".join("%" if p == "*" or p.startswith("{") else p for p in pieces)
 

@@ -1,38 +1,46 @@
-"""``kind: manifest``: a CSV or Parquet file with one row per sub-model."""
+"""``kind: manifest``: a table with one row per sub-model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmeframe.builtin._rows import listed
 from mmeframe.plugin import (
     MAIN_ARM,
     MISSING,
     ConfigError,
     MissingError,
     ModelSource,
+    Problem,
+    ProblemsError,
     SourceConf,
     SubModelEntry,
     suggest,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["ManifestConf", "ManifestSource"]
 
 
-_COLUMNS = ("id", "uri", "flavor", "arm")
+_COLUMNS = ("id", "uri", "flavor", "loader", "arm")
+_ARM = re.compile(r"[A-Za-z_]\w*")
+
+# Column -> its values, one per row; an empty cell is None.
+Table = Mapping[str, list[Any]]
 
 
 @dataclass
 class ManifestConf(SourceConf):
     """Options of ``kind: manifest``."""
 
-    # CSV or Parquet, with the columns id and uri and one per key part (empty means any); flavor is optional.
+    # A .csv, .parquet, .jsonl or .ndjson file. Columns: id, uri, one per key part (empty means any); and, if you like,
+    # flavor, loader and arm.
     path: str = MISSING
 
 
@@ -41,46 +49,144 @@ class ManifestSource(ModelSource[ManifestConf]):
 
     def expand(self) -> Iterable[SubModelEntry]:
         where = f"sources.{self.context.name}"
-        table = self._read(where)
+        table = self._read(f"{where}.path")
+        parts = self._parts(table, f"{where}.path")
+        rows = len(table["id"])
+        ids, uris = table["id"], table["uri"]
+        flavors, loaders, arms = (table.get(name) or [None] * rows for name in _COLUMNS[2:])
+        keys = {part: [_whole(value) for value in table[part]] for part in parts}
+        if problems := [*_texts(where, table), *_keys(where, keys)]:
+            raise ProblemsError(problems)
+        if problems := [*_ids(where, ids, arms), *_arms(where, arms)]:
+            raise ProblemsError(problems)
+        # One pass over rows; a part without a value is left out of its row's key.
+        found: list[dict[str, Any]] = [{} for _ in range(rows)]
+        for part, values in keys.items():
+            for key, value in zip(found, values, strict=True):
+                if value is not None:
+                    key[part] = value
+        return [
+            SubModelEntry(id_, uri, key, flavor or "auto", loader or "auto", arm or MAIN_ARM, origin=f"{where} row {n}")
+            for n, (id_, uri, key, flavor, loader, arm) in enumerate(
+                zip(ids, uris, found, flavors, loaders, arms, strict=True), start=1
+            )
+        ]
+
+    def _parts(self, table: Table, where: str) -> list[str]:
+        """The key parts that have a column. A column that nearly has the name of one is a mistake."""
         for column in ("id", "uri"):
-            if column not in table.columns:
-                raise ConfigError(
-                    f"{self.conf.path} has no column {column!r}.",
-                    where=f"{where}.path",
-                    hint=suggest(column, table.columns, "Its columns"),
-                )
-        parts = [part for part in self.context.parts if part in table.columns]
+            if column not in table:
+                hint = suggest(column, table, "Its columns")
+                raise ConfigError(f"{self.conf.path} has no column {column!r}.", where=where, hint=hint)
+        parts = [part for part in self.context.parts if part in table]
+        near = [name for name in table if name not in (*parts, *_COLUMNS)]
         for part in self.context.parts:
-            near = [name for name in table.columns if name not in (*parts, *_COLUMNS)]
             if part not in parts and get_close_matches(part.lower(), [name.lower() for name in near], n=1, cutoff=0.75):
                 hint = suggest(part, near, "Its other columns")
-                raise ConfigError(f"{self.conf.path} has no column {part!r}.", where=f"{where}.path", hint=hint)
-        flavor = "flavor" in table.columns
-        for number, row in enumerate(table.to_dict("records"), start=1):
-            at = f"{where} row {number}"
-            if row.get("arm") not in (None, "", MAIN_ARM):
-                raise ConfigError(f"arm {row['arm']!r} is not supported; only {MAIN_ARM!r} is.", where=at)
-            if not isinstance(row["id"], str) or not row["id"] or not isinstance(row["uri"], str) or not row["uri"]:
-                raise ConfigError("id and uri must be text, and not empty.", where=at)
-            key: dict[str, Any] = {part: row[part] for part in parts if row[part] not in (None, "")}
-            yield SubModelEntry(
-                row["id"], row["uri"], key, flavor=row["flavor"] or "auto" if flavor else "auto", origin=at
-            )
+                raise ConfigError(f"{self.conf.path} has no column {part!r}.", where=where, hint=hint)
+        return parts
 
-    def _read(self, where: str) -> pd.DataFrame:
-        import pandas as pd
-
+    def _read(self, where: str) -> Table:
         path = Path(self.conf.path)
         if not path.is_file():
-            raise MissingError(f"there is no file {path.absolute()}.", where=f"{where}.path")
-        if path.suffix == ".csv":
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        if path.suffix == ".parquet":
-            # Nullable types: a whole number beside an empty cell stays a whole number.
-            table = pd.read_parquet(path, dtype_backend="numpy_nullable")
-            for part in set(self.context.parts) & set(table.columns):
-                values = table[part].dropna()
-                if pd.api.types.is_float_dtype(table[part].dtype) and (values == values.round()).all():
-                    table[part] = table[part].astype("Int64")
-            return table.astype(object).where(table.notna(), None)
-        raise ConfigError(f"{path} is neither .csv nor .parquet.", where=f"{where}.path")
+            raise MissingError(f"there is no file {path.absolute()}.", where=where)
+        readers: dict[str, Callable[[Path, str], Table]] = {
+            ".csv": _read_csv,
+            ".parquet": _read_parquet,
+            ".jsonl": _read_lines,
+            ".ndjson": _read_lines,
+        }
+        if path.suffix not in readers:
+            raise ConfigError(f"{path} is none of {', '.join(readers)}.", where=where)
+        return readers[path.suffix](path, where)
+
+
+def _read_csv(path: Path, where: str) -> Table:
+    import pandas as pd
+
+    del where
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return {str(name): [value or None for value in table[name].tolist()] for name in table.columns}
+
+
+def _read_parquet(path: Path, where: str) -> Table:
+    import pyarrow.parquet as pq
+
+    del where
+    table: Table = pq.read_table(path).to_pydict()
+    return {name: [None if value == "" else value for value in values] for name, values in table.items()}
+
+
+def _read_lines(path: Path, where: str) -> Table:
+    rows, faults = [], []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                faults.append(number)
+    if faults:
+        raise ConfigError(f"these lines are no JSON objects: {listed(faults)}.", where=where)
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return {name: [None if (value := row.get(name)) == "" else value for row in rows] for name in columns}
+
+
+def _whole(value: Any) -> Any:
+    """A whole number that a table with empty cells holds as a double is that number; NaN is an empty cell."""
+    if type(value) is float:
+        if value != value:
+            return None
+        return int(value) if value.is_integer() else value
+    return value
+
+
+def _texts(where: str, table: Table) -> Iterable[Problem]:
+    for name in _COLUMNS:
+        needed = name in ("id", "uri")
+        wrong = [
+            row
+            for row, value in enumerate(table.get(name, ()), start=1)
+            if type(value) is not str and (needed or value is not None)
+        ]
+        if wrong:
+            yield Problem(where, f"{name} must be text{', and not empty' if needed else ', or empty'}: {_rows(wrong)}.")
+
+
+def _keys(where: str, keys: Table) -> Iterable[Problem]:
+    for part, values in keys.items():
+        # A bool is an int to Python, and no key.
+        wrong = [row for row, value in enumerate(values) if type(value) not in (str, int, type(None))]
+        if wrong:
+            shown = listed([f"row {row + 1} (the {type(values[row]).__name__} {values[row]!r})" for row in wrong])
+            hint = "Keys are text or whole numbers: write the column as text."
+            yield Problem(where, f"the key part {part!r} cannot be a key: {shown}.", hint)
+
+
+def _ids(where: str, ids: list[str], arms: list[str | None]) -> Iterable[Problem]:
+    """Rows of one id: the id of a sub-model is that of its row, and its arm."""
+    places = [(id_, arm or MAIN_ARM) for id_, arm in zip(ids, arms, strict=True)]
+    rows: dict[tuple[str, str], list[int]] = {place: [] for place, count in Counter(places).items() if count > 1}
+    if not rows:
+        return
+    for row, place in enumerate(places, start=1):
+        if place in rows:
+            rows[place].append(row)
+    shown = listed([f"{id_!r} ({_rows(found)})" for (id_, _), found in rows.items()])
+    yield Problem(where, f"several rows have one id: {shown}.", "An id stands once, or once in each arm.")
+
+
+def _arms(where: str, arms: list[str | None]) -> Iterable[Problem]:
+    wrong = {arm for arm in set(arms) if arm is not None and not _ARM.fullmatch(arm)}
+    if wrong:
+        shown = listed([f"row {row} ({arm!r})" for row, arm in enumerate(arms, start=1) if arm in wrong])
+        yield Problem(where, f"an arm's name is letters, digits and underscores: {shown}.")
+
+
+def _rows(rows: list[int]) -> str:
+    return f"row{'s' * (len(rows) > 1)} {listed(rows)}"

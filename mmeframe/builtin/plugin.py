@@ -6,6 +6,7 @@ from mmeframe.builtin.bins import BinsConf
 from mmeframe.builtin.column import ColumnConf
 from mmeframe.builtin.combiners import MeanConf, MedianConf, VoteConf, WeightedConf
 from mmeframe.builtin.datepart import DatepartConf
+from mmeframe.builtin.folder import FolderConf
 from mmeframe.builtin.gate import GateConf
 from mmeframe.builtin.hashed import HashConf
 from mmeframe.builtin.log_observer import LogConf
@@ -82,8 +83,9 @@ def mmeframe_model_sources() -> list[ModelSourcePlugin]:
             "logged_models", LoggedModelsConf, f"{home}.logged_models:LoggedModelsSource", "logged models by a filter"
         ),
         ModelSourcePlugin(
-            "manifest", ManifestConf, f"{home}.manifest:ManifestSource", "a CSV or Parquet file, one row per sub-model"
+            "manifest", ManifestConf, f"{home}.manifest:ManifestSource", "a table with one row per sub-model"
         ),
+        ModelSourcePlugin("folder", FolderConf, f"{home}.folder:FolderSource", "models that lie in a directory"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,15 +28,20 @@ class _Method:
 
 
 class SklearnLoader(ModelLoader[SklearnConf]):
-    """Load skops, cloudpickle and pickle files as MLflow's sklearn flavor writes them, without pyfunc around them.
+    """Load skops, cloudpickle and pickle files as MLflow's sklearn flavor writes them, and joblib files.
 
     Deserialising can run code. Bytes are verified against the bundle's digests first, and
-    ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`` is honoured as MLflow does, for all three formats.
+    ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`` is honoured as MLflow does, for all formats.
     """
 
     def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
         del names
         return [options["pickled_model"]]
+
+    def distributions(self, options: Mapping[str, Any]) -> Iterable[str]:
+        # A pickle names modules of numpy for its arrays.
+        form = options["serialization_format"]
+        return ["scikit-learn", "numpy", *([] if form == "pickle" else [form])]
 
     def load(self, files: SubModelFiles) -> SubModel:
         if os.environ.get("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true").lower() in ("false", "0"):
@@ -60,6 +66,10 @@ class SklearnLoader(ModelLoader[SklearnConf]):
             import skops.io
 
             return skops.io.loads(bytes(data), trusted=files.options.get("skops_trusted_types"))
+        if form == "joblib":
+            import joblib
+
+            return joblib.load(io.BytesIO(data))
         if form == "cloudpickle":
             import cloudpickle
 

@@ -370,6 +370,7 @@ class _Parser(Checker):
                 origin=where,
                 routed=conf.key != "none",
                 combine=self._combine(conf.combine, f"{where}.combine"),
+                signature=dataclasses.asdict(conf.signature) if conf.signature else None,
             )
 
     def _combined(self, models: Iterable[SubModelEntry]) -> None:
@@ -383,7 +384,7 @@ class _Parser(Checker):
         """What combines others has no files: options about them would do nothing."""
         if item.get("uri"):
             self.problem(f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one.")
-        for name, default in (("flavor", "auto"), ("loader", "auto"), ("pin", False)):
+        for name, default in (("flavor", "auto"), ("loader", "auto"), ("pin", False), ("signature", None)):
             if item.get(name, default) != default:
                 self.problem(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
 

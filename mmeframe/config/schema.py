@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from mmeframe.budget import parse_size
+from mmeframe.plugin.conf import FileSignatureConf
 from mmeframe.spec import MAIN_ARM
 
 __all__ = [
@@ -79,6 +80,7 @@ class ModelConf(Section):
     loader: Any = "auto"
     arm: Arm = MAIN_ARM
     pin: bool = False
+    signature: FileSignatureConf | None = None
     combine: dict[str, Any] | None = None
 
 

@@ -21,7 +21,16 @@ from mmeframe.errors import (
     suggest,
 )
 from mmeframe.keys import canonical, normalised
-from mmeframe.plugin.conf import MISSING, CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
+from mmeframe.plugin.conf import (
+    MISSING,
+    CombinerConf,
+    Conf,
+    FileSignatureConf,
+    LoaderConf,
+    ObserverConf,
+    SourceConf,
+    StrategyConf,
+)
 from mmeframe.plugin.interfaces import (
     Batch,
     BatchEvent,
@@ -72,6 +81,7 @@ __all__ = [
     "ConfigError",
     "ErrorEvent",
     "EvictEvent",
+    "FileSignatureConf",
     "LoadEvent",
     "LoaderConf",
     "MissingError",

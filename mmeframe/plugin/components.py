@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import PluginError
 from mmeframe.spec import Component
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["import_target", "make_component"]
 
@@ -23,10 +27,16 @@ def import_target(target: str) -> Any:
         raise PluginError(f"module {module} has no {name!r}.", where=target) from None
 
 
-def make_component(component: Component) -> Any:
-    """A fresh component: its config dataclass filled with the options, its class called with it."""
+# Making one takes longer than what it is made for, and thousands of sub-models have the same loader.
+@lru_cache(maxsize=256)
+def _checks(config: type[Any]) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
+    return TypeAdapter(config)
+
+
+def make_component(component: Component) -> Any:
+    """A fresh component: its config dataclass filled with the options, its class called with it."""
     options: Mapping[str, Any] = component.options
-    conf = TypeAdapter(import_target(component.config)).validate_python(dict(options))
+    conf = _checks(import_target(component.config)).validate_python(dict(options))
     return import_target(component.target)(conf)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 __all__ = [
     "MISSING",
     "CombinerConf",
     "Conf",
+    "FileSignatureConf",
     "LoaderConf",
     "ObserverConf",
     "SourceConf",
@@ -39,17 +40,39 @@ class StrategyConf(Conf):
     """Base of a routing strategy's options. ``keys``, ``levels``, ``on_unknown`` and ``kind`` are taken."""
 
 
+def _doubles(inputs: Any) -> Any:
+    return dict.fromkeys(inputs, "double") if isinstance(inputs, list) else inputs
+
+
 @dataclass
 class LoaderConf(Conf):
     """Base of a model loader's options."""
 
 
+ColumnType = Literal["boolean", "integer", "long", "float", "double", "string", "datetime", "binary"]
+
+
+@dataclass
+class FileSignatureConf(Conf):
+    """The columns and answers of sub-models whose files do not say them: ``{inputs: {x1: double}, outputs: double}``.
+
+    What it gives takes the place of what the files say.
+    """
+
+    # Column -> MLflow's name of its type; or a list of columns, which are then doubles.
+    inputs: Annotated[dict[str, ColumnType], BeforeValidator(_doubles)] = field(default_factory=dict)
+    # The type of the answers; or column -> type, for several in a row.
+    outputs: ColumnType | dict[str, ColumnType] | None = None
+
+
 @dataclass
 class SourceConf(Conf):
-    """Base of a model source's options. Every source has ``arm``; the host applies it."""
+    """Base of a model source's options. Every source has ``arm`` and ``signature``; the host applies them."""
 
     # The arm of all its sub-models: main, or a variant such as canary.
     arm: str = "main"
+    # Columns and answers of all its sub-models, for those whose files do not say them.
+    signature: FileSignatureConf | None = None
 
 
 @dataclass

@@ -197,6 +197,14 @@ class ModelLoader(Component[L]):
         del options
         return names
 
+    def distributions(self, options: Mapping[str, Any]) -> Iterable[str]:
+        """What must be installed to load a bare estimator file: names of distributions, pinned as they are here.
+
+        An MLflow model says itself what it requires.
+        """
+        del options
+        return ()
+
     def load(self, files: SubModelFiles) -> SubModel:
         """The live sub-model. Called from several threads at once, for different sub-models."""
         raise NotImplementedError(f"{type(self).__name__} must implement load")

@@ -148,7 +148,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         pytest.param(
             "+source@sources.days=registri",
             "+source@sources.days=registri: no source named 'registri'.\n"
-            "  Did you mean 'registry'? Known: logged_models, manifest, registry, template.",
+            "  Did you mean 'registry'? Known: folder, logged_models, manifest, registry, template.",
             id="kind-of-a-source",
         ),
         pytest.param(
@@ -160,7 +160,7 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         pytest.param(
             "sources.days.name=x",
             "sources.days.name=x: there is no source 'days' yet.\n"
-            "  Use +source@sources.days=<kind> to add one. Kinds: logged_models, manifest, registry, template.",
+            "  Use +source@sources.days=<kind> to add one. Kinds: folder, logged_models, manifest, registry, template.",
             id="source-that-does-not-exist",
         ),
         pytest.param(
@@ -601,7 +601,7 @@ def test_a_source_put_over_one_of_another_kind(report, folder):
         "sources.days.name: this option is required.\n  Set it: sources.days.name=<value>.",
         (
             "sources.days.path: there is no option 'path' of kind 'registry'.\n"
-            "  It is one of manifest; remove it with ~sources.days.path."
+            "  It is one of folder, manifest; remove it with ~sources.days.path."
         ),
     ]
 
@@ -798,6 +798,7 @@ def test_values_changed_in_one_composition_are_not_the_next_ones_defaults(spec):
 
     assert dict(again.sources[0][1].options) == {
         "arm": "main",
+        "signature": None,
         "filter": "",
         "experiments": [],
         "name": "*",

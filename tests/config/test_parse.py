@@ -34,7 +34,7 @@ SECTION_NAMES = (
     "routing, serve, signature, sources, tracking, traffic and 2 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
-SOURCES = "logged_models, manifest, registry, template."
+SOURCES = "folder, logged_models, manifest, registry, template."
 LOADERS = "pyfunc, sklearn."
 COMBINERS = "mean, median, vote, weighted."
 OBSERVERS = "log."
@@ -333,7 +333,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "models: {a: {uri: x, flavour: sklearn}}",
             "models.a.flavour: there is no option 'flavour'.\n"
-            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, pin, uri.",
+            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, pin, signature, uri.",
             id="model",
         ),
         pytest.param(
@@ -349,7 +349,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "sources: {s: {kind: registry, name: x, verson: latest}}",
             "sources.s.verson: there is no option 'verson' of kind 'registry'.\n"
-            "  Did you mean 'version'? It has: arm, filter, key, name, version.",
+            "  Did you mean 'version'? It has: arm, filter, key, name, signature, version.",
             id="source",
         ),
         pytest.param(

@@ -217,7 +217,7 @@ def test_the_built_ins_are_registered_like_any_other_plugin(alone):
     assert {noun: plugins.names(noun) for noun in plugins.registered} == {
         "routing strategy": BUILT_IN,
         "model loader": ["pyfunc", "sklearn"],
-        "model source": ["logged_models", "manifest", "registry", "template"],
+        "model source": ["folder", "logged_models", "manifest", "registry", "template"],
         "combiner": ["mean", "median", "vote", "weighted"],
         "observer": ["log"],
     }

@@ -1,0 +1,132 @@
+"""Bare estimator files: what an MLmodel file says of other sub-models is declared, or found by loading the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.build.examples import made_up_rows
+from mmeframe.build.methods import answers
+from mmeframe.build.signature import Outputs
+from mmeframe.build.store import ModelFile
+from mmeframe.errors import BuildError
+from mmeframe.plugin.components import make_component
+from mmeframe.redact import redact
+from mmeframe.spec import Column, Component
+
+if TYPE_CHECKING:
+    from mmeframe.build.describe import SubModel
+
+__all__ = ["FORMS", "bare_file", "declared", "find_inputs", "find_outputs", "load_bare", "requirements"]
+
+# Suffix -> flavor, and the options that MLflow's MLmodel file has for it; {name} is the file in the bundle.
+FORMS: dict[str, tuple[str, Mapping[str, str]]] = {
+    ".pkl": ("sklearn", {"pickled_model": "{name}", "serialization_format": "pickle"}),
+    ".pickle": ("sklearn", {"pickled_model": "{name}", "serialization_format": "pickle"}),
+    ".cloudpickle": ("sklearn", {"pickled_model": "{name}", "serialization_format": "cloudpickle"}),
+    ".joblib": ("sklearn", {"pickled_model": "{name}", "serialization_format": "joblib"}),
+    ".skops": ("sklearn", {"pickled_model": "{name}", "serialization_format": "skops"}),
+    ".ubj": ("xgboost", {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "ubj"}),
+    ".json": ("xgboost", {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "json"}),
+    ".txt": ("lightgbm", {"data": "{name}", "model_class": "lightgbm.basic.Booster"}),
+    ".cbm": ("catboost", {"data": "{name}", "model_type": "CatBoost", "save_format": "cbm"}),
+}
+_DECLARE = "signature: {inputs: {x1: double}, outputs: double}, in its entry or in its source"
+
+
+def bare_file(location: str) -> tuple[ModelFile, str, dict[str, str]] | None:
+    """The file at a location, its flavor and its loader's options; None for what is a model folder, by its suffix."""
+    suffix = Path(location).suffix
+    if suffix not in FORMS:
+        return None
+    # One name for all, so that their options are equal, wherever they lie.
+    file = ModelFile(location, f"model{suffix}")
+    if file.here is not None and file.here.is_dir():
+        return None
+    flavor, options = FORMS[suffix]
+    return file, flavor, {option: value.format(name=file.name) for option, value in options.items()}
+
+
+def declared(signature: Mapping[str, Any] | None) -> tuple[tuple[Column, ...], Outputs | None]:
+    """Columns and answers of a ``signature:`` option; what it leaves out is empty, and None."""
+    if not signature:
+        return (), None
+    inputs = tuple(Column(name, kind) for name, kind in signature["inputs"].items())
+    given = signature["outputs"]
+    if not given:
+        return inputs, None
+    named = given if isinstance(given, Mapping) else {"prediction": given}
+    return inputs, Outputs(tuple(Column(name, kind) for name, kind in named.items()))
+
+
+def requirements(loader: Component, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """What its loader needs, in the versions that are installed here.
+
+    Raises BuildError for a distribution that is not installed.
+    """
+    return tuple(map(_pinned, make_component(loader).distributions(options)))
+
+
+@lru_cache(maxsize=256)
+def _pinned(name: str) -> str:
+    try:
+        return f"{name}=={metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        raise BuildError(f"{name} is not installed.", hint=f"pip install {name}") from None
+
+
+class _Files:
+    """The ``SubModelFiles`` of the plugin API over one file: a folder is made only for loaders that want one."""
+
+    def __init__(self, model: SubModel, file: ModelFile, folders: ExitStack) -> None:
+        self.id, self.flavor, self.options = model.id, model.flavor, model.options
+        self.names = [file.name]
+        self._file, self._folders = file, folders
+
+    def read(self, name: str) -> memoryview:
+        return memoryview(self._file.read(name) or b"")
+
+    def folder(self) -> Path:
+        return self._folders.enter_context(self._file.local())
+
+
+def load_bare(model: SubModel, file: ModelFile, folders: ExitStack) -> Any:
+    """The live estimator. Raises BuildError for a file that cannot be loaded, or that holds something else.
+
+    folders: keeps what the loader unpacks, until the estimator has been asked.
+    """
+    try:
+        live = make_component(model.loader).load(_Files(model, file, folders))
+    except Exception as error:
+        said = redact((str(error).splitlines() or [""])[0])
+        what = f"{model.uri} cannot be loaded: {type(error).__name__}: {said}"
+        raise BuildError(what, hint="It must be written by the library, and in the version, that is here.") from error
+    if not callable(getattr(live, "predict", None)):
+        raise BuildError(f"{model.uri} holds a {type(live).__name__}, which has no predict.")
+    return live
+
+
+def find_inputs(live: Any, columns: Callable[[tuple[str, ...]], tuple[Column, ...]]) -> tuple[Column, ...]:
+    """The columns that an estimator was fitted with. Raises BuildError if it does not know their names."""
+    names = getattr(live, "feature_names_in_", None)
+    if names is None:
+        what = "it was fitted without names of columns, so which ones it takes is not known."
+        raise BuildError(what, hint=f"Fit it on a DataFrame, or declare {_DECLARE}.")
+    return columns(tuple(map(str, names)))
+
+
+def find_outputs(live: Any, inputs: tuple[Column, ...]) -> Outputs:
+    """What an estimator answers, from a call on a few rows. Raises BuildError if it does not take them."""
+    try:
+        return answers(live, _rows(inputs).copy(), "predict", "")
+    except BuildError as error:
+        raise BuildError(error.what, hint=f"Declare {_DECLARE}.") from error
+
+
+@lru_cache(maxsize=64)
+def _rows(inputs: tuple[Column, ...]) -> Any:
+    return made_up_rows(inputs)
