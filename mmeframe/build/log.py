@@ -305,7 +305,11 @@ def _knobs(spec: RouterSpec) -> dict[str, str]:
     ids = io.StringIO()
     csv.writer(ids, lineterminator="").writerow(spec.disabled_models)
     shares = ",".join(f"{arm}={share!r}" for arm, share in sorted(spec.traffic.arms.items()))
-    return {"traffic_arms": shares, "disabled_models": ids.getvalue()}
+    return {
+        "traffic_arms": shares,
+        "disabled_models": ids.getvalue(),
+        "bundle_allow_pickle": str(spec.bundle.allow_pickle).lower(),
+    }
 
 
 def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:

@@ -15,6 +15,7 @@ from mmeframe.spec import MAIN_ARM
 
 __all__ = [
     "SECTIONS",
+    "BundleConf",
     "EnvironmentConf",
     "ModelConf",
     "ModelDefaultsConf",
@@ -87,6 +88,21 @@ class RoutingConf(Section):
 @dataclass
 class ResidencyConf(Section):
     kind: Literal["eager"] = "eager"
+
+
+def _type(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        raise ValueError("name a type with its module, such as mypackage.models.MyEstimator")
+    return name
+
+
+@dataclass
+class BundleConf(Section):
+    allow_pickle: bool = True
+    skops_trusted: Annotated[
+        list[Annotated[str, AfterValidator(_type)]],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    ] = field(default_factory=list)
 
 
 @dataclass
@@ -186,6 +202,7 @@ SECTIONS: dict[str, type[Section]] = {
     "model_defaults": ModelDefaultsConf,
     "traffic": TrafficConf,
     "residency": ResidencyConf,
+    "bundle": BundleConf,
     "output": OutputConf,
     "signature": SignatureConf,
     "environment": EnvironmentConf,

@@ -1,7 +1,7 @@
-"""What may change when a router is deployed, without a rebuild: shares of arms, and disabled sub-models.
+"""What may change when a router is deployed, without a rebuild: shares of arms, disabled sub-models, and pickles.
 
 MLflow's ``model_config`` carries them (flat names, always stored, because MLflow drops names that it does not know);
-the variable ``MMEFRAME_`` + upper case beats it.
+the variable ``MMEFRAME_`` + upper case beats it. Pickles are the exception: whoever forbids them wins.
 """
 
 from __future__ import annotations
@@ -59,6 +59,25 @@ class Knobs:
         if sum(arms.values()) > 1 + 1e-9:
             raise ConfigError(f"the shares exceed one: {sum(arms.values()):g}.", where=where)
         return dataclasses.replace(spec, arms=arms)
+
+    def who_forbids_pickle(self, allowed: bool) -> str | None:
+        """Where sub-models are forbidden whose deserialising can run code, None if nobody forbids them.
+
+        allowed: whether the build allows them; what it forbids no deployment allows. Raises ConfigError for a value
+        that is neither true nor false.
+        """
+        if not allowed:
+            return "bundle.allow_pickle"
+        for where, value in (
+            ("MMEFRAME_ALLOW_PICKLE", self.environ.get("MMEFRAME_ALLOW_PICKLE")),
+            ("model_config.bundle_allow_pickle", self.config.get("bundle_allow_pickle")),
+        ):
+            text = "true" if value is None else str(value).strip().lower()
+            if text not in ("true", "1", "false", "0"):
+                raise ConfigError(f"{value!r} is neither true nor false.", where=where)
+            if text in ("false", "0"):
+                return where
+        return None
 
     def disabled_models(self, spec: Iterable[str], known: Collection[str], gates: Collection[str]) -> tuple[str, ...]:
         """The disabled sub-models; ``disabled_models`` replaces the list that was built in, and may be empty.

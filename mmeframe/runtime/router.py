@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.bundle import Bundle, SubModelRecord
-from mmeframe.errors import BadInputError, MissingError, ModelError, suggest
+from mmeframe.errors import BadInputError, MissingError, ModelError, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.plugin import (
     Batch,
@@ -24,6 +24,7 @@ from mmeframe.plugin import (
     ModelLoader,
     ShadowEvent,
 )
+from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
@@ -108,6 +109,9 @@ class Router:
             "arm": np.array([record.arm for record in self.records] + [None], object),
         }
         self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
+        forbidden = (turned or Knobs()).who_forbids_pickle(manifest["allow_pickle"])
+        if forbidden:
+            self._refuse_code(forbidden)
         combined = [number for number, record in enumerate(self.records) if record.of]
         outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
         self.residency = EagerResidency([record.id for record in self.records], self._load, combined)
@@ -158,6 +162,20 @@ class Router:
         component = load_component(Component.from_json(recorded), self._plugins, self._code)
         component.bind(ComponentContext(self.bundle.component_files(where)))
         return component
+
+    def _refuse_code(self, where: str) -> None:
+        """Raises ModelError naming the sub-models that could run code of their own, before any is deserialised."""
+        ids = [
+            it.id
+            for it in self.records
+            if not it.of and runs_code(self._loaders[it.loader], [ref.path for ref in it.files], it.flavor_options)
+        ]
+        if ids:
+            raise ModelError(
+                "there are sub-models whose files can run code, which is not allowed here.",
+                where=where,
+                hint=known_names(ids, "They are"),
+            )
 
     def _load(self, number: int) -> Any:
         record, start = self.records[number], time.perf_counter()
