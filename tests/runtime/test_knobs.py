@@ -283,7 +283,8 @@ def stored(logged: Any, store: str) -> Mapping[str, Any]:
 
 def test_knobs_are_stored(logged, week):
     """MLflow drops names that it does not know, so every knob is in the model, with what was built."""
-    assert stored(logged, week.uri) == {"traffic_arms": "canary=0.01", "disabled_models": "tuesday"}
+    expected = {"traffic_arms": "canary=0.01", "disabled_models": "tuesday", "bundle_allow_pickle": "true"}
+    assert stored(logged, week.uri) == expected
 
 
 def test_an_id_with_a_comma(week, tmp_path):
