@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test lint bench test-hydra-next constraints clean
+.PHONY: help demo test lint bench test-hydra-next test-torch constraints clean
 
 help:
 	@echo "make demo             train, build, score and serve a router on real data"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint             ruff, mypy, import-linter"
 	@echo "make bench            benchmarks, each beside its baseline"
 	@echo "make test-hydra-next  the config tests on Hydra's next release candidate"
+	@echo "make test-torch       the test of a PyTorch sub-model, in an environment of its own"
 	@echo "make constraints      renew constraints.txt from the newest releases"
 
 $(BIN)/.ready: pyproject.toml constraints.txt plugins/mmeframe-nearest/pyproject.toml
@@ -43,6 +44,11 @@ test-hydra-next:
 	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/mmeframe-nearest
 	.venv-hydra-next/bin/python -m pytest -n 2 tests/config tests/test_cli.py $(ARGS)
 
+test-torch:
+	test -x .venv-torch/bin/python || $(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' torch
+	.venv-torch/bin/python -m pytest tests/test_torch.py $(ARGS)
+
 # Exact versions of everything the development environment holds; no URLs, no hosts.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
@@ -51,4 +57,4 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf .venv .venv-hydra-next .venv-constraints dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-hydra-next .venv-torch .venv-constraints dist .pytest_cache .mypy_cache .ruff_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,22 @@ def _silent(what: str, done: int, total: int) -> None:
     del what, done, total
 
 
+@contextmanager
+def _trusting(types: Sequence[str]) -> Iterator[None]:
+    """Trust these types in skops files, beside those of the variable, which a logged router is proved with too."""
+    name = "MMEFRAME_SKOPS_TRUSTED"
+    before = os.environ.get(name)
+    if types:
+        os.environ[name] = ",".join([*types, *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if types and before is None:
+            del os.environ[name]
+        elif types and before is not None:
+            os.environ[name] = before
+
+
 @dataclass(frozen=True)
 class Job:
     """A composed and validated config, with the plugins that it was validated against."""
@@ -58,10 +75,10 @@ class Job:
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        """The config's MLflow store, active while the block runs."""
+        """The config's MLflow store, active while the block runs; so is what it trusts in skops files."""
         from mmeframe.build.store import using_store
 
-        with using_store(self.spec.tracking.uri) as store:
+        with using_store(self.spec.tracking.uri) as store, _trusting(self.spec.bundle.skops_trusted):
             yield store
 
     def fleet(self, store: Store) -> Fleet:

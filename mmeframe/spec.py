@@ -195,6 +195,17 @@ class ResidencySpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleSpec:
+    """What may be packed: ``allow_pickle`` False refuses sub-models whose deserialising can run code.
+
+    skops_trusted: types that skops files may make while the router is built, beside the built-in ones.
+    """
+
+    allow_pickle: bool = True
+    skops_trusted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSpec:
     """The method called on sub-models, whether answers say who gave them, and what a failing sub-model does.
 
@@ -311,6 +322,7 @@ class RouterSpec:
     traffic: TrafficSpec = TrafficSpec()
     observers: tuple[tuple[str, Component], ...] = ()
     residency: ResidencySpec = ResidencySpec()
+    bundle: BundleSpec = BundleSpec()
     output: OutputSpec = OutputSpec()
     signature: SignatureSpec = SignatureSpec()
     environment: EnvironmentSpec = EnvironmentSpec()

@@ -975,7 +975,7 @@ def test_plugins_as_json(run):
                 "hash",
                 "gate",
             ],
-            "model loader": ["sklearn", "pyfunc"],
+            "model loader": ["sklearn", "xgboost", "lightgbm", "catboost", "statsmodels", "pyfunc"],
             "model source": ["template", "registry", "logged_models", "manifest"],
             "combiner": ["mean", "median", "weighted", "vote"],
             "observer": ["log"],

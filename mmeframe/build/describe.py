@@ -17,7 +17,7 @@ from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Store, registered_name
 from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
-from mmeframe.plugin.components import make_component
+from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import Column, Component
@@ -96,6 +96,7 @@ class Describer:
     store: Store
     problems: list[Problem]
     warnings: list[str]
+    allow_pickle: bool = True
     # What thousands of sub-models have alike is read once, and is one object in all of them.
     _texts: dict[bytes, _Facts] = field(default_factory=dict)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
@@ -177,6 +178,9 @@ class Describer:
             needs = requirements(loader[1], options)
             inputs, outputs = self._signature(entry)
             model = self._model(entry, file, *loader, {**options, "predict_fn": "predict"}, needs, inputs, outputs)
+            if not self.allow_pickle and runs_code(make_component(loader[1]), [file.name], options):
+                # The fleet refuses it: nothing of it is loaded, so its columns are not known.
+                return replace(model, inputs=inputs or (), outputs=outputs or Outputs(()))
             if inputs and outputs:
                 return model
             with ExitStack() as folders:

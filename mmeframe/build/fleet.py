@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,7 @@ from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, 
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SourceContext, SubModelEntry
-from mmeframe.plugin.components import make_component
+from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
@@ -89,7 +90,11 @@ class _Resolver:
         self._keys(routed)
         self._arms(routed)
         self._uses(entries)
-        models = Describer(self.plugins, self.store, self.problems, self.warnings).read(entries)
+        models = Describer(self.plugins, self.store, self.problems, self.warnings, self.spec.bundle.allow_pickle).read(
+            entries
+        )
+        if not self.spec.bundle.allow_pickle:
+            models = self._without_code(models)
         if self.spec.output.method != "predict":
             models = self._methods(models)
         union = union_columns({model.id: model.inputs for model in models}, self.problems)
@@ -474,6 +479,33 @@ class _Resolver:
             )
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         return merge(wanted, self.spec.environment, self.problems)
+
+    def _without_code(self, models: Sequence[SubModel]) -> list[SubModel]:
+        """The sub-models that can be made live without running code of their files; the others are reported.
+
+        Called before anything of a sub-model is loaded, so that nothing of those runs here either.
+        """
+        with ThreadPoolExecutor(8) as pool:
+            run = dict(zip([model.id for model in models], pool.map(self._runs_code, models), strict=True))
+        refused = [id_ for id_, runs in run.items() if runs]
+        if refused:
+            self.problem(
+                "bundle.allow_pickle",
+                "there are sub-models whose files can run code: pickles, python models, or modules of their own.",
+                f"{known_names(refused, 'They are')} Log them without code_paths and with "
+                'serialization_format="skops", or in a format of their library that holds no code (XGBoost, CatBoost, '
+                "a LightGBM booster); or set bundle.allow_pickle=true if you trust whoever logged them.",
+                "fleet",
+            )
+        return [model for model in models if model.id not in refused]
+
+    def _runs_code(self, model: SubModel) -> bool:
+        try:
+            names = model.folder.names()
+        except Exception as error:  # noqa: BLE001 - a store fails in its own ways
+            self.problem(f"models.{model.id}", f"its files cannot be listed: {redact(str(error))}", "", "missing")
+            return False
+        return runs_code(make_component(model.loader), names, model.options)
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
         """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""

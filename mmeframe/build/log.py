@@ -304,7 +304,12 @@ def _knobs(spec: RouterSpec) -> dict[str, str]:
     """What a deployment may change, in the form of its variables; ``runtime.knobs`` reads it."""
     shares = ",".join(f"{arm}={share!r}" for arm, share in sorted(spec.traffic.arms.items()))
     residency = {f"residency_{name}": _knob(value) for name, value in spec.residency.to_json().items()}
-    return {"traffic_arms": shares, "disabled_models": _line(spec.disabled_models), **residency}
+    return {
+        "traffic_arms": shares,
+        "disabled_models": _line(spec.disabled_models),
+        "bundle_allow_pickle": str(spec.bundle.allow_pickle).lower(),
+        **residency,
+    }
 
 
 def _knob(value: Any) -> str:

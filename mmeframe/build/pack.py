@@ -119,6 +119,7 @@ def settings(fleet: Fleet) -> dict[str, Any]:
         "disabled_models": list(spec.disabled_models),
         "observers": [[name, component.to_json()] for name, component in spec.observers],
         "residency": spec.residency.to_json(),
+        "allow_pickle": spec.bundle.allow_pickle,
         "output": asdict(spec.output),
         "signature": asdict(spec.signature),
         "union": [column.to_json() for column in fleet.union.columns],

@@ -183,6 +183,12 @@ class ModelFolder:
         found = mlflow.artifacts.list_artifacts(artifact_uri=self.location)
         return frozenset(item.path.rsplit("/", 1)[-1] for item in found)
 
+    def names(self) -> list[str]:
+        """Paths of all files inside the folder; nothing is downloaded."""
+        if self.here is not None:
+            return [path.relative_to(self.here).as_posix() for path in self.here.rglob("*") if path.is_file()]
+        return list(_listed(self.location.rstrip("/")))
+
     @contextmanager
     def local(self) -> Iterator[Path]:
         """The whole folder on this machine, for as long as the block runs."""
@@ -200,6 +206,9 @@ class ModelFile(ModelFolder):
     """A bare estimator file, as the one file of a folder: ``name`` is what it is called there."""
 
     name: str
+
+    def names(self) -> list[str]:
+        return [self.name]
 
     def read(self, name: str) -> bytes | None:
         if name != self.name:
@@ -335,6 +344,19 @@ class Store:
                 return version, version.model_id
         known = suggest(str(number), [version.version for version in model.versions], "Its versions")
         raise MissingError(f"registered model {name!r} has no version {number!r}.", hint=known)
+
+
+def _listed(location: str, inside: str = "") -> Iterator[str]:
+    """Paths of all files in a folder of an artifact store."""
+    import mlflow
+
+    for item in mlflow.artifacts.list_artifacts(artifact_uri=f"{location}/{inside}".rstrip("/")):
+        name = item.path.rsplit("/", 1)[-1]
+        path = f"{inside}/{name}" if inside else name
+        if item.is_dir:
+            yield from _listed(location, path)
+        else:
+            yield path
 
 
 def _said(error: Exception) -> str:

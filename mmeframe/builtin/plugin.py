@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from mmeframe.builtin.bins import BinsConf
+from mmeframe.builtin.catboost_loader import CatboostConf
 from mmeframe.builtin.column import ColumnConf
 from mmeframe.builtin.combiners import MeanConf, MedianConf, VoteConf, WeightedConf
 from mmeframe.builtin.datepart import DatepartConf
 from mmeframe.builtin.folder import FolderConf
 from mmeframe.builtin.gate import GateConf
 from mmeframe.builtin.hashed import HashConf
+from mmeframe.builtin.lightgbm_loader import LightgbmConf
 from mmeframe.builtin.log_observer import LogConf
 from mmeframe.builtin.logged_models import LoggedModelsConf
 from mmeframe.builtin.lookup import LookupConf
@@ -19,7 +21,9 @@ from mmeframe.builtin.pyfunc_loader import PyfuncConf
 from mmeframe.builtin.registry import RegistryConf
 from mmeframe.builtin.rules import RulesConf
 from mmeframe.builtin.sklearn_loader import SklearnConf
+from mmeframe.builtin.statsmodels_loader import StatsmodelsConf
 from mmeframe.builtin.template import TemplateConf
+from mmeframe.builtin.xgboost_loader import XgboostConf
 from mmeframe.plugin import (
     CombinerPlugin,
     ModelLoaderPlugin,
@@ -64,6 +68,34 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             f"{home}.sklearn_loader:SklearnLoader",
             "scikit-learn estimators, from memory",
             flavors=("sklearn",),
+        ),
+        ModelLoaderPlugin(
+            "xgboost",
+            XgboostConf,
+            f"{home}.xgboost_loader:XgboostLoader",
+            "XGBoost boosters and estimators, from memory",
+            flavors=("xgboost",),
+        ),
+        ModelLoaderPlugin(
+            "lightgbm",
+            LightgbmConf,
+            f"{home}.lightgbm_loader:LightgbmLoader",
+            "LightGBM boosters and estimators, from memory",
+            flavors=("lightgbm",),
+        ),
+        ModelLoaderPlugin(
+            "catboost",
+            CatboostConf,
+            f"{home}.catboost_loader:CatboostLoader",
+            "CatBoost models, from memory",
+            flavors=("catboost",),
+        ),
+        ModelLoaderPlugin(
+            "statsmodels",
+            StatsmodelsConf,
+            f"{home}.statsmodels_loader:StatsmodelsLoader",
+            "statsmodels results, from memory",
+            flavors=("statsmodels",),
         ),
         ModelLoaderPlugin(
             "pyfunc", PyfuncConf, f"{home}.pyfunc_loader:PyfuncLoader", "any MLflow model, through mlflow.pyfunc"

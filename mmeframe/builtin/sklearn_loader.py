@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import os
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmeframe.plugin import LoaderConf, ModelError, ModelLoader, SubModel, SubModelFiles
+from mmeframe.builtin._loading import deserialize
+from mmeframe.plugin import LoaderConf, ModelLoader, SubModel, SubModelFiles
 
 __all__ = ["SklearnConf", "SklearnLoader"]
 
@@ -28,10 +26,10 @@ class _Method:
 
 
 class SklearnLoader(ModelLoader[SklearnConf]):
-    """Load skops, cloudpickle and pickle files as MLflow's sklearn flavor writes them, and joblib files.
+    """Load skops, cloudpickle, pickle and joblib files as MLflow's sklearn flavor names them, without pyfunc.
 
-    Deserialising can run code. Bytes are verified against the bundle's digests first, and
-    ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`` is honoured as MLflow does, for all formats.
+    A skops file makes objects of trusted types only; the others can run any code. May be asked by several threads at
+    once, as scikit-learn's estimators change nothing of themselves when they predict.
     """
 
     def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
@@ -43,14 +41,12 @@ class SklearnLoader(ModelLoader[SklearnConf]):
         form = options["serialization_format"]
         return ["scikit-learn", "numpy", *([] if form == "pickle" else [form])]
 
+    def runs_code(self, names: Sequence[str], options: Mapping[str, Any]) -> bool:
+        del names
+        return _form(options) != "skops"
+
     def load(self, files: SubModelFiles) -> SubModel:
-        if os.environ.get("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true").lower() in ("false", "0"):
-            raise ModelError(
-                "deserialising it is not allowed here.",
-                where=files.id,
-                hint="MLFLOW_ALLOW_PICKLE_DESERIALIZATION is false; set it to true to load models that you trust.",
-            )
-        estimator = self._read(files)
+        estimator = deserialize(files, files.options["pickled_model"], _form(files.options))
         method = files.options.get("predict_fn", "predict")
         return estimator if method == "predict" else _Method(estimator, method)
 
@@ -59,24 +55,9 @@ class SklearnLoader(ModelLoader[SklearnConf]):
         inner = model.estimator if isinstance(model, _Method) else model
         return model if _forget_names(inner) else None
 
-    def _read(self, files: SubModelFiles) -> Any:
-        data = files.read(files.options["pickled_model"])
-        form = files.options.get("serialization_format", "pickle")
-        if form == "skops":
-            import skops.io
 
-            return skops.io.loads(bytes(data), trusted=files.options.get("skops_trusted_types"))
-        if form == "joblib":
-            import joblib
-
-            return joblib.load(io.BytesIO(data))
-        if form == "cloudpickle":
-            import cloudpickle
-
-            return cloudpickle.loads(data)
-        if form == "pickle":
-            return pickle.loads(data)  # noqa: S301 - verified bytes of a model that the user chose
-        raise ModelError(f"serialization format {form!r} is not known.", where=files.id, hint="Use loader: pyfunc.")
+def _form(options: Mapping[str, Any]) -> str:
+    return str(options.get("serialization_format", "pickle"))
 
 
 def _forget_names(estimator: Any) -> bool:

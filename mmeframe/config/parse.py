@@ -18,6 +18,7 @@ from mmeframe.plugin.conf import MISSING
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import (
     MAIN_ARM,
+    BundleSpec,
     Component,
     EnvironmentSpec,
     Estimator,
@@ -152,6 +153,7 @@ class _Parser(Checker):
             observers=observers,
             model_defaults=vars(sections["model_defaults"]),
             residency=self._residency(sections["residency"]),
+            bundle=BundleSpec(sections["bundle"].allow_pickle, tuple(sections["bundle"].skops_trusted)),
             output=OutputSpec(**vars(sections["output"])),
             signature=SignatureSpec(**vars(sections["signature"])),
             environment=_environment(sections["environment"]),

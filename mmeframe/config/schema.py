@@ -17,6 +17,7 @@ from mmeframe.spec import MAIN_ARM
 
 __all__ = [
     "SECTIONS",
+    "BundleConf",
     "EnvironmentConf",
     "ModelConf",
     "ModelDefaultsConf",
@@ -101,6 +102,21 @@ class ResidencyConf(Section):
     ttl_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     failure_ttl_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     load_workers: Annotated[int, Field(ge=1, le=256)] = 4
+
+
+def _type(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        raise ValueError("name a type with its module, such as mypackage.models.MyEstimator")
+    return name
+
+
+@dataclass
+class BundleConf(Section):
+    allow_pickle: bool = True
+    skops_trusted: Annotated[
+        list[Annotated[str, AfterValidator(_type)]],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    ] = field(default_factory=list)
 
 
 @dataclass
@@ -200,6 +216,7 @@ SECTIONS: dict[str, type[Section]] = {
     "model_defaults": ModelDefaultsConf,
     "traffic": TrafficConf,
     "residency": ResidencyConf,
+    "bundle": BundleConf,
     "output": OutputConf,
     "signature": SignatureConf,
     "environment": EnvironmentConf,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import PluginError
+from mmeframe.plugin.interfaces import ModelLoader
 from mmeframe.spec import Component
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["import_target", "make_component"]
+__all__ = ["import_target", "make_component", "runs_code"]
+
+_CODE = "code/"
 
 
 def import_target(target: str) -> Any:
@@ -40,3 +43,8 @@ def make_component(component: Component) -> Any:
     options: Mapping[str, Any] = component.options
     conf = _checks(import_target(component.config)).validate_python(dict(options))
     return import_target(component.target)(conf)
+
+
+def runs_code(loader: ModelLoader[Any], names: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Whether making a sub-model live can run code of its files: its loader knows, or it ships modules."""
+    return any(name.startswith(_CODE) for name in names) or loader.runs_code(names, options)

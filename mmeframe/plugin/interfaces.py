@@ -205,6 +205,15 @@ class ModelLoader(Component[L]):
         del options
         return ()
 
+    def runs_code(self, names: Sequence[str], options: Mapping[str, Any]) -> bool:
+        """Whether making such a sub-model live can run code that its files hold, as a pickle's can.
+
+        ``bundle.allow_pickle: false`` refuses those. Asked with what ``keep`` is asked; the answer must follow from
+        ``options`` as ``load`` follows them. By default True: whatever is not known to be safe.
+        """
+        del names, options
+        return True
+
     def load(self, files: SubModelFiles) -> SubModel:
         """The live sub-model. Called from several threads at once, for different sub-models."""
         raise NotImplementedError(f"{type(self).__name__} must implement load")

@@ -1,7 +1,7 @@
-"""What may change when a router is deployed, without a rebuild: shares of arms, disabled sub-models, residency.
+"""What may change when a router is deployed, without a rebuild: shares, disabled sub-models, residency, and pickles.
 
 MLflow's ``model_config`` carries them (flat names, always stored, because MLflow drops names that it does not know);
-the variable ``MMEFRAME_`` + upper case beats it.
+the variable ``MMEFRAME_`` + upper case beats it. Pickles are the exception: whoever forbids them wins.
 """
 
 from __future__ import annotations
@@ -81,6 +81,25 @@ class Knobs:
             # It was built for the other kind.
             found = dataclasses.replace(found, **{name: getattr(ResidencySpec(), name)})
         return found
+
+    def who_forbids_pickle(self, allowed: bool) -> str | None:
+        """Where sub-models are forbidden whose deserialising can run code, None if nobody forbids them.
+
+        allowed: whether the build allows them; what it forbids no deployment allows. Raises ConfigError for a value
+        that is neither true nor false.
+        """
+        if not allowed:
+            return "bundle.allow_pickle"
+        for where, value in (
+            ("MMEFRAME_ALLOW_PICKLE", self.environ.get("MMEFRAME_ALLOW_PICKLE")),
+            ("model_config.bundle_allow_pickle", self.config.get("bundle_allow_pickle")),
+        ):
+            text = "true" if value is None else str(value).strip().lower()
+            if text not in ("true", "1", "false", "0"):
+                raise ConfigError(f"{value!r} is neither true nor false.", where=where)
+            if text in ("false", "0"):
+                return where
+        return None
 
     def disabled_models(
         self, spec: Iterable[str], ids: Callable[[], Collection[str]], gates: Collection[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.bundle import Bundle
-from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, suggest
+from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.plugin import (
     Batch,
@@ -26,6 +27,7 @@ from mmeframe.plugin import (
     ModelLoader,
     ShadowEvent,
 )
+from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
@@ -109,6 +111,9 @@ class Router:
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
+        forbidden = turned.who_forbids_pickle(manifest["allow_pickle"])
+        if forbidden:
+            self._refuse_code(forbidden)
         combiners = {
             number: (self._loaders[bundle[number].loader], [self._number(id_) for id_ in of])
             for number, of in self.members.of.items()
@@ -199,6 +204,26 @@ class Router:
         component = load_component(Component.from_json(recorded), self._plugins, self._code)
         component.bind(ComponentContext(self.bundle.component_files(where)))
         return component
+
+    def _refuse_code(self, where: str) -> None:
+        """Raises ModelError naming the sub-models that could run code of their own, before any is deserialised."""
+        # Sub-models are many, and few of them differ in what decides.
+        known: dict[tuple[Any, ...], bool] = {}
+        columns = zip(*map(self.bundle.column, ("id", "loader", "flavor_options", "files")), strict=True)
+        ids = []
+        for number, (id_, loader, options, files) in enumerate(columns):
+            names = tuple(file["path"] for file in files)
+            place = (loader, options, names)
+            if place not in known:
+                known[place] = runs_code(self._loaders[loader], names, json.loads(options))
+            if known[place] and number not in self.members.of:
+                ids.append(id_)
+        if ids:
+            raise ModelError(
+                "there are sub-models whose files can run code, which is not allowed here.",
+                where=where,
+                hint=known_names(ids, "They are"),
+            )
 
     def _load(self, number: int) -> Any:
         record = self.records[number]

@@ -24,9 +24,9 @@ from mmeframe.spec import RouterSpec
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
-    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, "
+    "bundle, disabled_models, environment, exclude, model_defaults, models, name, observers, output, "
     "predict, residency, "
-    "routing, serve, signature, sources, tracking, traffic and 2 more."
+    "routing, serve, signature, sources, tracking and 3 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 CONF = conf_dir()

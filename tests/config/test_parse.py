@@ -30,12 +30,12 @@ from mmeframe.spec import (
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
-    "disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, residency, "
-    "routing, serve, signature, sources, tracking, traffic and 2 more."
+    "bundle, disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, "
+    "residency, routing, serve, signature, sources, tracking and 3 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 SOURCES = "folder, logged_models, manifest, registry, template."
-LOADERS = "pyfunc, sklearn."
+LOADERS = "catboost, lightgbm, pyfunc, sklearn, statsmodels, xgboost."
 COMBINERS = "mean, median, vote, weighted."
 OBSERVERS = "log."
 

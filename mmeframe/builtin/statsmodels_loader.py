@@ -1,0 +1,60 @@
+"""``loader: statsmodels``: results of fitted statsmodels models, from memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmeframe.builtin._loading import deserialize, library
+from mmeframe.plugin import BadInputError, LoaderConf, ModelLoader, SubModel, SubModelFiles
+
+__all__ = ["StatsmodelsConf", "StatsmodelsLoader"]
+
+
+@dataclass
+class StatsmodelsConf(LoaderConf):
+    """Options of ``loader: statsmodels``: none."""
+
+
+class _TimeSeries:
+    """The results of a time series model, asked as MLflow does: one row with the columns start and end.
+
+    One thread at a time: a prediction of a state space model changes the model while it runs.
+    """
+
+    def __init__(self, results: Any) -> None:
+        self.results = results
+        self._lock = threading.Lock()
+
+    def predict(self, data: Any) -> Any:
+        if len(data) != 1 or not {"start", "end"} <= set(data.columns):
+            raise BadInputError("a time series model takes one row, with the columns start and end.")
+        with self._lock:
+            return self.results.predict(start=data["start"].iloc[0], end=data["end"].iloc[0])
+
+
+class StatsmodelsLoader(ModelLoader[StatsmodelsConf]):
+    """Load the pickle of MLflow's statsmodels flavor, without pyfunc around it.
+
+    Other than time series, results may be asked by several threads at once: a prediction is a product of the rows, or
+    of what the formula makes of them, with parameters that nothing changes.
+    """
+
+    def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
+        del names
+        return [options["data"]]
+
+    def load(self, files: SubModelFiles) -> SubModel:
+        library("statsmodels", files)
+        results: Any = deserialize(files, files.options["data"], "pickle")
+        from statsmodels.tsa.base.tsa_model import TimeSeriesModel
+
+        loaded: SubModel = _TimeSeries(results) if isinstance(results.model, TimeSeriesModel) else results
+        return loaded
+
+    def for_arrays(self, model: SubModel) -> SubModel | None:
+        """The same results; None for a formula, which reads columns by their names."""
+        inner: Any = model
+        return None if isinstance(model, _TimeSeries) or hasattr(inner.model, "formula") else model
