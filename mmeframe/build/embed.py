@@ -31,6 +31,7 @@ _RUNTIME = (
     "graph.py",
     "routes.py",
     "redact.py",
+    "worker",
     "bundle",
     "plugin",
     "builtin",

@@ -12,7 +12,7 @@ from mmeframe.errors import BuildError, suggest
 from mmeframe.keys import canonical
 from mmeframe.spec import Column
 
-__all__ = ["FILL", "classes_of", "discover", "takes_arrays"]
+__all__ = ["FILL", "classes_of", "discover", "labels", "takes_arrays"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -29,6 +29,11 @@ def classes_of(model: Any) -> list[Any] | None:
     centers = getattr(model, "cluster_centers_", None)
     count = getattr(model, "n_clusters", None) if centers is None else len(centers)
     return list(range(count)) if isinstance(count, int) else None
+
+
+def labels(model: SubModel, root: Path) -> list[Any] | None:
+    """The same of a sub-model from its own folder ``root``."""
+    return classes_of(model.load(root))
 
 
 def discover(model: SubModel, root: Path, method: str) -> Outputs:

@@ -11,6 +11,7 @@ import mmeframe
 from mmeframe.build.describe import SubModel
 from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet
+from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import takes_arrays
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError
@@ -68,7 +69,7 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
             method = spec.output.method if model.id in answering else "predict"
-            files, arrays = _copy(model, writer, method)
+            files, arrays = _copy(model, writer, fleet.live, method)
             records.append(
                 SubModelRecord(
                     id=model.id,
@@ -113,6 +114,7 @@ def settings(fleet: Fleet) -> dict[str, Any]:
         "routing": spec.routing.to_json(),
         "traffic": spec.traffic.to_json(),
         "disabled_models": list(spec.disabled_models),
+        "isolation": spec.isolation,
         "observers": [[name, component.to_json()] for name, component in spec.observers],
         "residency": asdict(spec.residency),
         "output": asdict(spec.output),
@@ -126,12 +128,14 @@ def settings(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _copy(model: SubModel, writer: BundleWriter, method: str) -> tuple[tuple[tuple[FileRef, int], ...], bool]:
+def _copy(
+    model: SubModel, writer: BundleWriter, live: LiveModels, method: str
+) -> tuple[tuple[tuple[FileRef, int], ...], bool]:
     """Store a sub-model's files; returns them with their sizes, and whether it takes arrays instead of frames."""
     if model.of:
         return (), False
     with model.folder.local() as root:
-        return tuple(_files(model, root, writer)), takes_arrays(model, root, method)
+        return tuple(_files(model, root, writer)), live.run(takes_arrays, model, root, method)
 
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:

@@ -21,19 +21,19 @@ from mmeframe.plugin import (
     ComponentContext,
     ErrorEvent,
     LoadEvent,
-    ModelLoader,
     ShadowEvent,
 )
 from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component
-from mmeframe.runtime.files import BundleFiles, add_code
+from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import EagerResidency
 from mmeframe.runtime.routing import ANNOTATE, Routing
 from mmeframe.runtime.scoring import Scorer
+from mmeframe.runtime.workers import Workers
 from mmeframe.spec import Column, Component, RoutingSpec, TrafficSpec
 
 __all__ = ["Answer", "Router"]
@@ -108,6 +108,7 @@ class Router:
             "arm": np.array([record.arm for record in self.records] + [None], object),
         }
         self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
+        self._workers = Workers(bundle, code) if manifest["isolation"] == "process" else None
         combined = [number for number, record in enumerate(self.records) if record.of]
         outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
         self.residency = EagerResidency([record.id for record in self.records], self._load, combined)
@@ -139,6 +140,11 @@ class Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
         return cls(Bundle(folder, expect), code, turned)
 
+    def close(self) -> None:
+        """End the processes that sub-models live in, as also happens when the router is collected."""
+        if self._workers is not None:
+            self._workers.close()
+
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
         arms = sorted({record.arm for record in self.records if record.routed})
         strategies = {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts}
@@ -161,10 +167,11 @@ class Router:
 
     def _load(self, number: int) -> Any:
         record, start = self.records[number], time.perf_counter()
-        add_code(self.bundle, record)
-        loader: ModelLoader[Any] = self._loaders[record.loader]
-        model: Any = loader.load(BundleFiles(self.bundle, record))
-        model = loader.for_arrays(model) if record.arrays else model
+        model: Any
+        if self._workers is not None and shipped_code(record):
+            model = self._workers.load(number, record, (self.method, "predict"))
+        else:
+            model = load_record(self.bundle, record, self._loaders[record.loader])
         if record.routed and not callable(getattr(model, self.method, None)):
             raise ModelError(f"it has no method {self.method!r}.", where=record.id)
         if self.observers:
