@@ -23,6 +23,7 @@ from mlflow.models import infer_signature
 
 from mmeframe import api
 from mmeframe.errors import MmeframeError, ModelError
+from mmeframe.runtime import Router
 from tests import fleets, servers
 
 # A model from code that imports only when it predicts.
@@ -225,7 +226,9 @@ def test_loaded_by_mlflow_with_the_code_of_the_artifact(logged, module_store, tm
 
 def test_behind_mlflows_server(logged, module_store, tmp_path):
     """Stock ``mlflow models serve``; errors keep their text, and no text of a library."""
-    with servers.mlflow_serve(logged.model_uri, cwd=tmp_path, env={"MLFLOW_TRACKING_URI": module_store.uri}) as endpoint:
+    with servers.mlflow_serve(
+        logged.model_uri, cwd=tmp_path, env={"MLFLOW_TRACKING_URI": module_store.uri}
+    ) as endpoint:
         reply = endpoint.json(rows("old", "new", "plain", "old", x1=1.0))
         failed = endpoint.json(rows("old", x1=RAISE))
 
@@ -423,8 +426,11 @@ def test_workers_end_with_the_routers_process(logged, module_store, tmp_path, ho
 @pytest.mark.parametrize("end", ["close", "collect"])
 def test_workers_end_with_the_router(logged, module_store, end):
     """Closed or collected: no process, no zombie, no open file is left."""
+    with fleets.active(module_store.uri):
+        folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
     gc.collect()
-    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+    # Not by MLflow, which keeps the last model from code.
+    router = Router.open(folder / "artifacts" / "bundle")
     router.predict(rows("old", "new", "same"))
     workers = [pid(router, "old"), pid(router, "new")]
     sockets = open_sockets()
@@ -446,13 +452,12 @@ def open_sockets() -> int:
 def test_a_worker_ends_with_its_last_sub_model(router):
     """Unloading takes a sub-model from the process, which ends when it has none; loading starts another."""
     first, numbers = pid(router, "new"), {name: router.bundle.position(name) for name in FACTORS}
-    load = lambda name: router._load(numbers[name])  # noqa: E731, SLF001 - what a residency is given
     with router.residency.acquire([numbers["new"], numbers["same"]]) as (new, same):
         new.unload()
         assert pid(router, "same") == first
         same.unload()
 
     assert gone(first)
-    again = load("new")
+    again = router._load(numbers["new"])
     assert again.predict(ROWS.assign(x1=2.0)).tolist() == [6.0] * 4
     assert again.size > 0
