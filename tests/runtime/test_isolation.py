@@ -54,7 +54,8 @@ def answer(rows):
         os._exit(3)
     if x[0] == -5:
         import mmeframe
-        return np.full(len(x), float("mmeframe.zip" in mmeframe.__file__ and not {"hydra", "pluggy"} & set(sys.modules)))
+        lean = "mmeframe.zip" in mmeframe.__file__ and not {"hydra", "pluggy"} & set(sys.modules)
+        return np.full(len(x), float(lean))
     if x[0] == -6:
         return np.ones(len(x) + 1)
     if x[0] == -7:
@@ -400,7 +401,8 @@ def test_threads_and_a_worker_that_dies(router):
 _KILLED = """
 import sys, time, mlflow.pyfunc, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])
-print([int(model.predict(pd.DataFrame({"x1": [-1.0], "x2": [0.0], "who": [who]}))[0]) for who in ("old", "new")], flush=True)
+rows = [pd.DataFrame({"x1": [-1.0], "x2": [0.0], "who": [who]}) for who in ("old", "new")]
+print([int(model.predict(row)[0]) for row in rows], flush=True)
 time.sleep(600)
 """
 
