@@ -251,6 +251,7 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
         ],
         "traffic": spec.traffic.to_json(),
         "disabled_models": list(spec.disabled_models),
+        "isolation": spec.isolation,
         "columns": [{"name": c.name, "type": c.type, "required": c.required} for c in fleet.union.columns],
         "routing_columns": {
             **{name: part for part, inputs in fleet.inputs.items() for name in inputs.columns},
@@ -483,6 +484,7 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
         "routing": manifest["routing"],
         "traffic": manifest["traffic"],
         "disabled_models": manifest["disabled_models"],
+        "isolation": manifest["isolation"],
         "residency": manifest["residency"],
         "output": manifest["output"],
         "columns": manifest["union"],

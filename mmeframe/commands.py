@@ -227,6 +227,7 @@ _SECTIONS = {
     "tables": "files that components read",
     "traffic": "arms or shares",
     "disabled_models": "sub-models that get no rows",
+    "isolation": "shared or process",
     "observers": "observers or their options",
     "output": "method, annotate or on_error",
     "residency": "options",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 __all__ = [
     "BadInputError",
@@ -65,6 +65,14 @@ class MmeframeError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n  {self.hint}" if self.hint else head
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Subclasses are made of other arguments than an exception keeps.
+        return _restored, (type(self), self.args), vars(self)
+
+
+def _restored(kind: type[MmeframeError], args: tuple[Any, ...]) -> MmeframeError:
+    return kind.__new__(kind, *args)
 
 
 class UsageError(MmeframeError):

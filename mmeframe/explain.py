@@ -51,7 +51,7 @@ def routing_of(fleet: Fleet) -> Routing:
             return combine(combiners[model_id], model_id, [flat(score(name, batch)) for name in model.of])
         if model_id not in live:
             with model.folder.local() as root:
-                live[model_id] = model.load(root)
+                live[model_id] = fleet.live.load(model, root)
         required = frozenset(column.name for column in model.inputs if column.required)
         return call(live[model_id], "predict", check_frame(batch.frame, model.inputs, required), model_id)
 
@@ -179,6 +179,7 @@ SECTIONS = (
     "routing",
     "traffic",
     "disabled_models",
+    "isolation",
     "observers",
     "output",
     "residency",

@@ -320,6 +320,8 @@ class RouterSpec:
     disabled_models: tuple[str, ...] = ()
     model_defaults: Mapping[str, Any] = field(default_factory=dict)
     traffic: TrafficSpec = TrafficSpec()
+    # ``process``: sub-models that ship code live in a process for each code, instead of the router's.
+    isolation: str = "shared"
     observers: tuple[tuple[str, Component], ...] = ()
     residency: ResidencySpec = ResidencySpec()
     bundle: BundleSpec = BundleSpec()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
@@ -326,13 +327,30 @@ def _text(folder: ModelFolder, name: str) -> str:
 
 
 def _code_modules(folder: ModelFolder, code: str) -> dict[str, str]:
-    """Top-level modules under a model's code folder -> digest of all their files."""
+    """Modules that can be imported from a model's code folder -> digest of their files, and of data beside them.
+
+    A package is one module; of a folder without ``__init__``, a namespace package, each module is one, as in ``ns.a``.
+    """
     modules: dict[str, Any] = {}
+    data = hashlib.sha256()
     with folder.local() as root:
         home = root / code
         for path in sorted(home.rglob("*")):
             inner = path.relative_to(home)
-            if path.is_file() and "__pycache__" not in inner.parts:
-                digest = modules.setdefault(inner.parts[0].removesuffix(".py"), hashlib.sha256())
-                digest.update(str(inner).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return {name: digest.hexdigest() for name, digest in modules.items()}
+            if not path.is_file() or "__pycache__" in inner.parts:
+                continue
+            name = _module(home, inner)
+            digest = data if name is None else modules.setdefault(name, hashlib.sha256())
+            digest.update(inner.as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    # A module may read what lies beside it.
+    return {name: hashlib.sha256(digest.digest() + data.digest()).hexdigest() for name, digest in modules.items()}
+
+
+def _module(home: Path, inner: Path) -> str | None:
+    """The module that a file is, or whose package it is part of; None for data outside a package."""
+    for depth in range(1, len(inner.parts)):
+        package = Path(*inner.parts[:depth])
+        if any((home / package / f"__init__{suffix}").is_file() for suffix in all_suffixes()):
+            return ".".join(package.parts)
+    suffix = next((it for it in sorted(all_suffixes(), key=len, reverse=True) if inner.name.endswith(it)), None)
+    return ".".join([*inner.parts[:-1], inner.name.removesuffix(suffix)]) if suffix else None

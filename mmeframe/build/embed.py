@@ -32,6 +32,7 @@ _RUNTIME = (
     "routes.py",
     "budget.py",
     "redact.py",
+    "worker",
     "bundle",
     "plugin",
     "builtin",

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.environment import merge
-from mmeframe.build.methods import classes_of, discover
+from mmeframe.build.live import LiveModels
+from mmeframe.build.methods import discover, labels
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Store, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
@@ -45,6 +48,7 @@ class Fleet:
     prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     dropped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    live: LiveModels = field(default_factory=lambda: LiveModels("shared"))
 
     @property
     def answering(self) -> set[str]:
@@ -81,6 +85,9 @@ class _Resolver:
     prepared: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
     _routed: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.live = LiveModels(self.spec.isolation)
+
     def run(self) -> Fleet:
         strategies = self._strategies()
         entries = self._fleet()
@@ -108,7 +115,9 @@ class _Resolver:
         requirements = self._requirements(models)
         self._promotions(union)
         self._union_mode(routed, union)
-        self._code_clashes(models)
+        if self.spec.isolation == "shared":
+            self._code_clashes(models)
+            self._shadowing(models)
         if self.problems:
             raise ProblemsError(self.problems)
         return Fleet(
@@ -121,6 +130,7 @@ class _Resolver:
             self.prepared,
             tuple(self.dropped),
             tuple(self.warnings),
+            self.live,
         )
 
     def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
@@ -458,7 +468,8 @@ class _Resolver:
             found = [self._classes(models, name) for name in model.of] if model.loader.kind == "vote" else [None]
             return None if None in found else list(dict.fromkeys(it for classes in found for it in classes or ()))
         with model.folder.local() as root:
-            return classes_of(model.load(root))
+            classes: list[Any] | None = self.live.run(labels, model, root)
+            return classes
 
     # -- how the models fit -----------------------------------------------------------------------------------
 
@@ -516,7 +527,7 @@ class _Resolver:
             if model.id in answering:
                 with model.folder.local() as root:
                     try:
-                        model = replace(model, outputs=discover(model, root, self.spec.output.method))
+                        model = replace(model, outputs=self.live.run(discover, model, root, self.spec.output.method))
                     except MmeframeError as error:
                         self.problems.append(Problem.of(error))
                         continue
@@ -569,16 +580,41 @@ class _Resolver:
     def _code_clashes(self, models: Iterable[SubModel]) -> None:
         """One process has one module of a name: the second model would silently run the first one's code."""
         owner: dict[str, tuple[str, str]] = {}
+        # A package hides the parts of a namespace package of its name, whose modules have its name before theirs.
+        spread: dict[str, str] = {}
         for model in models:
             for module, digest in model.code.items():
                 rival, known = owner.setdefault(module, (model.id, digest))
                 if known != digest:
-                    self.problem(
-                        f"models.{model.id}",
-                        f"it ships a module {module!r} that differs from the one of {rival!r}.",
-                        "One process can import only one of them. Log both with the same code, or rename one module.",
-                        "fleet",
-                    )
+                    self._clash(model.id, rival, module, "differs from the one")
+                parents = [module[:at] for at, letter in enumerate(module) if letter == "."]
+                for parent in parents:
+                    spread.setdefault(parent, model.id)
+                for hidden in [it for it in parents if it in owner and owner[it][0] != model.id]:
+                    self._clash(model.id, owner[hidden][0], module, f"is hidden by the package {hidden!r}")
+                if module in spread and spread[module] != model.id:
+                    self._clash(model.id, spread[module], module, "hides the namespace package")
+
+    def _clash(self, model_id: str, rival: str, module: str, how: str) -> None:
+        self.problem(
+            f"models.{model_id}",
+            f"it ships a module {module!r} that {how} of {rival!r}.",
+            "One process can import only one of them. Rename one module, log both with the same code, or set "
+            "isolation=process.",
+            "fleet",
+        )
+
+    def _shadowing(self, models: Iterable[SubModel]) -> None:
+        """Which of a shipped and an installed module is imported depends on who comes first, for everybody."""
+        owner = {module.split(".")[0]: model.id for model in models for module in model.code}
+        installed = packages_distributions() if owner else {}
+        for module, id_ in sorted(owner.items()):
+            if module in sys.stdlib_module_names or module in installed:
+                what = f"{installed[module][0]} has too" if module in installed else "the standard library has too"
+                self.warnings.append(
+                    f"models.{id_}: it ships a module {module!r}, which {what}; all sub-models get the one that is "
+                    "imported first. isolation=process keeps it to this one."
+                )
 
     def _answers(self, models: Sequence[SubModel]) -> Outputs:
         """What the router answers with. A gate answers with a key, and a shadow nobody: no caller sees either."""

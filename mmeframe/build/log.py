@@ -331,15 +331,22 @@ def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list
     router = loaded.unwrap_python_model().router
     if router.bundle.digest != digest:
         raise BuildError(f"the store gave back another bundle: {router.bundle.digest} instead of {digest}.")
-    notes = probe(router, fleet, progress)
+    try:
+        return probe(router, fleet, progress) + _try_example(loaded, fleet)
+    finally:
+        # MLflow keeps the last model from code that it loaded, and with it the processes of its sub-models.
+        router.close()
+
+
+def _try_example(loaded: Any, fleet: Fleet) -> list[str]:
     rows, given = example_request(fleet)
     try:
         loaded.predict(rows, params=given or None)
     except Exception as error:  # noqa: BLE001 - made-up rows may be nonsense to a model or a strategy
         # Its rows are made up, so the text holds nobody's data.
         said = str(error).splitlines()[0]
-        notes.append(f"the input example is only an outline, and the router refused it: {said}")
-    return notes
+        return [f"the input example is only an outline, and the router refused it: {said}"]
+    return []
 
 
 def _lineage(client: Any, run_id: str, fleet: Fleet) -> None:

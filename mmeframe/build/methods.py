@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mmeframe.build.describe import SubModel
 
-__all__ = ["FILL", "answers", "classes_of", "discover", "tried"]
+__all__ = ["FILL", "answers", "classes_of", "discover", "labels", "tried"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -34,6 +34,11 @@ def classes_of(model: Any) -> list[Any] | None:
     centers = getattr(model, "cluster_centers_", None)
     count = getattr(model, "n_clusters", None) if centers is None else len(centers)
     return list(range(count)) if isinstance(count, int) else None
+
+
+def labels(model: SubModel, root: Path) -> list[Any] | None:
+    """The same of a sub-model from its own folder ``root``."""
+    return classes_of(model.load(root))
 
 
 def discover(model: SubModel, root: Path, method: str) -> Outputs:

@@ -13,6 +13,7 @@ from mmeframe.budget import check_bounds
 from mmeframe.build.describe import SubModel
 from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet
+from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import tried
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError
@@ -70,7 +71,7 @@ def pack(fleet: Fleet, plugins: Plugins, folder: Path, progress: Progress) -> st
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
             method = spec.output.method if model.id in answering else "predict"
-            files, memory, arrays = _copy(model, writer, method)
+            files, memory, arrays = _copy(model, writer, fleet.live, method)
             records.append(
                 SubModelRecord(
                     id=model.id,
@@ -117,6 +118,7 @@ def settings(fleet: Fleet) -> dict[str, Any]:
         "routing": spec.routing.to_json(),
         "traffic": spec.traffic.to_json(),
         "disabled_models": list(spec.disabled_models),
+        "isolation": spec.isolation,
         "observers": [[name, component.to_json()] for name, component in spec.observers],
         "residency": spec.residency.to_json(),
         "allow_pickle": spec.bundle.allow_pickle,
@@ -144,12 +146,14 @@ def _check_bounds(spec: ResidencySpec, records: Sequence[SubModelRecord]) -> Non
     )
 
 
-def _copy(model: SubModel, writer: BundleWriter, method: str) -> tuple[tuple[tuple[FileRef, int], ...], int, bool]:
+def _copy(
+    model: SubModel, writer: BundleWriter, live: LiveModels, method: str
+) -> tuple[tuple[tuple[FileRef, int], ...], int, bool]:
     """Store a sub-model's files; returns them with their sizes, and what loading it has shown (see ``tried``)."""
     if model.of:
         return (), 0, False
     with model.folder.local() as root:
-        return tuple(_files(model, root, writer)), *tried(model, root, method)
+        return tuple(_files(model, root, writer)), *live.run(tried, model, root, method)
 
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmeframe.build.describe import SubModel
@@ -31,11 +32,10 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
         progress("probing", number, len(sample))
         with model.folder.local() as root:
             rows = example_rows(model, root)
-            own = model.load(root)
             # A gate is asked to predict, whatever the others are asked.
             method = fleet.spec.output.method if model.id in answering else "predict"
             try:
-                expected = getattr(own, method)(rows.copy())
+                expected = fleet.live.run(_own_answer, model, root, rows, method)
             except Exception as error:  # noqa: BLE001 - probe rows may be nonsense to a model
                 warnings.append(
                     f"{model.id}: its probe rows were refused ({type(error).__name__}); it was only loaded."
@@ -52,6 +52,10 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
             warnings += _undeclared(router, model, answer)
     progress("probing", len(sample), len(sample))
     return warnings
+
+
+def _own_answer(model: SubModel, root: Path, rows: Any, method: str) -> Any:
+    return getattr(model.load(root), method)(rows.copy())
 
 
 def _undeclared(router: Any, model: SubModel, answer: Any) -> list[str]:

@@ -41,7 +41,8 @@ from mmeframe.spec import (
 
 __all__ = ["key_fault", "parse", "parse_client"]
 
-_TOP = ("name", "sources", "models", "exclude", "disabled_models", "routing", "observers", *schema.SECTIONS)
+_OPEN = ("name", "sources", "models", "exclude", "disabled_models", "routing", "isolation", "observers")
+_TOP = (*_OPEN, *schema.SECTIONS)
 _FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 _PART = re.compile(r"[A-Za-z_]\w*")
 # Stands for a strategy that was refused: its part is one all the same, for whatever names it.
@@ -98,6 +99,7 @@ class _Parser(Checker):
             "exclude": [],
             "disabled_models": [],
             "routing": {},
+            "isolation": "shared",
             "observers": {},
         }
         self.tree = {**empty, "name": MISSING, **gone, **self.tree}
@@ -139,6 +141,7 @@ class _Parser(Checker):
         exclude = self.check(schema.Names, self.tree["exclude"], "exclude") or []
         disabled = self.check(schema.Names, self.tree["disabled_models"], "disabled_models") or []
         traffic = self.traffic(sections["traffic"], routing)
+        isolation = self.check(schema.Isolation, self.tree["isolation"], "isolation") or "shared"
         observers = tuple(self.named("observer", self.tree["observers"], "observers"))
         train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
         self._finish()
@@ -150,6 +153,7 @@ class _Parser(Checker):
             exclude=tuple(exclude),
             disabled_models=tuple(disabled),
             traffic=traffic,
+            isolation=isolation,
             observers=observers,
             model_defaults=vars(sections["model_defaults"]),
             residency=self._residency(sections["residency"]),

@@ -33,6 +33,7 @@ __all__ = [
     "ValidateConf",
 ]
 
+Isolation = Literal["shared", "process"]
 Scalar = str | int | float | bool
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.errors import MmeframeError
+from mmeframe.plugin import ModelLoader
 
-__all__ = ["BundleFiles", "add_code", "cache_folder", "unpack"]
+__all__ = ["BundleFiles", "add_code", "cache_folder", "load_record", "shipped_code", "unpack"]
 
 CODE = "code/"
 _lock = threading.Lock()
@@ -88,15 +89,27 @@ def _intact(folder: Path, refs: Sequence[FileRef]) -> bool:
         return False
 
 
+def shipped_code(record: SubModelRecord) -> tuple[FileRef, ...]:
+    """The modules that a sub-model ships, and files beside them; equal for sub-models that can share them."""
+    return tuple(FileRef(ref.path[len(CODE) :], ref.sha256) for ref in record.files if ref.path.startswith(CODE))
+
+
 def add_code(bundle: Bundle, record: SubModelRecord) -> None:
     """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder."""
-    code = [FileRef(ref.path[len(CODE) :], ref.sha256) for ref in record.files if ref.path.startswith(CODE)]
+    code = shipped_code(record)
     if not code:
         return
     folder = str(unpack(bundle, "code", code))
     with _lock:
         if folder not in sys.path:
             sys.path.insert(0, folder)
+
+
+def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]) -> Any:
+    """The live sub-model of a record, as its rows will be given to it."""
+    add_code(bundle, record)
+    model: Any = loader.load(BundleFiles(bundle, record))
+    return loader.for_arrays(model) if record.arrays else model
 
 
 class BundleFiles:

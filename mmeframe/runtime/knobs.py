@@ -8,14 +8,34 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from mmeframe.budget import parse_size
 from mmeframe.errors import ConfigError, suggest
 from mmeframe.spec import MAIN_ARM, ResidencySpec, TrafficSpec
 
-__all__ = ["Knobs"]
+__all__ = ["Knobs", "is_nested", "nested"]
+
+_loading = threading.local()
+
+
+@contextmanager
+def nested() -> Iterator[None]:
+    """Whatever loads here belongs to a router: one that is a sub-model itself is not the outermost."""
+    before = is_nested()
+    _loading.now = True
+    try:
+        yield
+    finally:
+        _loading.now = before
+
+
+def is_nested() -> bool:
+    return getattr(_loading, "now", False)
+
 
 NO_GATES = "Disable the sub-models that it sends rows to."
 

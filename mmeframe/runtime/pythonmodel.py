@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from mmeframe.errors import MmeframeError
-from mmeframe.runtime.knobs import Knobs
+from mmeframe.runtime.knobs import Knobs, is_nested
 from mmeframe.runtime.router import Router
 
 __all__ = ["RouterModel"]
 
 BUNDLE = "bundle"
 CODE_ARCHIVE = "mmeframe.zip"
-
-_loading = threading.local()
 
 # MLflow's error codes by ours; each has its HTTP status.
 _CODES = {"unknown_key": RESOURCE_DOES_NOT_EXIST, "bad_input": INVALID_PARAMETER_VALUE}
@@ -37,17 +35,13 @@ class RouterModel(PythonModel):
         bundle = Path(context.artifacts[BUNDLE])
         code = next((root / "code" / CODE_ARCHIVE for root in bundle.parents if (root / "MLmodel").is_file()), None)
         # A sub-model may itself be a router: variables mean the outermost one.
-        outermost = not getattr(_loading, "now", False)
-        _loading.now = True
-        try:
-            self.router = Router.open(
-                bundle,
-                code=code if code is not None and code.is_file() else None,
-                expect=os.environ.get("MMEFRAME_EXPECT_DIGEST") if outermost else None,
-                turned=Knobs(getattr(context, "model_config", None) or {}, os.environ if outermost else {}),
-            )
-        finally:
-            _loading.now = not outermost
+        environ: Mapping[str, str] = {} if is_nested() else os.environ
+        self.router = Router.open(
+            bundle,
+            code=code if code is not None and code.is_file() else None,
+            expect=environ.get("MMEFRAME_EXPECT_DIGEST"),
+            turned=Knobs(getattr(context, "model_config", None) or {}, environ),
+        )
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Score a batch. Errors keep their meaning: 404 for unknown keys, 400 for bad input, 500 for the rest."""

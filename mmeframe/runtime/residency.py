@@ -31,13 +31,14 @@ class Host:
     """What the manager asks of the router, for a sub-model by its number.
 
     expected: bytes that it will take, as the build has measured. load: makes it; raises ModelError. size: bytes that
-    it takes now, asked where bytes are bounded. loaded, evicted: for observers.
+    it takes now, asked where bytes are bounded. unload: it was dropped, or did not fit; loaded, evicted: for observers.
     """
 
     name: Callable[[int], str]
     expected: Callable[[int], int]
     load: Callable[[int], SubModel]
     size: Callable[[int, SubModel], int]
+    unload: Callable[[SubModel], None]
     loaded: Callable[[LoadEvent], None]
     evicted: Callable[[EvictEvent], None]
 
@@ -499,6 +500,7 @@ class Residency:
                 number, live, why = self._gone.popleft()
             except IndexError:
                 return
+            self._host.unload(live.model)
             self._host.evicted(EvictEvent(self._host.name(number), live.bytes, why))
 
     # -- loading -------------------------------------------------------------------------------------------------
@@ -539,7 +541,9 @@ class Residency:
                 seconds = time.perf_counter() - start
                 admitted = self._publish(wave, number, expected, model, size, error, seconds)
             self._tell_gone()
-            if admitted and error is None:
+            if not admitted and model is not None:
+                self._host.unload(model)
+            elif error is None:
                 self._host.loaded(LoadEvent(self._host.name(number), seconds, size))
             return admitted
 

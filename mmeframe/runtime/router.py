@@ -24,7 +24,6 @@ from mmeframe.plugin import (
     ErrorEvent,
     EvictEvent,
     LoadEvent,
-    ModelLoader,
     ShadowEvent,
 )
 from mmeframe.plugin.components import runs_code
@@ -32,13 +31,15 @@ from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component
-from mmeframe.runtime.files import BundleFiles, add_code
-from mmeframe.runtime.knobs import Knobs
+from mmeframe.runtime.files import load_record, shipped_code
+from mmeframe.runtime.knobs import Knobs, nested
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
 from mmeframe.runtime.routing import ANNOTATE, Members, Routing
 from mmeframe.runtime.scoring import Scorer
+from mmeframe.runtime.workers import Workers
 from mmeframe.spec import Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.worker import Remote
 
 __all__ = ["Answer", "Router"]
 
@@ -111,6 +112,7 @@ class Router:
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
+        self._workers = Workers(bundle, code) if manifest["isolation"] == "process" else None
         forbidden = turned.who_forbids_pickle(manifest["allow_pickle"])
         if forbidden:
             self._refuse_code(forbidden)
@@ -164,7 +166,9 @@ class Router:
 
     def _residency(self, spec: ResidencySpec) -> Residency:
         memory = self.bundle.column("memory")
-        host = Host(self.bundle.id, memory.__getitem__, self._load, self._size, self._loaded, self._evicted)
+        host = Host(
+            self.bundle.id, memory.__getitem__, self._load, self._size, self._unload, self._loaded, self._evicted
+        )
         numbers = [number for number in range(len(self.bundle)) if number not in self.members.of]
         pinned = self._chosen(spec.pin, "residency.pin")
         return Residency(spec, numbers, host, pinned, self._chosen(spec.preload, "residency.preload"))
@@ -184,6 +188,11 @@ class Router:
 
     def _ids(self) -> list[str]:
         return self.bundle.column("id")
+
+    def close(self) -> None:
+        """End the processes that sub-models live in, as also happens when the router is collected."""
+        if self._workers is not None:
+            self._workers.close()
 
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
         arms = sorted({arm for arm, routed in zip(self.members.arms, self.members.routed, strict=True) if routed})
@@ -227,17 +236,25 @@ class Router:
 
     def _load(self, number: int) -> Any:
         record = self.records[number]
-        add_code(self.bundle, record)
-        loader: ModelLoader[Any] = self._loaders[record.loader]
-        model: Any = loader.load(BundleFiles(self.bundle, record))
-        model = loader.for_arrays(model) if record.arrays else model
+        model: Any
+        with nested():
+            if self._workers is not None and shipped_code(record):
+                model = self._workers.load(number, record, (self.method, "predict"))
+            else:
+                model = load_record(self.bundle, record, self._loaders[record.loader])
         if record.routed and not callable(getattr(model, self.method, None)):
             raise ModelError(f"it has no method {self.method!r}.", where=record.id)
         return model
 
     def _size(self, number: int, model: Any) -> int:
-        loader: ModelLoader[Any] = self._loaders[self.records[number].loader]
-        return loader.size(model)
+        record = self.records[number]
+        # What another process holds was measured when it was built.
+        size: int = record.memory if isinstance(model, Remote) else self._loaders[record.loader].size(model)
+        return size
+
+    def _unload(self, model: Any) -> None:
+        if isinstance(model, Remote):
+            model.unload()
 
     def _loaded(self, event: LoadEvent) -> None:
         self.observers.tell("on_load", event)

@@ -231,6 +231,9 @@ def call(model: Any, method: str, rows: Any, model_id: str) -> Any:
     try:
         raw = getattr(model, method)(rows)
     except Exception as error:
+        if isinstance(error, ModelError) and error.where == model_id:
+            # Its process ended, or could not load it again.
+            raise
         # The text of a library's error may hold the caller's data: it stays in the chained exception.
         raise ModelError(f"its {method} failed with {type(error).__name__}.", where=model_id) from error
     if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):

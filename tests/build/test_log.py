@@ -420,7 +420,11 @@ def test_different_code_under_one_module_name_is_refused(three, tmp_path):
             "+models.two={uri:'models:/coded_two@champion',key:{dow:6}}",
         )
 
-    assert "models.two: it ships a module 'shipped' that differs from the one of 'one'." in str(caught.value)
+    assert str(caught.value) == (
+        "models.two: it ships a module 'shipped' that differs from the one of 'one'.\n"
+        "  One process can import only one of them. Rename one module, log both with the same code, or set "
+        "isolation=process."
+    )
 
 
 def test_a_damaged_bundle_is_refused_when_it_is_loaded(three):

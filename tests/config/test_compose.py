@@ -24,9 +24,9 @@ from mmeframe.spec import RouterSpec
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
-    "bundle, disabled_models, environment, exclude, model_defaults, models, name, observers, output, "
+    "bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
     "predict, residency, "
-    "routing, serve, signature, sources, tracking and 3 more."
+    "routing, serve, signature, sources and 4 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 CONF = conf_dir()
@@ -883,7 +883,7 @@ def test_the_yamls_routing_is_the_dataclasses(base):
 def test_the_yaml_has_every_section_and_no_other(base):
     """What conf/_base.yaml declares is what the parser knows."""
     assert sorted(base) == sorted(
-        ["name", "sources", "models", "exclude", "disabled_models", "routing", "observers", *SECTIONS]
+        ["name", "sources", "models", "exclude", "disabled_models", "routing", "isolation", "observers", *SECTIONS]
     )
 
 

@@ -30,8 +30,8 @@ from mmeframe.spec import (
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
-    "bundle, disabled_models, environment, exclude, model_defaults, models, name, observers, output, predict, "
-    "residency, routing, serve, signature, sources, tracking and 3 more."
+    "bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
+    "predict, residency, routing, serve, signature, sources and 4 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 SOURCES = "folder, logged_models, manifest, registry, template."

@@ -357,4 +357,11 @@ def test_a_sub_model_without_code(bundle, cache, paths):
 
 def test_the_public_names():
     """What other modules may import is listed."""
-    assert sorted(module.__all__) == ["BundleFiles", "add_code", "cache_folder", "unpack"]
+    assert sorted(module.__all__) == [
+        "BundleFiles",
+        "add_code",
+        "cache_folder",
+        "load_record",
+        "shipped_code",
+        "unpack",
+    ]

@@ -1,0 +1,69 @@
+"""Sub-models that are asked at build: in this process, or, with ``isolation: process``, in one for each code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmeframe.build.describe import SubModel
+from mmeframe.errors import ModelError
+from mmeframe.worker import Ended, Remote, Worker
+
+__all__ = ["LiveModels"]
+
+_CODE = "code"
+
+
+class LiveModels:
+    """Runs what needs a live sub-model. isolation: the config's; with ``process`` no two modules of a name meet.
+
+    The processes end with this object.
+    """
+
+    def __init__(self, isolation: str) -> None:
+        self._apart = isolation == "process"
+        self._workers: dict[frozenset[tuple[str, str]], Worker] = {}
+
+    def run(self, function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
+        """``function(model, root, *args)``, where the modules that the sub-model ships can be imported.
+
+        root: the sub-model's own folder. Raises what the function raises, ModelError if its process ends.
+        """
+        if not self._apart or not model.code:
+            with _importable(root / _CODE):
+                return function(model, root, *args)
+        try:
+            return self._worker(model).run(_there, function, model, root, *args)
+        except Ended as error:
+            raise ModelError(str(error), where=f"models.{model.id}") from None
+
+    def load(self, model: SubModel, root: Path) -> Any:
+        """A live sub-model that can ``predict``."""
+        if not self._apart or not model.code:
+            return model.load(root)
+        return Remote(self._worker(model), model.id, partial(_there, SubModel.load, model, root), ("predict",))
+
+    def _worker(self, model: SubModel) -> Worker:
+        return self._workers.setdefault(frozenset(model.code.items()), Worker())
+
+
+def _there(function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
+    """Runs in a worker, whose path keeps the code: a sub-model may import when it predicts."""
+    if (code := str(root / _CODE)) not in sys.path:
+        sys.path.insert(0, code)
+    return function(model, root, *args)
+
+
+@contextmanager
+def _importable(code: Path) -> Iterator[None]:
+    before = list(sys.path)
+    if code.is_dir():
+        sys.path.insert(0, str(code))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
