@@ -19,7 +19,7 @@ from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.spec import RouterSpec
 
 if TYPE_CHECKING:
-    from mmeframe.build import Fleet, Logged
+    from mmeframe.build import Fleet, Logged, Previous
     from mmeframe.build.store import Store
     from mmeframe.bundle import Bundle
     from mmeframe.runtime import Router
@@ -81,10 +81,10 @@ class Job:
         with using_store(self.spec.tracking.uri) as store, _trusting(self.spec.bundle.skops_trusted):
             yield store
 
-    def fleet(self, store: Store) -> Fleet:
+    def fleet(self, store: Store, previous: Previous | None = None) -> Fleet:
         from mmeframe.build import resolve
 
-        return resolve(self.spec, self.plugins, store)
+        return resolve(self.spec, self.plugins, store, previous)
 
 
 def job(
@@ -289,12 +289,12 @@ def build(*overrides: str, progress: Progress = _silent, **options: Any) -> Logg
 def build_job(work: Job, progress: Progress = _silent) -> Logged:
     import yaml
 
-    from mmeframe.build import log_router
+    from mmeframe.build import find_previous, log_router
 
-    with work.store() as store:
-        fleet = work.fleet(store)
+    with work.store() as store, find_previous(store, work.spec) as previous:
+        fleet = work.fleet(store, previous)
         tree = yaml.safe_load(work.composed.text)
-        logged = log_router(fleet, work.plugins, store, (tree, work.composed.overrides), progress)
+        logged = log_router(fleet, previous, work.plugins, store, (tree, work.composed.overrides), progress)
     return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes))
 
 

@@ -322,6 +322,9 @@ def _build(work: Job, flags: Flags) -> int:
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
+        if logged.unchanged:
+            others = count(logged.sub_models - logged.unchanged, "sub-model")
+            print(f"packed   {others}; {logged.unchanged} did not change since version {logged.since}")
         print(f"digest   {logged.digest}")
         print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
 

@@ -199,10 +199,12 @@ class BundleSpec:
     """What may be packed: ``allow_pickle`` False refuses sub-models whose deserialising can run code.
 
     skops_trusted: types that skops files may make while the router is built, beside the built-in ones.
+    reuse: sub-models that did not change are taken from the registered version.
     """
 
     allow_pickle: bool = True
     skops_trusted: tuple[str, ...] = ()
+    reuse: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,5 +5,6 @@ The one place that logs to MLflow. Knows neither Hydra nor the runtime.
 
 from mmeframe.build.fleet import Fleet, resolve
 from mmeframe.build.log import Logged, log_router
+from mmeframe.build.previous import Previous, find_previous
 
-__all__ = ["Fleet", "Logged", "log_router", "resolve"]
+__all__ = ["Fleet", "Logged", "Previous", "find_previous", "log_router", "resolve"]

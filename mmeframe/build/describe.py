@@ -14,14 +14,16 @@ from typing import Any
 
 from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
 from mmeframe.build.environment import read_requirements
+from mmeframe.build.previous import Previous, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Store, registered_name
+from mmeframe.bundle import SubModelRecord
 from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
-from mmeframe.spec import Column, Component
+from mmeframe.spec import BundleSpec, Column, Component
 
 __all__ = ["Describer", "OwnFiles", "SubModel"]
 
@@ -61,6 +63,9 @@ class SubModel:
     origin: str
     routed: bool = True
     of: tuple[str, ...] = ()
+    # What it comes from, where that can be told without reading it; and its record, if that is what it was.
+    stamp: str | None = None
+    known: SubModelRecord | None = None
 
     def load(self, root: Path) -> Any:
         """The live sub-model, by its own loader from its own folder ``root``."""
@@ -97,7 +102,8 @@ class Describer:
     store: Store
     problems: list[Problem]
     warnings: list[str]
-    allow_pickle: bool = True
+    bundle: BundleSpec = field(default_factory=BundleSpec)
+    previous: Previous | None = None
     # What thousands of sub-models have alike is read once, and is one object in all of them.
     _texts: dict[bytes, _Facts] = field(default_factory=dict)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
@@ -117,18 +123,75 @@ class Describer:
         ids = [entry.model_id for entry, _ in pinned if entry.model_id]
         locations = self.store.locations(ids) if ids else {}
         files = {entry.id: file for entry, source in pinned if not entry.model_id and (file := bare_file(source))}
+        places = {entry.id: self._place(entry, source, locations, files) for entry, source in pinned}
+        stamps = {
+            entry.id: self._stamp(entry, folder) for entry, _ in pinned if (folder := places[entry.id]) is not None
+        }
+        known = {
+            entry.id: model
+            for entry, _ in pinned
+            if (model := self._known(entry, places[entry.id], stamps.get(entry.id))) is not None
+        }
         with ThreadPoolExecutor(8) as pool:
             folders = {
-                entry.id: pool.submit(self._describe, entry, source, locations)
+                entry.id: pool.submit(self._describe, entry, places[entry.id])
                 for entry, source in pinned
-                if entry.id not in files
+                if entry.id not in files and entry.id not in known
             }
             # Loading estimators is Python's own work: threads would only wait for one another.
             described = [
-                folders[entry.id].result() if entry.id in folders else self._bare(entry, *files[entry.id])
+                known.get(entry.id)
+                or (folders[entry.id].result() if entry.id in folders else self._bare(entry, *files[entry.id]))
                 for entry, _ in pinned
             ]
-        return [model for model in described if model is not None]
+        return [replace(model, stamp=stamps.get(model.id)) for model in described if model is not None]
+
+    def _place(
+        self,
+        entry: SubModelEntry,
+        source: str,
+        locations: Mapping[str, str],
+        files: Mapping[str, tuple[ModelFile, str, dict[str, str]]],
+    ) -> ModelFolder | None:
+        """Where its files lie; None, with a problem, if its LoggedModel is gone."""
+        if entry.id in files:
+            return files[entry.id][0]
+        if entry.model_id is None:
+            return ModelFolder(source)
+        if entry.model_id not in locations:
+            what = f"{redact(entry.uri)} cannot be read: there is no logged model {entry.model_id}."
+            self.problem(_where(entry), what, "", "missing")
+            return None
+        return ModelFolder(locations[entry.model_id])
+
+    def _stamp(self, entry: SubModelEntry, folder: ModelFolder) -> str | None:
+        try:
+            return stamp_of(entry, folder, self.bundle.skops_trusted)
+        except OSError:
+            # Reading it will say what is wrong.
+            return None
+
+    def _known(self, entry: SubModelEntry, folder: ModelFolder | None, stamp: str | None) -> SubModel | None:
+        """The sub-model as the registered version has it, if it did not change."""
+        previous = self.previous
+        record = previous.unchanged(entry.id, stamp) if previous else None
+        if previous is None or record is None or folder is None:
+            return None
+        loader = previous.loader(record)
+        if entry.loader == "auto" and (self.plugins.loader_for(record.flavor) or "pyfunc") != loader.kind:
+            return None
+        model = self._model(
+            entry,
+            folder,
+            record.flavor,
+            loader,
+            record.flavor_options,
+            previous.requirements(record),
+            previous.inputs(record),
+            previous.outputs(record),
+            previous.stamps[entry.id][1],
+        )
+        return replace(model, known=record)
 
     def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
         """The entry with name, version and LoggedModel id, and the URI that its files come from."""
@@ -145,10 +208,11 @@ class Describer:
         entry = replace(entry, name=version.name, version=version.version, model_id=model_id, uri=uri)
         return entry, version.source if model_id is None else uri
 
-    def _describe(self, entry: SubModelEntry, source: str, locations: Mapping[str, str]) -> SubModel | None:
+    def _describe(self, entry: SubModelEntry, folder: ModelFolder | None) -> SubModel | None:
         where = _where(entry)
+        if folder is None:
+            return None
         try:
-            folder = self._folder(entry, source, locations)
             raw = folder.read("MLmodel")
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
@@ -158,13 +222,6 @@ class Describer:
             self.problem(where, f"there is no MLflow model at {redact(entry.uri)}.", hint, "missing")
             return None
         return self._facts(entry, folder, raw, where)
-
-    def _folder(self, entry: SubModelEntry, source: str, locations: Mapping[str, str]) -> ModelFolder:
-        if entry.model_id is not None:
-            if entry.model_id not in locations:
-                raise MissingError(f"there is no logged model {entry.model_id}.")
-            return ModelFolder(locations[entry.model_id])
-        return ModelFolder(source)
 
     def _bare(self, entry: SubModelEntry, file: ModelFile, flavor: str, options: dict[str, str]) -> SubModel | None:
         """A bare file: what config does not declare of it is found by loading it."""
@@ -179,7 +236,7 @@ class Describer:
             needs = requirements(loader[1], options)
             inputs, outputs = self._signature(entry)
             model = self._model(entry, file, *loader, {**options, "predict_fn": "predict"}, needs, inputs, outputs)
-            if not self.allow_pickle and runs_code(make_component(loader[1]), [file.name], options):
+            if not self.bundle.allow_pickle and runs_code(make_component(loader[1]), [file.name], options):
                 # The fleet refuses it: nothing of it is loaded, so its columns are not known.
                 return replace(model, inputs=inputs or (), outputs=outputs or Outputs(()))
             if inputs and outputs:

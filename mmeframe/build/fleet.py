@@ -18,6 +18,7 @@ from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.environment import merge
 from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import discover, labels
+from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Store, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
@@ -65,12 +66,13 @@ class Fleet:
         return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
 
 
-def resolve(spec: RouterSpec, plugins: Plugins, store: Store) -> Fleet:
+def resolve(spec: RouterSpec, plugins: Plugins, store: Store, previous: Previous | None = None) -> Fleet:
     """Expand sources, pin every URI, read every model's description, and check that all of them fit.
 
+    previous: whose sub-models are not read again where they did not change.
     Raises ProblemsError with every problem of the fleet.
     """
-    return _Resolver(spec, plugins, store).run()
+    return _Resolver(spec, plugins, store, previous).run()
 
 
 @dataclass
@@ -78,6 +80,7 @@ class _Resolver:
     spec: RouterSpec
     plugins: Plugins
     store: Store
+    previous: Previous | None = None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
@@ -97,9 +100,9 @@ class _Resolver:
         self._keys(routed)
         self._arms(routed)
         self._uses(entries)
-        models = Describer(self.plugins, self.store, self.problems, self.warnings, self.spec.bundle.allow_pickle).read(
-            entries
-        )
+        models = Describer(
+            self.plugins, self.store, self.problems, self.warnings, self.spec.bundle, self.previous
+        ).read(entries)
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
         if self.spec.output.method != "predict":

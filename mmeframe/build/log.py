@@ -32,6 +32,7 @@ from mmeframe.build.environment import merge
 from mmeframe.build.examples import example_request
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import Progress, components, pack
+from mmeframe.build.previous import STAMPS, Previous
 from mmeframe.build.probe import probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Store
@@ -48,7 +49,10 @@ _BUNDLE = "bundle"
 
 @dataclass(frozen=True)
 class Logged:
-    """A router in the store. ``notes``: warnings, and what killed builds had left."""
+    """A router in the store. ``notes``: warnings, and what killed builds had left.
+
+    unchanged: how many sub-models were taken as they are from the version ``since``.
+    """
 
     model_uri: str
     model_id: str
@@ -60,11 +64,14 @@ class Logged:
     digest: str
     sub_models: int
     bytes: int
+    unchanged: int = 0
+    since: str | None = None
     notes: tuple[str, ...] = ()
 
 
 def log_router(
     fleet: Fleet,
+    previous: Previous | None,
     plugins: Plugins,
     store: Store,
     config: tuple[Mapping[str, Any], tuple[str, ...]],
@@ -72,6 +79,7 @@ def log_router(
 ) -> Logged:
     """Pack, log, load back, probe, record lineage, register, alias, in this order.
 
+    previous: where unchanged sub-models are taken from.
     config: the unresolved config tree and the overrides, stored with the run after redaction.
     On any exception, KeyboardInterrupt too, everything is taken back and the exception gets notes that say so.
     """
@@ -81,7 +89,7 @@ def log_router(
     folder = work_folder()
     with Undo() as undo:
         undo.add(lambda: forget_folder(folder))
-        digest = pack(fleet, plugins, folder / _BUNDLE, progress)
+        digest = pack(fleet, previous, plugins, folder / _BUNDLE, progress)
         archive = folder / ARCHIVE
         embedded = write_archive(archive, modules, spec.environment.indexed)
         experiment = experiment_id(client, spec.tracking)
@@ -90,6 +98,8 @@ def log_router(
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         _record_config(client, run_id, config)
+        stamps = {model.id: (model.stamp, model.python) for model in fleet.models if model.stamp}
+        client.log_text(run_id, json.dumps(stamps), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
             "mmeframe.digest": digest,
@@ -126,6 +136,8 @@ def log_router(
         digest=digest,
         sub_models=len(fleet.models),
         bytes=size,
+        unchanged=sum(model.known is not None for model in fleet.models),
+        since=previous.version if previous else None,
         notes=tuple(notes),
     )
 

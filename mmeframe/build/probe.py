@@ -19,13 +19,14 @@ _SAMPLE = 1000
 def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
     """Compare the router's answers with those of the sub-models' own files.
 
-    router: the loaded router, which has ``score(id, frame)``. Every sub-model is probed; above 1,000 an even sample.
+    router: the loaded router, which has ``score(id, frame)``. Every sub-model that is new or has changed is probed;
+    above 1,000 an even sample.
     Returns warnings, naming sub-models that could not be called on the probe rows. Raises BuildError where the router
     answers differently.
     """
     answering = fleet.answering
     # What combines others has no files of its own.
-    own_files = [model for model in fleet.models if not model.of]
+    own_files = [model for model in fleet.models if not model.of and model.known is None]
     sample = own_files[:: max(1, len(own_files) // _SAMPLE)]
     warnings = []
     for number, model in enumerate(sample):

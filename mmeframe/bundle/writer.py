@@ -45,7 +45,7 @@ class BundleWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._pack.close()
 
-    def add(self, data: bytes) -> bytes:
+    def add(self, data: bytes | memoryview) -> bytes:
         """Store bytes once, whoever asks; returns their sha256 (32 bytes), which is their address."""
         digest = hashlib.sha256(data).digest()
         if digest not in self._blobs:

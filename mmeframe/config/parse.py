@@ -157,7 +157,7 @@ class _Parser(Checker):
             observers=observers,
             model_defaults=vars(sections["model_defaults"]),
             residency=self._residency(sections["residency"]),
-            bundle=BundleSpec(sections["bundle"].allow_pickle, tuple(sections["bundle"].skops_trusted)),
+            bundle=_bundle(sections["bundle"]),
             output=OutputSpec(**vars(sections["output"])),
             signature=SignatureSpec(**vars(sections["signature"])),
             environment=_environment(sections["environment"]),
@@ -497,6 +497,10 @@ def _missing_paths(tree: Any) -> list[str]:
 
 def _forbidden(tree: Any) -> list[tuple[str, str]]:
     return [(path, name) for path, name, _ in _walk(tree) if name in _FORBIDDEN]
+
+
+def _bundle(conf: schema.BundleConf) -> BundleSpec:
+    return BundleSpec(conf.allow_pickle, tuple(conf.skops_trusted), conf.reuse)
 
 
 def _environment(conf: schema.EnvironmentConf) -> EnvironmentSpec:

@@ -118,6 +118,7 @@ class BundleConf(Section):
         list[Annotated[str, AfterValidator(_type)]],
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     ] = field(default_factory=list)
+    reuse: bool = True
 
 
 @dataclass
