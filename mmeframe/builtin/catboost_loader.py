@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,10 @@ class CatboostLoader(ModelLoader[CatboostConf]):
         del names
         return [options["data"]]
 
+    def distributions(self, options: Mapping[str, Any]) -> Iterable[str]:
+        del options
+        return ["catboost"]
+
     def runs_code(self, names: Sequence[str], options: Mapping[str, Any]) -> bool:
         del names, options
         return False
@@ -52,3 +57,7 @@ class CatboostLoader(ModelLoader[CatboostConf]):
     def for_arrays(self, model: SubModel) -> SubModel:
         """The same: an array's columns are taken to be the ones that it was fitted on, in their order."""
         return model
+
+    def size(self, model: SubModel) -> int:
+        """What its file would take: the library holds it outside of Python."""
+        return len(pickle.dumps(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,10 @@ class LightgbmLoader(ModelLoader[LightgbmConf]):
         del names
         return [options["data"]]
 
+    def distributions(self, options: Mapping[str, Any]) -> Iterable[str]:
+        del options
+        return ["lightgbm"]
+
     def runs_code(self, names: Sequence[str], options: Mapping[str, Any]) -> bool:
         del names
         return not _is_text(options) and _form(options) != "skops"
@@ -51,6 +56,10 @@ class LightgbmLoader(ModelLoader[LightgbmConf]):
         if isinstance(inner, LGBMRanker | LGBMRegressor):
             inner = inner.booster_
         return inner if isinstance(inner, Booster) else None
+
+    def size(self, model: SubModel) -> int:
+        """What its file would take: the library holds it outside of Python."""
+        return len(pickle.dumps(model))
 
 
 def _is_text(options: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from mmeframe.builtin._loading import library
@@ -70,6 +71,12 @@ class XgboostLoader(ModelLoader[XgboostConf]):
         del names
         return [options["data"]]
 
+    def distributions(self, options: Mapping[str, Any]) -> Iterable[str]:
+        del options
+        # Its build without GPU libraries has a name of its own.
+        installed = [name for name in ("xgboost", "xgboost-cpu") if _is_installed(name)]
+        return installed[:1] or ["xgboost"]
+
     def runs_code(self, names: Sequence[str], options: Mapping[str, Any]) -> bool:
         del names, options
         return False
@@ -94,6 +101,19 @@ class XgboostLoader(ModelLoader[XgboostConf]):
         if isinstance(model, _Booster):
             model.names = model.booster.feature_names
         return model
+
+    def size(self, model: SubModel) -> int:
+        """What its file would take: the library holds it outside of Python."""
+        held: Any = model
+        return len((held.booster if isinstance(held, _Booster) else held.get_booster()).save_raw())
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _classes(xgboost: Any) -> list[Any]:

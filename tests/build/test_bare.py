@@ -190,3 +190,36 @@ def test_what_goes_away_between_plan_and_build(store, lost):
         api.build(*ROUTED, *overrides)
 
     assert ("does not exist" in str(caught.value)) or ("there is no store" in str(caught.value))
+
+
+def test_files_of_other_libraries(module_store, tmp_path):
+    """A booster's own format brings its columns; the answers are what its library gives."""
+    import catboost
+    import lightgbm
+    import xgboost
+
+    frame = fleets.rows(40)[["x1", "x2"]]
+    target = frame["x1"] * 2
+    tree = xgboost.train({"max_depth": 2}, xgboost.DMatrix(frame, target), 3)
+    leaf = lightgbm.train(
+        {"verbose": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(frame, target.to_numpy()), num_boost_round=3
+    )
+    cat = catboost.CatBoost({"iterations": 3, "depth": 2, "logging_level": "Silent", "allow_writing_files": False})
+    cat.fit(frame, target)
+    tree.save_model(tmp_path / "tree.ubj")
+    leaf.save_model(tmp_path / "leaf.txt")
+    cat.save_model(str(tmp_path / "cat.cbm"))
+    declared = "signature:{inputs:{x1:double,x2:double},outputs:double}"
+    models = [f"+models.{path.stem}={{uri:'{path}',{declared}}}" for path in sorted(tmp_path.iterdir())]
+
+    logged = api.build("name=libraries", "routing=column", "routing.column=key", *models, module_store.override)
+
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+    expected = {
+        "tree": tree.predict(xgboost.DMatrix(frame)),
+        "leaf": leaf.predict(frame),
+        "cat": cat.predict(frame),
+    }
+    for name, answer in expected.items():
+        np.testing.assert_allclose(router.predict(frame.assign(key=name)), answer, rtol=1e-6)
+    assert all(record.memory > 0 for record in router.records)
