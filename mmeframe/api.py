@@ -507,6 +507,7 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
                 "loader": manifest["loaders"][record.loader]["kind"],
                 "of": list(record.of),
                 "bytes": record.bytes,
+                "memory": record.memory,
             }
             for record in bundle
         ],

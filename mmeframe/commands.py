@@ -324,7 +324,7 @@ def _build(work: Job, flags: Flags) -> int:
             print(f"version  {logged.version} of {logged.name}{alias}")
         if logged.unchanged:
             others = count(logged.sub_models - logged.unchanged, "sub-model")
-            print(f"packed   {others}; {logged.unchanged} did not change since version {logged.since}")
+            print(f"packed   {others}; {logged.unchanged:,} did not change since version {logged.since}")
         print(f"digest   {logged.digest}")
         print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
 
@@ -466,8 +466,8 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
-    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"])] for m in data["sub_models"]]
-    table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size"], rows)
+    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"]), size_text(m["memory"])] for m in data["sub_models"]]
+    table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size", "memory"], rows)
     _show_traffic(data)
     _show_columns(data["columns"], data["routing_columns"])
     print("requirements: " + ", ".join(data["environment"]))
