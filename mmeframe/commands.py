@@ -466,7 +466,10 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
-    rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"]), size_text(m["memory"])] for m in data["sub_models"]]
+    rows = [
+        [m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"]), size_text(m["memory"])]
+        for m in data["sub_models"]
+    ]
     table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size", "memory"], rows)
     _show_traffic(data)
     _show_columns(data["columns"], data["routing_columns"])

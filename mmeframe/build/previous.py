@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +50,12 @@ class Previous:
         """
         if stamp is None or self.stamps.get(id_, ("", ""))[0] != stamp:
             return None
-        position = self.bundle.position(id_)
-        record = self.bundle[position] if position is not None else None
+        record = self._records.get(id_)
         return None if record is None or any(ref.path.startswith("code/") for ref in record.files) else record
+
+    @cached_property
+    def _records(self) -> dict[str, SubModelRecord]:
+        return {record.id: record for record in self.bundle}
 
     def inputs(self, record: SubModelRecord) -> tuple[Column, ...]:
         return tuple(Column(*column) for column in self.bundle.manifest["schemas"][record.inputs])

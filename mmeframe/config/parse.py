@@ -143,6 +143,7 @@ class _Parser(Checker):
         traffic = self.traffic(sections["traffic"], routing)
         isolation = self.check(schema.Isolation, self.tree["isolation"], "isolation") or "shared"
         observers = tuple(self.named("observer", self.tree["observers"], "observers"))
+        residency = self._residency(sections["residency"])
         train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
         self._finish()
         return RouterSpec(
@@ -156,7 +157,7 @@ class _Parser(Checker):
             isolation=isolation,
             observers=observers,
             model_defaults=vars(sections["model_defaults"]),
-            residency=self._residency(sections["residency"]),
+            residency=residency,
             bundle=_bundle(sections["bundle"]),
             output=OutputSpec(**vars(sections["output"])),
             signature=SignatureSpec(**vars(sections["signature"])),

@@ -75,7 +75,8 @@ def build(folder: Path) -> tuple[Any, float]:
     """Build and register the router; returns it and the seconds."""
     from mmeframe import api
 
-    source = ("+source@sources.k=manifest", f"sources.k.path={folder / 'fleet.csv'}")
+    signature = f"sources.k.signature={{inputs:[{','.join(COLUMNS)}],outputs:double}}"
+    source = ("+source@sources.k=manifest", f"sources.k.path={folder / 'fleet.csv'}", signature)
     start = time.perf_counter()
     logged = api.build("name=scale", *BY_COLUMN, *source, "residency=lazy")
     return logged, time.perf_counter() - start
