@@ -2,9 +2,10 @@
 
 skops makes objects of trusted types only, and hands on trusted functions only, so a file runs no other code. The list
 that MLflow stores beside a model is its writer's; this one is ours. It holds what fitted scikit-learn, LightGBM and
-XGBoost estimators consist of: types and functions of these libraries, numpy and scipy that touch no file, start nothing
-and import nothing when they are made, filled or called. So nothing that unpickles, as ``joblib.memory.Memory`` does,
-and nothing general, as ``functools.partial``.
+XGBoost estimators consist of: types and functions of these libraries, numpy and scipy that do no harm with whatever
+arguments and state a file gives them, for it chooses those: none writes a file, unpickles or compiles. So
+``functools.partial`` is on it, as its function must be trusted like any other; ``joblib.memory.Memory`` is not, which
+unpickles, nor are scipy's distributions, which compile a text of their state.
 
 Trees and neighbour tables hold indices that scikit-learn follows without checks: a crafted one can crash the process,
 or read its memory, but runs no code of the file's.
@@ -21,10 +22,12 @@ _METRICS = (
 
 # Module -> names.
 _TYPES = {
+    "builtins": "object",
     "collections": "OrderedDict",
+    "functools": "partial",
     "lightgbm.basic": "Booster",
     "lightgbm.sklearn": "LGBMClassifier LGBMModel LGBMRanker LGBMRegressor",
-    "numpy": "dtype mean median max min sum",
+    "numpy": "dtype floating integer max mean median min number sum",
     "scipy.interpolate._bsplines": "BSpline",
     "scipy._lib.array_api_compat.numpy._aliases": "asarray",
     "scipy.sparse._csr": "csr_array csr_matrix",
@@ -42,6 +45,7 @@ _TYPES = {
         "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Hyperparameter Matern PairwiseKernel "
         "Product RBF RationalQuadratic Sum WhiteKernel"
     ),
+    "sklearn.impute._iterative": "IterativeImputer _ImputerTriplet",
     "sklearn.metrics._classification": (
         "accuracy_score balanced_accuracy_score brier_score_loss f1_score log_loss matthews_corrcoef precision_score "
         "recall_score"
@@ -67,6 +71,7 @@ _TYPES = {
     "sklearn.tree._tree": "Tree",
     "sklearn.utils._bunch": "Bunch",
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
+    "sklearn.utils.validation": "check_array",
     "xgboost.core": "Booster",
     "xgboost.sklearn": ("XGBClassifier XGBModel XGBRFClassifier XGBRFRegressor XGBRanker XGBRegressor"),
 }

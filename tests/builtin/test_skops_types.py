@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,10 +24,11 @@ from sklearn.ensemble import (
     StackingRegressor,
     VotingClassifier,
 )
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
 from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, Matern, WhiteKernel
-from sklearn.impute import SimpleImputer
+from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, TweedieRegressor
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.multiclass import OutputCodeClassifier
@@ -40,11 +43,16 @@ from sklearn.tree import DecisionTreeClassifier
 from mmeframe.builtin._skops_types import TRUSTED
 
 ROWS = pd.DataFrame(np.abs(np.random.default_rng(0).standard_normal((60, 3))), columns=["a", "b", "c"])
+ROWS["d"] = np.arange(60) % 4
 TARGET = ROWS["a"] + 0.1
 CLASSES = np.arange(60) % 2
 MIXED = ColumnTransformer(
     [
-        ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), make_column_selector("[ab]")),
+        (
+            "numbers",
+            make_pipeline(SimpleImputer(), StandardScaler()),
+            make_column_selector("[ab]", dtype_include=np.number),
+        ),
         ("kinds", OneHotEncoder(), ["c"]),
     ]
 )
@@ -60,6 +68,8 @@ ESTIMATORS = [
     (GradientBoostingClassifier(n_estimators=2), CLASSES),
     (GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=2, scoring="r2"), TARGET),
     (HistGradientBoostingRegressor(max_iter=2, loss="poisson"), TARGET),
+    (HistGradientBoostingRegressor(max_iter=2, categorical_features=["d"]), TARGET),
+    (make_pipeline(IterativeImputer(max_iter=2), Ridge()), TARGET),
     (IsolationForest(n_estimators=2), None),
     (KNeighborsClassifier(metric="manhattan"), CLASSES),
     (KNeighborsRegressor(algorithm="ball_tree", p=3), TARGET),
@@ -112,8 +122,24 @@ def test_every_trusted_type_exists():
 
 
 @pytest.mark.parametrize(
-    "harmful", ["functools.partial", "joblib.memory.Memory", "builtins.eval", "os.system", "operator.methodcaller"]
+    "harmful",
+    [
+        "joblib.memory.Memory",
+        "builtins.eval",
+        "os.system",
+        "operator.methodcaller",
+        "scipy.stats._distn_infrastructure.rv_continuous_frozen",
+        "scipy.stats._continuous_distns.reciprocal_gen",
+    ],
 )
 def test_what_could_do_anything_is_not_trusted(harmful):
-    """Nothing that unpickles, or calls whatever it is given."""
+    """Nothing that unpickles, compiles a text, or calls whatever it is given."""
     assert harmful not in TRUSTED
+
+
+def test_a_partial_is_as_trusted_as_its_function():
+    """Some estimators hold one; around a function that is not trusted it is refused."""
+    assert set(skops.io.get_untrusted_types(data=skops.io.dumps(partial(np.mean, axis=0)))) <= TRUSTED
+    assert (
+        "posix.system" in set(skops.io.get_untrusted_types(data=skops.io.dumps(partial(os.system, "true")))) - TRUSTED
+    )
