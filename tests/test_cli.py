@@ -116,7 +116,7 @@ def test_help_of_a_config_command_shows_groups_and_options(run):
 
     assert "  experiment=flights | tutorial\n" in text
     assert "  routing=bins | column | datepart | gate | hash | lookup | param | pattern | rules\n" in text
-    assert "  +source@sources.<name>=logged_models | manifest | registry | template\n" in text
+    assert "  +source@sources.<name>=folder | logged_models | manifest | registry | template\n" in text
     assert "  +observer@observers.<name>=log\n" in text
     assert "batch_rows: 100000" in text
 
@@ -976,7 +976,7 @@ def test_plugins_as_json(run):
                 "gate",
             ],
             "model loader": ["sklearn", "xgboost", "lightgbm", "catboost", "statsmodels", "pyfunc"],
-            "model source": ["template", "registry", "logged_models", "manifest"],
+            "model source": ["template", "registry", "logged_models", "manifest", "folder"],
             "combiner": ["mean", "median", "weighted", "vote"],
             "observer": ["log"],
         },

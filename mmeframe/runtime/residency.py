@@ -531,8 +531,7 @@ class Residency:
                 size = expected if self.spec.max_bytes is None else self._host.size(number, loaded)
                 model = loaded
             except MmeframeError as found:
-                error = ModelError(found.what, where=found.where or self._host.name(number), hint=found.hint)
-                error.__cause__ = found
+                error = _of_model(found, self._host.name(number))
             except Exception as found:  # noqa: BLE001 - whatever a library raises, only this sub-model is not there
                 said = f"it cannot be loaded: {type(found).__name__}: {found}"
                 error = ModelError(said, where=self._host.name(number))
@@ -611,7 +610,7 @@ class Residency:
         with self.acquire(numbers) as found:
             for it in found:
                 if type(it) is ModelError:
-                    raise it
+                    raise it.__cause__ if isinstance(it.__cause__, MmeframeError) else it
         self._kept = sum(self._live[number].bytes for number in self._pinned)
 
     def _expire(self) -> None:
@@ -626,6 +625,15 @@ class Residency:
                 self._drop(number, live, "ttl")
             self._wake()
         self._tell_gone()
+
+
+def _of_model(error: MmeframeError, name: str) -> ModelError:
+    """The same, told of a sub-model; ``error`` is its cause."""
+    elsewhere = error.where and error.where != name
+    what = f"it cannot be loaded: {error.where}: {error.what}" if elsewhere else error.what
+    found = ModelError(what, where=name, hint=error.hint)
+    found.__cause__ = error
+    return found
 
 
 def _without_cause(error: ModelError) -> ModelError:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmeframe.errors import ModelError
-from mmeframe.plugin import BatchEvent, ErrorEvent, LoadEvent, Observer, ShadowEvent
+from mmeframe.plugin import BatchEvent, ErrorEvent, EvictEvent, LoadEvent, Observer, ShadowEvent
 from tests.builtin.options import made, problems
 
 BATCH = BatchEvent(3, 0.01234567, {"day_0": 2, "day_1": 1}, {"exact": 3})
@@ -60,9 +60,16 @@ def test_counts_of_numpy(log):
 
 def test_a_load(log):
     """A sub-model that came into memory."""
-    observer().on_load(LoadEvent("día\n0", 1.5))
+    observer().on_load(LoadEvent("día\n0", 1.5, 2048))
 
-    assert lines(log) == [{"event": "load", "model_id": "día\n0", "seconds": 1.5}]
+    assert lines(log) == [{"event": "load", "model_id": "día\n0", "seconds": 1.5, "bytes": 2048}]
+
+
+def test_an_eviction(log):
+    """A sub-model that left memory."""
+    observer().on_evict(EvictEvent("m", 2048, "budget"))
+
+    assert lines(log) == [{"event": "evict", "model_id": "m", "bytes": 2048, "reason": "budget"}]
 
 
 def test_an_error_without_its_text(log):
@@ -142,7 +149,7 @@ def test_every_third_batch(log):
     one = observer(every=3)
     for rows in range(1, 8):
         one.on_batch(BatchEvent(rows, 0.0, {}, {}))
-        one.on_load(LoadEvent("m", 0.0))
+        one.on_load(LoadEvent("m", 0.0, 1))
 
     assert [line["rows"] for line in lines(log) if line["event"] == "batch"] == [3, 6]
     assert sum(line["event"] == "load" for line in lines(log)) == 7
@@ -153,7 +160,7 @@ def test_level(log, level, number):
     """All lines have the chosen level."""
     one = observer(level=level)
     one.on_batch(BATCH)
-    one.on_load(LoadEvent("m", 0.0))
+    one.on_load(LoadEvent("m", 0.0, 1))
     one.on_shadow(shadow([1.0], [2.0]))
     one.on_error(ErrorEvent("m", 1, ValueError(), shadow=False))
 

@@ -56,6 +56,7 @@ class Shelf:
     broken: set[int] = field(default_factory=set)
     loads: list[int] = field(default_factory=list)
     dropped: list[tuple[str, int, str]] = field(default_factory=list)
+    unloaded: list[int] = field(default_factory=list)
     told: list[tuple[str, int]] = field(default_factory=list)
     during: Callable[[int], Any] = lambda number: None
     memory: Memory = field(default_factory=Memory)
@@ -78,6 +79,7 @@ class Shelf:
             lambda number: self.expected.get(number, SIZE),
             self.load,
             lambda number, model: model.size,
+            lambda model: self.unloaded.append(model.number),
             lambda event: self.told.append((event.model_id, event.bytes)),
             lambda event: self.dropped.append((event.model_id, event.bytes, event.reason)),
         )
@@ -526,4 +528,5 @@ def test_many_threads_want_everything(bound, surprises):
     assert found.loading == 0
     assert found.loads == len(shelf.told)
     assert found.evictions == len(shelf.dropped)
+    assert len(shelf.unloaded) == found.evictions or surprises
     assert found.loads - found.evictions == found.resident
