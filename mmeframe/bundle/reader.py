@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import json
 import mmap
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from mmeframe.bundle.format import FORMAT, MAGIC, MANIFEST, PACK, RECORDS, FileR
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 
 __all__ = ["Bundle"]
+
+# Bytes from which a blob is mapped rather than read.
+_MAPPED = 1 << 16
 
 
 class Bundle:
@@ -80,8 +84,8 @@ class Bundle:
         path, facts = self._path(PACK), self.manifest["pack"]
         if not path.stat().st_size:
             raise CorruptBundleError(str(path), facts["index_sha256"], hashlib.sha256().hexdigest(), "it is empty")
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = path.open("rb")
+        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         start, count = facts["index_offset"], facts["blobs"]
         index = self._map[start:]
         actual = hashlib.sha256(index).hexdigest()
@@ -137,7 +141,7 @@ class Bundle:
         return SubModelRecord(**{name: row[name] for name in SubModelRecord.__slots__})
 
     def blob(self, sha256: bytes) -> memoryview:
-        """The bytes with this digest, verified, without a copy.
+        """The bytes with this digest, verified; large ones without a copy.
 
         Raises CorruptBundleError if they are not there or were changed.
         """
@@ -148,7 +152,10 @@ class Bundle:
         if at == len(self._heads) or self._digests[at].tobytes() != sha256:
             raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), "(nothing)", "it lacks a blob")
         start, length = int(self._offsets[at]), int(self._lengths[at])
-        data = memoryview(self._map)[start : start + length]
+        # A mapped page stays resident, and holds several small blobs: those are read instead.
+        small = length < _MAPPED
+        data = memoryview(os.pread(self._file.fileno(), length, start) if small else self._map)
+        data = data if small else data[start : start + length]
         actual = hashlib.sha256(data).digest()
         if actual != sha256:
             raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), actual.hex())

@@ -45,6 +45,8 @@ __all__ = ["Answer", "Router"]
 
 # Batches that may wait for their shadows; each keeps its rows in memory until it is done.
 _WAITING = 64
+# Bytes that a sub-model in memory takes besides itself: its entries in the residency manager's tables.
+_KEPT = 640
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,13 @@ class Router:
     def _residency(self, spec: ResidencySpec) -> Residency:
         memory = self.bundle.column("memory")
         host = Host(
-            self.bundle.id, memory.__getitem__, self._load, self._size, self._unload, self._loaded, self._evicted
+            self.bundle.id,
+            lambda number: memory[number] + _KEPT,
+            self._load,
+            self._size,
+            self._unload,
+            self._loaded,
+            self._evicted,
         )
         numbers = [number for number in range(len(self.bundle)) if number not in self.members.of]
         pinned = self._chosen(spec.pin, "residency.pin")
@@ -250,7 +258,7 @@ class Router:
         record = self.records[number]
         # What another process holds was measured when it was built.
         size: int = record.memory if isinstance(model, Remote) else self._loaders[record.loader].size(model)
-        return size
+        return size + _KEPT
 
     def _unload(self, model: Any) -> None:
         if isinstance(model, Remote):
