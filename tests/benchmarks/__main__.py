@@ -1,9 +1,11 @@
 """``python -m tests.benchmarks``: every benchmark, beside its baseline in the same run. Nothing else should run."""
 
-from tests.benchmarks import commands, dispatch, spine
+from tests.benchmarks import commands, dispatch, scale, spine
 
 if __name__ == "__main__":
     commands.main()
     spine.main()
     print()
     dispatch.main()
+    print()
+    scale.main()

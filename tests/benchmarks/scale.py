@@ -402,7 +402,7 @@ def main() -> None:
         "memory": ("sub-models", "RSS each (<= 5,120)", "accounted each", "RSS / accounted (<= 1.25)", "loading all s"),
         "zipf": ("most / budget (<= 1)", "hit rate", "ideal LRU", "p99 ms", "p99 with loads ms", "ratio (<= 1.5)"),
     }
-    for name, found in lines.items():
+    for name, found in ((name, found) for name, found in lines.items() if found):
         if name in heads:
             print(line(*heads[name]))
             print(line(*["---"] * len(heads[name])))
