@@ -11,7 +11,10 @@ from mmeframe.errors import ConfigError
 if TYPE_CHECKING:
     from mmeframe.spec import ResidencySpec
 
-__all__ = ["check_bounds", "parse_size", "size_text"]
+__all__ = ["KEPT", "check_bounds", "parse_size", "size_text"]
+
+# Bytes that a sub-model in memory takes besides itself: its entries in the residency manager's tables.
+KEPT = 640
 
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)}

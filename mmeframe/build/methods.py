@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmeframe.budget import KEPT
 from mmeframe.build.examples import example_rows, same
 from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, MmeframeError, suggest
@@ -102,13 +103,13 @@ def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
         what = f"it cannot be loaded: {type(error).__name__}: {error}"
         raise BuildError(what, where=f"models.{model.id}") from error
     if not model.inputs or any(column.type != "double" or not column.required for column in model.inputs):
-        return loader.size(live), False
+        return loader.size(live) + KEPT, False
     try:
         rows = example_rows(model, root)
         expected = getattr(live, method)(rows)
         other: Any = loader.for_arrays(live)
         if other is not None and same(getattr(other, method)(rows.to_numpy(np.float64)), expected):
-            return loader.size(other), True
+            return loader.size(other) + KEPT, True
     except Exception:  # noqa: BLE001 - whatever it does not like, frames are what it was made for
-        return loader.size(live), False
-    return loader.size(live), False
+        return loader.size(live) + KEPT, False
+    return loader.size(live) + KEPT, False

@@ -32,7 +32,8 @@ class SubModelRecord:
     ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
     are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
     ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
-    which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live.
+    which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live,
+    with what the router keeps for it.
     """
 
     id: str

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmeframe.budget import KEPT
 from mmeframe.bundle import Bundle
 from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, known_names, suggest
 from mmeframe.graph import reached
@@ -45,8 +46,6 @@ __all__ = ["Answer", "Router"]
 
 # Batches that may wait for their shadows; each keeps its rows in memory until it is done.
 _WAITING = 64
-# Bytes that a sub-model in memory takes besides itself: its entries in the residency manager's tables.
-_KEPT = 640
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class Router:
         memory = self.bundle.column("memory")
         host = Host(
             self.bundle.id,
-            lambda number: memory[number] + _KEPT,
+            memory.__getitem__,
             self._load,
             self._size,
             self._unload,
@@ -257,8 +256,10 @@ class Router:
     def _size(self, number: int, model: Any) -> int:
         record = self.records[number]
         # What another process holds was measured when it was built.
-        size: int = record.memory if isinstance(model, Remote) else self._loaders[record.loader].size(model)
-        return size + _KEPT
+        if isinstance(model, Remote):
+            return record.memory
+        size: int = self._loaders[record.loader].size(model)
+        return size + KEPT
 
     def _unload(self, model: Any) -> None:
         if isinstance(model, Remote):

@@ -73,11 +73,6 @@ def rows(*keys: int) -> pd.DataFrame:
     return pd.DataFrame({"x": 0.5, "key": keys})
 
 
-def one_size(router: Router) -> int:
-    """Bytes of one of the sub-models, which are of one kind."""
-    return max(router.bundle.column("memory"))
-
-
 @pytest.mark.parametrize(
     "bound",
     [{}, {"residency_max_models": "1"}, {"residency_max_models": 7}, {"residency_max_bytes": "20KiB"}],
