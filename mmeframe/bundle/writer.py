@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from mmeframe.bundle.format import (
     canonical_json,
     manifest_digest,
 )
+from mmeframe.errors import BuildError
 
 __all__ = ["BundleWriter"]
 
@@ -29,7 +31,8 @@ __all__ = ["BundleWriter"]
 class BundleWriter:
     """Fill ``folder`` with the three files. Add blobs first, then call ``finish`` once.
 
-    Use as a context manager, so that the pack is closed when a build fails half-way.
+    Use as a context manager, so that the pack is closed when a build fails half-way. Raises BuildError where the disk
+    is full, or does not take the files for another reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,16 +46,30 @@ class BundleWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._pack.close()
+        with suppress(OSError):
+            # What could not be written is told already.
+            self._pack.close()
 
     def add(self, data: bytes | memoryview) -> bytes:
         """Store bytes once, whoever asks; returns their sha256 (32 bytes), which is their address."""
         digest = hashlib.sha256(data).digest()
         if digest not in self._blobs:
-            self._pack.write(b"\0" * (-self._pack.tell() % ALIGN))
-            self._blobs[digest] = (self._pack.tell(), len(data))
-            self._pack.write(data)
+            with self._writing():
+                self._pack.write(b"\0" * (-self._pack.tell() % ALIGN))
+                self._blobs[digest] = (self._pack.tell(), len(data))
+                self._pack.write(data)
         return digest
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BuildError(
+                f"the bundle cannot be written: {error.strerror}.",
+                where=str(self.folder),
+                hint="Free space there, or set TMPDIR to a folder on another disk.",
+            ) from error
 
     def finish(self, facts: Mapping[str, Any], parts: Iterable[str], records: Iterable[SubModelRecord]) -> str:
         """Write the index, the records and the manifest; returns the bundle's digest.
@@ -60,6 +77,10 @@ class BundleWriter:
         facts: the manifest's content but for ``format``, ``records``, ``pack`` and ``digest``.
         parts: names of the key parts, in order. records: one per sub-model, sorted by id here.
         """
+        with self._writing():
+            return self._finish(facts, parts, records)
+
+    def _finish(self, facts: Mapping[str, Any], parts: Iterable[str], records: Iterable[SubModelRecord]) -> str:
         pack = self._finish_pack()
         rows = sorted(records, key=lambda record: record.id)
         manifest = {

@@ -448,3 +448,37 @@ def test_another_bundle_than_expected_is_refused(three, monkeypatch):
 
     with pytest.raises(Exception, match=f"expected sha256 {'0' * 64}, found {logged.digest}"):
         api.load_router(logged.model_uri)
+
+
+def test_a_disk_that_is_full(week, tmp_path):
+    """Told with the place and what to do; nothing is registered, and nothing is left behind."""
+    script = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from mmeframe.cli import main\n"
+        "from mmeframe.bundle import BundleWriter\n"
+        "before = BundleWriter.add\n"
+        "def add(self, data):\n"
+        "    # Files may have 100 bytes now: the kernel refuses the rest, as a full disk does.\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+        "    try:\n"
+        "        digest = before(self, data)\n"
+        "        self._pack.flush()\n"
+        "        return digest\n"
+        "    finally:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "BundleWriter.add = add\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    argv = ["build", "name=full_disk", "routing=column", "routing.column=dow", "+models.a.uri=models:/day_0/1"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, *argv, week.override], env=env, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "the bundle cannot be written: File too large.\n  Free space there, or set TMPDIR" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    with fleets.active(week.uri):
+        assert mlflow.MlflowClient().search_registered_models("name = 'full_disk'") == []
