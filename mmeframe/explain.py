@@ -17,7 +17,7 @@ from mmeframe.errors import BadInputError
 from mmeframe.keys import normalised
 from mmeframe.plugin import Batch, ComponentContext
 from mmeframe.plugin.components import make_component
-from mmeframe.routes import NO_TARGET
+from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
@@ -58,6 +58,7 @@ def routing_of(fleet: Fleet) -> Routing:
     return Routing(
         fleet.spec.routing,
         _members(fleet),
+        _table(fleet),
         {part.name: make_component(part.strategy) for part in fleet.spec.routing.parts},
         {part.name: fleet.prepared.get(f"routing.keys.{part.name}", {}) for part in fleet.spec.routing.parts},
         fleet.spec.traffic,
@@ -72,11 +73,17 @@ def _members(fleet: Fleet) -> Members:
     return Members(
         models.__getitem__,
         numbers.get,
-        {part.name: [model.key.get(part.name) for model in models] for part in fleet.spec.routing.parts},
-        [model.arm for model in models],
         [model.routed for model in models],
         {number: model.of for number, model in enumerate(models) if model.of},
     )
+
+
+def _table(fleet: Fleet) -> RouteTable:
+    parts = [part.name for part in fleet.spec.routing.parts]
+    routed = [number for number, model in enumerate(fleet.models) if model.routed]
+    models = [fleet.models[number] for number in routed]
+    keys = {part: [model.key.get(part) for model in models] for part in parts}
+    return RouteTable.of(parts, fleet.spec.routing.levels, keys, routed, [model.arm for model in models])
 
 
 def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapping[str, Any]) -> Iterator[FrameBatch]:

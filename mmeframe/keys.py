@@ -7,8 +7,10 @@ ISO; None, NaN and NaT are missing. Integer columns never become text: they are 
 
 from __future__ import annotations
 
+import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from mmeframe.errors import BadInputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    Array = np.ndarray[Any, np.dtype[Any]]
     Codes = int | np.ndarray[Any, np.dtype[np.int32]]
 
 __all__ = ["MISSING", "NA_WORDS", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole", "normalised"]
@@ -27,6 +30,8 @@ MISSING = -2
 
 # Integers that span no more than this are looked up in a table.
 _DENSE = 65_536
+# Entries of a dictionary that are made in the time of one search.
+_SEARCHES = 16
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _INT64 = np.iinfo(np.int64)
 # What pandas.read_csv turns into NaN by default, in the spellings that a key could have.
@@ -126,29 +131,87 @@ def _distinct(raw: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Sequence[An
 
 
 class KeyIndex:
-    """Declared values of one key part, and the code of each: its position in ``values``.
+    """Declared values of one key part, sorted, and the code of each: its place among them.
 
-    Immutable after construction but for look-up structures made on first use; safe to share between threads.
+    Made of arrays, which may lie in a file: nothing is copied, decoded or hashed before a value is asked for.
+    Immutable but for what is remembered of values that were asked for; safe to share between threads.
+
+    text: the values' UTF-8, one after another. ends: shape (n + 1,), where each ends, after a 0. whole: shape (n,), the
+    values as integers, if every one is whole.
     """
 
-    def __init__(self, values: Sequence[str]) -> None:
-        self.values = tuple(values)
+    def __init__(self, text: Array, ends: Array, whole: Array | None = None) -> None:
+        # What it is made of, by name.
+        self.arrays: Mapping[str, Array] = {"text": text, "ends": ends} | ({} if whole is None else {"whole": whole})
+        self._text, self._ends, self._whole = text.data, ends.data, whole
         # Whether every declared value is a whole number, so that a column of them is read as integers.
-        self.integer = bool(self.values) and all(map(is_whole, self.values))
-        self._codes = {value: code for code, value in enumerate(self.values)}
+        self.integer = whole is not None
+        # Codes by value: of those that were asked for, and in the end of all.
+        self._codes: dict[str, int] = {}
+        self._searched = 0
         self._ints: pd.Index | None = None
         self._int_codes = np.empty(0, np.int32)
         self._lowest = 0
 
+    @classmethod
+    def of(cls, values: Collection[str]) -> KeyIndex:
+        """The index of values that differ."""
+        ordered = sorted(values)
+        texts = [_raw(value) for value in ordered]
+        ends = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(text) for text in texts], out=ends[1:])
+        whole = np.array([*map(int, ordered)], np.int64) if ordered and all(map(is_whole, ordered)) else None
+        return cls(np.frombuffer(b"".join(texts), np.uint8), ends, whole)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, code: int) -> str:
+        """The value with a code. Raises IndexError."""
+        if not 0 <= code < len(self):
+            raise IndexError(code)
+        return str(self._at(code), "utf-8", "surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
+
+    def _at(self, code: int) -> bytes:
+        return bytes(self._text[self._ends[code] : self._ends[code + 1]])
+
     def declared(self, values: Sequence[str | None]) -> np.ndarray[Any, np.dtype[np.int32]]:
         """Codes of declared values, which are canonical already; ``MISSING`` for None."""
-        found = self._codes
+        found = self._all()
         return np.fromiter((MISSING if value is None else found[value] for value in values), np.int32, len(values))
 
     def code(self, value: Any) -> int:
         """The code of one value; ``UNKNOWN`` or ``MISSING`` if it has none."""
         text = canonical(value)
-        return MISSING if text is None else self._codes.get(text, UNKNOWN)
+        if text is None:
+            return MISSING
+        code = self._codes.get(text)
+        return self._find(text) if code is None else code
+
+    def _find(self, text: str) -> int:
+        """By bisection; when that was done so often that a dictionary had cost no more, there is one."""
+        if len(self._codes) == len(self):
+            return UNKNOWN
+        self._searched += 1
+        if self._searched * _SEARCHES > len(self):
+            return self._all().get(text, UNKNOWN)
+        raw = _raw(text)
+        code = bisect.bisect_left(range(len(self)), raw, key=self._at)
+        if code == len(self) or self._at(code) != raw:
+            return UNKNOWN
+        self._codes[text] = code
+        return code
+
+    def _all(self) -> dict[str, int]:
+        """Every value's code."""
+        if len(self._codes) < len(self):
+            text, ends = bytes(self._text), self._ends.tolist()
+            values = (str(text[start:end], "utf-8", "surrogatepass") for start, end in pairwise(ends))
+            self._codes = {value: code for code, value in enumerate(values)}
+        return self._codes
 
     def codes(self, raw: Any, n_rows: int) -> Codes:
         """Codes of raw key values: an int for a scalar, else an int32 array of shape (n_rows,).
@@ -208,14 +271,19 @@ class KeyIndex:
         """The declared integers, to be searched; empty where ``_int_codes`` is a table that begins at the lowest."""
         import pandas as pd
 
-        whole = [(int(value), code) for value, code in self._codes.items() if is_whole(value)]
-        values, codes = [value for value, _ in whole], [code for _, code in whole]
-        if whole and max(values) - min(values) >= max(8 * len(values), _DENSE):
-            self._int_codes = np.array([*codes, UNKNOWN], np.int32)
-            return pd.Index(np.array(values, np.int64))
-        self._lowest = min(values, default=0)
-        table = np.full(max(values, default=0) - self._lowest + 2, UNKNOWN, np.int32)
-        table[np.array(values, np.int64) - self._lowest] = codes
+        if self._whole is not None:
+            values, codes = self._whole, np.arange(len(self), dtype=np.int32)
+        else:
+            whole = [(int(value), code) for value, code in self._all().items() if is_whole(value)]
+            values = np.array([value for value, _ in whole], np.int64)
+            codes = np.array([code for _, code in whole], np.int32)
+        lowest, highest = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+        if highest - lowest >= max(8 * len(values), _DENSE):
+            self._int_codes = np.append(codes, np.int32(UNKNOWN))
+            return pd.Index(values)
+        self._lowest = lowest
+        table = np.full(highest - lowest + 2, UNKNOWN, np.int32)
+        table[values - lowest] = codes
         self._int_codes = table
         return pd.Index([])
 
@@ -232,6 +300,11 @@ class KeyIndex:
             codes[rest] = np.fromiter((self.code(value) for value in raw[rest].tolist()), np.int32, int(rest.sum()))
         codes[missing] = MISSING
         return codes
+
+
+def _raw(text: str) -> bytes:
+    """UTF-8, whose order is that of the texts; halves of surrogate pairs, too."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _uniform(raw: np.ndarray[Any, Any]) -> bool:

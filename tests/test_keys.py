@@ -161,11 +161,11 @@ def test_csv_hazard_agrees_with_pandas(text):
 
 def expected(index: KeyIndex, keys: list[str | int]) -> list[int]:
     """Codes of declared values; ``MISSING`` and ``UNKNOWN`` as they are."""
-    return [index.values.index(key) if isinstance(key, str) else key for key in keys]
+    return [[*index].index(key) if isinstance(key, str) else key for key in keys]
 
 
-MIXED = KeyIndex(["7", "07", "-3", "1.5", "1", "True", "a", "2020-01-02", "2020-01-02T00:00:00", "inf"])
-WHOLE = KeyIndex(["0", "7", "-3"])
+MIXED = KeyIndex.of(["7", "07", "-3", "1.5", "1", "True", "a", "2020-01-02", "2020-01-02T00:00:00", "inf"])
+WHOLE = KeyIndex.of(["0", "7", "-3"])
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
@@ -179,7 +179,7 @@ def test_codes_of_integers(dtype):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
 def test_codes_of_unsigned_integers(dtype):
     """Unsigned integers too; the largest one of its type is not taken for -1."""
-    index = KeyIndex(["7", "-1", "0"])
+    index = KeyIndex.of(["7", "-1", "0"])
 
     codes = index.codes(np.array([7, np.iinfo(dtype).max, 0], dtype), 3)
 
@@ -188,7 +188,7 @@ def test_codes_of_unsigned_integers(dtype):
 
 def test_codes_of_integers_beyond_int64():
     """A key above the largest int64 is found by its text."""
-    index = KeyIndex(["18446744073709551615", "7"])
+    index = KeyIndex.of(["18446744073709551615", "7"])
 
     codes = index.codes(np.array([7, 2**64 - 1, 2**63], "uint64"), 3)
 
@@ -205,7 +205,7 @@ def test_codes_of_floats(dtype):
 
 def test_codes_of_floats_where_all_keys_are_whole():
     """Fractions and infinities are unknown; minus zero is zero; the ends of int64 are exact."""
-    index = KeyIndex(["0", "7", str(-(2**63))])
+    index = KeyIndex.of(["0", "7", str(-(2**63))])
 
     codes = index.codes(np.array([7.0, 7.5, -0.0, np.inf, 2.0**63, -(2.0**63), np.nan]), 7)
 
@@ -258,7 +258,7 @@ def test_codes_of_other_arrays(raw, keys):
 
 def test_codes_keep_the_offset_of_each_time():
     """Equal instants on different clocks are different keys, as their texts are."""
-    index = KeyIndex(["2020-01-02T12:00:00+00:00", "2020-01-02T17:00:00+05:00"])
+    index = KeyIndex.of(["2020-01-02T12:00:00+00:00", "2020-01-02T17:00:00+05:00"])
     noon = NOON.replace(tzinfo=UTC)
 
     codes = index.codes(np.array([noon, noon.astimezone(EAST)], object), 2)
@@ -344,12 +344,12 @@ def test_codes_of_another_length(raw):
 )
 def test_index_is_integer(values, integer):
     """A part is one of whole numbers only if every declared value is."""
-    assert KeyIndex(values).integer is integer
+    assert KeyIndex.of(values).integer is integer
 
 
 def test_no_declared_values():
     """A part without declared values knows no key, and still tells missing from unknown."""
-    codes = KeyIndex([]).codes(np.array([1.0, np.nan]), 2)
+    codes = KeyIndex.of([]).codes(np.array([1.0, np.nan]), 2)
 
     assert codes.tolist() == [UNKNOWN, MISSING]
 
@@ -419,7 +419,7 @@ ARRAYS = {
 def test_an_array_has_the_codes_of_its_values(kind, data):
     """However keys are packed, each row's code is that of its value alone."""
     raw = data.draw(ARRAYS[kind])
-    index = KeyIndex(data.draw(st.lists(st.sampled_from(DECLARED), unique=True)))
+    index = KeyIndex.of(data.draw(st.lists(st.sampled_from(DECLARED), unique=True)))
 
     assert index.codes(raw, len(raw)).tolist() == [index.code(value) for value in raw]
 
@@ -502,33 +502,55 @@ LEAST, MOST = -(2**63), 2**63 - 1
 )
 def test_integers_near_the_ends(declared):
     """No integer is taken for another one that is 2 ** 64 away, nor for one beside it."""
-    index = KeyIndex([str(number) for number in declared])
+    index = KeyIndex.of([str(number) for number in declared])
     around = {number + step for number in [*declared, LEAST, MOST, 0] for step in (-2, -1, 0, 1, 2)}
     sent = sorted(number for number in around if LEAST <= number <= MOST)
 
     codes = index.codes(np.array(sent, np.int64), len(sent))
 
-    assert codes.tolist() == [declared.index(number) if number in declared else UNKNOWN for number in sent]
+    values = [*index]
+    assert codes.tolist() == [values.index(str(number)) if number in declared else UNKNOWN for number in sent]
 
 
 @pytest.mark.parametrize("n_rows", [1, 2])
 def test_long_texts(n_rows):
     """Texts of a million letters are told apart by their last one, and are never cut."""
     long = "7" * 1_000_000
-    index = KeyIndex([long + "a", "7"])
+    index = KeyIndex.of([long + "a", "7"])
     rows = [np.array([text] * n_rows, object) for text in (long + "a", long + "b", long, long[:1])]
 
     found = [index.codes(raw, n_rows).tolist() for raw in rows]
 
-    assert found == [[0] * n_rows, [UNKNOWN] * n_rows, [UNKNOWN] * n_rows, [1] * n_rows]
+    assert found == [[1] * n_rows, [UNKNOWN] * n_rows, [UNKNOWN] * n_rows, [0] * n_rows]
 
 
 def test_many_distinct_values():
     """A hundred thousand values of several kinds: each is found, or is not, by its own text."""
     numbers = np.arange(100_000)
     raw = np.array([number if number % 2 else f"{number}" for number in numbers.tolist()], object)
-    index = KeyIndex([str(number) for number in range(0, 100_000, 5)])
+    index = KeyIndex.of([str(number) for number in range(0, 100_000, 5)])
 
     codes = index.codes(raw, len(raw))
 
-    assert codes.tolist() == np.where(numbers % 5 == 0, numbers // 5, UNKNOWN).tolist()
+    assert np.array_equal(codes >= 0, numbers % 5 == 0)
+    assert [index[code] for code in codes[::5].tolist()] == [str(number) for number in range(0, 100_000, 5)]
+
+
+@given(
+    declared=st.sets(st.text(max_size=4), min_size=40, max_size=200),
+    others=st.lists(st.text(max_size=4), max_size=60),
+    order=st.randoms(use_true_random=False),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_value_after_another(declared, others, order):
+    """The first ones are searched for, the later ones are in a dictionary: it makes no difference."""
+    index = KeyIndex.of(declared)
+    asked = [*declared, *others]
+    order.shuffle(asked)
+
+    codes = [index.code(text) for text in asked]
+
+    values = sorted(declared)
+    assert [*index] == values
+    assert codes == [values.index(text) if text in declared else UNKNOWN for text in asked]
+    assert [index.code(text) for text in asked] == codes

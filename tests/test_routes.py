@@ -33,7 +33,7 @@ class Route(NamedTuple):
 
 def table_of(parts: Sequence[str], levels: Sequence[Sequence[str]], routes: Sequence[Route]) -> RouteTable:
     keys = {part: [route.key.get(part) for route in routes] for part in parts}
-    return RouteTable(parts, levels, keys, [route.target for route in routes], [route.arm for route in routes])
+    return RouteTable.of(parts, levels, keys, [route.target for route in routes], [route.arm for route in routes])
 
 
 # Store berlin/food is 0, any berlin store 1, any food store 2, everything else 3.

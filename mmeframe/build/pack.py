@@ -114,7 +114,7 @@ def pack(fleet: Fleet, previous: Previous | None, plugins: Plugins, folder: Path
             "plugins": recorded(used_plugins(components(fleet).values(), plugins)),
             "components": _prepare(fleet, writer),
         }
-        return writer.finish(facts, [part.name for part in spec.routing.parts], records)
+        return writer.finish(facts, [part.name for part in spec.routing.parts], spec.routing.levels, records)
 
 
 def settings(fleet: Fleet) -> dict[str, Any]:

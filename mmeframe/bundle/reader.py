@@ -15,6 +15,7 @@ import numpy as np
 
 from mmeframe.bundle.format import FORMAT, MAGIC, MANIFEST, PACK, RECORDS, FileRef, SubModelRecord, manifest_digest
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
+from mmeframe.routes import RouteTable
 
 __all__ = ["Bundle"]
 
@@ -121,9 +122,35 @@ class Bundle:
         found: list[Any] = self._records[name].to_pylist()
         return found
 
-    def keys(self, part: str) -> list[str | None]:
-        """One part of all keys, in the order of the records."""
-        return self.column(f"key:{part}")
+    def array(self, name: str) -> Any:
+        """One field of all records that is a number or a flag. Numbers are not copied."""
+        return self._records[name].combine_chunks().to_numpy(zero_copy_only=False)
+
+    def texts(self, name: str, positions: Any) -> Any:
+        """One field that is a text, of the records at these places: an array of objects."""
+        return self._records[name].take(positions).to_numpy()
+
+    def arms(self) -> list[str]:
+        """Names of all arms that sub-models with a key are of, sorted."""
+        found: list[str] = self._records["arm"].filter(self._records["routed"]).unique().to_pylist()
+        return sorted(found)
+
+    def combined(self) -> dict[int, list[str]]:
+        """The sub-models that combine others, by number, with the ids of those."""
+        import pyarrow.compute as pc
+
+        of = self._records["of"]
+        numbers = np.flatnonzero(pc.list_value_length(of).to_numpy())
+        return {int(number): of[int(number)].as_py() for number in numbers}
+
+    def routes(self) -> RouteTable:
+        """The route table. It is read where it lies, so that opening costs the same for any number of sub-models."""
+        routing = self.manifest["routing"]
+        arrays = {
+            name: np.frombuffer(self.blob(bytes.fromhex(stored["sha256"])), stored["type"])
+            for name, stored in self.manifest["routes"].items()
+        }
+        return RouteTable([name for name, _ in routing["parts"]], routing["levels"], arrays)
 
     def position(self, model_id: str) -> int | None:
         """The number of a sub-model, None if the fleet has no such id. O(log n), no dictionary."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from mmeframe.bundle.format import (
     manifest_digest,
 )
 from mmeframe.errors import BuildError
+from mmeframe.routes import table_arrays
 
 __all__ = ["BundleWriter"]
 
@@ -71,25 +72,45 @@ class BundleWriter:
                 hint="Free space there, or set TMPDIR to a folder on another disk.",
             ) from error
 
-    def finish(self, facts: Mapping[str, Any], parts: Iterable[str], records: Iterable[SubModelRecord]) -> str:
-        """Write the index, the records and the manifest; returns the bundle's digest.
+    def finish(
+        self,
+        facts: Mapping[str, Any],
+        parts: Sequence[str],
+        levels: Sequence[Sequence[str]],
+        records: Iterable[SubModelRecord],
+    ) -> str:
+        """Write the route table, the index, the records and the manifest; returns the bundle's digest.
 
-        facts: the manifest's content but for ``format``, ``records``, ``pack`` and ``digest``.
-        parts: names of the key parts, in order. records: one per sub-model, sorted by id here.
+        facts: the manifest's content but for ``format``, ``routes``, ``records``, ``pack`` and ``digest``.
+        parts: names of the key parts, in order. levels: of these. records: one per sub-model, sorted by id here.
+        Raises ValueError for a key whose parts are those of no level.
         """
-        with self._writing():
-            return self._finish(facts, parts, records)
-
-    def _finish(self, facts: Mapping[str, Any], parts: Iterable[str], records: Iterable[SubModelRecord]) -> str:
-        pack = self._finish_pack()
         rows = sorted(records, key=lambda record: record.id)
+        routes = self._add_routes(parts, levels, rows)
+        with self._writing():
+            pack = self._finish_pack()
+            written = {"sha256": self._write_records(parts, rows)}
+            return self._finish({**facts, "routes": routes, "records": written, "pack": pack}, rows)
+
+    def _add_routes(
+        self, parts: Sequence[str], levels: Sequence[Sequence[str]], rows: Sequence[SubModelRecord]
+    ) -> dict[str, Any]:
+        """Store the arrays of the route table; returns the type and the digest of each."""
+        numbers = [number for number, row in enumerate(rows) if row.routed]
+        keys = {part: [rows[number].key.get(part) for number in numbers] for part in parts}
+        arrays = table_arrays(parts, levels, keys, numbers, [rows[number].arm for number in numbers])
+        # Bytes in one order on every machine.
+        little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
+        return {
+            name: {"type": array.dtype.str, "sha256": self.add(array.tobytes()).hex()} for name, array in little.items()
+        }
+
+    def _finish(self, facts: Mapping[str, Any], rows: Sequence[SubModelRecord]) -> str:
         manifest = {
             **facts,
             "format": FORMAT,
             "sub_models": len(rows),
             "bytes": sum(record.bytes for record in rows),
-            "records": {"sha256": self._write_records(tuple(parts), rows)},
-            "pack": pack,
         }
         # What the file will say is what gets digested: tuples become lists here, not at the reader.
         manifest = json.loads(canonical_json(manifest))
@@ -120,7 +141,7 @@ class BundleWriter:
             "index_sha256": hashlib.sha256(index).hexdigest(),
         }
 
-    def _write_records(self, parts: tuple[str, ...], rows: list[SubModelRecord]) -> str:
+    def _write_records(self, parts: Sequence[str], rows: Sequence[SubModelRecord]) -> str:
         import pyarrow as pa
 
         text = pa.string()

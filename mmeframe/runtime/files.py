@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,7 +11,7 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mmeframe.plugin import ModelLoader
 __all__ = ["BundleFiles", "add_code", "cache_folder", "load_record", "shipped_code", "unpack"]
 
 CODE = "code/"
+_UNPACKING = ".unpacking-"
 _lock = threading.Lock()
 
 
@@ -50,7 +52,7 @@ def cache_folder() -> Path:
 def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
     """A folder with these files, named by their content: made once, by whichever process is first.
 
-    Atomic: the folder appears whole or not at all.
+    Atomic: the folder appears whole or not at all. Raises MmeframeError if the cache folder does not take the files.
     """
     refs = sorted(files, key=lambda ref: ref.path)
     name = hashlib.sha256("\n".join(f"{ref.path} {ref.sha256.hex()}" for ref in refs).encode()).hexdigest()
@@ -61,24 +63,57 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
             return target
         # Somebody cleaned or changed the folder: it is made again, from verified bytes.
         shutil.rmtree(target)
-    home.mkdir(exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=home)).resolve()
     try:
-        for ref in refs:
-            path = work / ref.path
-            if work not in path.resolve().parents:
-                raise MmeframeError(f"the bundle names a file outside its folder: {ref.path!r}.")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(bundle.blob(ref.sha256))
-        try:
-            work.rename(target)
-        except OSError:
-            # Another process was faster; its folder has the same content.
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        home.mkdir(exist_ok=True)
+        with _work_folder(home) as work:
+            for ref in refs:
+                path = work / ref.path
+                if work not in path.resolve().parents:
+                    raise MmeframeError(f"the bundle names a file outside its folder: {ref.path!r}.")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(bundle.blob(ref.sha256))
+            try:
+                work.rename(target)
+            except OSError:
+                # Another process was faster; its folder has the same content.
+                if not target.is_dir():
+                    raise
+    except OSError as error:
+        raise MmeframeError(
+            f"the cache folder does not take the sub-model's files: {error.strerror}.",
+            where=str(home),
+            hint="Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.",
+        ) from error
     return target
+
+
+@contextlib.contextmanager
+def _work_folder(home: Path) -> Iterator[Path]:
+    """A folder to fill, gone at the end. Those of processes that were killed meanwhile go, too.
+
+    Each is locked by who fills it, and the system unlocks what a process leaves, however it ends.
+    """
+    with contextlib.ExitStack() as held:
+        # The folder around it is locked until this one is.
+        with _locked(home, 0):
+            for left in home.glob(f"{_UNPACKING}*"):
+                with contextlib.suppress(OSError), _locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=home)).resolve()
+            held.callback(shutil.rmtree, work, ignore_errors=True)
+            held.enter_context(_locked(work))
+        yield work
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, wait: int = fcntl.LOCK_NB) -> Iterator[None]:
+    """Raises OSError if another process has it locked, unless it shall wait for that."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | wait)
+        yield
+    finally:
+        os.close(number)
 
 
 def _intact(folder: Path, refs: Sequence[FileRef]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -74,12 +74,29 @@ class Answer:
             columns = {"prediction": self.values}
         target = np.broadcast_to(self.routed.target, (self.n_rows,))
         reason = np.broadcast_to(self.routed.reason, (self.n_rows,))
-        for name, labels in self.router.labels.items():
-            # The last label is for NO_TARGET, which is -1.
-            columns[name] = labels.take(target)
-        columns["reason"] = self.router.reasons.take(reason)
-        arm = columns.pop("arm")
-        return {**columns, "arm": arm}
+        model_id, version, arm = self.router.labels.of(target)
+        reasons = self.router.reasons.take(reason)
+        return {**columns, "model_id": model_id, "model_version": version, "reason": reasons, "arm": arm}
+
+
+class Labels:
+    """Id, version and arm of sub-models by number, read when the first row needs them; None for none."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        # The last place is for NO_TARGET, which is -1.
+        self._known = np.zeros(len(bundle) + 1, bool)
+        self._known[NO_TARGET] = True
+        self._texts = {name: np.full(len(bundle) + 1, None, object) for name in ("id", "version", "arm")}
+
+    def of(self, target: Any) -> list[Any]:
+        """An array of objects for each of the three. target: shape (n_rows,)."""
+        if not self._known[target].all():
+            new = np.unique(target[~self._known[target]])
+            for name, texts in self._texts.items():
+                texts[new] = self._bundle.texts(name, new)
+            self._known[new] = True
+        return [texts.take(target) for texts in self._texts.values()]
 
 
 class Router:
@@ -102,8 +119,9 @@ class Router:
         self._plugins, self._code = manifest["plugins"], code
         # Made one by one when asked for: there may be many.
         self.records = bundle
-        self._inputs, self._arrays = bundle.column("inputs"), bundle.column("arrays")
-        self.members = self._members()
+        self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
+        self.labels = Labels(bundle)
+        self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
         self.observers = Observers(
             {name: self._component(it, f"observers.{name}") for name, it in manifest["observers"]}
         )
@@ -124,9 +142,10 @@ class Router:
         self.residency = self._residency(turned.residency(ResidencySpec.from_json(manifest["residency"])))
         # What combines others answers in the fleet's shape.
         outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
-        shapes = bundle.column("outputs")
-        for number in combiners:
-            shapes[number] = len(outputs)
+        shapes = bundle.array("outputs")
+        if combiners:
+            shapes = shapes.copy()
+            shapes[[*combiners]] = len(outputs)
         self._answers = Answers(manifest["answer"], [*outputs, []], shapes, bundle.id)
         self._scorer = Scorer(
             bundle.id,
@@ -153,30 +172,19 @@ class Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
         return cls(Bundle(folder, expect), code, turned)
 
-    def _members(self) -> Members:
-        bundle = self.bundle
-        of = {number: others for number, others in enumerate(bundle.column("of")) if others}
-        keys = {part.name: bundle.keys(part.name) for part in self.spec.parts}
-        return Members(bundle.record, bundle.position, keys, bundle.column("arm"), bundle.column("routed"), of)
-
-    @cached_property
-    def labels(self) -> dict[str, Any]:
-        """Columns of annotated answers, by number; the last entry is for rows without a sub-model."""
-        found = {"model_id": self.bundle.column("id"), "model_version": self.bundle.column("version")}
-        return {name: np.array([*values, None], object) for name, values in {**found, "arm": self.members.arms}.items()}
-
     def _residency(self, spec: ResidencySpec) -> Residency:
-        memory = self.bundle.column("memory")
         host = Host(
             self.bundle.id,
-            memory.__getitem__,
+            self.bundle.array("memory").item,
             self._load,
             self._size,
             self._unload,
             self._loaded,
             self._evicted,
         )
-        numbers = [number for number in range(len(self.bundle)) if number not in self.members.of]
+        numbers: Sequence[int] = range(len(self.bundle))
+        if self.members.of:
+            numbers = [number for number in numbers if number not in self.members.of]
         pinned = self._chosen(spec.pin, "residency.pin")
         return Residency(spec, numbers, host, pinned, self._chosen(spec.preload, "residency.preload"))
 
@@ -202,15 +210,15 @@ class Router:
             self._workers.close()
 
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
-        arms = sorted({arm for arm, routed in zip(self.members.arms, self.members.routed, strict=True) if routed})
         strategies = {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts}
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         return Routing(
             self.spec,
             self.members,
+            self.bundle.routes(),
             strategies,
             {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
-            turned.traffic(TrafficSpec.from_json(manifest["traffic"]), arms),
+            turned.traffic(TrafficSpec.from_json(manifest["traffic"]), self.bundle.arms()),
             turned.disabled_models(manifest["disabled_models"], self._ids, gates),
             self.union,
             self._ask,
@@ -368,13 +376,13 @@ class Router:
     # -- observers ---------------------------------------------------------------------------------------------
 
     def _tell(self, answer: Answer, seconds: float) -> None:
-        def count(values: Any, labels: Any) -> dict[str, int]:
+        def count(values: Any, names: Callable[[Any], Any]) -> dict[str, int]:
             numbers, counts = np.unique(np.broadcast_to(values, (answer.n_rows,)), return_counts=True)
-            found = zip(numbers, counts, strict=True)
-            return {str(labels[number]): int(count) for number, count in found if labels[number] is not None}
+            found = zip(names(numbers), counts, strict=True)
+            return {str(name): int(count) for name, count in found if name is not None}
 
-        models = count(answer.routed.target, self.labels["model_id"])
-        reasons = count(answer.routed.reason, self.reasons)
+        models = count(answer.routed.target, lambda numbers: self.labels.of(numbers)[0])
+        reasons = count(answer.routed.reason, self.reasons.take)
         self.observers.tell("on_batch", BatchEvent(answer.n_rows, seconds, models, reasons))
 
     def _shadow(self, batch: FrameBatch, answer: Answer) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -48,24 +49,19 @@ class Routable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The sub-models of a fleet, in columns by their numbers: there may be many, and most are never looked at.
+    """The sub-models of a fleet by their numbers: there may be many, and most are never looked at.
 
-    at: one of them. number: of an id, None if there is none. keys: by part, None for a key without it. of: the ids
-    whose answers it combines, for those that combine.
+    at: one of them. number: of an id, None if there is none. routed: whether a key reaches it. of: the ids whose
+    answers it combines, for those that combine.
     """
 
     at: Callable[[int], Routable]
     number: Callable[[str], int | None]
-    keys: Mapping[str, Sequence[str | None]]
-    arms: Sequence[str]
     routed: Sequence[bool]
     of: Mapping[int, Sequence[str]]
 
     def __len__(self) -> int:
-        return len(self.arms)
-
-    def key(self, number: int) -> dict[str, str]:
-        return {part: value for part, column in self.keys.items() if (value := column[number]) is not None}
+        return len(self.routed)
 
     def users(self, ids: Collection[str]) -> set[int]:
         """Numbers of these sub-models, and of those that combine one of them, and so on."""
@@ -77,7 +73,7 @@ class Members:
 class Routing:
     """Immutable after construction; shared by threads.
 
-    models: of the fleet. strategies: key part -> strategy, not bound yet. files: key part -> what its
+    models: of the fleet. table: of their keys. strategies: key part -> strategy, not bound yet. files: part -> what its
     strategy prepared. disabled: ids that get no rows; what combines one of them gets none either. columns: of the
     union schema, which decide a row's arm where ``traffic.sticky`` names none. score: answers of a sub-model, for
     strategies that ask one.
@@ -87,6 +83,7 @@ class Routing:
         self,
         spec: RoutingSpec,
         models: Members,
+        table: RouteTable,
         strategies: Mapping[str, RoutingStrategy[Any]],
         files: Mapping[str, Mapping[str, bytes | memoryview]],
         traffic: TrafficSpec,
@@ -94,13 +91,8 @@ class Routing:
         columns: Sequence[Column],
         score: Callable[[str, Batch], Any],
     ) -> None:
-        self.spec, self.models, self.strategies, self.traffic = spec, models, strategies, traffic
-        targets = [number for number, routed in enumerate(models.routed) if routed]
-        keys, arms = models.keys, models.arms
-        if len(targets) < len(models):
-            keys = {part: [column[number] for number in targets] for part, column in keys.items()}
-            arms = [arms[number] for number in targets]
-        self.table = RouteTable([part.name for part in spec.parts], spec.levels, keys, targets, arms)
+        self.spec, self.models, self.table = spec, models, table
+        self.strategies, self.traffic = strategies, traffic
         inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
@@ -121,8 +113,8 @@ class Routing:
         for arm, variants in self.table.arms.items():
             share = np.where(variants != NO_TARGET, self.traffic.arms.get(arm, 0.0), 0.0)
             if arm in self.traffic.only:
-                keys = [dict(key) for key in self.traffic.only[arm]]
-                wanted = [variant != NO_TARGET and self.models.key(variant) in keys for variant in variants]
+                wanted = np.zeros(len(share), bool)
+                wanted[[self.table.main(dict(key)) for key in self.traffic.only[arm]]] = True
                 share = np.where(wanted, share, 0.0)
             if share.any():
                 found.append((arm, variants, share))
@@ -265,10 +257,8 @@ class Routing:
         most = max(_SHOWN_KNOWN // max(len(self.table.parts), 1), 1)
         shown = []
         for name, index in self.table.indexes.items():
-            keys = [
-                key if len(key) <= _SHOWN_TEXT else f"{key[:_SHOWN_TEXT]}..." for key in sorted(index.values)[:most]
-            ]
-            more = f" and {len(index.values) - most} more" if len(index.values) > most else ""
+            keys = [key if len(key) <= _SHOWN_TEXT else f"{key[:_SHOWN_TEXT]}..." for key in islice(index, most)]
+            more = f" and {len(index) - most} more" if len(index) > most else ""
             shown.append(f"{name}: {', '.join(keys) or 'none'}{more}.")
         return " ".join(shown)
 

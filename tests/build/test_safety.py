@@ -204,12 +204,13 @@ def test_a_planted_pickle_is_refused_at_load(module_store, tmp_path, pickled, st
     allowed = by != "bundle.allow_pickle"
     safe = skops(tmp_path, fleets.fitted(0))
     opened = router(module_store, build(module_store, safe, f"bundle.allow_pickle={str(allowed).lower()}"))
-    facts = {name: it for name, it in opened.bundle.manifest.items() if name not in ("digest", "format", "pack")}
+    written = ("digest", "format", "pack", "routes")
+    facts = {name: it for name, it in opened.bundle.manifest.items() if name not in written}
     with BundleWriter(tmp_path / "bundle") as writer:
         stored = writer.add((Path(pickled) / "model.pkl").read_bytes())
         options = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
         record = replace(opened.records[0], files=(FileRef("model.pkl", stored),), flavor_options=options)
-        writer.finish(facts, ["key"], [record])
+        writer.finish(facts, ["key"], [["key"]], [record])
 
     with pytest.raises(ModelError, match=rf"^{by}: there are sub-models .*\n  They are: m"):
         Router.open(tmp_path / "bundle", turned=Knobs({}, {"MMEFRAME_ALLOW_PICKLE": "false"} if allowed else {}))

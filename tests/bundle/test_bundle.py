@@ -19,6 +19,7 @@ from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 
 MODEL, CODE = b"model bytes " * 20, b"print()"
 FACTS = {"name": "shops", "mmeframe": "0.1.0", "components": {}, "schemas": [[["x", "double", True]]]}
+LEVELS = (("shop", "kind"), ("shop",), ())
 
 
 def sha(data: bytes) -> bytes:
@@ -60,7 +61,7 @@ def write(folder: Path, records: tuple[SubModelRecord, ...] = RECORDS_OF_SHOPS, 
     with BundleWriter(folder) as writer:
         for data in (MODEL, CODE):
             writer.add(data)
-        return writer.finish({**FACTS, **facts}, ("shop", "kind"), records)
+        return writer.finish({**FACTS, **facts}, ("shop", "kind"), LEVELS, records)
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_equal_blobs_are_stored_once(tmp_path):
     """A thousand sub-models with the same bytes cost as much as one."""
     with BundleWriter(tmp_path) as writer:
         addresses = {writer.add(bytes(MODEL)) for _ in range(1000)}
-        writer.finish(FACTS, (), ())
+        writer.finish(FACTS, (), (), ())
 
     manifest = Bundle(tmp_path).manifest
     assert (addresses, manifest["pack"]["blobs"], (tmp_path / PACK).read_bytes().count(MODEL)) == ({sha(MODEL)}, 1, 1)
@@ -142,7 +143,7 @@ def test_blobs_are_aligned(tmp_path):
     with BundleWriter(tmp_path) as writer:
         for blob in blobs:
             writer.add(blob)
-        writer.finish(FACTS, (), ())
+        writer.finish(FACTS, (), (), ())
 
     pack = (tmp_path / PACK).read_bytes()
     assert [pack.index(blob) % ALIGN for blob in blobs] == [0] * len(blobs)
@@ -152,7 +153,7 @@ def test_an_empty_blob(tmp_path):
     """A file without content is a file."""
     with BundleWriter(tmp_path) as writer:
         address = writer.add(b"")
-        writer.finish(FACTS, (), ())
+        writer.finish(FACTS, (), (), ())
 
     assert bytes(Bundle(tmp_path).blob(address)) == b""
 
@@ -160,7 +161,7 @@ def test_an_empty_blob(tmp_path):
 def test_an_empty_bundle(tmp_path):
     """No sub-models and no blobs are a bundle too."""
     with BundleWriter(tmp_path) as writer:
-        writer.finish(FACTS, (), ())
+        writer.finish(FACTS, (), (), ())
 
     bundle = Bundle(tmp_path)
     assert (len(bundle), list(bundle), bundle.position("x")) == (0, [], None)
@@ -209,7 +210,7 @@ def test_another_blob_gives_another_digest(tmp_path):
     for data in (b"one", b"two"):
         with BundleWriter(tmp_path / data.decode()) as writer:
             writer.add(data)
-            digests.append(writer.finish(FACTS, (), ()))
+            digests.append(writer.finish(FACTS, (), (), ()))
 
     assert digests[0] != digests[1]
 
@@ -251,7 +252,7 @@ def test_anything_comes_back(present, absent, blobs):
     with tempfile.TemporaryDirectory() as folder:
         with BundleWriter(Path(folder)) as writer:
             addresses = [writer.add(blob) for blob in blobs]
-            writer.finish(FACTS, ("shop",), records)
+            writer.finish(FACTS, ("shop",), (("shop",), ()), records)
         bundle = Bundle(folder)
 
         assert tuple(bundle) == records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ def bundle(tmp_path: Path) -> Bundle:
     with BundleWriter(tmp_path / "bundle") as writer:
         for data in CONTENT.values():
             writer.add(data)
-        writer.finish({}, (), ())
+        writer.finish({}, (), (), ())
     return Bundle(tmp_path / "bundle")
 
 
@@ -271,10 +272,73 @@ def test_a_folder_that_cannot_be_put_in_place(bundle, cache, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", refuse)
 
-    with pytest.raises(PermissionError):
+    with pytest.raises(MmeframeError) as caught:
         unpack(bundle, "models", REFS)
 
-    assert os.listdir(cache / "models") == []
+    assert (type(caught.value.__cause__), os.listdir(cache / "models")) == (PermissionError, [])
+
+
+UNPACK = """
+import resource, signal, sys
+from mmeframe.bundle import Bundle, FileRef
+from mmeframe.runtime.files import unpack
+
+bundle = Bundle(sys.argv[1])
+if len(sys.argv) > 2:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+unpack(bundle, "models", [FileRef("model.bin", bundle._digests[0].tobytes())])
+"""
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A bundle with one blob that takes a while to write."""
+    with BundleWriter(tmp_path / "large") as writer:
+        writer.add(bytes(64 << 20))
+        writer.finish({}, (), (), ())
+    return tmp_path / "large"
+
+
+def killed_while_unpacking(large: Path, cache: Path) -> list[Path]:
+    """Kill -9 a process in the middle of unpacking; what it leaves."""
+    for _ in range(20):
+        shutil.rmtree(cache, ignore_errors=True)
+        process = subprocess.Popen([sys.executable, "-c", UNPACK, str(large)])
+        while process.poll() is None and not list(cache.glob("models/.unpacking-*/model.bin")):
+            pass
+        process.kill()
+        process.wait()
+        if left := list(cache.glob("models/.*")):
+            return left
+    raise AssertionError("it was never caught in the middle")
+
+
+def test_a_process_that_is_killed_while_it_unpacks(large, cache):
+    """The next one makes the folder whole, and removes what was left; who is still at it is left alone."""
+    left = killed_while_unpacking(large, cache)
+    bundle = Bundle(large)
+    refs = [FileRef("model.bin", bundle._digests[0].tobytes())]
+
+    with module._work_folder(cache / "models") as other:
+        assert [path.exists() for path in left] == [False]
+        folder = unpack(bundle, "models", refs)
+        assert sorted((cache / "models").iterdir()) == sorted([other, folder])
+
+    assert (list((cache / "models").iterdir()), (folder / "model.bin").stat().st_size) == ([folder], 64 << 20)
+
+
+def test_a_cache_folder_that_is_full(large, cache):
+    """Told with the place and what to do, and nothing stays. The kernel refuses a larger file, as a full disk does."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNPACK, str(large), str(1 << 20)], capture_output=True, text=True, check=False
+    )
+
+    assert done.stderr.endswith(
+        f"MmeframeError: {cache / 'models'}: the cache folder does not take the sub-model's files: File too large.\n"
+        "  Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.\n"
+    )
+    assert list((cache / "models").iterdir()) == []
 
 
 # -- what a loader sees --------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError, UnknownKeyError
 from mmeframe.explain import Coverage
-from mmeframe.routes import NO_TARGET
+from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime import Router
 from mmeframe.runtime.batch import as_batch
 from mmeframe.runtime.routing import Members, Routing
@@ -48,15 +48,20 @@ class Fleet:
 
 def members(fleet: Fleet) -> Members:
     models = fleet.models
-    keys = {part: [(model.key or {}).get(part) for model in models] for part in fleet.parts}
     return Members(
         models.__getitem__,
         {model.id: number for number, model in enumerate(models)}.get,
-        {part: [None if value is None else str(value) for value in column] for part, column in keys.items()},
-        [model.arm for model in models],
         [model.routed for model in models],
         {number: model.of for number, model in enumerate(models) if model.of},
     )
+
+
+def route_table(fleet: Fleet) -> RouteTable:
+    numbers = [number for number, model in enumerate(fleet.models) if model.routed]
+    models = [fleet.models[number] for number in numbers]
+    keys = {part: [(model.key or {}).get(part) for model in models] for part in fleet.parts}
+    texts = {part: [None if value is None else str(value) for value in column] for part, column in keys.items()}
+    return RouteTable.of(fleet.parts, fleet.levels, texts, numbers, [model.arm for model in models])
 
 
 def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None) -> Routing:
@@ -64,6 +69,7 @@ def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None) -> Routing:
     return Routing(
         RoutingSpec(tuple(KeyPart(part, COLUMN) for part in fleet.parts), tuple(fleet.levels), fleet.on_unknown),
         members(fleet),
+        route_table(fleet),
         strategies or {part: ColumnStrategy(ColumnConf(part)) for part in fleet.parts},
         {},
         fleet.traffic,

@@ -431,7 +431,7 @@ def test_the_host_finds_the_keys_it_declared(csv):
     strategy = bound(csv("02108,42.36,-71.06", "10001,40.75,-74"), max_km=100)
     frame = pd.DataFrame({"latitude": [40.75, 42.36, 0.0], "longitude": [-74.0, -71.06, 0.0]})
 
-    codes = KeyIndex(["02108", "10001"]).codes(strategy.route_keys(as_batch(frame), {}), 3)
+    codes = KeyIndex.of(["02108", "10001"]).codes(strategy.route_keys(as_batch(frame), {}), 3)
 
     assert np.asarray(codes).tolist() == [1, 0, MISSING_CODE]
 
