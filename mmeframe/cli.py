@@ -231,8 +231,8 @@ def _report(error: MmeframeError, flags: Flags) -> int:
         print(json.dumps({"ok": False, "problems": listed}, indent=1))
     if len(problems) > 1:
         _say(f"{len(problems)} problems:")
-        for problem in problems:
-            print(str(problem), file=sys.stderr)
+        for line in report.lines():
+            print(line, file=sys.stderr)
     else:
         _say(str(problems[0]))
     _notes(error)

@@ -6,6 +6,7 @@ protocol it speaks; nothing here holds the caller's data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -33,7 +34,10 @@ Code = Literal[
     "internal", "config", "usage", "missing", "fleet", "bad_input", "unknown_key", "corrupt", "model", "plugin"
 ]
 
-_SHOWN = 16
+# Names, and problems, that a text lists; problems of one kind where there are more.
+_SHOWN, _ALIKE = 16, 5
+# What tells problems of one kind apart: quoted text, paths, and words with a digit.
+_NAMES = re.compile(r"'[^']*'|\S*[/\\\d]\S*")
 
 
 def known_names(known: Iterable[str], noun: str = "Known") -> str:
@@ -182,4 +186,17 @@ class ProblemsError(MmeframeError):
         return any(problem.code in ("config", "usage") for problem in self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """The problems for people. Of many that are alike, as when a folder of models is gone, the first few."""
+        kinds: dict[tuple[str, str], list[int]] = {}
+        for place, problem in enumerate(self.problems):
+            kinds.setdefault((problem.code, _NAMES.sub("", problem.what)), []).append(place)
+        if len(self.problems) <= _SHOWN:
+            return [str(problem) for problem in self.problems]
+        shown = {place: str(self.problems[place]) for places in kinds.values() for place in places[:_ALIKE]}
+        for places in kinds.values():
+            if len(places) > _ALIKE:
+                shown[places[_ALIKE - 1]] += f"\n... and {len(places) - _ALIKE} more like this. --json lists all."
+        return [shown[place] for place in sorted(shown)]

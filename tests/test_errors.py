@@ -136,6 +136,29 @@ def test_a_report_lists_each_problem_once():
     assert str(report) == "models.a: no key.\n  Add one.\nno store."
 
 
+def gone(number: int) -> Problem:
+    return Problem(f"models.m{number}", f"there is no file /models/m{number}.pkl.", "", "missing")
+
+
+def test_a_long_report_is_short():
+    """Of ten thousand problems that are alike a few are shown, and none of another kind is lost among them."""
+    report = ProblemsError([*map(gone, range(9_000)), ONE, *map(gone, range(9_000, 10_000)), TWO])
+
+    assert str(report).splitlines() == [
+        *(str(gone(number)) for number in range(5)),
+        "... and 9995 more like this. --json lists all.",
+        *str(ONE).splitlines(),
+        str(TWO),
+    ]
+
+
+def test_a_report_of_a_few_is_whole():
+    """Sixteen lines can be read."""
+    problems = [gone(number) for number in range(16)]
+
+    assert str(ProblemsError(problems)).splitlines() == [str(problem) for problem in problems]
+
+
 @pytest.mark.parametrize(
     ("problems", "what"),
     [pytest.param([ONE], "1 problem", id="one"), pytest.param([ONE, TWO], "2 problems", id="two")],

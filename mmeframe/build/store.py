@@ -27,6 +27,8 @@ _WHERE = "tracking.uri"
 _PAGE = 1000
 # Above this many names, one scan of everything with their common prefix is cheaper than one search each.
 _FEW = 8
+# Missing models for which the nearest name is looked for: a report shows no more.
+_HINTS = 16
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>.+))")
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
 # Database -> a driver of it, for examples.
@@ -238,6 +240,7 @@ class Store:
 
     uri: str
     _known: dict[tuple[str, str], list[RegisteredModel]] = field(default_factory=dict)
+    _asked: int = 0
 
     @cached_property
     def client(self) -> Any:
@@ -328,8 +331,7 @@ class Store:
         name = match["name"]
         model = models.get(name)
         if model is None:
-            every = [item.name for item in self.models()]
-            raise MissingError(f"there is no registered model {name!r}.", hint=suggest(name, every, "Registered"))
+            raise MissingError(f"there is no registered model {name!r}.", hint=self._nearest(name))
         if match["alias"] is not None:
             number = model.aliases.get(match["alias"])
             if number is None:
@@ -344,6 +346,11 @@ class Store:
                 return version, version.model_id
         known = suggest(str(number), [version.version for version in model.versions], "Its versions")
         raise MissingError(f"registered model {name!r} has no version {number!r}.", hint=known)
+
+    def _nearest(self, name: str) -> str:
+        """What is registered, for the first few names that are not: looking for the nearest takes time."""
+        self._asked += 1
+        return suggest(name, (item.name for item in self.models()), "Registered") if self._asked <= _HINTS else ""
 
 
 def _listed(location: str, inside: str = "") -> Iterator[str]:
