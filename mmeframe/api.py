@@ -415,7 +415,7 @@ def fetch(store: Store, uri: str) -> Path:
     from mlflow.exceptions import MlflowException
 
     from mmeframe.build.store import ModelFolder, registered_name
-    from mmeframe.runtime.files import cache_folder
+    from mmeframe.cache import cache_folder
 
     location = uri
     _check_scheme(uri)

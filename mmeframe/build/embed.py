@@ -31,6 +31,7 @@ _RUNTIME = (
     "graph.py",
     "routes.py",
     "budget.py",
+    "cache.py",
     "redact.py",
     "worker",
     "bundle",

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
 import shutil
-import stat
 import sys
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
+from mmeframe.cache import cache_folder, work_folder
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import ModelLoader
 
-__all__ = ["BundleFiles", "add_code", "cache_folder", "load_record", "shipped_code", "unpack"]
+__all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
 
 CODE = "code/"
 _UNPACKING = ".unpacking-"
 _lock = threading.Lock()
-
-
-def cache_folder() -> Path:
-    """``MMEFRAME_CACHE_DIR``, else a folder of this user's in the temporary directory that nobody else can enter.
-
-    Raises MmeframeError if that folder belongs to somebody else.
-    """
-    chosen = os.environ.get("MMEFRAME_CACHE_DIR")
-    if chosen:
-        path = Path(chosen).absolute()
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-    path = Path(tempfile.gettempdir()) / f"mmeframe-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    facts = path.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-        raise MmeframeError(
-            "the cache folder is not a private folder of this user.",
-            where=str(path),
-            hint="Set MMEFRAME_CACHE_DIR to a folder that only this user can write.",
-        )
-    return path
 
 
 def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
@@ -65,7 +38,7 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
         shutil.rmtree(target)
     try:
         home.mkdir(exist_ok=True)
-        with _work_folder(home) as work:
+        with work_folder(home, _UNPACKING) as work:
             for ref in refs:
                 path = work / ref.path
                 if work not in path.resolve().parents:
@@ -85,35 +58,6 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
             hint="Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.",
         ) from error
     return target
-
-
-@contextlib.contextmanager
-def _work_folder(home: Path) -> Iterator[Path]:
-    """A folder to fill, gone at the end. Those of processes that were killed meanwhile go, too.
-
-    Each is locked by who fills it, and the system unlocks what a process leaves, however it ends.
-    """
-    with contextlib.ExitStack() as held:
-        # The folder around it is locked until this one is.
-        with _locked(home, 0):
-            for left in home.glob(f"{_UNPACKING}*"):
-                with contextlib.suppress(OSError), _locked(left):
-                    shutil.rmtree(left, ignore_errors=True)
-            work = Path(tempfile.mkdtemp(prefix=_UNPACKING, dir=home)).resolve()
-            held.callback(shutil.rmtree, work, ignore_errors=True)
-            held.enter_context(_locked(work))
-        yield work
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, wait: int = fcntl.LOCK_NB) -> Iterator[None]:
-    """Raises OSError if another process has it locked, unless it shall wait for that."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | wait)
-        yield
-    finally:
-        os.close(number)
 
 
 def _intact(folder: Path, refs: Sequence[FileRef]) -> bool:

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from mmeframe.bundle import PACK, Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.cache import cache_folder, work_folder
 from mmeframe.errors import CorruptBundleError, MmeframeError
 from mmeframe.runtime import files as module
-from mmeframe.runtime.files import BundleFiles, add_code, cache_folder, unpack
+from mmeframe.runtime.files import BundleFiles, add_code, unpack
 
 CONTENT = {"model.pkl": b"model", "code/shop_of_test_files/__init__.py": b"OPEN = True\n", "data/a b/empty": b""}
 
@@ -320,7 +321,7 @@ def test_a_process_that_is_killed_while_it_unpacks(large, cache):
     bundle = Bundle(large)
     refs = [FileRef("model.bin", bundle._digests[0].tobytes())]
 
-    with module._work_folder(cache / "models") as other:
+    with work_folder(cache / "models", ".unpacking-") as other:
         assert [path.exists() for path in left] == [False]
         folder = unpack(bundle, "models", refs)
         assert sorted((cache / "models").iterdir()) == sorted([other, folder])
@@ -424,7 +425,6 @@ def test_the_public_names():
     assert sorted(module.__all__) == [
         "BundleFiles",
         "add_code",
-        "cache_folder",
         "load_record",
         "shipped_code",
         "unpack",

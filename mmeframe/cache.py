@@ -1,0 +1,71 @@
+"""The folder of this user's where things are kept that can be made again, and work folders that nobody has to clean.
+
+Lowest layer: the standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmeframe.errors import MmeframeError
+
+__all__ = ["cache_folder", "locked", "work_folder"]
+
+
+def cache_folder() -> Path:
+    """``MMEFRAME_CACHE_DIR``, else a folder of this user's in the temporary directory that nobody else can enter.
+
+    Raises MmeframeError if that folder belongs to somebody else.
+    """
+    chosen = os.environ.get("MMEFRAME_CACHE_DIR")
+    if chosen:
+        path = Path(chosen).absolute()
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    path = Path(tempfile.gettempdir()) / f"mmeframe-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    facts = path.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise MmeframeError(
+            "the cache folder is not a private folder of this user.",
+            where=str(path),
+            hint="Set MMEFRAME_CACHE_DIR to a folder that only this user can write.",
+        )
+    return path
+
+
+@contextlib.contextmanager
+def work_folder(home: Path, prefix: str) -> Iterator[Path]:
+    """A folder in ``home`` to fill, gone at the end. Those of processes that were killed meanwhile go, too.
+
+    Each is locked by who fills it, and the system unlocks what a process leaves, however it ends.
+    """
+    with contextlib.ExitStack() as held:
+        # The folder around it is locked until this one is.
+        with locked(home, wait=True):
+            for left in home.glob(f"{prefix}*"):
+                with contextlib.suppress(OSError), locked(left):
+                    shutil.rmtree(left, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=prefix, dir=home)).resolve()
+            held.callback(shutil.rmtree, work, ignore_errors=True)
+            held.enter_context(locked(work))
+        yield work
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Nobody else has the folder while the block runs. Raises OSError if somebody has it, unless it shall wait."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(number)
