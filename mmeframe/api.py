@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,8 +19,8 @@ from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.spec import RouterSpec
 
 if TYPE_CHECKING:
-    from mmeframe.build import Fleet, Logged, Previous
-    from mmeframe.build.store import Store
+    from mmeframe.build import Draft, Fleet, Logged, Previous
+    from mmeframe.build.store import Progress, Store
     from mmeframe.bundle import Bundle
     from mmeframe.runtime import Router
     from mmeframe.runtime.routing import Routing
@@ -41,8 +41,6 @@ __all__ = [
     "train",
     "validate",
 ]
-
-Progress = Callable[[str, int, int], None]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -81,10 +79,16 @@ class Job:
         with using_store(self.spec.tracking.uri) as store, _trusting(self.spec.bundle.skops_trusted):
             yield store
 
-    def fleet(self, store: Store, previous: Previous | None = None) -> Fleet:
+    def fleet(
+        self,
+        store: Store,
+        previous: Previous | None = None,
+        draft: Draft | None = None,
+        progress: Progress = _silent,
+    ) -> Fleet:
         from mmeframe.build import resolve
 
-        return resolve(self.spec, self.plugins, store, previous)
+        return resolve(self.spec, self.plugins, store, progress, previous, draft)
 
 
 def job(
@@ -289,12 +293,16 @@ def build(*overrides: str, progress: Progress = _silent, **options: Any) -> Logg
 def build_job(work: Job, progress: Progress = _silent) -> Logged:
     import yaml
 
-    from mmeframe.build import find_previous, log_router
+    from mmeframe.build import find_previous, log_router, open_draft
 
-    with work.store() as store, find_previous(store, work.spec) as previous:
-        fleet = work.fleet(store, previous)
+    with (
+        work.store() as store,
+        find_previous(store, work.spec) as previous,
+        open_draft(store, work.spec) as draft,
+    ):
+        fleet = work.fleet(store, previous, draft, progress)
         tree = yaml.safe_load(work.composed.text)
-        logged = log_router(fleet, previous, work.plugins, store, (tree, work.composed.overrides), progress)
+        logged = log_router(fleet, work.plugins, store, draft, (tree, work.composed.overrides), progress)
     return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes))
 
 
@@ -409,13 +417,12 @@ def fetch(store: Store, uri: str) -> Path:
     Raises MissingError if there is no model at the URI.
     """
     import hashlib
-    import tempfile
 
     import mlflow
     from mlflow.exceptions import MlflowException
 
     from mmeframe.build.store import ModelFolder, registered_name
-    from mmeframe.cache import cache_folder
+    from mmeframe.cache import cache_folder, work_folder
 
     location = uri
     _check_scheme(uri)
@@ -440,9 +447,9 @@ def fetch(store: Store, uri: str) -> Path:
     target = home / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
     if not target.is_dir():
         home.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".downloading-", dir=home) as work:
+        with work_folder(home, ".downloading-") as work:
             try:
-                found = Path(mlflow.artifacts.download_artifacts(location, dst_path=work))
+                found = Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work)))
             except (MlflowException, OSError) as error:
                 raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
             try:

@@ -322,9 +322,11 @@ def _build(work: Job, flags: Flags) -> int:
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
-        if logged.unchanged:
-            others = count(logged.sub_models - logged.unchanged, "sub-model")
-            print(f"packed   {others}; {logged.unchanged:,} did not change since version {logged.since}")
+        if logged.unchanged or logged.resumed:
+            others = count(logged.sub_models - logged.unchanged - logged.resumed, "sub-model")
+            same = f"; {logged.unchanged:,} did not change since version {logged.since}" if logged.unchanged else ""
+            before = f"; {logged.resumed:,} by a build that did not come to its end" if logged.resumed else ""
+            print(f"packed   {others}{same}{before}")
         print(f"digest   {logged.digest}")
         print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
 

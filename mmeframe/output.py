@@ -6,11 +6,12 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Progress", "count", "emit", "note", "progress_bar", "show_trained", "table"]
+__all__ = ["count", "emit", "note", "progress_bar", "show_trained", "table"]
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from mmeframe.build.store import Progress
 
 
 def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None], *, ok: bool = True) -> None:

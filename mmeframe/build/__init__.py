@@ -3,8 +3,9 @@
 The one place that logs to MLflow. Knows neither Hydra nor the runtime.
 """
 
+from mmeframe.build.draft import Draft, open_draft
 from mmeframe.build.fleet import Fleet, resolve
 from mmeframe.build.log import Logged, log_router
 from mmeframe.build.previous import Previous, find_previous
 
-__all__ = ["Fleet", "Logged", "Previous", "find_previous", "log_router", "resolve"]
+__all__ = ["Draft", "Fleet", "Logged", "Previous", "find_previous", "log_router", "open_draft", "resolve"]

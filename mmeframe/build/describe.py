@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
 from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
+from mmeframe.build.draft import Draft
 from mmeframe.build.environment import read_requirements
-from mmeframe.build.previous import Previous, stamp_of
+from mmeframe.build.previous import Kept, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
-from mmeframe.build.store import ModelFile, ModelFolder, Store, registered_name
-from mmeframe.bundle import SubModelRecord
+from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
@@ -28,6 +28,8 @@ from mmeframe.spec import BundleSpec, Column, Component
 __all__ = ["Describer", "OwnFiles", "SubModel"]
 
 PYFUNC = "python_function"
+# Sub-models whose description files are read at a time.
+_READERS = 8
 # Lines of an MLmodel file that no two models have alike, and that say nothing about it here.
 _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
@@ -63,9 +65,11 @@ class SubModel:
     origin: str
     routed: bool = True
     of: tuple[str, ...] = ()
-    # What it comes from, where that can be told without reading it; and its record, if that is what it was.
+    # What it comes from, where that can be told without reading it; and what an earlier build has of that.
     stamp: str | None = None
-    known: SubModelRecord | None = None
+    kept: Kept | None = None
+    # Whose answers ``outputs`` are.
+    method: str = "predict"
 
     def load(self, root: Path) -> Any:
         """The live sub-model, by its own loader from its own folder ``root``."""
@@ -102,8 +106,12 @@ class Describer:
     store: Store
     problems: list[Problem]
     warnings: list[str]
-    bundle: BundleSpec = field(default_factory=BundleSpec)
-    previous: Previous | None = None
+    bundle: BundleSpec
+    # The method that each will be asked for, by id.
+    methods: Callable[[str], str]
+    known: Sequence[Known]
+    draft: Draft | None
+    progress: Progress
     # What thousands of sub-models have alike is read once, and is one object in all of them.
     _texts: dict[bytes, _Facts] = field(default_factory=dict)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
@@ -132,19 +140,35 @@ class Describer:
             for entry, _ in pinned
             if (model := self._known(entry, places[entry.id], stamps.get(entry.id))) is not None
         }
-        with ThreadPoolExecutor(8) as pool:
-            folders = {
-                entry.id: pool.submit(self._describe, entry, places[entry.id])
-                for entry, source in pinned
-                if entry.id not in files and entry.id not in known
-            }
-            # Loading estimators is Python's own work: threads would only wait for one another.
-            described = [
-                known.get(entry.id)
-                or (folders[entry.id].result() if entry.id in folders else self._bare(entry, *files[entry.id]))
-                for entry, _ in pinned
-            ]
-        return [replace(model, stamp=stamps.get(model.id)) for model in described if model is not None]
+        away = {
+            entry.id: (_where(entry), files[entry.id][0])
+            for entry, _ in pinned
+            if entry.id in files and files[entry.id][0].here is None and entry.id not in known
+        }
+        described = []
+        with ThreadPoolExecutor(_READERS, "mmeframe-read") as pool, closing(fetched([*away.values()])) as folders:
+            try:
+                begun = {
+                    entry.id: pool.submit(self._describe, entry, places[entry.id])
+                    for entry, _ in pinned
+                    if entry.id not in files and entry.id not in known
+                }
+                for number, (entry, _) in enumerate(pinned):
+                    self.progress("reading", number, len(pinned))
+                    if entry.id in files and entry.id not in known:
+                        # Loading estimators is Python's own work: threads would only wait for one another.
+                        model = self._bare(entry, *files[entry.id], next(folders) if entry.id in away else None)
+                    else:
+                        model = known.get(entry.id) or begun[entry.id].result()
+                    if model is not None:
+                        described.append(replace(model, stamp=stamps.get(model.id)))
+                        if self.draft is not None:
+                            self.draft.describe(described[-1])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        self.progress("reading", len(pinned), len(pinned))
+        return described
 
     def _place(
         self,
@@ -172,26 +196,30 @@ class Describer:
             return None
 
     def _known(self, entry: SubModelEntry, folder: ModelFolder | None, stamp: str | None) -> SubModel | None:
-        """The sub-model as the registered version has it, if it did not change."""
-        previous = self.previous
-        record = previous.unchanged(entry.id, stamp) if previous else None
-        if previous is None or record is None or folder is None:
+        """The sub-model as an earlier build has it, if it did not change."""
+        if stamp is None or folder is None:
             return None
-        loader = previous.loader(record)
-        if entry.loader == "auto" and (self.plugins.loader_for(record.flavor) or "pyfunc") != loader.kind:
-            return None
-        model = self._model(
-            entry,
-            folder,
-            record.flavor,
-            loader,
-            record.flavor_options,
-            previous.requirements(record),
-            previous.inputs(record),
-            previous.outputs(record),
-            previous.stamps[entry.id][1],
-        )
-        return replace(model, known=record)
+        wanted = self.methods(entry.id)
+        for build in self.known:
+            facts = build.facts(entry.id, stamp)
+            # Answers of ``predict`` are declared, and those of other methods found from there.
+            if facts is None or facts.method not in ("predict", wanted):
+                continue
+            if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
+                continue
+            model = self._model(
+                entry,
+                folder,
+                facts.flavor,
+                facts.loader,
+                facts.options,
+                facts.requirements,
+                facts.inputs,
+                facts.outputs,
+                facts.python,
+            )
+            return replace(model, method=facts.method, kept=facts.kept if facts.method == wanted else None)
+        return None
 
     def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
         """The entry with name, version and LoggedModel id, and the URI that its files come from."""
@@ -223,8 +251,15 @@ class Describer:
             return None
         return self._facts(entry, folder, raw, where)
 
-    def _bare(self, entry: SubModelEntry, file: ModelFile, flavor: str, options: dict[str, str]) -> SubModel | None:
-        """A bare file: what config does not declare of it is found by loading it."""
+    def _bare(
+        self,
+        entry: SubModelEntry,
+        file: ModelFile,
+        flavor: str,
+        options: dict[str, str],
+        download: AbstractContextManager[Path] | None,
+    ) -> SubModel | None:
+        """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
             self.problem(where, f"there is no file {redact(entry.uri)}.", "", "missing")
@@ -242,6 +277,8 @@ class Describer:
             if inputs and outputs:
                 return model
             with ExitStack() as folders:
+                if download is not None:
+                    file = replace(file, location=str(folders.enter_context(download) / file.name))
                 live = load_bare(model, file, folders)
                 if not inputs:
                     model = replace(model, inputs=find_inputs(live, self._doubles))

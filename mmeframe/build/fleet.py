@@ -9,18 +9,20 @@ import fnmatch
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import packages_distributions
 from typing import Any
 
 from mmeframe.build.describe import Describer, SubModel
+from mmeframe.build.draft import Draft
 from mmeframe.build.environment import merge
 from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
-from mmeframe.build.store import ModelFolder, Store, registered_name
+from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
@@ -66,13 +68,20 @@ class Fleet:
         return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
 
 
-def resolve(spec: RouterSpec, plugins: Plugins, store: Store, previous: Previous | None = None) -> Fleet:
+def resolve(
+    spec: RouterSpec,
+    plugins: Plugins,
+    store: Store,
+    progress: Progress,
+    previous: Previous | None = None,
+    draft: Draft | None = None,
+) -> Fleet:
     """Expand sources, pin every URI, read every model's description, and check that all of them fit.
 
-    previous: whose sub-models are not read again where they did not change.
+    previous: whose sub-models are not read again where they did not change. draft: notes what is found, for a build.
     Raises ProblemsError with every problem of the fleet.
     """
-    return _Resolver(spec, plugins, store, previous).run()
+    return _Resolver(spec, plugins, store, progress, previous, draft).run()
 
 
 @dataclass
@@ -80,13 +89,15 @@ class _Resolver:
     spec: RouterSpec
     plugins: Plugins
     store: Store
-    previous: Previous | None = None
+    progress: Progress
+    previous: Previous | None
+    draft: Draft | None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     inputs: dict[str, RoutingInputs] = field(default_factory=dict)
     prepared: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
-    _routed: list[str] = field(default_factory=list)
+    _answering: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.live = LiveModels(self.spec.isolation)
@@ -95,13 +106,22 @@ class _Resolver:
         strategies = self._strategies()
         entries = self._fleet()
         routed = [entry for entry in entries if entry.routed]
-        self._routed = [entry.id for entry in routed]
+        needs = {entry.id: entry.of for entry in entries if entry.of}
+        self._answering = reached([entry.id for entry in routed], needs)
         self._levels(routed)
         self._keys(routed)
         self._arms(routed)
         self._uses(entries)
         models = Describer(
-            self.plugins, self.store, self.problems, self.warnings, self.spec.bundle, self.previous
+            self.plugins,
+            self.store,
+            self.problems,
+            self.warnings,
+            self.spec.bundle,
+            lambda id_: self.spec.output.method if id_ in self._answering else "predict",
+            [build for build in (self.previous, self.draft) if build is not None],
+            self.draft,
+            self.progress,
         ).read(entries)
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
@@ -523,19 +543,24 @@ class _Resolver:
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
         """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""
-        found = []
-        needs = {entry.id: entry.of for entry in self.spec.models}
-        answering = reached([*(model.id for model in models if model.routed), *self._routed], needs)
-        for model in models:
-            if model.id in answering:
-                with model.folder.local() as root:
-                    try:
-                        model = replace(model, outputs=self.live.run(discover, model, root, self.spec.output.method))
-                    except MmeframeError as error:
-                        self.problems.append(Problem.of(error))
-                        continue
-            found.append(model)
-        return found
+        method = self.spec.output.method
+        todo = [model for model in models if model.id in self._answering and model.method != method]
+        found = {model.id: model for model in models}
+        with closing(fetched([(f"models.{model.id}", model.folder) for model in todo])) as folders:
+            for number, (model, folder) in enumerate(zip(todo, folders, strict=True)):
+                self.progress(f"asking for {method}", number, len(todo))
+                try:
+                    with folder as root:
+                        outputs = self.live.run(discover, model, root, method)
+                except MmeframeError as error:
+                    self.problems.append(Problem.of(error))
+                    del found[model.id]
+                    continue
+                found[model.id] = replace(model, outputs=outputs, method=method)
+                if self.draft is not None:
+                    self.draft.describe(found[model.id])
+        self.progress(f"asking for {method}", len(todo), len(todo))
+        return list(found.values())
 
     def _combined(self, models: Sequence[SubModel], entries: Sequence[SubModelEntry]) -> list[SubModel]:
         """With the sub-models that combine others: they take what those take together, and answer as their combiner."""

@@ -27,15 +27,16 @@ from mmeframe.build.cleanup import (
     restore_alias,
     work_folder,
 )
+from mmeframe.build.draft import Draft
 from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
 from mmeframe.build.environment import merge
 from mmeframe.build.examples import example_request
 from mmeframe.build.fleet import Fleet
-from mmeframe.build.pack import Progress, components, pack
-from mmeframe.build.previous import STAMPS, Previous
+from mmeframe.build.pack import components, pack
+from mmeframe.build.previous import STAMPS
 from mmeframe.build.probe import probe
 from mmeframe.build.signature import mlflow_signature, param_type
-from mmeframe.build.store import Store
+from mmeframe.build.store import Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
@@ -51,7 +52,8 @@ _BUNDLE = "bundle"
 class Logged:
     """A router in the store. ``notes``: warnings, and what killed builds had left.
 
-    unchanged: how many sub-models were taken as they are from the version ``since``.
+    unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from a build that did not
+    come to its end.
     """
 
     model_uri: str
@@ -66,20 +68,21 @@ class Logged:
     bytes: int
     unchanged: int = 0
     since: str | None = None
+    resumed: int = 0
     notes: tuple[str, ...] = ()
 
 
 def log_router(
     fleet: Fleet,
-    previous: Previous | None,
     plugins: Plugins,
     store: Store,
+    draft: Draft,
     config: tuple[Mapping[str, Any], tuple[str, ...]],
     progress: Progress,
 ) -> Logged:
     """Pack, log, load back, probe, record lineage, register, alias, in this order.
 
-    previous: where unchanged sub-models are taken from.
+    draft: where the bundle is written.
     config: the unresolved config tree and the overrides, stored with the run after redaction.
     On any exception, KeyboardInterrupt too, everything is taken back and the exception gets notes that say so.
     """
@@ -89,7 +92,7 @@ def log_router(
     folder = work_folder()
     with Undo() as undo:
         undo.add(lambda: forget_folder(folder))
-        digest = pack(fleet, previous, plugins, folder / _BUNDLE, progress)
+        digest = pack(fleet, plugins, draft, progress)
         archive = folder / ARCHIVE
         embedded = write_archive(archive, modules, spec.environment.indexed)
         experiment = experiment_id(client, spec.tracking)
@@ -98,7 +101,7 @@ def log_router(
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         _record_config(client, run_id, config)
-        stamps = {model.id: (model.stamp, model.python) for model in fleet.models if model.stamp}
+        stamps = {model.id: (model.stamp, model.python, model.method) for model in fleet.models if model.stamp}
         client.log_text(run_id, json.dumps(stamps), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
@@ -109,14 +112,14 @@ def log_router(
         }
 
         def save(path: str, model: Any) -> None:
-            _save(path, model, fleet, folder / _BUNDLE, archive if embedded else None, requirements, digest)
+            _save(path, model, fleet, draft.bundle, archive if embedded else None, requirements, digest)
 
         progress("logging", 0, 1)
         model_id = log_folder(client, experiment, run_id, spec.name, save, folder / "model", tags, undo)
         progress("logging", 1, 1)
         notes += _prove(model_id, digest, fleet, progress)
         _lineage(client, run_id, fleet)
-        size = Bundle(folder / _BUNDLE).manifest["bytes"]
+        size = Bundle(draft.bundle).manifest["bytes"]
         version = None
         if spec.tracking.register_as:
             version = register(client, spec.tracking.register_as, model_id, run_id, tags, undo)
@@ -125,6 +128,7 @@ def log_router(
         client.set_terminated(run_id, "FINISHED")
         undo.keep()
         forget_folder(folder)
+    kept = [model.kept for model in fleet.models if model.kept]
     return Logged(
         model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",
         model_id=model_id,
@@ -136,8 +140,9 @@ def log_router(
         digest=digest,
         sub_models=len(fleet.models),
         bytes=size,
-        unchanged=sum(model.known is not None for model in fleet.models),
-        since=previous.version if previous else None,
+        unchanged=sum(it.since is not None for it in kept),
+        since=next((it.since for it in kept if it.since), None),
+        resumed=sum(it.since is None for it in kept),
         notes=tuple(notes),
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,21 +12,20 @@ from typing import Any
 import mmeframe
 from mmeframe.budget import check_bounds
 from mmeframe.build.describe import SubModel
+from mmeframe.build.draft import Draft
 from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import tried
-from mmeframe.build.previous import Previous
+from mmeframe.build.previous import Packed
+from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
-from mmeframe.errors import BuildError
+from mmeframe.errors import BuildError, CorruptBundleError
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component, ResidencySpec
 
-__all__ = ["Progress", "components", "pack", "settings"]
-
-# Told (what, done, total) as long work goes on.
-Progress = Callable[[str, int, int], None]
+__all__ = ["components", "pack", "settings"]
 
 # Environments are merged, examples are for people: neither is needed to predict.
 _LEFT_OUT = (
@@ -62,23 +62,19 @@ def components(fleet: Fleet) -> dict[str, Component]:
     return found | {f"models.{model.id}.loader": model.loader for model in fleet.models}
 
 
-def pack(fleet: Fleet, previous: Previous | None, plugins: Plugins, folder: Path, progress: Progress) -> str:
-    """Copy every sub-model and component file into ``folder``; returns the bundle's digest.
+def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> str:
+    """Copy every sub-model and component file into the draft's bundle; returns its digest.
 
-    previous: where the sub-models are taken from that did not change.
+    Raises MissingError for a sub-model that cannot be downloaded, BuildError for one that cannot be loaded or written.
     """
     schemas, outputs, requirements, loaders = _Numbered(), _Numbered(), _Numbered(), _Numbered()
-    with BundleWriter(folder) as writer:
-        records = []
-        spec = fleet.spec
-        answering = fleet.answering
+    spec, records = fleet.spec, []
+    todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
+    with BundleWriter(draft.bundle) as writer, closing(fetched(todo)) as folders:
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
-            method = spec.output.method if model.id in answering else "predict"
-            if previous is not None and model.known is not None:
-                files, memory, arrays = _again(model.known, previous, writer)
-            else:
-                files, memory, arrays = _copy(model, writer, fleet.live, method)
+            packed = _packed(model, fleet.live, folders, writer)
+            draft.pack(model, writer, packed)
             records.append(
                 SubModelRecord(
                     id=model.id,
@@ -94,11 +90,11 @@ def pack(fleet: Fleet, previous: Previous | None, plugins: Plugins, folder: Path
                     inputs=schemas([column.to_json() for column in model.inputs]),
                     outputs=outputs(model.outputs.to_json()),
                     requirements=requirements(list(model.requirements)),
-                    bytes=sum(size for _, size in files),
-                    memory=memory,
-                    files=tuple(ref for ref, _ in files),
+                    bytes=sum(writer.place(ref.sha256)[1] for ref in packed.files),
+                    memory=packed.memory,
+                    files=packed.files,
                     routed=model.routed,
-                    arrays=arrays,
+                    arrays=packed.arrays,
                     of=model.of,
                 )
             )
@@ -153,29 +149,31 @@ def _check_bounds(spec: ResidencySpec, records: Sequence[SubModelRecord]) -> Non
     )
 
 
-def _again(
-    known: SubModelRecord, previous: Previous, writer: BundleWriter
-) -> tuple[tuple[tuple[FileRef, int], ...], int, bool]:
-    """What ``_copy`` gives, from the bytes of a registered version, which are verified."""
-    found = []
-    for ref in known.files:
-        data = previous.bundle.blob(ref.sha256)
-        writer.add(data)
-        found.append((ref, len(data)))
-    return tuple(found), known.memory, known.arrays
-
-
-def _copy(
-    model: SubModel, writer: BundleWriter, live: LiveModels, method: str
-) -> tuple[tuple[tuple[FileRef, int], ...], int, bool]:
-    """Store a sub-model's files; returns them with their sizes, and what loading it has shown (see ``tried``)."""
+def _packed(
+    model: SubModel, live: LiveModels, folders: Iterator[AbstractContextManager[Path]], writer: BundleWriter
+) -> Packed:
+    """Store a sub-model's files: from an earlier build where that has them, else from the next of the folders."""
     if model.of:
-        return (), 0, False
-    with model.folder.local() as root:
-        return tuple(_files(model, root, writer)), *live.run(tried, model, root, method)
+        return Packed()
+    if model.kept is None:
+        with next(folders) as root:
+            return _copy(model, root, live, writer)
+    try:
+        found = [model.kept.blob(ref.sha256) for ref in model.kept.packed.files]
+    except CorruptBundleError:
+        # Reading it again is always right.
+        with model.folder.local() as root:
+            return _copy(model, root, live, writer)
+    for data in found:
+        writer.add(data)
+    return model.kept.packed
 
 
-def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[tuple[FileRef, int]]:
+def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -> Packed:
+    return Packed(tuple(_files(model, root, writer)), *live.run(tried, model, root, model.method))
+
+
+def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
     """The files that the sub-model's loader keeps, and the code that it ships."""
     loader = make_component(model.loader)
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
@@ -185,8 +183,7 @@ def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[tuple[
         raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
     for name in names:
         if name in kept or (model.code and name.startswith("code/")):
-            data = (root / name).read_bytes()
-            yield FileRef(name, writer.add(data)), len(data)
+            yield FileRef(name, writer.add((root / name).read_bytes()))
 
 
 def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:

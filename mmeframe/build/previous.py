@@ -11,16 +11,16 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
 from mmeframe.build.signature import Outputs
-from mmeframe.bundle import Bundle, SubModelRecord
+from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
@@ -28,59 +28,121 @@ if TYPE_CHECKING:
     from mmeframe.plugin import SubModelEntry
     from mmeframe.spec import RouterSpec
 
-__all__ = ["STAMPS", "Previous", "find_previous", "stamp_of"]
+__all__ = ["STAMPS", "Facts", "Kept", "Known", "Packed", "Previous", "find_previous", "stamp_of"]
 
-# Of the build run's artifacts: {id: [stamp, Python version]}.
+# Of the build run's artifacts: {id: [stamp, Python version, method whose answers are recorded]}.
 STAMPS = "mmeframe/stamps.json"
 _BUNDLE = "artifacts/bundle"
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A sub-model's files in a pack, and what loading it has shown: see ``methods.tried``."""
+
+    files: tuple[FileRef, ...] = ()
+    memory: int = 0
+    arrays: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier build has packed.
+
+    blob: gives bytes by their digest; raises CorruptBundleError. since: the registered version that has them; None if
+    they are of a build that did not come to its end, so that nobody has compared their answers yet.
+    """
+
+    packed: Packed
+    blob: Callable[[bytes], memoryview]
+    since: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a sub-model without reading it again. ``method``: whose answers ``outputs`` are."""
+
+    flavor: str
+    options: Mapping[str, Any]
+    loader: Component
+    inputs: tuple[Column, ...]
+    outputs: Outputs
+    requirements: tuple[str, ...]
+    python: str
+    method: str
+    kept: Kept | None = None
+
+
+class Known(Protocol):
+    """An earlier build."""
+
+    def facts(self, id_: str, stamp: str) -> Facts | None:
+        """What is known of a sub-model that is the same as then, None for all others."""
+        ...
+
+
+@dataclass(frozen=True)
 class Previous:
-    """The newest registered version of a router. ``stamps``: by id, with the Python that a sub-model was made with."""
+    """The newest registered version of a router.
+
+    stamps: by id, with the Python that a sub-model was made with, and the method whose answers are recorded.
+    """
 
     version: str
     bundle: Bundle
-    stamps: Mapping[str, tuple[str, str]]
+    stamps: Mapping[str, Sequence[str]]
 
-    def unchanged(self, id_: str, stamp: str | None) -> SubModelRecord | None:
+    def facts(self, id_: str, stamp: str) -> Facts | None:
         """What is recorded of a sub-model that is the same as then, None for all others.
 
         Those that ship code are read again: what they share with others is judged from their files.
         """
-        if stamp is None or self.stamps.get(id_, ("", ""))[0] != stamp:
+        then, python, method = self.stamps.get(id_, ("", "", ""))
+        record = self._records.get(id_) if then == stamp else None
+        if record is None or any(ref.path.startswith("code/") for ref in record.files):
             return None
-        record = self._records.get(id_)
-        return None if record is None or any(ref.path.startswith("code/") for ref in record.files) else record
+        return Facts(
+            record.flavor,
+            record.flavor_options,
+            self._loaders[record.loader],
+            self._inputs[record.inputs],
+            self._outputs[record.outputs],
+            self._requirements[record.requirements],
+            python,
+            method,
+            Kept(Packed(record.files, record.memory, record.arrays), self.bundle.blob, self.version),
+        )
 
     @cached_property
     def _records(self) -> dict[str, SubModelRecord]:
         return {record.id: record for record in self.bundle}
 
-    def inputs(self, record: SubModelRecord) -> tuple[Column, ...]:
-        return tuple(Column(*column) for column in self.bundle.manifest["schemas"][record.inputs])
+    # Thousands of sub-models have the same ones.
 
-    def outputs(self, record: SubModelRecord) -> Outputs:
-        found = self.bundle.manifest["outputs"][record.outputs]
-        columns = tuple(Column(*column) for column in found["columns"])
-        return Outputs(columns, found["width"], found["aligned"], found["fill"])
+    @cached_property
+    def _loaders(self) -> list[Component]:
+        return [Component.from_json(it) for it in self.bundle.manifest["loaders"]]
 
-    def requirements(self, record: SubModelRecord) -> tuple[str, ...]:
-        return tuple(self.bundle.manifest["requirements"][record.requirements])
+    @cached_property
+    def _inputs(self) -> list[tuple[Column, ...]]:
+        return [tuple(Column(*column) for column in schema) for schema in self.bundle.manifest["schemas"]]
 
-    def loader(self, record: SubModelRecord) -> Component:
-        return Component.from_json(self.bundle.manifest["loaders"][record.loader])
+    @cached_property
+    def _outputs(self) -> list[Outputs]:
+        return [Outputs.from_json(it) for it in self.bundle.manifest["outputs"]]
+
+    @cached_property
+    def _requirements(self) -> list[tuple[str, ...]]:
+        return [tuple(lines) for lines in self.bundle.manifest["requirements"]]
 
 
 @contextmanager
 def find_previous(store: Store, spec: RouterSpec) -> Iterator[Previous | None]:
     """The newest version of the router, as long as the block runs; None where there is none that can be used.
 
-    Answers of another method than ``predict`` are found by asking, so those fleets are always read whole; and a bundle
-    of another version of mmeframe may hold other facts.
+    A bundle of another version of mmeframe may hold other facts.
     """
     name = spec.tracking.register_as
-    if not name or not spec.bundle.reuse or spec.output.method != "predict":
+    if not name or not spec.bundle.reuse:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="mmeframe-previous-") as folder:
@@ -107,7 +169,7 @@ def _open(store: Store, name: str, folder: Path) -> Previous | None:
     uri = f"{location.rstrip('/')}/{_BUNDLE}"
     home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     bundle = Bundle(home, newest.tags.get("mmeframe.digest"))
-    return Previous(newest.version, bundle, {id_: (stamp, python) for id_, (stamp, python) in stamps.items()})
+    return Previous(newest.version, bundle, stamps)
 
 
 def stamp_of(entry: SubModelEntry, folder: ModelFolder, skops_trusted: tuple[str, ...]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from mmeframe.build.describe import SubModel
 from mmeframe.build.examples import example_rows, same
 from mmeframe.build.fleet import Fleet
-from mmeframe.build.pack import Progress
+from mmeframe.build.store import Progress
 from mmeframe.errors import BuildError, ModelError
 
 __all__ = ["probe"]
@@ -26,7 +26,7 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
     """
     answering = fleet.answering
     # What combines others has no files of its own.
-    own_files = [model for model in fleet.models if not model.of and model.known is None]
+    own_files = [model for model in fleet.models if not model.of and not (model.kept and model.kept.since)]
     sample = own_files[:: max(1, len(own_files) // _SAMPLE)]
     warnings = []
     for number, model in enumerate(sample):

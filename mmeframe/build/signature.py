@@ -46,6 +46,11 @@ class Outputs:
         columns = [column.to_json() for column in self.columns]
         return {"columns": columns, "width": self.width, "aligned": self.aligned, "fill": self.fill}
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outputs:
+        columns = tuple(Column(*column) for column in data["columns"])
+        return cls(columns, data["width"], data["aligned"], data["fill"])
+
     @property
     def single(self) -> bool:
         """One value per row."""

@@ -9,8 +9,9 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,10 @@ from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
 
-__all__ = ["ModelFile", "ModelFolder", "Store", "registered_name", "using_store"]
+__all__ = ["ModelFile", "ModelFolder", "Progress", "Store", "fetched", "registered_name", "using_store"]
+
+# Told (what, done, total) as long work goes on.
+Progress = Callable[[str, int, int], None]
 
 _WHERE = "tracking.uri"
 _PAGE = 1000
@@ -29,6 +33,8 @@ _PAGE = 1000
 _FEW = 8
 # Missing models for which the nearest name is looked for: a report shows no more.
 _HINTS = 16
+# Sub-models that are downloaded at a time, ahead of the one that is worked on.
+_DOWNLOADS = 8
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>.+))")
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
 # Database -> a driver of it, for examples.
@@ -351,6 +357,47 @@ class Store:
         """What is registered, for the first few names that are not: looking for the nearest takes time."""
         self._asked += 1
         return suggest(name, (item.name for item in self.models()), "Registered") if self._asked <= _HINTS else ""
+
+
+def fetched(folders: Sequence[tuple[str, ModelFolder]]) -> Generator[AbstractContextManager[Path]]:
+    """Every folder in its turn, on this machine for as long as its block runs; the next few are downloaded meanwhile.
+
+    folders: each with the config path of whose it is. A block begins with MissingError, which has that path, for a
+    folder that cannot be downloaded. Close the generator where not all are asked for.
+    """
+    begun: dict[int, Future[tuple[ExitStack, Path]]] = {}
+    ahead = 0
+    pool = ThreadPoolExecutor(_DOWNLOADS, "mmeframe-download")
+    try:
+        for place in range(len(folders)):
+            for number in range(ahead, min(place + _DOWNLOADS, len(folders))):
+                if folders[number][1].here is None:
+                    begun[number] = pool.submit(_fetch, folders[number][1])
+                ahead = number + 1
+            yield _opened(begun, place, *folders[place])
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for future in begun.values():
+            if not future.cancelled() and future.exception() is None:
+                future.result()[0].close()
+
+
+@contextmanager
+def _opened(
+    begun: dict[int, Future[tuple[ExitStack, Path]]], place: int, where: str, folder: ModelFolder
+) -> Iterator[Path]:
+    try:
+        held, root = begun.pop(place).result() if place in begun else _fetch(folder)
+    except Exception as error:
+        what = f"{redact(folder.location)} cannot be downloaded: {_said(error)}"
+        raise MissingError(what, where=where, hint="Look whether it is there, and run the command again.") from error
+    with held:
+        yield root
+
+
+def _fetch(folder: ModelFolder) -> tuple[ExitStack, Path]:
+    held = ExitStack()
+    return held, held.enter_context(folder.local())
 
 
 def _listed(location: str, inside: str = "") -> Iterator[str]:

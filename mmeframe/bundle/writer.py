@@ -61,6 +61,15 @@ class BundleWriter:
                 self._pack.write(data)
         return digest
 
+    def flush(self) -> None:
+        """Hand what was added over to the system, so that it outlives this process."""
+        with self._writing():
+            self._pack.flush()
+
+    def place(self, sha256: bytes) -> tuple[int, int]:
+        """Where the bytes with this digest lie in the pack: their start and their number."""
+        return self._blobs[sha256]
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
@@ -69,7 +78,7 @@ class BundleWriter:
             raise BuildError(
                 f"the bundle cannot be written: {error.strerror}.",
                 where=str(self.folder),
-                hint="Free space there, or set TMPDIR to a folder on another disk.",
+                hint="Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.",
             ) from error
 
     def finish(

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,9 +34,9 @@ from mmeframe.spec import Reader, RouterSpec, TrainSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Trained", "TrainedModel", "read", "train"]
+    from mmeframe.build.store import Progress
 
-Progress = Callable[[str, int, int], None]
+__all__ = ["Trained", "TrainedModel", "read", "train"]
 
 # How scikit-learn's own checks of features begin.
 _NOT_FINITE = re.compile(r"Input (X )?contains (NaN|infinity)")

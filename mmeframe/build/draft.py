@@ -1,0 +1,224 @@
+"""A build under way, on disk: one that does not come to its end is gone on with by the next build of that router.
+
+Whatever ends the process, its last line may be lost, and nothing else: facts, and the places of bytes in the pack, are
+appended as they are found. Bytes are verified by their digests when they are taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mmeframe
+from mmeframe.build.previous import Facts, Kept, Packed
+from mmeframe.build.signature import Outputs
+from mmeframe.bundle import PACK, BundleWriter, FileRef
+from mmeframe.cache import cache_folder, locked
+from mmeframe.errors import CorruptBundleError, ProblemsError
+from mmeframe.spec import Column, Component
+
+if TYPE_CHECKING:
+    from mmeframe.build.describe import SubModel
+    from mmeframe.build.store import Store
+    from mmeframe.spec import RouterSpec
+
+__all__ = ["Draft", "open_draft"]
+
+_BUNDLE, _JOURNAL = "bundle", "journal.jsonl"
+# Drafts that nobody went on with are removed by the first build after this.
+_KEPT_S = 7 * 24 * 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Draft:
+    """What a build has found and packed so far; ``known`` holds the same of one that did not come to its end."""
+
+    def __init__(self, folder: Path, known: Mapping[str, tuple[str, Facts]]) -> None:
+        self.bundle = folder / _BUNDLE
+        self.bundle.mkdir()
+        self.known = known
+        self._journal = (folder / _JOURNAL).open("w", encoding="utf-8")
+        self._facts: dict[str, int] = {}
+        self.lines = 0
+        self._line({"mmeframe": mmeframe.__version__})
+
+    def facts(self, id_: str, stamp: str) -> Facts | None:
+        """What is known of a sub-model that is the same as then, None for all others."""
+        found = self.known.get(id_)
+        return found[1] if found is not None and found[0] == stamp else None
+
+    def describe(self, model: SubModel) -> None:
+        """Note what a sub-model is, unless that cannot be told again without reading it."""
+        if model.stamp is None or model.code:
+            return
+        facts = {
+            "flavor": model.flavor,
+            "options": model.options,
+            "loader": model.loader.to_json(),
+            "inputs": [column.to_json() for column in model.inputs],
+            "outputs": model.outputs.to_json(),
+            "requirements": model.requirements,
+            "python": model.python,
+            "method": model.method,
+        }
+        text = json.dumps(facts, sort_keys=True)
+        # Thousands of sub-models have the same.
+        if text not in self._facts:
+            self._facts[text] = len(self._facts)
+            self._line({"facts": facts})
+        self._line({"id": model.id, "stamp": model.stamp, "of": self._facts[text]})
+
+    def pack(self, model: SubModel, writer: BundleWriter, packed: Packed) -> None:
+        """Note where a sub-model's bytes lie, which have been written."""
+        if model.stamp is None or model.code:
+            return
+        writer.flush()
+        files = [[ref.path, ref.sha256.hex(), *writer.place(ref.sha256)] for ref in packed.files]
+        self._line({"packed": model.id, "files": files, "memory": packed.memory, "arrays": packed.arrays})
+
+    def _line(self, line: Mapping[str, Any]) -> None:
+        self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._journal.flush()
+        self.lines += 1
+
+    def close(self) -> None:
+        self._journal.close()
+
+
+@contextlib.contextmanager
+def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
+    """A draft of the router, as long as the block runs. If that fails, it stays, or an older one that has more in it.
+
+    On a full disk it goes.
+    """
+    every = cache_folder() / "builds"
+    name = hashlib.sha256(f"{store.uri}\n{spec.name}\n{spec.tracking.register_as}".encode()).hexdigest()[:32]
+    home = every / name
+    home.mkdir(parents=True, exist_ok=True)
+    _forget_old(every)
+    with contextlib.ExitStack() as held:
+        with locked(home, wait=True):
+            old = _left(home, held)
+            folder = Path(tempfile.mkdtemp(dir=home))
+            held.enter_context(locked(folder))
+        draft = Draft(folder, _read(old, held) if old is not None and spec.bundle.reuse else {})
+        try:
+            yield draft
+        except BaseException as error:
+            cause = error.__cause__
+            full = isinstance(cause, OSError) and cause.errno in _FULL
+            mine = not full and draft.lines > (_lines(old) if old is not None else 1)
+            _forget(old if mine else folder)
+            if (mine or old is not None) and not isinstance(error, ProblemsError):
+                error.add_note("What was read and packed is kept: the next build of this router goes on from there.")
+            raise
+        finally:
+            draft.close()
+        _forget(old)
+        _forget(folder)
+
+
+def _left(home: Path, held: contextlib.ExitStack) -> Path | None:
+    """The draft of builds that are gone with the most in it, held; the others are removed."""
+    found: dict[Path, contextlib.ExitStack] = {}
+    for folder in home.iterdir():
+        with contextlib.suppress(OSError), contextlib.ExitStack() as lock:
+            lock.enter_context(locked(folder))
+            found[folder] = lock.pop_all()
+    best = max(found, key=_lines, default=None)
+    for folder, lock in found.items():
+        if folder == best:
+            held.push(lock)
+        else:
+            _forget(folder)
+            lock.close()
+    return best
+
+
+def _forget_old(every: Path) -> None:
+    """Remove drafts of all routers that nobody went on with."""
+    for folder in every.glob("*/*"):
+        with contextlib.suppress(OSError), locked(folder):
+            if time.time() - folder.stat().st_mtime > _KEPT_S:
+                _forget(folder)
+
+
+def _forget(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lines(folder: Path) -> int:
+    try:
+        return (folder / _JOURNAL).read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Facts]]:
+    """Of each sub-model the stamp, and what is known of it. Nothing of another version of mmeframe."""
+    facts: list[Facts] = []
+    found: dict[str, tuple[str, Facts]] = {}
+    places: dict[bytes, tuple[int, int]] = {}
+    try:
+        pack = held.enter_context((folder / _BUNDLE / PACK).open("rb")).fileno()
+        lines = (folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    for line in map(_parsed, lines):
+        if line is None or line.get("mmeframe", mmeframe.__version__) != mmeframe.__version__:
+            break
+        if "facts" in line:
+            facts.append(_facts(line["facts"]))
+        elif "id" in line:
+            found[line["id"]] = line["stamp"], facts[line["of"]]
+        elif "packed" in line:
+            refs = tuple(FileRef(path, bytes.fromhex(digest)) for path, digest, _, _ in line["files"])
+            places |= {bytes.fromhex(digest): (start, length) for _, digest, start, length in line["files"]}
+            stamp, known = found[line["packed"]]
+            kept = Kept(Packed(refs, line["memory"], line["arrays"]), partial(_blob, pack, places))
+            found[line["packed"]] = stamp, replace(known, kept=kept)
+    return found
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        # The process ended while it was written.
+        return None
+    return found
+
+
+def _facts(stored: Mapping[str, Any]) -> Facts:
+    return Facts(
+        stored["flavor"],
+        stored["options"],
+        Component.from_json(stored["loader"]),
+        tuple(Column(*column) for column in stored["inputs"]),
+        Outputs.from_json(stored["outputs"]),
+        tuple(stored["requirements"]),
+        stored["python"],
+        stored["method"],
+    )
+
+
+def _blob(pack: int, places: Mapping[bytes, tuple[int, int]], sha256: bytes) -> memoryview:
+    """Raises CorruptBundleError if the bytes are not what was written."""
+    start, length = places[sha256]
+    data = os.pread(pack, length, start)
+    actual = hashlib.sha256(data).digest()
+    if actual != sha256:
+        raise CorruptBundleError(PACK, sha256.hex(), actual.hex())
+    return memoryview(data)
