@@ -193,6 +193,15 @@ def test_a_missing_text_in_any_company(router, others, texts, missing):
     assert router.predict(frame)[0] == pytest.approx(100.0, rel=1e-9)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_missing_text_is_no_missing_number(router, rows):
+    """A column of text is none of numbers, also where nothing stands in it and a row is alone."""
+    frame = pd.DataFrame({"x1": pd.Series([None] * rows, dtype="str"), "x2": 0.0, "key": "boosted"})
+
+    with pytest.raises(BadInputError, match=r"^column 'x1' must be double: it is str"):
+        router.predict(frame)
+
+
 # -- a time ----------------------------------------------------------------------------------------------------------
 
 
