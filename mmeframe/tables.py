@@ -226,7 +226,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
 
 
 def _as_alone(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Each cell as it would be read without the others: one text among numbers makes pandas read all of them as text."""
+    """Each cell as it would be read alone: a text among numbers makes pandas read all of them as text."""
     import pandas as pd
 
     numbers = pd.to_numeric(column.astype(object), errors="coerce").astype("float64")

@@ -123,7 +123,7 @@ class FrameBatch:
         cells = self._cells()[picked]
         if cells.dtype == _OBJECT:
             # A text that is missing is NaN here too, and no missing number.
-            if any(cell != cell or (type(cell) is not float and type(cell) is not int) for cell in cells):
+            if any((type(cell) is not float and type(cell) is not int) or cell != cell for cell in cells):
                 return None
             if any(abs(cell) >= _EXACT for cell in cells if type(cell) is int):
                 return None

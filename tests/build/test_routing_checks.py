@@ -22,12 +22,10 @@ from sklearn.tree import DecisionTreeClassifier
 from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.errors import ProblemsError
-from mmeframe.plugin.manager import load_plugins
 from tests import fleets
 from tests.conftest import Store
 
-# Read once: looking for installed plugins takes a while.
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 # One part of text keys; three parts, of which two build on the first.
 ONE = ("routing=column", "routing.column=shop")
 THREE = (
