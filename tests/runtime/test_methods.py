@@ -410,7 +410,7 @@ def test_answers_of_predict(make, keep, targets, kind, null):
     assert answer.tolist() == own
     assert answer.dtype.kind in (kind, "O")
     assert pd.isna(skipped).tolist() == [False, False, True, False, False, False]
-    assert skipped[2] is null or np.isnan(skipped[2])
+    assert skipped[2] is None if null is None else np.isnan(skipped[2])
     assert [value for row, value in enumerate(skipped) if row != 2] == [own[row] for row in (0, 1, 3, 4, 5)]
 
 
