@@ -201,8 +201,10 @@ class KeyIndex:
 
     def _find(self, text: str) -> int:
         """By bisection; when that was done so often that a dictionary had cost no more, there is one."""
-        if len(self._codes) == len(self):
-            return UNKNOWN
+        codes = self._codes
+        if len(codes) == len(self):
+            # All of them. Asked again: another thread may have filled it since this text was looked for.
+            return codes.get(text, UNKNOWN)
         self._searched += 1
         if self._searched * _SEARCHES > len(self):
             return self._all().get(text, UNKNOWN)

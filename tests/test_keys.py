@@ -566,3 +566,20 @@ def test_one_value_after_another(declared, others, order):
     assert [*index] == values
     assert codes == [values.index(text) if text in declared else UNKNOWN for text in asked]
     assert [index.code(text) for text in asked] == codes
+
+
+def test_a_value_that_another_thread_asks_for_at_the_same_time():
+    """Known values stay known while others make the dictionary of all of them."""
+
+    class Slow(dict):
+        """While a value is looked for here in vain, another thread asks for all."""
+
+        def get(self, *args):
+            found = super().get(*args)
+            index.declared(DECLARED)
+            return found
+
+    index = KeyIndex.of(DECLARED)
+    index._codes = Slow()
+
+    assert index.code("07") == sorted(DECLARED).index("07")
