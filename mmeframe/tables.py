@@ -239,7 +239,10 @@ def _as_alone(column: pd.Series[Any]) -> pd.Series[Any]:
             return int(cell)
         return number if number == number else truths.get(cell.lower(), cell)
 
-    return pd.Series([read(*it) for it in zip(column, numbers, strict=True)], column.index, dtype=object)
+    cells = [read(*it) for it in zip(column, numbers, strict=True)]
+    if all(cell is None or isinstance(cell, str) for cell in cells):
+        return column
+    return pd.Series(cells, column.index, dtype=object)
 
 
 def _read_parquet(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
