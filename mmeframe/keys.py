@@ -1,6 +1,6 @@
 """Normalisation of routing keys: one rule, used when a router is built and when rows are routed.
 
-A value's canonical form is text: ``7``, ``7.0`` and ``np.int64(7)`` are ``"7"``; text is itself
+A value's canonical form is text: ``7``, ``7.0``, ``Decimal("7.00")`` and ``np.int64(7)`` are ``"7"``; text is itself
 (``"02108"`` stays ``"02108"``, ``"7.0"`` is not ``"7"``); bools are ``"True"`` and ``"False"``; timestamps are
 ISO; None, NaN and NaT are missing. Integer columns never become text: they are looked up as integers.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,13 @@ def canonical(value: Any) -> str | None:
         return canonical(value[()])
     if isinstance(value, list | tuple | dict | set | frozenset | np.ndarray):
         raise BadInputError(f"a routing key must be one value, not {kind.__name__}.")
+    if isinstance(value, Decimal):
+        # As files and databases hold money: 7.00 has the digits of its column, and is 7.
+        if value.is_nan():
+            return None
+        # 1E+999999999 has a billion digits.
+        short = value.is_finite() and value.adjusted() < 400
+        return str(int(value)) if short and value == int(value) else canonical(float(value))
     if type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
@@ -193,8 +201,10 @@ class KeyIndex:
 
     def _find(self, text: str) -> int:
         """By bisection; when that was done so often that a dictionary had cost no more, there is one."""
-        if len(self._codes) == len(self):
-            return UNKNOWN
+        codes = self._codes
+        if len(codes) == len(self):
+            # All of them. Asked again: another thread may have filled it since this text was looked for.
+            return codes.get(text, UNKNOWN)
         self._searched += 1
         if self._searched * _SEARCHES > len(self):
             return self._all().get(text, UNKNOWN)

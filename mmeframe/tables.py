@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -207,16 +208,41 @@ def _plain(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
     """numpy's types where they hold the values: not for whole numbers and booleans with missing ones among them."""
     import pandas as pd
 
-    if isinstance(column.dtype, pd.StringDtype) and kind in ("float", "double"):
-        # Whole numbers of more than 64 bits are text to pandas' nullable types.
-        with contextlib.suppress(ValueError):
-            return pd.to_numeric(column.astype(object)).astype("float64")
+    if isinstance(column.dtype, pd.StringDtype) and kind not in (*_TEXT, "any"):
+        if kind in ("float", "double"):
+            # Whole numbers of more than 64 bits are text to pandas' nullable types.
+            with contextlib.suppress(ValueError):
+                return pd.to_numeric(column.astype(object)).astype("float64")
+        return _as_alone(column)
     if isinstance(column.dtype, pd.Int64Dtype | pd.UInt64Dtype | pd.BooleanDtype | pd.Float64Dtype):
         missing = column.isna()
         if missing.all() or isinstance(column.dtype, pd.Float64Dtype):
             return column.astype("float64")
         return column if missing.any() else column.astype(column.dtype.type)
     return column
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
+
+
+def _as_alone(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Each cell as it would be read alone: a text among numbers makes pandas read all of them as text."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(column.astype(object), errors="coerce").astype("float64")
+    truths = {"true": True, "false": False}
+
+    def read(cell: Any, number: float) -> Any:
+        if pd.isna(cell):
+            return None
+        if _WHOLE.fullmatch(cell.strip()):
+            return int(cell)
+        return number if number == number else truths.get(cell.lower(), cell)
+
+    cells = [read(*it) for it in zip(column, numbers, strict=True)]
+    if all(cell is None or isinstance(cell, str) for cell in cells):
+        return column
+    return pd.Series(cells, column.index, dtype=object)
 
 
 def _read_parquet(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:

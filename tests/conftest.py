@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -17,6 +20,9 @@ import pytest
 
 from mmeframe.cli import main
 from tests import fleets
+
+if TYPE_CHECKING:
+    from mmeframe.runtime import Router
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,38 @@ def module_store(template_store: Path, tmp_path_factory: pytest.TempPathFactory)
 def keep(module_store: Store) -> Callable[..., str]:
     """``fleets.keep`` in the module's folder: (model, rows, answers=None, **options) -> path."""
     return partial(fleets.keep, module_store.folder)
+
+
+@pytest.fixture(scope="module")
+def make(module_store: Store) -> Callable[..., Router]:
+    """Build a router in the module's store and load it: (*overrides, name="made", notes=()) -> router.
+
+    notes: what the build says, None for whatever it is.
+    """
+    from mmeframe import api
+
+    def build(*overrides: str, name: str = "made", notes: tuple[str, ...] | None = ()) -> Router:
+        logged = api.build(f"name={name}", *overrides, module_store.override, plugins=fleets.plugins())
+        assert notes is None or logged.notes == notes
+        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def importable(module_store: Store) -> Iterator[Callable[[str, str], ModuleType]]:
+    """A module of a text, importable for as long as the module's tests run: (name, text) -> module."""
+    home = module_store.folder / "code"
+    home.mkdir()
+    sys.path.insert(0, str(home))
+
+    def module(name: str, text: str) -> ModuleType:
+        (home / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield module
+    sys.path.remove(str(home))
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,22 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mmeframe.plugin.manager import Plugins, load_plugins
+
 REQUIREMENTS = ["mlflow", "scikit-learn", "skops", "cloudpickle"]
+
+
+@cache
+def plugins() -> Plugins:
+    """The built-in plugins, found once: looking for installed ones takes a while."""
+    return load_plugins()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +65,13 @@ DAY = dt.date(2020, 1, 2)
         pytest.param(np.array("a", object), "a", id="0d-object"),
         pytest.param(np.array("2020-01-02T12:00", "M8[ns]"), "2020-01-02T12:00:00", id="0d-datetime64-ns"),
         pytest.param(Decimal(7), "7", id="decimal"),
+        pytest.param(Decimal("7.00"), "7", id="decimal-with-zeros"),
+        pytest.param(Decimal("-0.0"), "0", id="decimal-minus-zero"),
+        pytest.param(Decimal(2**63 + 1), str(2**63 + 1), id="large-decimal"),
+        pytest.param(Decimal("2.50"), "2.5", id="decimal-fraction"),
+        pytest.param(Decimal("0.00001"), "1e-05", id="decimal-as-the-float"),
+        pytest.param(Decimal("Infinity"), "inf", id="decimal-inf"),
+        pytest.param(Decimal("1E+999999999"), "inf", id="decimal-of-a-billion-digits"),
         pytest.param(uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001", id="uuid"),
     ],
 )
@@ -83,6 +91,7 @@ def test_canonical_text(value, text):
         pytest.param(np.timedelta64("NaT"), id="timedelta64-NaT"),
         pytest.param(pd.NA, id="NA"),
         pytest.param(Decimal("NaN"), id="decimal-nan"),
+        pytest.param(Decimal("sNaN"), id="decimal-signaling-nan"),
         pytest.param(np.array(np.nan), id="0d-nan"),
         pytest.param(np.array(None), id="0d-None"),
         pytest.param(np.array("NaT", "M8[ns]"), id="0d-NaT"),
@@ -403,6 +412,9 @@ ARRAYS = {
     "string": lists([*TEXTS, None]).map(lambda values: pd.array(values, dtype="string")),
     "Int64": lists([0, 7, -3, 5, 2**53, None]).map(lambda values: pd.array(values, dtype="Int64")),
     "Float64": lists([0.0, 7.0, 1.5, None]).map(lambda values: pd.array(values, dtype="Float64")),
+    "decimal": lists([Decimal("7.00"), Decimal("1.50"), Decimal("-3.00"), Decimal("0.25"), None]).map(
+        lambda values: pd.array(values, dtype=pd.ArrowDtype(pa.decimal128(12, 2)))
+    ),
     "boolean": lists([True, False, None]).map(lambda values: pd.array(values, dtype="boolean")),
     "category-text": lists([*TEXTS, None]).map(pd.Categorical),
     "category-integers": lists([0, 7, -3, 5, None]).map(pd.Categorical),
@@ -554,3 +566,20 @@ def test_one_value_after_another(declared, others, order):
     assert [*index] == values
     assert codes == [values.index(text) if text in declared else UNKNOWN for text in asked]
     assert [index.code(text) for text in asked] == codes
+
+
+def test_a_value_that_another_thread_asks_for_at_the_same_time():
+    """Known values stay known while others make the dictionary of all of them."""
+
+    class Slow(dict):
+        """While a value is looked for here in vain, another thread asks for all."""
+
+        def get(self, *args):
+            found = super().get(*args)
+            index.declared(DECLARED)
+            return found
+
+    index = KeyIndex.of(DECLARED)
+    index._codes = Slow()
+
+    assert index.code("07") == sorted(DECLARED).index("07")

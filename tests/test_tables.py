@@ -488,6 +488,31 @@ def test_whole_keys_stay_whole_beside_missing_ones(router, tmp_path, to):
     assert [str(cell or "") for cell in cells_of(tmp_path / f"out{to}")["dow"]] == ["1", "", "3", "4"]
 
 
+@pytest.mark.parametrize("batch_rows", [1, 2, 100])
+@pytest.mark.parametrize("odd", ["abc", "2 and a half", "9" * 5000])
+def test_a_text_among_whole_keys_moves_no_other_row(router, tmp_path, odd, batch_rows):
+    """pandas reads all cells beside a text as text, and then 1.0 would be another key than 1: each is read as alone."""
+    keys = ["1.0", "2", "03", "4e0", "", "true", odd]
+    data, out = given(tmp_path, ".csv", records(7, dow=keys)), tmp_path / "out.jsonl"
+
+    score_table(router, data, out=out, batch_rows=batch_rows, keep="none", annotate=True)
+
+    assert [row["model_id"] for row in values(out)] == ["day_1", "day_2", "day_3", "day_4", *["everyone"] * 3]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_a_text_in_a_row_that_does_without_the_number(week, tmp_path, batch_rows):
+    """Rows that no sub-model scores refuse no others, however many are read at once."""
+    overrides = [it for it in fleets.WEEK if not it.startswith("+models.everyone")]
+    levels = ["routing.levels=[[dow]]", "routing.on_unknown=skip"]
+    uri = api.build("name=tables_skip", *overrides, *levels, week.override).model_uri
+    data = given(tmp_path, ".csv", records(3, dow=[1, 9, 2], x1=["0.5", "unknown", "1e-1"]))
+
+    api.predict_table(uri, data, tmp_path / "out.csv", batch_rows=batch_rows, annotate=True, tracking_uri=week.uri)
+
+    assert cells_of(tmp_path / "out.csv")["reason"] == ["exact", "unknown", "exact"]
+
+
 @pytest.mark.parametrize("number", ["100000000000000000000", "-1e400", "7"])
 def test_numbers_without_an_integer_type(tmp_path, number):
     """A feature that is a double may be written with any number of digits, and be missing elsewhere."""

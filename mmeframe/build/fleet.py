@@ -132,6 +132,7 @@ class _Resolver:
         if not entries and not self.problems:
             self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
         self._reads(union)
+        self._decides(union)
         self._prepare({f"observers.{name}": component for name, component in self.spec.observers})
         self._possible(strategies, models)
         outputs = self._answers(models)
@@ -446,6 +447,18 @@ class _Resolver:
                         f"it reads column {name!r} as {kind}, and the sub-models have it as {found}.",
                         "Route by another column, or log the sub-models with the other type.",
                     )
+
+    def _decides(self, union: Union) -> None:
+        """Columns by which rows get their arm hold one value in each row: a list has no canonical text."""
+        traffic = self.spec.traffic
+        for column in union.columns if traffic.arms else ():
+            # MLflow writes its compound types with brackets: Array(double).
+            if column.name in (traffic.sticky or union.names) and {"(", "{"} & set(column.type):
+                self.problem(
+                    "traffic.sticky",
+                    f"column {column.name!r} is {column.type} in the sub-models, and would decide a row's arm.",
+                    "Name columns with one value in a row.",
+                )
 
     def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel]) -> None:
         """Sub-models that no row can reach, and keys without a sub-model that rows could have."""

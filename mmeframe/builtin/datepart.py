@@ -99,7 +99,8 @@ def clock_times(
     """Position of each row's time among the distinct ones, -1 for a missing one; and those, without a zone, as a clock
     shows them: that of ``timezone``, or else each one's own as written. ``assume`` is the zone of times without one.
 
-    Raises BadInputError for a column that holds something else than timestamps and ISO 8601 text.
+    Raises BadInputError for a column that holds something else than timestamps and ISO 8601 text, and for times that
+    another clock shows after the year 9999.
     """
     import numpy as np
     import pandas as pd
@@ -119,11 +120,15 @@ def clock_times(
         if not times.empty:
             raise _unreadable(column, f"it is {times.dtype}")
         return positions, times.astype("M8[ns]")
-    if isinstance(times.dtype, pd.DatetimeTZDtype):
-        return positions, _on_clock(times, timezone)
-    if times.dtype.kind == "M":
-        return positions, _localize(times, timezone, assume)
-    return positions, _parse(times, column, timezone, assume)
+    try:
+        if isinstance(times.dtype, pd.DatetimeTZDtype):
+            return positions, _on_clock(times, timezone)
+        if times.dtype.kind == "M":
+            return positions, _localize(times, timezone, assume)
+        return positions, _parse(times, column, timezone, assume)
+    except (NotImplementedError, OverflowError, pd.errors.OutOfBoundsDatetime):
+        # The last day of 9999 is how many tables write that there is no end.
+        raise _unreadable(column, "it holds times that are out of range in another time zone") from None
 
 
 def _text(value: Any, column: str) -> Any:

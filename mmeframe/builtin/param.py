@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmeframe.plugin import MISSING, BadInputError, Batch, RoutingInputs, RoutingStrategy, StrategyConf, canonical
+from mmeframe.plugin import (
+    MISSING,
+    BadInputError,
+    Batch,
+    RoutingInputs,
+    RoutingStrategy,
+    StrategyConf,
+    canonical,
+    normalised,
+)
 
 __all__ = ["ParamConf", "ParamStrategy"]
 
@@ -47,15 +56,11 @@ class ParamStrategy(RoutingStrategy[ParamConf]):
     def _agree(self, value: Any, column: Any) -> None:
         """Both were sent: rows that say something else than the parameter are an error; missing values are not."""
         import numpy as np
-        import pandas as pd
 
-        known = canonical(value)
-        if column.dtype == np.dtype(object):
-            rows = np.flatnonzero([canonical(item) not in (None, known) for item in column])
-        else:
-            positions, uniques = pd.factorize(column)
-            other = np.array([canonical(item) != known for item in uniques] + [False])
-            rows = np.flatnonzero(other.take(positions))
+        known, keys = canonical(value), normalised(column, len(column))
+        # Last, where the code of a missing value, -1, finds it.
+        other = np.array([*(key != known for key in keys.categories), False])
+        rows = np.flatnonzero(other.take(keys.codes))
         if len(rows):
             shown = ", ".join(map(str, rows[:5])) + (" ..." if len(rows) > 5 else "")
             raise BadInputError(

@@ -147,8 +147,9 @@ class RoutingStrategy(Component[S]):
     def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
         """Raw key values: one scalar for the whole request, or a 1-D array with one per row.
 
-        A ``pd.Categorical`` is the cheapest to look up. None or NaN means missing. The host normalises, looks up and
-        falls back; raise BadInputError for a request that cannot be understood at all.
+        A ``pd.Categorical`` is the cheapest to look up; the index of a Series is not looked at. None or NaN means
+        missing. The host normalises, looks up and falls back; raise BadInputError for a request that cannot be
+        understood at all.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement route_keys")
 

@@ -13,7 +13,7 @@ from mmeframe.keys import normalised
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
-__all__ = ["FrameBatch", "as_batch"]
+__all__ = ["FrameBatch", "as_batch", "values_of"]
 
 
 # Schemas and lists of names that are remembered, at most.
@@ -71,8 +71,7 @@ class FrameBatch:
             raise BadInputError(f"column {name!r} is missing.", hint=suggest(name, self.columns, "Columns sent"))
         if len(self.frame) == 1 and (value := self._scalar(self._places[name])) is not None:
             return value
-        series = _at(self.frame, self._places[name])
-        return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
+        return values_of(_at(self.frame, self._places[name]))
 
     def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
         column = self.column(name)
@@ -123,12 +122,18 @@ class FrameBatch:
     def _row_matrix(self, picked: slice | np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         cells = self._cells()[picked]
         if cells.dtype == _OBJECT:
-            if any(type(cell) is not float and type(cell) is not int for cell in cells):
+            # A text that is missing is NaN here too, and no missing number.
+            if any((type(cell) is not float and type(cell) is not int) or cell != cell for cell in cells):
                 return None
             if any(abs(cell) >= _EXACT for cell in cells if type(cell) is int):
                 return None
             cells = cells.astype(np.float64)
         return _doubles(cells.reshape(1, -1))
+
+
+def values_of(series: pd.Series[Any]) -> Any:
+    """A column without its index: a numpy array, or the pandas array of a type that numpy has not."""
+    return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
 
 
 def _at(frame: pd.DataFrame, places: Any) -> Any:

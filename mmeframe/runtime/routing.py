@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
@@ -10,13 +11,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import MISSING, canonical, normalised
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Routed, RouteTable
-from mmeframe.runtime.batch import FrameBatch
+from mmeframe.runtime.batch import FrameBatch, values_of
 from mmeframe.runtime.schema import check_frame
 from mmeframe.shares import fractions
 from mmeframe.spec import Column, RoutingSpec, TrafficSpec
@@ -141,9 +143,11 @@ class Routing:
         n_rows = len(batch)
         for name in self.order:
             raw = self.strategies[name].route_keys(batch, params)
-            batch.raw_parts[name] = raw
+            batch.raw_parts[name] = raw = values_of(raw) if isinstance(raw, pd.Series) else raw
             index = self.table.indexes[name]
             try:
+                if np.ndim(raw) > 1:
+                    raise ValueError(f"keys of {np.ndim(raw)} dimensions")
                 alike = _alike(raw, n_rows)
                 codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
             except BadInputError as error:
@@ -180,15 +184,20 @@ class Routing:
         choose = self._chooser(batch) if self._arms or self.disabled else None
         return self.table.route(codes, len(batch), choose)
 
+    def _in_arms(self, batch: FrameBatch, hit: Ints, rows: Any) -> Ints:
+        """What main sub-models become for these rows, whether it is disabled or not."""
+        chosen = hit.copy()
+        for arm, variants, share in self._arms:
+            # Rows of an earlier arm stay there.
+            open_ = np.flatnonzero((chosen == hit) & (share[hit] > 0))
+            if len(open_):
+                moved = open_[self._fractions(arm, batch, rows[open_]) < share[hit[open_]]]
+                chosen[moved] = variants[hit[moved]]
+        return chosen
+
     def _chooser(self, batch: FrameBatch) -> Callable[[Ints, Any], tuple[Ints, Any]]:
         def choose(hit: Ints, rows: Any) -> tuple[Ints, Any]:
-            chosen = hit.copy()
-            for arm, variants, share in self._arms:
-                # Rows of an earlier arm stay there.
-                open_ = np.flatnonzero((chosen == hit) & (share[hit] > 0))
-                if len(open_):
-                    moved = open_[self._fractions(arm, batch, rows[open_]) < share[hit[open_]]]
-                    chosen[moved] = variants[hit[moved]]
+            chosen = self._in_arms(batch, hit, rows)
             off = self._off[chosen]
             if off.any():
                 # To the main arm, and if that is disabled too, to the next level.
@@ -203,16 +212,20 @@ class Routing:
         However it is sent: values of the sub-models' columns are hashed as these columns are declared.
         """
         typed = [self._typed[name] for name in self._sticky if name in self._typed]
-        sent = [column.name for column in typed if column.name in batch.columns]
-        checked = check_frame(batch.frame[sent].iloc[rows], typed, frozenset())
+        sent = [column for column in typed if column.name in batch.columns]
+        declared = _declared(batch.frame[[column.name for column in sent]].iloc[rows], sent)
         columns = []
         for name in self._sticky:
             value = None
-            if name in sent:
-                value = checked[name].array
+            if name in declared:
+                value = values_of(declared[name])
             elif self._named:
                 value = batch.column(name)[rows]
-            columns.append(normalised(value, len(rows)))
+            try:
+                columns.append(normalised(value, len(rows)))
+            except BadInputError as error:
+                hint = "Set traffic.sticky to columns with one value in a row."
+                raise BadInputError(error.what, where=f"column {name!r}", hint=hint) from None
         return fractions(arm, columns or [normalised(None, len(rows))])
 
     def shadows(self, target: Any) -> list[tuple[str, Any]]:
@@ -283,7 +296,7 @@ class Routing:
                     "row": row,
                     "key": {name: column[row] for name, column in texts.items()},
                     "route": self._steps(
-                        number, int(reason[row]), {name: int(code[row]) for name, code in full.items()}
+                        batch, row, number, int(reason[row]), {name: int(code[row]) for name, code in full.items()}
                     ),
                     "arm": model.arm if model else None,
                     "model_id": model.id if model else None,
@@ -293,8 +306,10 @@ class Routing:
             )
         return found
 
-    def _steps(self, target: int, reason: int, codes: Mapping[str, int]) -> list[dict[str, str]]:
-        """What each level said to one key, up to the one that answered."""
+    def _steps(
+        self, batch: FrameBatch, row: int, target: int, reason: int, codes: Mapping[str, int]
+    ) -> list[dict[str, str]]:
+        """What each level said to one row, up to the one that answered."""
         steps = []
         for number, level in enumerate(self.table.levels):
             name = "+".join(level) or "global"
@@ -305,7 +320,7 @@ class Routing:
             elif hit == NO_TARGET:
                 said = "no sub-model"
             else:
-                said = self._found(hit, target, reason)
+                said = self._found(batch, row, hit, target, reason)
             steps.append({"level": name, "found": said})
             if hit != NO_TARGET and (target == hit or self._varies(hit, target)):
                 break
@@ -314,17 +329,44 @@ class Routing:
     def _varies(self, main: int, target: int) -> bool:
         return any(target != NO_TARGET and variants[main] == target for variants in self.table.arms.values())
 
-    def _found(self, main: int, target: int, reason: int) -> str:
+    def _found(self, batch: FrameBatch, row: int, main: int, target: int, reason: int) -> str:
         name = self.models.at(main).id
         if target == main and reason == self.table.disabled:
-            off = [arm for arm, variants in self.table.arms.items() if self._off[variants[main]]]
-            return f"arm {' or '.join(off)} is disabled: {name}" if off else name
+            # It may have been turned away here, or at a level before.
+            wanted = int(self._in_arms(batch, np.array([main], np.int32), np.array([row]))[0])
+            return name if wanted == main else f"arm {self.models.at(wanted).arm} is disabled: {name}"
         if target == main:
             return name
         if self._varies(main, target):
             variant = self.models.at(target)
             return f"{name}, arm {variant.arm}: {variant.id}"
         return f"{name} is disabled"
+
+
+def _declared(frame: pd.DataFrame, columns: Sequence[Column]) -> Mapping[str, pd.Series[Any]]:
+    """Columns with the values that the sub-models declare; those that have none there are as they were sent.
+
+    A row of a sub-model without a column may hold anything in it, and is not refused for what another one needs.
+    """
+
+    def converted(some: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+        return dict(check_frame(some, columns, frozenset()).items())  # type: ignore[arg-type]
+
+    try:
+        return converted(frame)
+    except BadInputError:
+        if len(columns) > 1:
+            return {column.name: _declared(frame[[column.name]], [column])[column.name] for column in columns}
+    (name,) = frame.columns
+    found = frame[name].astype(object).to_numpy(copy=True)
+    present = np.flatnonzero(frame[name].notna())
+    try:
+        found[present] = converted(frame.iloc[present])[name].astype(object)
+    except BadInputError:
+        for row in present.tolist():
+            with suppress(BadInputError):
+                found[row] = converted(frame.iloc[[row]])[name].iloc[0]
+    return {name: pd.Series(found, frame.index, dtype=object)}
 
 
 # What ``_alike`` says of values that differ, or that it does not look at.

@@ -156,7 +156,7 @@ class Scorer:
             if matrix is not None:
                 rows, method = gathered(matrix, order), self._method
                 return lambda live, number, start, end: self._call(live[number], number, rows[start:end], method)
-        return self._cut_frames(batch.frame, order, groups[0][1] if groups else 0)
+        return self._cut_frames(batch.frame, order, groups[0][1])
 
     def _cut_frames(self, frame: pd.DataFrame, order: Rows, first: int) -> Any:
         """Columns that all sub-models share with one type are checked and converted once, for all of their rows.

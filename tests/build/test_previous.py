@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from mmeframe import api
-from mmeframe.plugin.manager import load_plugins
 from tests import fleets
 from tests.conftest import Store
 
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 ROUTED = ("routing=column", "routing.column=key")
 ROWS = fleets.rows(6)[["x1", "x2"]].assign(key=list("abcabc"))
 

@@ -22,12 +22,10 @@ from sklearn.tree import DecisionTreeClassifier
 from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.errors import ProblemsError
-from mmeframe.plugin.manager import load_plugins
 from tests import fleets
 from tests.conftest import Store
 
-# Read once: looking for installed plugins takes a while.
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 # One part of text keys; three parts, of which two build on the first.
 ONE = ("routing=column", "routing.column=shop")
 THREE = (
@@ -105,6 +103,23 @@ def test_arms_and_traffic_that_are_right(validate):
         ("fresh", "canary"),
         ("paris", "main"),
     ]
+
+
+@pytest.mark.parametrize("sticky", [[], ["traffic.sticky=[x]"]], ids=["all-columns", "named"])
+def test_a_column_of_lists_decides_no_arm(validate, refused, tmp_path, sticky):
+    """Found here, and not by every request; another column may decide."""
+    signature = infer_signature(pd.DataFrame({"x": [[1.0, 2.0]]}), np.zeros(1))
+    mlflow.sklearn.save_model(fleets.fitted(1), tmp_path / "m", signature=signature, pip_requirements=fleets.pins())
+    models = [f"+models.{id_}={{uri:'{tmp_path / 'm'}',key:{{shop:a}},arm:{id_}}}" for id_ in ("main", "canary")]
+    overrides = (*ONE, *models, "+traffic.arms.canary=0.5")
+
+    (found,) = refused(*overrides, *sticky)
+
+    assert found == (
+        "traffic.sticky: column 'x' is Array(double) in the sub-models, and would decide a row's arm.\n"
+        "  Name columns with one value in a row."
+    )
+    assert validate(*overrides, "traffic.sticky=[user]").union.names == ["x"]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from mmeframe.config.checker import Checker
 from mmeframe.plugin.components import make_component
-from mmeframe.plugin.manager import Plugins, load_plugins
-
-
-@cache
-def plugins() -> Plugins:
-    return load_plugins()
+from tests.fleets import plugins
 
 
 def problems(noun: str, **options: Any) -> list[str]:

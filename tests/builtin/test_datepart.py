@@ -371,3 +371,24 @@ def test_offsets_that_are_none(text, timezone, others):
     """An offset that ISO 8601 has no such form for is refused: it is never left out, whatever is beside it."""
     with pytest.raises(BadInputError, match=r"^column 'ts' cannot be read as timestamps: it holds "):
         keys(S([text, *others]), part="hour", timezone=timezone)
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        pytest.param(["9999-12-31T23:59:59-05:00"], {"timezone": NEW_YORK}, id="text"),
+        pytest.param(["9999-12-31T23:59:59"], {"timezone": "UTC", "assume": NEW_YORK}, id="assumed"),
+        pytest.param(
+            pd.Series(["9999-12-31T23:59:59"]).astype("M8[s]"), {"timezone": "UTC", "assume": NEW_YORK}, id="times"
+        ),
+        pytest.param(
+            [dt.datetime(9999, 12, 31, 23, tzinfo=dt.timezone(dt.timedelta(hours=-5)))],
+            {"timezone": NEW_YORK},
+            id="objects",
+        ),
+    ],
+)
+def test_the_end_of_time(values, options):
+    """A day that stands for no end, and is in the year 10000 on another clock, is bad input and no failure of ours."""
+    with pytest.raises(BadInputError, match=r"^column 'ts' cannot be read as timestamps: it holds "):
+        keys(S(values), part="hour", **options)

@@ -20,7 +20,7 @@ from mmeframe.builtin.rules import RulesConf, RulesStrategy
 from mmeframe.plugin import BadInputError, RoutingInputs, RoutingStrategy, StrategyConf
 from tests.builtin import checks
 from tests.builtin.checks import bound, keys_of
-from tests.builtin.options import plugins
+from tests.fleets import plugins
 
 DISTANCES = {"short": [None, 500.0], "middle": [500.0, 1500.0], "long": [1500.0, None]}
 RULES = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,8 +44,7 @@ class Ends(BaseEstimator):
         return pd.DataFrame({name: ends[name].to_numpy() for name in self.columns})
 '''
 ROUTED = ("routing=column", "routing.column=key")
-# Read once: looking for installed plugins takes a while.
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 ROWS = fleets.rows(120)[["x1", "x2"]].assign(x3=np.linspace(-1, 1, 120))
 
 Keep = Callable[..., str]
@@ -54,28 +52,9 @@ Make = Callable[..., Router]
 
 
 @pytest.fixture(scope="module")
-def make(module_store: Store) -> Make:
-    """Build a router and load it."""
-
-    def build(*overrides: str, name: str = "made", notes: tuple[str, ...] | None = ()) -> Router:
-        logged = api.build(f"name={name}", *overrides, module_store.override, plugins=PLUGINS)
-        assert notes is None or logged.notes == notes
-        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
-
-    return build
-
-
-@pytest.fixture(scope="module")
-def own(module_store: Store) -> Iterator[Any]:
-    """The module of OWN, importable."""
-    home = module_store.folder / "code"
-    home.mkdir()
-    (home / "own_ends.py").write_text(OWN)
-    sys.path.insert(0, str(home))
-    import own_ends
-
-    yield own_ends
-    sys.path.remove(str(home))
+def own(importable: Callable[..., Any]) -> Any:
+    """The module of OWN."""
+    return importable("own_ends", OWN)
 
 
 def member(id_: str, path: str) -> str:
@@ -843,17 +822,10 @@ def mmeframe_observers():
 
 
 @pytest.fixture(scope="module")
-def members(module_store: Store) -> Iterator[Any]:
-    """The module of MEMBERS_OF_ITS_OWN, importable; beside it the module ``blending``."""
-    home = module_store.folder / "members"
-    home.mkdir()
-    (home / "own_members.py").write_text(MEMBERS_OF_ITS_OWN)
-    (home / "blending.py").write_text(BLENDING)
-    sys.path.insert(0, str(home))
-    import own_members
-
-    yield own_members
-    sys.path.remove(str(home))
+def members(importable: Callable[..., Any]) -> Any:
+    """The module of MEMBERS_OF_ITS_OWN; beside it the module ``blending``."""
+    importable("blending", BLENDING)
+    return importable("own_members", MEMBERS_OF_ITS_OWN)
 
 
 @pytest.fixture(scope="module")

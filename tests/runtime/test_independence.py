@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from mmeframe import api
 from mmeframe.errors import BadInputError, ModelError
 from mmeframe.plugin import canonical
-from mmeframe.plugin.manager import load_plugins
 from mmeframe.runtime import Router
 from mmeframe.shares import fraction
 from tests import fleets
@@ -55,8 +51,7 @@ class Named(Own):
         return pd.DataFrame({"double": X["x1"].to_numpy() * 2, "text": "t", "true": True})
 '''
 ROUTED = ("routing=column", "routing.column=key", "routing.on_unknown=skip")
-# Read once: looking for installed plugins takes a while.
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 NUMBERS = fleets.rows(60)[["x1", "x2"]]
 ANNOTATED = {"annotate": True}
 
@@ -65,16 +60,9 @@ Make = Callable[..., Router]
 
 
 @pytest.fixture(scope="module")
-def own(module_store: Store) -> Iterator[Any]:
-    """The module of OWN, importable."""
-    home = module_store.folder / "code"
-    home.mkdir()
-    (home / "own_independence.py").write_text(OWN)
-    sys.path.insert(0, str(home))
-    import own_independence
-
-    yield own_independence
-    sys.path.remove(str(home))
+def own(importable: Callable[..., Any]) -> Any:
+    """The module of OWN."""
+    return importable("own_independence", OWN)
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +74,6 @@ def keep(module_store: Store, own: Any) -> Keep:
         return fleets.keep(module_store.folder, model, rows, input_example=rows.head(2), **code)
 
     return save
-
-
-@pytest.fixture(scope="module")
-def make(module_store: Store) -> Make:
-    """Build a router and load it."""
-    names = (f"independence_{number}" for number in itertools.count())
-
-    def build(*overrides: str) -> Router:
-        logged = api.build(f"name={next(names)}", *ROUTED, *overrides, module_store.override, plugins=PLUGINS)
-        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
-
-    return build
 
 
 TEXTS = pd.DataFrame({"s": pd.Series(["a", "b", np.nan] * 4, dtype="str")})
@@ -113,6 +89,7 @@ def router(make: Make, keep: Keep, own: Any) -> Router:
     """Keys text (a text that may be missing), boosted and linear (numbers, as arrays), last (a whole number)."""
     whole = pd.DataFrame({"id": [1, 2]})
     return make(
+        *ROUTED,
         f"+models.text.uri={keep(OF_TEXT, TEXTS)}",
         f"+models.boosted.uri={keep(BOOSTED, NUMBERS)}",
         f"+models.linear.uri={keep(LINEAR, NUMBERS)}",
@@ -193,6 +170,15 @@ def test_a_missing_text_in_any_company(router, others, texts, missing):
     assert router.predict(frame)[0] == pytest.approx(100.0, rel=1e-9)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_missing_text_is_no_missing_number(router, rows):
+    """A column of text is none of numbers, also where nothing stands in it and a row is alone."""
+    frame = pd.DataFrame({"x1": pd.Series([None] * rows, dtype="str"), "x2": 0.0, "key": "boosted"})
+
+    with pytest.raises(BadInputError, match=r"^column 'x1' must be double: it is str"):
+        router.predict(frame)
+
+
 # -- a time ----------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +187,9 @@ def clock(make: Make, keep: Keep, own: Any) -> Router:
     """The key time: a model that sees the unit of its times. The key whole: one of other columns."""
     times = pd.DataFrame({"t": pd.to_datetime(["2020-01-05", "2020-01-06"]).astype("M8[ns]")})
     whole = pd.DataFrame({"id": [1, 2]})
-    return make(f"+models.time.uri={keep(own.Nanoseconds(), times)}", f"+models.whole.uri={keep(own.Same(), whole)}")
+    return make(
+        *ROUTED, f"+models.time.uri={keep(own.Nanoseconds(), times)}", f"+models.whole.uri={keep(own.Same(), whole)}"
+    )
 
 
 NOON = pd.Timestamp("2020-01-05T12:00").value
@@ -260,7 +248,7 @@ def numbered(make: Make, keep: Keep) -> Router:
     """Whole numbers as keys; those beyond 2 ** 53 are one double."""
     path = keep(LINEAR, NUMBERS)
     keys = {"one": 1, "low": 2**53, "high": 2**53 + 1}
-    return make(*(f"+models.{id_}={{uri:'{path}',key:{{key:{key}}}}}" for id_, key in keys.items()))
+    return make(*ROUTED, *(f"+models.{id_}={{uri:'{path}',key:{{key:{key}}}}}" for id_, key in keys.items()))
 
 
 def test_a_missing_category_of_whole_numbers_is_no_key(numbered):
@@ -358,7 +346,7 @@ def test_a_large_key_in_any_company(numbered, key, id_, other):
 def named(make: Make, keep: Keep, own: Any) -> Router:
     """Sub-models that answer with a number, a text and a truth."""
     path = keep(own.Named(), NUMBERS)
-    return make(*(f"+models.{key}.uri={path}" for key in "ab"))
+    return make(*ROUTED, *(f"+models.{key}.uri={path}" for key in "ab"))
 
 
 @pytest.mark.parametrize("nonsense", ["text", True, None, 10**400, 1j], ids=repr)
@@ -409,7 +397,10 @@ def halved(make: Make, keep: Keep, own: Any) -> Router:
     rows = pd.DataFrame({"t": pd.to_datetime(["2020-01-05"] * 2).astype("M8[ns]"), "f": np.array([0.5, 1.5], "f4")})
     path = keep(own.Nanoseconds(), rows)
     return make(
-        f"+models.main.uri={path}", f"+models.fresh={{uri:'{path}',key:{{key:main}},arm:new}}", "+traffic.arms.new=0.5"
+        *ROUTED,
+        f"+models.main.uri={path}",
+        f"+models.fresh={{uri:'{path}',key:{{key:main}},arm:new}}",
+        "+traffic.arms.new=0.5",
     )
 
 

@@ -18,13 +18,11 @@ from sklearn.linear_model import LinearRegression
 
 from mmeframe import api
 from mmeframe.errors import ConfigError, ModelError, ProblemsError
-from mmeframe.plugin.manager import load_plugins
 from mmeframe.runtime import Router
 from tests import fleets
 from tests.conftest import Store
 
-# Read once: looking for installed plugins takes a while.
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 N = 60
 ROUTED = ("routing=column", "routing.column=key")
 SIGNED = "sources.all.signature={inputs:[x],outputs:double}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mlflow
@@ -30,7 +29,6 @@ from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.errors import BadInputError, ModelError, ProblemsError
 from mmeframe.plugin import canonical
-from mmeframe.plugin.manager import load_plugins
 from mmeframe.runtime import Router
 from tests import fleets, servers
 from tests.conftest import Store
@@ -63,38 +61,20 @@ ROUTED = ("routing=column", "routing.column=key")
 ROWS = fleets.rows(120)[["x1", "x2"]]
 # 0, 1, 2 and 10: as text 10 would stand before 2.
 LABELS = np.array([0, 1, 2, 10])[np.digitize(ROWS["x1"], [-0.7, 0.0, 0.7])]
-# Read once: looking for installed plugins takes a while.
-PLUGINS = load_plugins([])
+PLUGINS = fleets.plugins()
 Keep = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def own(module_store: Store) -> Iterator[Any]:
-    """The module of OWN, importable, and its file."""
-    home = module_store.folder / "code"
-    home.mkdir()
-    (home / "own_estimators.py").write_text(OWN)
-    sys.path.insert(0, str(home))
-    import own_estimators
-
-    yield own_estimators
-    sys.path.remove(str(home))
-
-
 Make = Callable[..., Router]
 
 
 @pytest.fixture(scope="module")
-def make(module_store: Store) -> Make:
-    """Build a router of sub-models by id (also their key) and load it."""
+def own(importable: Callable[..., Any]) -> Any:
+    """The module of OWN."""
+    return importable("own_estimators", OWN)
 
-    def build(models: dict[str, str], *overrides: str, name: str = "made") -> Router:
-        declared = [f"+models.{id_}.uri={path}" for id_, path in models.items()]
-        logged = api.build(f"name={name}", *ROUTED, *declared, module_store.override, *overrides, plugins=PLUGINS)
-        assert logged.notes == ()
-        return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
-    return build
+def routed(models: dict[str, str]) -> tuple[str, ...]:
+    """Overrides of a router of sub-models by id, which is also their key."""
+    return (*ROUTED, *(f"+models.{id_}.uri={path}" for id_, path in models.items()))
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +82,8 @@ def refused(module_store: Store) -> Callable[..., str]:
     """The report of validate on a config that it refuses."""
 
     def report(models: dict[str, str], *overrides: str) -> str:
-        declared = [f"+models.{id_}.uri={path}" for id_, path in models.items()]
         with pytest.raises(ProblemsError) as caught:
-            api.validate("name=bad", *ROUTED, *declared, module_store.override, *overrides, plugins=PLUGINS)
+            api.validate("name=bad", *routed(models), module_store.override, *overrides, plugins=PLUGINS)
         return str(caught.value)
 
     return report
@@ -146,7 +125,7 @@ def numbered(keep: Keep) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def proba(make: Make, numbered: dict[str, str]) -> Router:
-    return make(numbered, "output.method=predict_proba", name="proba")
+    return make(*routed(numbered), "output.method=predict_proba", name="proba")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +133,7 @@ def proba(make: Make, numbered: dict[str, str]) -> Router:
 )
 def test_classes_are_aligned(make, numbered, method, fill):
     """Columns are all classes of the fleet, numbers by size; a class that a sub-model never saw has its own null."""
-    router = make(numbered, f"output.method={method}")
+    router = make(*routed(numbered), f"output.method={method}")
 
     answer = router.predict(MIXED)
 
@@ -252,7 +231,7 @@ def test_every_probability_stands_under_its_class(make, keep, texts, classes):
         key: LogisticRegression().fit(ROWS, np.array(labels)[(ROWS["x1"] > 0).astype(int)])
         for key, labels in zip(["one", "two"], texts, strict=True)
     }
-    router = make({key: keep(it, ROWS) for key, it in models.items()}, "output.method=predict_proba")
+    router = make(*routed({key: keep(it, ROWS) for key, it in models.items()}), "output.method=predict_proba")
     frame = ROWS.head(6).assign(key=["one", "two"] * 3)
 
     answer = router.predict(frame)
@@ -273,7 +252,7 @@ def test_whole_floats_are_the_class_of_their_integers(make, keep):
         "ints": keep(LogisticRegression().fit(ROWS, labels), ROWS),
         "floats": keep(LogisticRegression().fit(ROWS, labels.astype(float)), ROWS),
     }
-    router = make(paths, "output.method=predict_proba")
+    router = make(*routed(paths), "output.method=predict_proba")
 
     answer = router.predict(ROWS.head(2).assign(key=["ints", "floats"]))
 
@@ -284,7 +263,7 @@ def test_whole_floats_are_the_class_of_their_integers(make, keep):
 def test_sub_models_that_know_one_class_each(make, keep):
     """The first shop sells only a, the second only b: together they have two classes."""
     one, two = (DecisionTreeClassifier().fit(ROWS, [label] * len(ROWS)) for label in "ab")
-    router = make({"one": keep(one, ROWS), "two": keep(two, ROWS)}, "output.method=predict_proba")
+    router = make(*routed({"one": keep(one, ROWS), "two": keep(two, ROWS)}), "output.method=predict_proba")
 
     answer = router.predict(ROWS.head(3).assign(key=["one", "two", "one"]))
 
@@ -293,7 +272,7 @@ def test_sub_models_that_know_one_class_each(make, keep):
 
 def test_skipped_rows_have_no_probabilities(make, numbered):
     """A row without a sub-model is null in every class, which is not the 0.0 of an unknown class."""
-    router = make(numbered, "output.method=predict_proba", "routing.on_unknown=skip")
+    router = make(*routed(numbered), "output.method=predict_proba", "routing.on_unknown=skip")
 
     answer = router.predict(ROWS.head(3).assign(key=["few", "nobody", "all"]))
 
@@ -304,7 +283,7 @@ def test_skipped_rows_have_no_probabilities(make, numbered):
 def test_pairs_of_classes_are_no_classes(make, keep):
     """A one-against-one SVC has as many pairs as classes where it knows three: its columns are not named after them."""
     model = SVC(decision_function_shape="ovo").fit(ROWS, LABELS % 10)
-    router = make({"pairs": keep(model, ROWS)}, "output.method=decision_function")
+    router = make(*routed({"pairs": keep(model, ROWS)}), "output.method=decision_function")
 
     answer = router.predict(ROWS.head(4).assign(key="pairs"))
 
@@ -326,7 +305,7 @@ def test_any_method_that_answers_row_by_row(make, keep, method, model):
     """One value or several per row: the sub-model's own, without names."""
     model.fit(ROWS, LABELS > 1)
     own = getattr(model, method)(ROWS)
-    router = make({"a": keep(model, ROWS, own)}, f"output.method={method}")
+    router = make(*routed({"a": keep(model, ROWS, own)}), f"output.method={method}")
 
     answer = router.predict(ROWS.assign(key="a"))
 
@@ -421,7 +400,7 @@ def test_answers_of_predict(make, keep, targets, kind, null):
     tree = DecisionTreeRegressor if kind == "f" else DecisionTreeClassifier
     models = {key: tree(max_depth=3).fit(ROWS, target) for key, target in zip("ab", targets, strict=True)}
     paths = {key: keep(model, ROWS) for key, model in models.items()}
-    router = make(paths, "routing.on_unknown=skip")
+    router = make(*routed(paths), "routing.on_unknown=skip")
     frame = ROWS.head(6).assign(key=["a", "b", "b", "a", "b", "a"])
 
     answer = router.predict(frame)
@@ -431,7 +410,7 @@ def test_answers_of_predict(make, keep, targets, kind, null):
     assert answer.tolist() == own
     assert answer.dtype.kind in (kind, "O")
     assert pd.isna(skipped).tolist() == [False, False, True, False, False, False]
-    assert skipped[2] is null or np.isnan(skipped[2])
+    assert skipped[2] is None if null is None else np.isnan(skipped[2])
     assert [value for row, value in enumerate(skipped) if row != 2] == [own[row] for row in (0, 1, 3, 4, 5)]
 
 
@@ -441,7 +420,7 @@ def test_several_numbers_per_row(make, keep, module_store, tmp_path):
         key: LinearRegression().fit(ROWS, np.c_[scale * ROWS["x1"], ROWS["x2"] + scale])
         for key, scale in (("a", 1), ("b", 10))
     }
-    router = make({key: keep(it, ROWS) for key, it in models.items()}, name="two_outputs")
+    router = make(*routed({key: keep(it, ROWS) for key, it in models.items()}), name="two_outputs")
     frame = ROWS.head(4).assign(key=["b", "a", "a", "b"])
     frame.to_csv(tmp_path / "rows.csv", index=False)
 
@@ -465,7 +444,7 @@ def framed(make: Make, keep: Keep, own: Any) -> Router:
         "up": keep(own.Range(), ROWS, **code),
         "down": keep(own.Range(("high", "low")), ROWS, **code),
     }
-    return make(paths, "routing.on_unknown=skip", name="framed")
+    return make(*routed(paths), "routing.on_unknown=skip", name="framed")
 
 
 def test_frames_are_put_together_by_name(framed):
@@ -515,7 +494,7 @@ def fragile(keep: Keep, own: Any) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def skipping(make: Make, fragile: dict[str, str]) -> Router:
-    return make(fragile, "output.on_error=skip", "routing.on_unknown=skip", name="skipping")
+    return make(*routed(fragile), "output.on_error=skip", "routing.on_unknown=skip", name="skipping")
 
 
 def test_a_failing_sub_model_loses_its_rows_only(skipping):
@@ -561,7 +540,7 @@ def test_probabilities_of_a_failing_sub_model(make, keep, numbered):
     """Null in every class."""
     nan = ROWS.head(3).assign(key=["few", "some", "few"])
     nan.loc[1, "x1"] = np.nan
-    router = make(numbered, "output.method=predict_proba", "output.on_error=skip")
+    router = make(*routed(numbered), "output.method=predict_proba", "output.on_error=skip")
 
     answer = router.predict(nan)
 
@@ -580,7 +559,7 @@ def test_counts_of_a_scored_table_tell_failures(skipping, module_store, tmp_path
 
 def test_a_failing_sub_model_fails_the_request(make, fragile):
     """on_error: raise names the sub-model and the kind of error; its text, which may hold rows, is only chained."""
-    router = make(fragile)
+    router = make(*routed(fragile))
 
     with pytest.raises(ModelError) as caught:
         router.predict(FAILING.head(3))
@@ -618,7 +597,7 @@ ESTIMATORS = {name: model.fit(ROWS, TARGET) for name, model in {**TAKE_ARRAYS, *
 @pytest.fixture(scope="module")
 def mixed(make: Make, keep: Keep) -> Router:
     """Sub-models of two doubles, some of which need frames."""
-    return make({name: keep(model, ROWS) for name, model in ESTIMATORS.items()}, name="mixed")
+    return make(*routed({name: keep(model, ROWS) for name, model in ESTIMATORS.items()}), name="mixed")
 
 
 def own_answers(frame: pd.DataFrame) -> np.ndarray:
@@ -645,7 +624,7 @@ def test_columns_that_are_no_doubles_need_frames(make, keep, column):
     frame = ROWS.assign(x2=column)
     model = make_pipeline(ColumnTransformer([("hot", OneHotEncoder(), ["x2"])], remainder="passthrough"), Ridge())
     model = model if isinstance(column[0], str) else Ridge()
-    router = make({"a": keep(model.fit(frame, TARGET), frame)})
+    router = make(*routed({"a": keep(model.fit(frame, TARGET), frame)}))
 
     assert [record.arrays for record in router.records] == [False]
     answer = router.predict(frame.head(5).assign(key="a"))
@@ -655,7 +634,7 @@ def test_columns_that_are_no_doubles_need_frames(make, keep, column):
 def test_outputs_as_frames_need_frames(make, keep):
     """A step that hands on frames makes the next one look for names: it would warn on every call."""
     model = make_pipeline(StandardScaler().set_output(transform="pandas"), Ridge()).fit(ROWS, TARGET)
-    router = make({"a": keep(model, ROWS)})
+    router = make(*routed({"a": keep(model, ROWS)}))
 
     answer = router.predict(ROWS.head(5).assign(key="a"))
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,31 +88,29 @@ Keep = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def code(module_store: Store) -> Iterator[Path]:
-    """A folder on the path with the plugin and the sub-models' module."""
-    home = module_store.folder / "code"
-    home.mkdir()
-    (home / "watching.py").write_text(WATCHING.replace("KIND", "watch"))
-    (home / "own_shadows.py").write_text(OWN)
-    sys.path.insert(0, str(home))
-    yield home
-    sys.path.remove(str(home))
+def own(importable: Callable[..., Any]) -> Any:
+    """The module of OWN."""
+    return importable("own_shadows", OWN)
 
 
 @pytest.fixture(scope="module")
-def plugins(code: Path) -> Any:
+def watching(importable: Callable[..., Any]) -> Any:
+    """The plugin of WATCHING."""
+    return importable("watching", WATCHING.replace("KIND", "watch"))
+
+
+@pytest.fixture(scope="module")
+def plugins(watching: Any) -> Any:
     """The built-in plugins and the one of WATCHING, named as with ``-p watching``."""
-    return load_plugins(["watching"])
+    return load_plugins([watching.__name__])
 
 
 @pytest.fixture
-def events(code: Path) -> Iterator[list[tuple[str, str, Any]]]:
+def events(watching: Any) -> Iterator[list[tuple[str, str, Any]]]:
     """What the observers of this test were told: (which, method, event)."""
-    from watching import EVENTS
-
-    EVENTS.clear()
-    yield EVENTS
-    EVENTS.clear()
+    watching.EVENTS.clear()
+    yield watching.EVENTS
+    watching.EVENTS.clear()
 
 
 def declared(paths: dict[str, str]) -> list[str]:
@@ -126,15 +123,13 @@ def declared(paths: dict[str, str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def paths(keep: Keep, code: Path) -> dict[str, str]:
-    import own_shadows
-
-    shipped = {"code_paths": [str(code / "own_shadows.py")]}
+def paths(keep: Keep, own: Any) -> dict[str, str]:
+    shipped = {"code_paths": [own.__file__]}
     return {
         "a": keep(fleets.fitted(1), ROWS),
         "b": keep(fleets.fitted(2), ROWS),
-        "a_new": keep(own_shadows.Picky(), ROWS, **shipped),
-        "c": keep(own_shadows.Picky(), ROWS, **shipped),
+        "a_new": keep(own.Picky(), ROWS, **shipped),
+        "c": keep(own.Picky(), ROWS, **shipped),
     }
 
 
@@ -416,27 +411,23 @@ def test_failures_of_a_router_that_skips(module_store, paths, plugins, load, eve
 
 
 @pytest.fixture(scope="module")
-def patient(module_store: Store, paths: dict[str, str], keep: Keep, code: Path, plugins: Any) -> str:
+def patient(module_store: Store, paths: dict[str, str], keep: Keep, own: Any, plugins: Any) -> str:
     """The URI of a router whose shadow waits until a test lets it go."""
-    import own_shadows
-
-    slow = keep(own_shadows.Patient(), ROWS, code_paths=[str(code / "own_shadows.py")])
+    slow = keep(own.Patient(), ROWS, code_paths=[own.__file__])
     models = declared({"a": paths["a"], "a_new": slow})
     shadow = ("traffic.shadow=[new]", *EYE)
     return api.build("name=patient", *ROUTED, *models, *shadow, module_store.override, plugins=plugins).model_uri
 
 
 @pytest.fixture
-def waiting(load: Load, patient: str, events: list[Any]) -> Iterator[tuple[Router, Any]]:
-    """The router of ``patient``, and the event that lets its shadow go on."""
-    import own_shadows
-
+def waiting(load: Load, patient: str, own: Any, events: list[Any]) -> Iterator[tuple[Router, Any]]:
+    """The router of ``patient``, and the module with the event that lets its shadow go on."""
     router = load(patient)
     events.clear()
-    own_shadows.GO.clear()
-    own_shadows.BEGUN.clear()
-    yield router, own_shadows
-    own_shadows.GO.set()
+    own.GO.clear()
+    own.BEGUN.clear()
+    yield router, own
+    own.GO.set()
     router.background.wait()
 
 

@@ -154,7 +154,8 @@ def test_statistics_say_what_happened():
 
     found = manager.statistics()
 
-    assert (found.kind, found.resident, found.bytes, found.loading) == ("lazy", 1, SIZE, 0) or found.resident == 2
+    # The one that could not be loaded had room made for it.
+    assert (found.kind, found.resident, found.bytes, found.loading) == ("lazy", 1, SIZE, 0)
     assert (found.max_bytes, found.max_models) == (10 * SIZE, 2)
     assert (found.hits, found.misses, found.loads, found.failures, found.waits) == (1, 4, 3, 1, 0)
     assert found.models["m0"].hits == 1

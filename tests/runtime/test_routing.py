@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mmeframe import api
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
-from mmeframe.errors import BadInputError, UnknownKeyError
+from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError
 from mmeframe.explain import Coverage
 from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime import Router
@@ -29,6 +29,7 @@ from tests.test_shares import by_contract
 COLUMN = Component("column", "mmeframe.builtin.column:ColumnStrategy", "mmeframe.builtin.column:ColumnConf")
 # Columns of the union schema. y is optional, and never sent here.
 UNION = ("x", "y")
+TEXTS = tuple(Column(name, "string") for name in UNION)
 NO_TRAFFIC = TrafficSpec()
 Row = dict[str, str | None]
 
@@ -64,7 +65,7 @@ def route_table(fleet: Fleet) -> RouteTable:
     return RouteTable.of(fleet.parts, fleet.levels, texts, numbers, [model.arm for model in models])
 
 
-def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None) -> Routing:
+def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None, union: Sequence[Column] = TEXTS) -> Routing:
     """The routing of a fleet whose key parts are in the columns of the same names."""
     return Routing(
         RoutingSpec(tuple(KeyPart(part, COLUMN) for part in fleet.parts), tuple(fleet.levels), fleet.on_unknown),
@@ -74,7 +75,7 @@ def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None) -> Routing:
         {},
         fleet.traffic,
         fleet.disabled,
-        [Column(name, "string") for name in UNION],
+        union,
         lambda model_id, batch: None,
     )
 
@@ -280,6 +281,23 @@ def test_the_way_of_a_disabled_sub_model(share, disabled, found):
     assert reached(made(fleet), table(fleet, [row])) == [found]
 
 
+def test_an_arm_is_not_called_disabled_where_its_row_was_turned_away_before():
+    """A row that comes from a level before is told of an arm only if it would have been in it."""
+    fleet = Fleet([["p", "q"], ["p"]], CANARIES[:4], TrafficSpec({"canary": 0.5}, ("u",)), frozenset(["m", "p~canary"]))
+    fleet = replace(fleet, models=[it for it in fleet.models if it.id != "m~canary"], parts=["p", "q"])
+    rows = [{"p": "a", "q": "b", "u": str(user), "x": "1"} for user in range(10)]
+
+    explained = made(fleet).explain(as_batch(table(fleet, rows)), {})
+
+    in_arm = [by_contract("canary", [row["u"]]) < 0.5 for row in rows]
+    assert set(in_arm) == {True, False}
+    assert [(it["model_id"], it["reason"]) for it in explained] == [("p", "disabled")] * 10
+    said = {True: "arm canary is disabled: p", False: "p"}
+    assert [[step["found"] for step in it["route"]] for it in explained] == [
+        ["m is disabled", said[it]] for it in in_arm
+    ]
+
+
 STRICT = Fleet(
     [["p", "q"], ["p"]],
     [SubModelEntry("ab", "", {"p": "a", "q": "b"}), SubModelEntry("a", "", {"p": "a"})],
@@ -320,6 +338,55 @@ def test_coverage_of_rows_that_part_ways(tmp_path):
 
     assert reports[0]["rows"] == 10
     assert reports[0] == reports[1]
+
+
+# -- what decides ----------------------------------------------------------------------------------------------------
+
+HALVED = Fleet(
+    [["p"]],
+    [SubModelEntry("m", "", {"p": "a"}), SubModelEntry("m~new", "", {"p": "a"}, arm="new")],
+    TrafficSpec({"new": 0.5}),
+    parts=["p"],
+)
+T = "2020-01-0{}T00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "texts"),
+    [
+        pytest.param("long", [1, None, 3, np.nan, 5], ["1", None, "3", None, "5"], id="whole-numbers"),
+        pytest.param("long", [1, 2.5, 3.0, "4", True], ["1", "2.5", "3", "4", "True"], id="no-whole-numbers"),
+        pytest.param("boolean", [True, None, False, True, 2], ["True", None, "False", "True", "2"], id="booleans"),
+        pytest.param("double", [1, None, "b", 0.5, "e"], ["1", None, "b", "0.5", "e"], id="numbers"),
+        pytest.param("string", ["a", None, 3, "d", 5.0], ["a", None, "3", "d", "5"], id="texts"),
+        pytest.param(
+            "datetime",
+            [T.format(1), None, "soon", pd.Timestamp(T.format(4)), T.format(5) + "Z"],
+            [T.format(1), None, "soon", T.format(4), T.format(5)],
+            id="times",
+        ),
+        pytest.param("Any", [1, True, None, 1.0, "1"], ["1", "True", None, "1", "1"], id="of-any-type"),
+    ],
+)
+def test_rows_without_a_column_of_others_have_their_arm(kind, cells, texts):
+    """Whatever a row holds in a column that its own sub-model does not read: its arm is decided, together and alone."""
+    routing = made(HALVED, union=[Column("x", kind, required=False)])
+    frame = pd.DataFrame({"p": "a", "x": np.array(cells * 4, object)})
+    expected = ["new" if by_contract("new", [text]) < 0.5 else "main" for text in texts * 4]
+
+    assert [arm for _, arm, _ in reached(routing, frame)] == expected
+    assert [reached(routing, frame.iloc[[row]].infer_objects())[0][1] for row in range(5)] == expected[:5]
+
+
+def test_lists_decide_nothing():
+    """They have no canonical text: what can be done is said."""
+    with pytest.raises(BadInputError) as caught:
+        reached(made(HALVED, union=[Column("x", "Array(double)")]), pd.DataFrame({"p": ["a"], "x": [[1.0, 2.0]]}))
+
+    assert str(caught.value) == (
+        "column 'x': a routing key must be one value, not list.\n"
+        "  Set traffic.sticky to columns with one value in a row."
+    )
 
 
 # -- what is said of keys that nobody has ----------------------------------------------------------------------------
@@ -455,3 +522,41 @@ def test_a_key_that_is_no_scalar(cell, n_rows):
         made(ODD).reach(as_batch(pd.DataFrame({"p": keys})), {})
 
     assert str(caught.value) == f"routing.keys.p: a routing key must be one value, not {type(cell).__name__}."
+
+
+class Raw(ColumnStrategy):
+    """Gives what a function makes of the rows."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__(ColumnConf("p"))
+        self._make = make
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        return self._make(batch.frame)
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "category"])
+def test_keys_in_a_series(dtype):
+    """A plugin may give one: its index, which is the caller's, says nothing of the rows' order."""
+    fleet = Fleet([["p"]], [SubModelEntry("a", "", {"p": "a"})], on_unknown="raise", parts=["p"])
+    routing = made(fleet, {"p": Raw(lambda frame: frame["p"])})
+    frame = pd.DataFrame({"p": pd.Series(["a", "b", "c"], dtype=dtype)}).set_axis([2, 0, 1])
+
+    alone = [reached(routing, frame.iloc[[row]])[0][0] for row in range(3)]
+
+    assert [id_ for id_, _, _ in reached(routing, frame)] == alone == ["a", None, None]
+    assert [it["key"]["p"] for it in routing.explain(as_batch(frame), {})] == ["a", "b", "c"]
+    with pytest.raises(UnknownKeyError, match=r"^no sub-model for 2 rows: p=b; p=c"):
+        routing.route(as_batch(frame), {})
+
+
+@pytest.mark.parametrize("n_rows", [1, 3])
+@pytest.mark.parametrize("column", ["p", "n"])
+def test_keys_in_a_matrix(n_rows, column):
+    """A plugin that gives one row of keys for each row is told so, with its key part."""
+    routing = made(ODD, {"p": Raw(lambda frame: frame[[column]].to_numpy())})
+
+    with pytest.raises(MmeframeError) as caught:
+        routing.reach(as_batch(pd.DataFrame({"p": ["a"] * n_rows, "n": 1})), {})
+
+    assert str(caught.value) == "routing.keys.p: the strategy gave keys of 2 dimensions."
