@@ -30,6 +30,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("mmeframe.api"), name)
+    if name in __all__ or name == "api":
+        try:
+            api = importlib.import_module("mmeframe.api")
+        except ModuleNotFoundError as error:
+            if error.name != "mmeframe.api":
+                raise
+            # A router's archive has what serving needs, and stands first where mmeframe was not in use before.
+            raise ImportError(
+                f"this mmeframe is the copy inside a router that was loaded, and has no {name!r}.\n"
+                "  Import mmeframe before the first router is loaded."
+            ) from None
+        return api if name == "api" else getattr(api, name)
     raise AttributeError(f"module 'mmeframe' has no attribute {name!r}")

@@ -56,6 +56,8 @@ class RouteTable:
     def __init__(self, parts: Sequence[str], levels: Sequence[Sequence[str]], arrays: Mapping[str, Array]) -> None:
         self.parts = tuple(parts)
         self.levels = tuple(tuple(level) for level in levels)
+        # Parts that only others build on are in no level: no row lacks its key for want of one.
+        self.in_levels = tuple(part for part in self.parts if any(part in level for level in self.levels))
         self.indexes = {part: KeyIndex(**_under(f"part:{number}:", arrays)) for number, part in enumerate(self.parts)}
         self.arms: dict[str, Ints] = _under("arm:", arrays)
         self.reasons = (
@@ -109,7 +111,8 @@ class RouteTable:
             target = self.at(number, codes)
             if target != NO_TARGET:
                 return Routed(target, number)
-        return Routed(NO_TARGET, self.missing if MISSING in codes.values() else self.unknown)
+        lacks = MISSING in [codes[part] for part in self.in_levels]
+        return Routed(NO_TARGET, self.missing if lacks else self.unknown)
 
     def at(self, level: int, codes: Mapping[str, int]) -> int:
         """The main sub-model of one key at one level, ``NO_TARGET`` if there is none."""
@@ -152,8 +155,8 @@ class RouteTable:
                 break
         if not isinstance(rest, slice) and len(rest):
             missing = np.zeros(len(rest), bool)
-            for values in full.values():
-                missing |= values[rest] == MISSING
+            for part in self.in_levels:
+                missing |= full[part][rest] == MISSING
             reason[rest[missing]] = self.missing
         if choose:
             reason[refused] = self.disabled

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from mmeframe.build.embed import write_archive
+
 HEAVY = ("mlflow", "pandas", "sklearn", "hydra", "omegaconf", "pydantic", "numpy")
 
 
@@ -97,3 +99,23 @@ def test_running_the_module_is_the_command():
     import mmeframe
 
     assert done.stdout == f"{mmeframe.__version__}\n"
+
+
+def test_the_copy_in_a_router_says_why_it_has_no_api(tmp_path):
+    """A router's archive stands first where mmeframe was not in use before, and has only what serving needs."""
+    archive = tmp_path / "mmeframe.zip"
+    write_archive(archive, {}, ())
+    code = (
+        f"import sys; sys.path.insert(0, {str(archive)!r}); import mmeframe\n"
+        "for ask in ('from mmeframe import api', 'from mmeframe import build', 'mmeframe.explain'):\n"
+        "    try: exec(ask)\n"
+        "    except ImportError as error: print(error)\n"
+    )
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+    hint = "  Import mmeframe before the first router is loaded.\n"
+    assert said == "".join(
+        f"this mmeframe is the copy inside a router that was loaded, and has no {name!r}.\n{hint}"
+        for name in ("api", "build", "explain")
+    )

@@ -77,8 +77,27 @@ def test_levels_are_tried_in_order(city, kind, target, reason):
     ],
 )
 def test_no_level_matches(city, kind, reason):
-    """A row that no level takes has no target; it is missing_key if any of its parts is missing."""
+    """A row that no level takes has no target; it is missing_key if a part of some level is missing."""
     assert route(STRICT, [{"city": city, "kind": kind}]) == [(NO_TARGET, reason)]
+
+
+@pytest.mark.parametrize(
+    ("city", "kind", "reason"),
+    [
+        pytest.param("paris", None, "unknown", id="unknown"),
+        pytest.param(None, "food", "missing_key", id="missing"),
+        pytest.param("berlin", None, "exact", id="known"),
+    ],
+)
+def test_a_part_of_no_level_is_not_missed(city, kind, reason):
+    """A part that only others build on, such as what a table says of a shop, has no say in the reason."""
+    table = table_of(["city", "kind"], [["city"]], [Route({"city": "berlin"}, 0)])
+
+    row = {"city": city, "kind": kind}
+    alone = table.route({part: table.indexes[part].code(row[part]) for part in table.parts}, 1)
+
+    assert route(table, [row]) == [(0 if reason == "exact" else NO_TARGET, reason)]
+    assert table.reasons[alone.reason] == reason
 
 
 def test_rows_of_every_reason_in_one_batch():
@@ -234,7 +253,7 @@ def reference(fleet: Fleet, row: dict[str, str | None]) -> tuple[int, str]:
         for candidate in fleet.routes:
             if dict(candidate.key) == key:
                 return candidate.target, "fallback" if not level else f"level:{','.join(level)}" if number else "exact"
-    return NO_TARGET, "missing_key" if None in row.values() else "unknown"
+    return NO_TARGET, "missing_key" if None in [row[part] for level in fleet.levels for part in level] else "unknown"
 
 
 @settings(max_examples=300, deadline=None)

@@ -337,7 +337,8 @@ class _Resolver:
                 lost.setdefault(parts, []).append(entry.id)
         for parts, ids in lost.items():
             listed = [list(level) for level in self.spec.routing.levels]
-            at = listed.index([]) if [] in listed else len(listed)
+            # Before those that ask for less, which would take its rows.
+            at = next((at for at, level in enumerate(listed) if parts.issuperset(level)), len(listed))
             wanted = str([*listed[:at], sorted(parts), *listed[at:]]).replace("'", "").replace(" ", "")
             kind = f"the parts {', '.join(sorted(parts))}" if parts else "no key (the global sub-model)"
             more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""

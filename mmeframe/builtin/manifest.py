@@ -98,7 +98,12 @@ class ManifestSource(ModelSource[ManifestConf]):
         }
         if path.suffix not in readers:
             raise ConfigError(f"{path} is none of {', '.join(readers)}.", where=where)
-        return readers[path.suffix](path, where)
+        try:
+            return readers[path.suffix](path, where)
+        except (OSError, ValueError) as error:
+            what = f"{path} cannot be read: {str(error).splitlines()[0]}."
+            hint = "CSV must be UTF-8 and begin with the names of its columns."
+            raise ConfigError(what, where=where, hint=hint if path.suffix == ".csv" else "") from error
 
 
 def _read_csv(path: Path, where: str) -> Table:

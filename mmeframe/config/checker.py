@@ -18,10 +18,11 @@ from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
 
-__all__ = ["OWN_ROUTING", "Checker", "without_missing"]
+__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "without_missing"]
 
 # Options of routing itself; every other one belongs to the short form's kind.
 OWN_ROUTING = ("keys", "levels", "on_unknown")
+LEVELS_HINT = "Use auto, or list them: [[store],[region],[]]."
 
 
 class Checker:
@@ -75,6 +76,8 @@ class Checker:
             hint = f"Did you mean {close[0]!r}?" if close else ""
         if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
             hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
+        if path.startswith("routing.levels"):
+            hint = LEVELS_HINT
         self.problem(path, f"{what}.", hint)
 
     def section(self, name: str, value: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmeframe.config import schema
-from mmeframe.config.checker import OWN_ROUTING, Checker, without_missing
+from mmeframe.config.checker import LEVELS_HINT, OWN_ROUTING, Checker, without_missing
 from mmeframe.config.compose import Composed
 from mmeframe.errors import ProblemsError, suggest
 from mmeframe.graph import circle
@@ -294,7 +294,7 @@ class _Parser(Checker):
                 self.problem(where, "this level stands twice." if len(set(level)) == len(level) else "a part twice.")
             found.append(tuple(level))
         if not found:
-            self.problem("routing.levels", "there are no levels.", "Use auto, or list them: [[store],[region],[]].")
+            self.problem("routing.levels", "there are no levels.", LEVELS_HINT)
         return tuple(found)
 
     # -- sub-models --------------------------------------------------------------------------------------------
@@ -435,15 +435,15 @@ class _Parser(Checker):
 
     def train(self, conf: schema.TrainConf, name: str, routing: RoutingSpec) -> TrainSpec | None:
         required = {
-            "train.target": conf.target,
-            "train.estimator.class": conf.estimator.class_,
-            "train.reader": conf.reader.path or conf.reader.object,
-            "train.features": conf.features.numeric + conf.features.categorical,
+            "train.target": (conf.target, "train.target=<column>"),
+            "train.estimator.class": (conf.estimator.class_, "train.estimator.class=sklearn.linear_model.Ridge"),
+            "train.reader": (conf.reader.path or conf.reader.object, "train.reader.path=rows.csv"),
+            "train.features": (conf.features.numeric + conf.features.categorical, "train.features.numeric=[<column>]"),
         }
-        for where, value in required.items():
+        for where, (value, example) in required.items():
             reported = [problem.where for problem in self.problems]
             if not value and not any(it.startswith(where) or where.startswith(f"{it}.") for it in reported):
-                self.problem(where, "this option is required to train.", "See the comments in the shipped configs.")
+                self.problem(where, "this option is required to train.", f"For instance {example}.")
         if conf.reader.path and conf.reader.object:
             self.problem("train.reader", "path and object cannot both be set.")
         parts = [part.name for part in routing.parts]

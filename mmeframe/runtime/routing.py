@@ -247,7 +247,7 @@ class Routing:
         missing = np.broadcast_to(reason == self.table.missing, rows.shape)
         if missing.all():
             raise BadInputError(
-                f"{len(rows)} rows have no routing key ({', '.join(self.table.parts)}), and no level takes rows "
+                f"{len(rows)} rows have no routing key ({', '.join(self.table.in_levels)}), and no level takes rows "
                 "without one.",
                 hint="Fill the key, declare a global sub-model with routing.levels, or set routing.on_unknown=skip.",
             )
@@ -267,9 +267,10 @@ class Routing:
         )
 
     def _known_keys(self) -> str:
-        most = max(_SHOWN_KNOWN // max(len(self.table.parts), 1), 1)
+        most = max(_SHOWN_KNOWN // max(len(self.table.in_levels), 1), 1)
         shown = []
-        for name, index in self.table.indexes.items():
+        for name in self.table.in_levels:
+            index = self.table.indexes[name]
             keys = [key if len(key) <= _SHOWN_TEXT else f"{key[:_SHOWN_TEXT]}..." for key in islice(index, most)]
             more = f" and {len(index) - most} more" if len(index) > most else ""
             shown.append(f"{name}: {', '.join(keys) or 'none'}{more}.")

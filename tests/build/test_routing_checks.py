@@ -388,8 +388,8 @@ def test_wrong_levels(refused, levels, found):
             "+models.far={uri:ANY,key:{shop:oslo,region:east}}",
             "[[region]]",
             "routing.levels: 'far' has the parts region, shop, and no level does.\n"
-            "  Set routing.levels=[[region],[region,shop]].",
-            id="two-parts",
+            "  Set routing.levels=[[region,shop],[region]].",
+            id="two-parts-before-one-of-them",
         ),
         pytest.param(
             "+models.small={uri:ANY,key:{size:small}}",

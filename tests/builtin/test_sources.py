@@ -112,6 +112,27 @@ def test_a_manifest_of_another_kind(tmp_path):
         manifest(tmp_path / "m.xlsx")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        pytest.param("m.csv", b"", "No columns to parse", id="empty"),
+        pytest.param("m.csv", "id,uri\n".encode("utf-16"), "can't decode", id="utf-16"),
+        pytest.param("m.csv", b"id,uri\na,b\na,b,c\n", "Expected 2 fields in line 3", id="ragged"),
+        pytest.param("m.parquet", b"id,uri\na,b\n", "Parquet magic bytes not found", id="no-parquet"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read(tmp_path, name, content, why):
+    """The option and the file are named; it is a mistake of the config."""
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ConfigError) as caught:
+        manifest(tmp_path / name)
+
+    assert caught.value.where == "sources.s.path"
+    assert f"{name} cannot be read: " in caught.value.what
+    assert why in caught.value.what
+
+
 def test_files_below_a_folder(tmp_path):
     """Parts are read from each name of the path; ids are stems, and paths where one stem is in several folders."""
     touch(tmp_path, "eu/1.pkl", "us/1.pkl", "us/2.x.pkl", "us/readme.md", "us/.3.pkl", "top.pkl", "eu/deep/4.pkl")

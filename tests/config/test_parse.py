@@ -580,6 +580,21 @@ def test_a_mistake_in_routing_invents_no_other(report, own, where):
     assert problem.startswith(where)
 
 
+@pytest.mark.parametrize(
+    ("levels", "where"),
+    [
+        pytest.param("store", "routing.levels", id="text"),
+        pytest.param("[store]", "routing.levels[0]", id="flat"),
+    ],
+)
+def test_levels_of_another_shape_are_shown_how(report, levels, where):
+    """Levels are lists of lists; who writes one list is told."""
+    (problem,) = report(f"name: r\nrouting: {{levels: {levels}, keys: {{store: {{kind: column, column: s}}}}}}\n")
+
+    assert problem.startswith(f"{where}: input should be")
+    assert problem.endswith("\n  Use auto, or list them: [[store],[region],[]].")
+
+
 # -- one name or a list ----------------------------------------------------------------------------------------------
 
 

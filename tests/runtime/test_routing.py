@@ -133,7 +133,7 @@ def reference(fleet: Fleet, row: Row) -> Found:
             continue
         said = "fallback" if not level else f"level:{','.join(level)}" if number else "exact"
         return taken.id, taken.arm, "disabled" if refused else said
-    lost = "missing_key" if None in [row[part] for part in fleet.parts] else "unknown"
+    lost = "missing_key" if None in [row[part] for level in fleet.levels for part in level] else "unknown"
     return None, None, "disabled" if refused else lost
 
 
