@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != "mmeframe.api":
                 raise
-            # A router's archive has what serving needs, and stands first where mmeframe was not in use before.
+            # A router's archive has what serving needs, and stands first where another version, or none, is installed.
             raise ImportError(
                 f"this mmeframe is the copy inside a router that was loaded, and has no {name!r}.\n"
                 "  Import mmeframe before the first router is loaded."

@@ -72,6 +72,8 @@ def write_archive(path: Path, modules: Mapping[str, PluginInfo], indexed: Sequen
     if not sources:
         return []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        # Whoever has this version installed needs no copy.
+        archive.comment = mmeframe.__version__.encode()
         for name, file in sorted(sources):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
     return sorted({name.split("/")[0].removesuffix(".py") for name, _ in sources})

@@ -195,3 +195,29 @@ def test_coordinates_that_are_no_numbers_are_bad_input(airports):
     with pytest.raises(Exception, match="column 'latitude'"):
         router.predict(pd.DataFrame({"latitude": ["x"], "longitude": [0.0], "x1": [1.0], "x2": [1.0]}))
     assert np.isfinite(router.predict(PLACES.assign(x1=0.5, x2=1.0))).all()
+
+
+_LOAD_FIRST = """
+import sys
+import mlflow.pyfunc
+
+router = mlflow.pyfunc.load_model(sys.argv[1])
+from mmeframe import api
+
+print(api.__file__)
+print(sorted(api.show(sys.argv[1])["sub_models"][0]))
+"""
+
+
+def test_who_loads_a_router_first_has_the_installed_mmeframe(week):
+    """The archive has what serving needs only: where its version is installed, that one is used, which has all."""
+    logged = api.build(
+        "name=first", "routing=column", "routing.column=dow", "+models.a.uri=models:/day_0/1", week.override
+    )
+
+    with fleets.active(week.uri):
+        done = subprocess.run(
+            [sys.executable, "-c", _LOAD_FIRST, logged.model_uri], capture_output=True, text=True, check=True
+        )
+
+    assert done.stdout.splitlines()[0] == str(Path(api.__file__))
