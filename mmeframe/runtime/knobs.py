@@ -11,6 +11,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from mmeframe.budget import parse_size
@@ -37,15 +38,38 @@ def is_nested() -> bool:
     return getattr(_loading, "now", False)
 
 
+# The variables that mmeframe reads, anywhere; those of residency are its options.
+_VARIABLES = (
+    "ALLOW_PICKLE",
+    "CACHE_DIR",
+    "CONFIG_DIR",
+    "DISABLED_MODELS",
+    "DISABLE_PLUGINS",
+    "EXPECT_DIGEST",
+    "PLUGINS",
+    "SKOPS_TRUSTED",
+    "TRAFFIC_ARMS",
+)
 NO_GATES = "Disable the sub-models that it sends rows to."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Knobs:
-    """What a deployment says. config: MLflow's ``model_config``. environ: variables, which beat it."""
+    """What a deployment says. config: MLflow's ``model_config``. environ: variables, which beat it.
+
+    Raises ConfigError for a variable that is nearly one of mmeframe's: a rollback that does nothing looks done.
+    """
 
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = [*_VARIABLES, *(f"RESIDENCY_{name.upper()}" for name in _READ)]
+        for variable in self.environ:
+            name = variable.removeprefix("MMEFRAME_")
+            if name != variable and name not in known and (close := get_close_matches(name, known, 1, 0.8)):
+                what = "there is no such variable, so it would do nothing."
+                raise ConfigError(what, where=variable, hint=f"Did you mean 'MMEFRAME_{close[0]}'? Else rename it.")
 
     def _given(self, name: str) -> tuple[str, Any]:
         """Where a knob's value comes from, and the value; None if nobody turned it."""

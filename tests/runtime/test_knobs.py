@@ -346,3 +346,30 @@ def test_a_server(logged, week, tmp_path):
     blue = set(below("blue", 0.5))
     assert reply.body["predictions"]["model_id"] == ["blue" if user in blue else "everyone" for user in range(100)]
     assert set(reply.body["predictions"]["reason"]) == {"exact", "disabled"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MMEFRAME_TRAFIC_ARMS", "MMEFRAME_TRAFFIC_ARMS"),
+        ("MMEFRAME_DISABLE_MODELS", "MMEFRAME_DISABLED_MODELS"),
+        ("MMEFRAME_RESIDENCY_MAXBYTES", "MMEFRAME_RESIDENCY_MAX_BYTES"),
+        ("MMEFRAME_ALLOW_PICKLES", "MMEFRAME_ALLOW_PICKLE"),
+    ],
+)
+def test_a_variable_that_is_misspelt(load, monkeypatch, variable, meant):
+    """Nothing would happen, and whoever set it would believe that it did."""
+    monkeypatch.setenv(variable, "canary=0")
+
+    with pytest.raises(ConfigError) as caught:
+        load()
+
+    assert str(caught.value) == (
+        f"{variable}: there is no such variable, so it would do nothing.\n  Did you mean {meant!r}? Else rename it."
+    )
+
+
+def test_a_variable_of_somebody_else(load, monkeypatch):
+    monkeypatch.setenv("MMEFRAME_DEPLOYED_BY", "me")
+
+    assert len(load().predict(users()[:3])) == 3
