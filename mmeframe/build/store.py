@@ -54,8 +54,8 @@ def using_store(uri: str | None) -> Iterator[Store]:
     """Make ``uri`` MLflow's tracking store while the block runs; None leaves MLflow's own.
 
     The registry is the same store, unless MLFLOW_REGISTRY_URI says otherwise.
-    Raises MissingError if a tracking server does not answer or a database's driver is not installed, ConfigError for a
-    URI that MLflow has no store for.
+    Raises MissingError if a tracking server does not answer, stops answering, or a database's driver is not installed,
+    ConfigError for a URI that MLflow has no store for.
     """
     import mlflow
 
@@ -64,13 +64,40 @@ def using_store(uri: str | None) -> Iterator[Store]:
     chosen = uri or mlflow.get_tracking_uri()
     _check_reachable(chosen)
     if uri is None:
-        yield Store(chosen)
+        with _answering(chosen):
+            yield Store(chosen)
         return
     mlflow.set_tracking_uri(uri)
     try:
-        yield Store(chosen)
+        with _answering(chosen):
+            yield Store(chosen)
     finally:
         mlflow.set_tracking_uri(before)
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Tell a store that goes away in the middle from other errors of MLflow."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import ConnectionError as Unreachable
+    from requests.exceptions import Timeout
+
+    try:
+        yield
+    except MlflowException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, Unreachable | Timeout):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        lost = MissingError(
+            f"the tracking server at {redact(uri)} stopped answering.",
+            where=_WHERE,
+            hint="Start it, and run the same command again.",
+        )
+        for note in getattr(error, "__notes__", ()):
+            lost.add_note(note)
+        raise lost from error
 
 
 def _check_reachable(uri: str) -> None:

@@ -402,3 +402,47 @@ def test_a_download_that_fails_while_packing(build, files, temporary, module_sto
     handler.broken = frozenset()
     logged = build(*declared, at=url)
     check(logged, module_store)
+
+
+def test_a_store_that_goes_away(tmp_path, monkeypatch):
+    """After a plan, or in the middle of a build: told, nothing half-registered, and the next build goes on."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    port = servers.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "--artifacts-destination",
+        f"{tmp_path}/files",
+    ]
+    server = partial(servers.running, command, f"{url}/health", cwd=tmp_path)
+    models = [f"+models.d{day}.uri=models:/day_{day}/1" for day in range(4)]
+    call = partial(api.build, "name=gone", *ROUTED, *models, f"tracking.uri={url}", plugins=PLUGINS)
+    with contextlib.ExitStack() as running:
+        running.enter_context(server())
+        with fleets.active(url):
+            for day in range(4):
+                fleets.log_sklearn(fleets.fitted(day), f"day_{day}", ROWS[["x1", "x2"]])
+        api.plan("name=gone", *ROUTED, *models, f"tracking.uri={url}", plugins=PLUGINS)
+
+        def progress(what: str, done: int, total: int) -> None:
+            if (what, done) == ("packing", 4):
+                running.close()
+
+        with pytest.raises(MissingError) as caught:
+            call(progress=progress)
+
+    assert str(caught.value) == (
+        f"tracking.uri: the tracking server at {url} stopped answering.\n  Start it, and run the same command again."
+    )
+    assert KEPT in caught.value.__notes__
+    with pytest.raises(MissingError, match=r"^tracking\.uri: the tracking server at .* does not answer"):
+        call()
+    with server():
+        with fleets.active(url):
+            client = mlflow.MlflowClient()
+            assert client.search_registered_models("name = 'gone'") == []
+            assert not [run for run in client.search_runs(["0"]) if run.info.status == "RUNNING"]
+        logged = call()
+        assert (logged.resumed, logged.version) == (4, "1")
