@@ -28,7 +28,8 @@ __all__ = ["ModelFile", "ModelFolder", "Progress", "Store", "fetched", "register
 Progress = Callable[[str, int, int], None]
 
 _WHERE = "tracking.uri"
-_PAGE = 1000
+# What stores give at a time: MLflow's own bound, and of versions what the hosted ones allow, too.
+_PAGE, _VERSIONS = 1000, 10_000
 # Above this many names, one scan of everything with their common prefix is cheaper than one search each.
 _FEW = 8
 # Missing models for which the nearest name is looked for: a report shows no more.
@@ -304,7 +305,7 @@ class Store:
             registered = _pages(self._reader.search_registered_models, filter_string=both or None, max_results=_PAGE)
             versions: dict[str, list[RegisteredVersion]] = {}
             if registered:
-                for version in _pages(self._reader.search_model_versions, filter_string=name, max_results=_PAGE):
+                for version in _pages(self._reader.search_model_versions, filter_string=name, max_results=_VERSIONS):
                     versions.setdefault(version.name, []).append(_version(version))
             self._known[key] = [_model(model, versions.get(model.name, [])) for model in registered]
         return self._known[key]
@@ -341,11 +342,11 @@ class Store:
         return {item.name: item.experiment_id for item in _pages(self._reader.search_experiments, max_results=_PAGE)}
 
     def locations(self, model_ids: Iterable[str]) -> dict[str, str]:
-        """Where the files of LoggedModels lie, by id; unknown ids are left out. One search per 500 ids."""
+        """Where the files of LoggedModels lie, by id; unknown ids are left out. One search per 1,000 ids."""
         wanted = sorted(set(model_ids))
         found: dict[str, str] = {}
-        for start in range(0, len(wanted), 500):
-            listed = ", ".join(f"'{id_}'" for id_ in wanted[start : start + 500])
+        for start in range(0, len(wanted), _PAGE):
+            listed = ", ".join(f"'{id_}'" for id_ in wanted[start : start + _PAGE])
             for model in self.logged_models(f"model_id IN ({listed})", ()):
                 found[model.model_id] = model.artifact_location
         return found
