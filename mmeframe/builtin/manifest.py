@@ -101,7 +101,7 @@ class ManifestSource(ModelSource[ManifestConf]):
         try:
             return readers[path.suffix](path, where)
         except (OSError, ValueError) as error:
-            what = f"{path} cannot be read: {str(error).splitlines()[0]}."
+            what = f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}."
             hint = "CSV must be UTF-8 and begin with the names of its columns."
             raise ConfigError(what, where=where, hint=hint if path.suffix == ".csv" else "") from error
 
