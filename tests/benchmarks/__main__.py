@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks``: every benchmark, beside its baseline in the same run. Nothing else should run."""
 
-from tests.benchmarks import commands, dispatch, scale, spine
+from tests.benchmarks import commands, dispatch, flavors, scale, spine
 
 if __name__ == "__main__":
     commands.main()
@@ -9,3 +9,5 @@ if __name__ == "__main__":
     dispatch.main()
     print()
     scale.main()
+    print()
+    flavors.main()
