@@ -122,11 +122,6 @@ def find_inputs(live: Any, columns: Callable[[tuple[str, ...]], tuple[Column, ..
 def find_outputs(live: Any, inputs: tuple[Column, ...]) -> Outputs:
     """What an estimator answers, from a call on a few rows. Raises BuildError if it does not take them."""
     try:
-        return answers(live, _rows(inputs).copy(), "predict", "")
+        return answers(live, made_up_rows(inputs), "predict", "")
     except BuildError as error:
         raise BuildError(error.what, hint=f"Declare {_DECLARE}.") from error
-
-
-@lru_cache(maxsize=64)
-def _rows(inputs: tuple[Column, ...]) -> Any:
-    return made_up_rows(inputs)

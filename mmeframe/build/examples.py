@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,12 @@ def example_rows(model: SubModel, root: Path) -> Any:
 
 def made_up_rows(columns: Sequence[Column]) -> Any:
     """A few rows of these columns, with their types."""
+    return _frame(tuple(columns)).copy()
+
+
+@lru_cache(maxsize=64)
+def _frame(columns: tuple[Column, ...]) -> Any:
+    """Thousands of sub-models have the same columns, and pandas takes milliseconds for each frame."""
     import pandas as pd
 
     return pd.DataFrame({column.name: list(_made_up(column.type)) for column in columns}).astype(_dtypes(columns))
