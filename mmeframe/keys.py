@@ -34,7 +34,8 @@ _DENSE = 65_536
 # Entries of a dictionary that are made in the time of one search.
 _SEARCHES = 16
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
-_INT64 = np.iinfo(np.int64)
+# Numbers of Python: those of numpy's own description are made anew at each look.
+_LEAST, _MOST = -(2**63), 2**63 - 1
 # What pandas.read_csv turns into NaN by default, in the spellings that a key could have.
 NA_WORDS = frozenset(
     ["", "#N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
@@ -45,7 +46,7 @@ def is_whole(text: str) -> bool:
     """Whether ``text`` is how an integer is written (``"7"``, ``"-3"``; not ``"07"``, ``"7.0"``, ``"-0"``)."""
     # No int64 has more than 20 letters, and Python refuses to read very long ones.
     short = len(text) <= 20 and text != "-0" and _WHOLE.fullmatch(text) is not None
-    return short and _INT64.min <= int(text) <= _INT64.max
+    return short and _LEAST <= int(text) <= _MOST
 
 
 def canonical(value: Any) -> str | None:
@@ -263,7 +264,7 @@ class KeyIndex:
     def _integers(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
         import pandas as pd
 
-        if raw.dtype.kind == "u" and raw.dtype.itemsize == 8 and len(raw) and raw.max() > _INT64.max:
+        if raw.dtype.kind == "u" and raw.dtype.itemsize == 8 and len(raw) and raw.max() > _MOST:
             return np.fromiter((self.code(value) for value in raw.tolist()), np.int32, len(raw))
         if self._ints is None:
             self._ints = self._index_integers()

@@ -56,7 +56,8 @@ def redact(text: str) -> str:
 
     Redacted text stays as it is when it is redacted again.
     """
-    return _WORD.sub(_clean_word, text)
+    # Paths are no URIs, and there may be many.
+    return _WORD.sub(_clean_word, text) if "://" in text else text
 
 
 def _clean_word(match: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import lru_cache
@@ -40,7 +41,7 @@ _DECLARE = "signature: {inputs: {x1: double}, outputs: double}, in its entry or 
 
 def bare_file(location: str) -> tuple[ModelFile, str, dict[str, str]] | None:
     """The file at a location, its flavor and its loader's options; None for what is a model folder, by its suffix."""
-    suffix = Path(location).suffix
+    suffix = os.path.splitext(location)[1]
     if suffix not in FORMS:
         return None
     # One name for all, so that their options are equal, wherever they lie.

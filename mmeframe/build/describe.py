@@ -161,7 +161,7 @@ class Describer:
                     else:
                         model = known.get(entry.id) or begun[entry.id].result()
                     if model is not None:
-                        described.append(replace(model, stamp=stamps.get(model.id)))
+                        described.append(model if model.stamp else replace(model, stamp=stamps.get(model.id)))
                         if self.draft is not None:
                             self.draft.describe(described[-1])
             except BaseException:
@@ -207,7 +207,7 @@ class Describer:
                 continue
             if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
                 continue
-            model = self._model(
+            return self._model(
                 entry,
                 folder,
                 facts.flavor,
@@ -217,8 +217,10 @@ class Describer:
                 facts.inputs,
                 facts.outputs,
                 facts.python,
+                stamp=stamp,
+                kept=facts.kept if facts.method == wanted else None,
+                method=facts.method,
             )
-            return replace(model, method=facts.method, kept=facts.kept if facts.method == wanted else None)
         return None
 
     def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
@@ -352,6 +354,7 @@ class Describer:
         outputs: Outputs | None,
         python: str = "",
         code: Mapping[str, str] | None = None,
+        **earlier: Any,
     ) -> SubModel:
         return SubModel(
             id=entry.id,
@@ -372,6 +375,7 @@ class Describer:
             code=code or {},
             origin=entry.origin,
             routed=entry.routed,
+            **earlier,
         )
 
     def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:

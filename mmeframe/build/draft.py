@@ -60,7 +60,7 @@ class Draft:
 
     def describe(self, model: SubModel) -> None:
         """Note what a sub-model is, unless that cannot be told again without reading it."""
-        if model.stamp is None or model.code:
+        if not _noted(model):
             return
         facts = {
             "flavor": model.flavor,
@@ -81,7 +81,7 @@ class Draft:
 
     def pack(self, model: SubModel, writer: BundleWriter, packed: Packed) -> None:
         """Note where a sub-model's bytes lie, which have been written."""
-        if model.stamp is None or model.code:
+        if not _noted(model):
             return
         writer.flush()
         files = [[ref.path, ref.sha256.hex(), *writer.place(ref.sha256)] for ref in packed.files]
@@ -94,6 +94,11 @@ class Draft:
 
     def close(self) -> None:
         self._journal.close()
+
+
+def _noted(model: SubModel) -> bool:
+    """Not what ships code, nor what the registered version has: the next build takes it from there, too."""
+    return model.stamp is not None and not model.code and not (model.kept and model.kept.since)
 
 
 @contextlib.contextmanager

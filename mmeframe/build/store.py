@@ -193,6 +193,8 @@ class ModelFolder:
     @cached_property
     def here(self) -> Path | None:
         """The folder itself where it is on this machine, else None."""
+        if ":" not in self.location:
+            return Path(self.location)
         parts = urlsplit(self.location)
         if parts.scheme == "file":
             return Path(unquote(parts.path))
