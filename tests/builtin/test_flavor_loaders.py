@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from tests.flavors import ALL, GROUPED, ROWS
 
 EVERY = pytest.mark.parametrize(("group", "flavor", "name"), ALL, ids=[f"{g}-{f}-{n}" for g, f, n in ALL])
 ROUTED = ("routing=column", "routing.column=key")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -212,3 +214,14 @@ def test_a_time_series_takes_one_row_as_mlflow_has_it(module_store, tmp_path):
     with pytest.raises(ModelError, match="m: its predict failed with BadInputError") as caught:
         router.predict(pd.concat([rows, rows]).assign(key="m"))
     assert str(caught.value.__cause__) == "a time series model takes one row, with the columns start and end."
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("xgboost", ".ubj"), ("lightgbm", ".txt"), ("catboost", ".cbm")])
+def test_what_a_booster_takes_in_memory(tmp_path, kind, suffix):
+    """The budget counts what the process grows by, give or take a quarter, though it is outside of Python."""
+    command = [sys.executable, "-m", "tests.builtin.booster_memory", kind, str(tmp_path / f"model{suffix}")]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    grown, counted = map(float, done.stdout.split())
+    assert 0.75 <= grown / counted <= 1.25
