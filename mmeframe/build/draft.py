@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     from mmeframe.build.store import Store
     from mmeframe.spec import RouterSpec
 
-__all__ = ["Draft", "open_draft"]
+__all__ = ["FULL", "Draft", "open_draft"]
 
 _BUNDLE, _JOURNAL = "bundle", "journal.jsonl"
 # Drafts that nobody went on with are removed by the first build after this.
 _KEPT_S = 7 * 24 * 3600
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What the system says of a disk that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Draft:
@@ -122,7 +123,7 @@ def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
             yield draft
         except BaseException as error:
             cause = error.__cause__
-            full = isinstance(cause, OSError) and cause.errno in _FULL
+            full = isinstance(cause, OSError) and cause.errno in FULL
             mine = not full and draft.lines > (_lines(old) if old is not None else 1)
             _forget(old if mine else folder)
             if (mine or old is not None) and not isinstance(error, ProblemsError):

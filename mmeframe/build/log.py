@@ -27,7 +27,7 @@ from mmeframe.build.cleanup import (
     restore_alias,
     work_folder,
 )
-from mmeframe.build.draft import Draft
+from mmeframe.build.draft import FULL, Draft
 from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
 from mmeframe.build.environment import merge
 from mmeframe.build.examples import example_request
@@ -115,7 +115,17 @@ def log_router(
             _save(path, model, fleet, draft.bundle, archive if embedded else None, requirements, digest)
 
         progress("logging", 0, 1)
-        model_id = log_folder(client, experiment, run_id, spec.name, save, folder / "model", tags, undo)
+        try:
+            model_id = log_folder(client, experiment, run_id, spec.name, save, folder / "model", tags, undo)
+        except Exception as error:
+            said = _of_the_disk(error)
+            if said is None:
+                raise
+            raise BuildError(
+                f"the router cannot be written: {said}.",
+                where="tracking.uri",
+                hint="Free space there, and in the temporary folder (TMPDIR).",
+            ) from error
         progress("logging", 1, 1)
         notes += _prove(model_id, digest, fleet, progress)
         _lineage(client, run_id, fleet)
@@ -145,6 +155,16 @@ def log_router(
         resumed=sum(it.since is None for it in kept),
         notes=tuple(notes),
     )
+
+
+def _of_the_disk(error: BaseException | None) -> str | None:
+    """What the system says of a full disk behind an error of MLflow or of shutil, which repeat it, None for others."""
+    while error is not None:
+        for said in map(os.strerror, FULL):
+            if said in str(error):
+                return said
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def experiment_id(client: Any, tracking: TrackingSpec) -> str:

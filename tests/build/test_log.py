@@ -450,35 +450,81 @@ def test_another_bundle_than_expected_is_refused(three, monkeypatch):
         api.load_router(logged.model_uri)
 
 
-def test_a_disk_that_is_full(week, tmp_path):
+FULL = """
+import resource, signal, sys
+from contextlib import contextmanager
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+@contextmanager
+def full():
+    # Files may have so many bytes now: the kernel refuses the rest, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+from mmeframe.build import log
+from mmeframe.bundle import BundleWriter
+from mmeframe.cli import main
+
+def during(owner, name):
+    before = getattr(owner, name)
+
+    def call(*args, **kwargs):
+        with full():
+            return before(*args, **kwargs)
+
+    setattr(owner, name, call)
+
+if sys.argv[1] == "bundle":
+    before = BundleWriter.add
+    BundleWriter.add = lambda self, data: (before(self, data), self._pack.flush())[0]
+    during(BundleWriter, "add")
+else:
+    import mlflow.pyfunc
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    during(*{"folder": (mlflow.pyfunc, "save_model"), "store": (LocalArtifactRepository, "log_artifacts")}[sys.argv[1]])
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "limit", "said"),
+    [
+        ("bundle", 100, "the bundle cannot be written: File too large.\n  Free space there, or set MMEFRAME_CACHE_DIR"),
+        ("folder", 1000, "the router cannot be written: "),
+        ("store", 1000, "the router cannot be written: "),
+    ],
+)
+def test_a_disk_that_is_full(week, tmp_path, where, limit, said):
     """Told with the place and what to do; nothing is registered, and nothing is left behind."""
-    script = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from mmeframe.cli import main\n"
-        "from mmeframe.bundle import BundleWriter\n"
-        "before = BundleWriter.add\n"
-        "def add(self, data):\n"
-        "    # Files may have 100 bytes now: the kernel refuses the rest, as a full disk does.\n"
-        "    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
-        "    try:\n"
-        "        digest = before(self, data)\n"
-        "        self._pack.flush()\n"
-        "        return digest\n"
-        "    finally:\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
-        "BundleWriter.add = add\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    argv = ["build", "name=full_disk", "routing=column", "routing.column=dow", "+models.a.uri=models:/day_0/1"]
+    name = f"full_{where}"
+    argv = ["build", f"name={name}", "routing=column", "routing.column=dow", "+models.a.uri=models:/day_0/1"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with fleets.active(week.uri):
+        before = files_of(week)
 
     done = subprocess.run(
-        [sys.executable, "-c", script, *argv, week.override], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", FULL, where, str(limit), *argv, week.override],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
-    assert done.returncode == 1
-    assert "the bundle cannot be written: File too large.\n  Free space there, or set MMEFRAME_CACHE_DIR" in done.stderr
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert said in done.stderr
+    assert "Free space there" in done.stderr
+    # What was packed may stay where the bundle was written, to be gone on with.
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and "builds" not in path.parts] == []
     with fleets.active(week.uri):
-        assert mlflow.MlflowClient().search_registered_models("name = 'full_disk'") == []
+        assert mlflow.MlflowClient().search_registered_models(f"name = '{name}'") == []
+        assert files_of(week) == before
+
+
+def files_of(store):
+    """Files of LoggedModels in a store."""
+    return {path for path in store.folder.rglob("*") if path.is_file() and "models" in path.parts}
