@@ -277,6 +277,9 @@ def _show_plan(data: Mapping[str, Any]) -> None:
     for where, path in data["paths"].items():
         print(f"{where}: {path}")
     _show_difference(data["difference"])
+    files = any(not (m["of"] or m["version"] or m["model_id"]) for m in data["sub_models"])
+    if files and data["difference"]["against"]:
+        print("  files on disk are not compared: build says how many of them changed")
 
 
 def _show_columns(columns: Iterable[Sequence[Any]], routing: Mapping[str, str]) -> None:
@@ -322,11 +325,12 @@ def _build(work: Job, flags: Flags) -> int:
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
-        if logged.unchanged or logged.resumed:
+        if logged.unchanged or logged.resumed or logged.described:
             others = count(logged.sub_models - logged.unchanged - logged.resumed, "sub-model")
             same = f"; {logged.unchanged:,} did not change since version {logged.since}" if logged.unchanged else ""
             before = f"; {logged.resumed:,} by a build that did not come to its end" if logged.resumed else ""
-            print(f"packed   {others}{same}{before}")
+            read = f"; {logged.described:,} were read by a build that did not come to its end"
+            print(f"packed   {others}{read if logged.described else ''}{same}{before}")
         print(f"digest   {logged.digest}")
         print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
 
@@ -466,6 +470,7 @@ def _show_router(data: Mapping[str, Any]) -> None:
         print(f"key      {name}: {strategy['kind']}({options})")
     levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
     print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
+    print(f"memory   {_residency(data['residency'])}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
     rows = [
@@ -476,6 +481,15 @@ def _show_router(data: Mapping[str, Any]) -> None:
     _show_traffic(data)
     _show_columns(data["columns"], data["routing_columns"])
     print("requirements: " + ", ".join(data["environment"]))
+
+
+def _residency(options: Mapping[str, Any]) -> str:
+    """The kind, and what bounds or fills it."""
+    bytes_ = options["max_bytes"]
+    shown = {**options, "max_bytes": None if bytes_ is None else size_text(bytes_)}
+    shown |= {name: " ".join(options[name]) for name in ("pin", "preload")}
+    names = ("max_bytes", "max_models", "pin", "preload", "ttl_s")
+    return ", ".join([options["kind"], *(f"{name}={shown[name]}" for name in names if shown[name])])
 
 
 def _demo(work: Job, flags: Flags) -> int:

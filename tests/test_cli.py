@@ -581,6 +581,7 @@ def test_show_for_people(run, built):
     assert (done.code, done.err) == (0, "")
     assert lines[0] == "router cli_router (models:/cli_router/1)"
     assert "levels dow then global; unknown keys: raise" in lines
+    assert "memory eager" in lines
     assert any(line.startswith("day_6 dow=6 main models:/day_6/1 sklearn sklearn") for line in lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -743,3 +744,18 @@ def test_disabled_sub_models_of_one_key(run, table, monkeypatch, disabled):
     rows = run("explain", "--json", "model=models:/shops/1", table).json["rows"][:3]
 
     assert [it["route"][0]["found"] for it in rows] == [said[user not in FRESH] for user in USERS[:3]]
+
+
+def test_plan_of_files(run, store):
+    """They are not compared, so that no difference is not all there is to say; the budget is shown, too."""
+    path = store.folder / "a.pkl"
+    path.write_bytes(pickle.dumps(fleets.fitted(0)))
+    argv = ("name=of_files", "routing=column", "routing.column=shop", f"+models.a={{uri:'{path}',key:{{shop:a}}}}")
+    bounded = ("residency=lazy", "residency.max_bytes=2MiB", "residency.pin=[a]")
+    run("build", *argv, *bounded)
+
+    assert run("plan", *argv, *bounded).lines[-2:] == [
+        "no difference",
+        "files on disk are not compared: build says how many of them changed",
+    ]
+    assert "memory lazy, max_bytes=2.0 MiB, pin=a" in run("show", "model=models:/of_files/1").lines

@@ -28,6 +28,7 @@ from mmeframe.spec import BundleSpec, Column, Component
 __all__ = ["Describer", "OwnFiles", "SubModel"]
 
 PYFUNC = "python_function"
+_FROM = "Relative paths are from the working directory. Or leave it out: exclude."
 # Sub-models whose description files are read at a time.
 _READERS = 8
 # Lines of an MLmodel file that no two models have alike, and that say nothing about it here.
@@ -264,7 +265,7 @@ class Describer:
         """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
-            self.problem(where, f"there is no file {redact(entry.uri)}.", "", "missing")
+            self.problem(where, f"there is no file {redact(entry.uri)}.", _FROM, "missing")
             return None
         loader = self._choose(entry, {flavor: options}, where)
         if loader is None:

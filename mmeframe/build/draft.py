@@ -178,10 +178,13 @@ def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Fact
     found: dict[str, tuple[str, Facts]] = {}
     places: dict[bytes, tuple[int, int]] = {}
     try:
-        pack = held.enter_context((folder / _BUNDLE / PACK).open("rb")).fileno()
         lines = (folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
+    pack = None
+    # There is none before everything is read.
+    with contextlib.suppress(OSError):
+        pack = held.enter_context((folder / _BUNDLE / PACK).open("rb")).fileno()
     for line in map(_parsed, lines):
         if line is None or line.get("mmeframe", mmeframe.__version__) != mmeframe.__version__:
             break
@@ -189,7 +192,7 @@ def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Fact
             facts.append(_facts(line["facts"]))
         elif "id" in line:
             found[line["id"]] = line["stamp"], facts[line["of"]]
-        elif "packed" in line:
+        elif "packed" in line and pack is not None:
             refs = tuple(FileRef(path, bytes.fromhex(digest)) for path, digest, _, _ in line["files"])
             places |= {bytes.fromhex(digest): (start, length) for _, digest, start, length in line["files"]}
             stamp, known = found[line["packed"]]

@@ -53,7 +53,7 @@ class Logged:
     """A router in the store. ``notes``: warnings, and what killed builds had left.
 
     unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from a build that did not
-    come to its end.
+    come to its end; described: how many that build had only read, so that they were packed now.
     """
 
     model_uri: str
@@ -69,6 +69,7 @@ class Logged:
     unchanged: int = 0
     since: str | None = None
     resumed: int = 0
+    described: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -153,6 +154,10 @@ def log_router(
         unchanged=sum(it.since is not None for it in kept),
         since=next((it.since for it in kept if it.since), None),
         resumed=sum(it.since is None for it in kept),
+        described=sum(
+            model.kept is None and model.stamp is not None and draft.facts(model.id, model.stamp) is not None
+            for model in fleet.models
+        ),
         notes=tuple(notes),
     )
 

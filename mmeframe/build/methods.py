@@ -11,6 +11,7 @@ from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, MmeframeError, suggest
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
+from mmeframe.redact import redact
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
     """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
 
     It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
-    Raises BuildError if it cannot be loaded.
+    Raises BuildError if it cannot be loaded, or has no such method.
     """
     import numpy as np
 
@@ -101,7 +102,11 @@ def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
         raise
     except Exception as error:
         what = f"it cannot be loaded: {type(error).__name__}: {error}"
-        raise BuildError(what, where=f"models.{model.id}") from error
+        hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
+        raise BuildError(what, where=f"models.{model.id}", hint=hint) from error
+    if not callable(getattr(live, method, None)):
+        what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
+        raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
     if not model.inputs or any(column.type != "double" or not column.required for column in model.inputs):
         return loader.size(live) + KEPT, False
     try:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
+from mmeframe.build.cleanup import forget_folder, work_folder
 from mmeframe.build.signature import Outputs
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.spec import Column, Component
@@ -145,12 +145,15 @@ def find_previous(store: Store, spec: RouterSpec) -> Iterator[Previous | None]:
     if not name or not spec.bundle.reuse:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="mmeframe-previous-") as folder:
+    folder = work_folder()
+    try:
         try:
-            found = _open(store, name, Path(folder))
+            found = _open(store, name, folder)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, everything is read anew
             found = None
         yield found
+    finally:
+        forget_folder(folder)
 
 
 def _open(store: Store, name: str, folder: Path) -> Previous | None:

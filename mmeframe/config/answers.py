@@ -102,6 +102,8 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
         hint = "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."
         if re.search(r"\.0\d", override.partition("=")[0]):
             hint = "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
+        if re.match(r"(models|runs):/", override):
+            hint = f"Did you mean model={override}?"
         return Problem(
             override,
             f"this is not an override: {reason(error)}",

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeClassifier
 
 from mmeframe import api
-from mmeframe.errors import MissingError, ProblemsError
+from mmeframe.errors import BuildError, MissingError, ProblemsError
 from tests import fleets
 
 ROUTED = ("name=files", "routing=column", "routing.column=dow")
@@ -130,9 +130,37 @@ def test_files_that_cannot_be_described(store, content, text):
 
 
 @pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param(
+            pickle.dumps({"a": 1}), "models.0: models/0.pkl holds a dict, which has no predict.", id="no-model"
+        ),
+        pytest.param(
+            pickle.dumps(nameless())[:-9], "\n  models/0.pkl must be whole, and written by the library", id="truncated"
+        ),
+    ],
+)
+def test_files_with_a_declared_signature_are_loaded_too(store, content, text):
+    """Nobody asks them what they answer, but what is no model is not registered."""
+    (store.folder / "models").mkdir()
+    (store.folder / "models/0.pkl").write_bytes(content)
+    declared = "+sources.f.signature={inputs:[x1,x2],outputs:double}"
+
+    with pytest.raises(BuildError) as caught:
+        api.build(*ROUTED, *FOLDER, declared, store.override)
+
+    assert text in str(caught.value)
+    assert not mlflow.MlflowClient(store.uri).search_registered_models()
+
+
+@pytest.mark.parametrize(
     ("uri", "text"),
     [
-        pytest.param("gone.pkl", "models.a: there is no file gone.pkl.", id="gone"),
+        pytest.param(
+            "gone.pkl",
+            "models.a: there is no file gone.pkl.\n  Relative paths are from the working directory",
+            id="gone",
+        ),
         pytest.param("a.bin", "or a file: .pkl, .pickle, .cloudpickle, .joblib, .skops", id="unknown-suffix"),
     ],
 )

@@ -115,14 +115,14 @@ def test_the_bundle_is_the_same(build):
     assert build("bundle.reuse=false").digest == resumed.digest
 
 
-@pytest.mark.parametrize(("phase", "packed"), [("reading", 0), ("probing", 8)])
-def test_interrupted_elsewhere(build, module_store, phase, packed):
+@pytest.mark.parametrize(("phase", "read", "packed"), [("reading", 3, 0), ("packing", 5, 3), ("probing", 0, 8)])
+def test_interrupted_elsewhere(build, module_store, phase, read, packed):
     """While descriptions are read nothing is packed yet; after packing everything is, but not proved."""
     interrupted(build, phase, 3)
 
     logged = build()
 
-    assert logged.resumed == packed
+    assert (logged.described, logged.resumed) == (read, packed)
     check(logged, module_store)
 
 
@@ -180,8 +180,9 @@ def killed(*overrides: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def test_a_build_that_is_killed(build, folder, module_store, request):
+def test_a_build_that_is_killed(build, folder, module_store, request, temporary, monkeypatch):
     """kill -9 in the middle: the same, and nothing else is left."""
+    monkeypatch.setenv("TMPDIR", tempfile.gettempdir())
     name = "".join(letter for letter in request.node.name if letter.isalnum())
     killed(*config(folder, name), module_store.override)
     assert len(drafts()) == 1
@@ -189,6 +190,7 @@ def test_a_build_that_is_killed(build, folder, module_store, request):
     logged = build()
 
     assert (logged.resumed, drafts()) == (5, [])
+    assert list(Path(tempfile.gettempdir()).glob("mmeframe-*")) == []
     check(logged, module_store)
 
 

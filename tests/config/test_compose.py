@@ -239,6 +239,13 @@ def test_bad_syntax_says_how_to_quote(answers, override):
     assert problem.endswith("Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'.")
 
 
+def test_a_model_without_its_option(answers):
+    """A URI alone is the commonest slip of ``show`` and ``predict``."""
+    (problem,) = answers("models:/shops/latest")
+
+    assert problem.endswith("Did you mean model=models:/shops/latest?")
+
+
 @pytest.mark.parametrize(
     ("override", "says", "never_says"),
     [
