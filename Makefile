@@ -26,7 +26,7 @@ demo: $(BIN)/.ready
 	$(BIN)/mmeframe demo
 
 test: $(BIN)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .

@@ -446,8 +446,7 @@ def fetch(store: Store, uri: str) -> Path:
         raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
     target = home / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
     if not target.is_dir():
-        home.mkdir(exist_ok=True)
-        with work_folder(home, ".downloading-") as work:
+        with work_folder("routers", ".downloading-") as work:
             try:
                 found = Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work)))
             except (MlflowException, OSError) as error:

@@ -16,18 +16,21 @@ from pathlib import Path
 
 from mmeframe.errors import MmeframeError
 
-__all__ = ["cache_folder", "locked", "work_folder"]
+__all__ = ["cache_folder", "locked", "refused", "work_folder"]
 
 
 def cache_folder() -> Path:
     """``MMEFRAME_CACHE_DIR``, else a folder of this user's in the temporary directory that nobody else can enter.
 
-    Raises MmeframeError if that folder belongs to somebody else.
+    Raises MmeframeError if that folder belongs to somebody else, or takes no files.
     """
     chosen = os.environ.get("MMEFRAME_CACHE_DIR")
     if chosen:
         path = Path(chosen).absolute()
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise refused(path, error) from error
         return path
     path = Path(tempfile.gettempdir()) / f"mmeframe-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
@@ -43,21 +46,37 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def work_folder(home: Path, prefix: str) -> Iterator[Path]:
-    """A folder in ``home`` to fill, gone at the end. Those of processes that were killed meanwhile go, too.
+def work_folder(kind: str = "work", prefix: str = "") -> Iterator[Path]:
+    """A folder to fill, in ``kind`` of the cache folder; gone at the end. Those of processes that were killed go, too.
 
     Each is locked by who fills it, and the system unlocks what a process leaves, however it ends.
+    prefix: where folders stay beside it, what those of work begin with. Raises MmeframeError if the cache folder
+    takes no files.
     """
+    home = cache_folder() / kind
     with contextlib.ExitStack() as held:
-        # The folder around it is locked until this one is.
-        with locked(home, wait=True):
-            for left in home.glob(f"{prefix}*"):
-                with contextlib.suppress(OSError), locked(left):
-                    shutil.rmtree(left, ignore_errors=True)
-            work = Path(tempfile.mkdtemp(prefix=prefix, dir=home)).resolve()
-            held.callback(shutil.rmtree, work, ignore_errors=True)
-            held.enter_context(locked(work))
+        try:
+            home.mkdir(exist_ok=True)
+            # The folder around it is locked until this one is.
+            with locked(home, wait=True):
+                for left in home.glob(f"{prefix}*"):
+                    with contextlib.suppress(OSError), locked(left):
+                        shutil.rmtree(left, ignore_errors=True)
+                work = Path(tempfile.mkdtemp(prefix=prefix, dir=home)).resolve()
+                held.callback(shutil.rmtree, work, ignore_errors=True)
+                held.enter_context(locked(work))
+        except OSError as error:
+            raise refused(home, error) from error
         yield work
+
+
+def refused(folder: Path, error: OSError) -> MmeframeError:
+    """What to raise for a folder in the cache that cannot be written."""
+    return MmeframeError(
+        f"the cache folder takes no files: {error.strerror}.",
+        where=str(folder),
+        hint="Free space there, or set MMEFRAME_CACHE_DIR to another folder that this user can write.",
+    )
 
 
 @contextlib.contextmanager

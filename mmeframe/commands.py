@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import size_text
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError
-from mmeframe.output import count, emit, note, progress_bar, show_trained, table
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count
+from mmeframe.output import emit, note, progress_bar, show_trained, table
 
 if TYPE_CHECKING:
     from mmeframe.api import Job

@@ -26,6 +26,7 @@ __all__ = [
     "UnknownKeyError",
     "UnknownNameError",
     "UsageError",
+    "count",
     "known_names",
     "suggest",
 ]
@@ -47,6 +48,11 @@ def known_names(known: Iterable[str], noun: str = "Known") -> str:
         return f"{noun}: none."
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{noun}: {', '.join(names[:_SHOWN])}{more}."
+
+
+def count(number: int, noun: str) -> str:
+    """``1 sub-model``, ``7 sub-models``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:

@@ -53,7 +53,7 @@ def routing_of(fleet: Fleet) -> Routing:
             with model.folder.local() as root:
                 live[model_id] = fleet.live.load(model, root)
         required = frozenset(column.name for column in model.inputs if column.required)
-        return call(live[model_id], "predict", check_frame(batch.frame, model.inputs, required), model_id)
+        return call(live[model_id], "predict", check_frame(batch.frame, model.inputs, required), lambda: model_id)
 
     return Routing(
         fleet.spec.routing,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["count", "emit", "note", "progress_bar", "show_trained", "table"]
+from mmeframe.errors import count
+
+__all__ = ["emit", "note", "progress_bar", "show_trained", "table"]
 
 if TYPE_CHECKING:
     from mmeframe.build.store import Progress
@@ -49,7 +54,48 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar on a terminal's standard error, nothing elsewhere."""
+    """A bar on a terminal's standard error, nothing elsewhere; and an interruption never gets lost."""
+    with _heard() as check, _bar() as update:
+
+        def tell(what: str, done: int, total: int) -> None:
+            check()
+            update(what, done, total)
+
+        yield tell
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[Callable[[], None]]:
+    """What raises KeyboardInterrupt if a signal that does has come already.
+
+    Python drops an exception in a weak reference's callback or in ``__del__``, and databases have many of those: the
+    work would go on. Only the main thread gets signals.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def heard(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        before[signum](signum, frame)
+
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(signum)):
+                    before[signum] = handler
+                    signal.signal(signum, heard)
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Progress]:
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -69,11 +115,6 @@ def progress_bar() -> Iterator[Progress]:
             bar.update(tasks[what], completed=done, total=total or None, description=label)
 
         yield update
-
-
-def count(number: int, noun: str) -> str:
-    """``1 sub-model``, ``7 sub-models``."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def show_trained(trained: Any) -> None:

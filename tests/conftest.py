@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from mmeframe.runtime import Router
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The documents go first: they take longest, and a worker that begins with them last would work alone."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 @dataclass(frozen=True)
 class Store:
     """An MLflow store in a folder of its own."""

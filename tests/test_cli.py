@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import mmeframe
 from mmeframe import api, commands
 from mmeframe.cli import COMMANDS, main
 from mmeframe.errors import MmeframeError
+from mmeframe.output import progress_bar
 from mmeframe.plugin import manager
 from tests import fleets
 from tests.conftest import Done, Store
@@ -321,6 +323,40 @@ def test_sigterm_is_an_interruption(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (130, "error: interrupted.\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_that_python_drops(tmp_path, name):
+    """In ``__del__`` an exception goes nowhere: the work ends as soon as it tells how far it is."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from mmeframe import cli, commands\n"
+        "from mmeframe.output import progress_bar\n"
+        "class Gone:\n"
+        f"    def __del__(self):\n        os.kill(os.getpid(), signal.{name})\n        list(range(1000))\n"
+        "def run(*_):\n"
+        "    with progress_bar() as progress:\n"
+        "        progress('packing', 0, 2)\n        Gone()\n        print('went on')\n"
+        "        progress('packing', 1, 2)\n        print('never')\n"
+        "commands.run = run\nsys.argv = ['mmeframe', 'build']\ncli.entry()\n"
+    )
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (130, "went on\n")
+    assert "Exception ignored in" in done.stderr
+    assert done.stderr.endswith("error: interrupted.\n")
+
+
+def test_signals_are_as_before_when_the_work_is_done():
+    """Whoever uses mmeframe in a program of their own keeps their handlers."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    with progress_bar():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 # -- stores that are not there ---------------------------------------------------------------------------------------

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -20,18 +18,15 @@ __all__ = [
     "close_leftovers",
     "end_runs",
     "forget_empty",
-    "forget_folder",
     "forget_models",
     "forget_versions",
     "lease",
     "restore_alias",
-    "work_folder",
 ]
 
 BUILD_TAG = "mmeframe.build"
 # A build of another machine is left alone for this long; nobody can see whether it still runs.
 _PATIENCE_S = 24 * 3600
-_PREFIX = "mmeframe-build-"
 
 
 class Undo:
@@ -63,12 +58,6 @@ class Undo:
             if error is not None:
                 for note in notes:
                     error.add_note(note)
-
-
-def forget_folder(folder: Path) -> list[str]:
-    """Remove a work folder; that is nobody's news."""
-    shutil.rmtree(folder, ignore_errors=True)
-    return []
 
 
 def forget_models(client: Any, experiment_id: str, run_id: str, name: str | None = None) -> list[str]:
@@ -156,16 +145,6 @@ def _abandoned(owner: str, started_ms: int) -> bool:
     if host == socket.gethostname() and pid.isdigit():
         return _started(int(pid)) != started
     return time.time() - started_ms / 1000 > _PATIENCE_S
-
-
-def work_folder() -> Path:
-    """A temporary folder of this process; those of builds that were killed are removed."""
-    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = old.name.removeprefix(_PREFIX).split("-")[0]
-        with contextlib.suppress(OSError):
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists() and old.stat().st_uid == os.getuid():
-                shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
 
 
 def close_leftovers(client: Any, experiment_id: str) -> list[str]:

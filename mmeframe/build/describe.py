@@ -15,7 +15,7 @@ from typing import Any
 from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
 from mmeframe.build.draft import Draft
 from mmeframe.build.environment import read_requirements
-from mmeframe.build.previous import Kept, Known, stamp_of
+from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
@@ -36,41 +36,31 @@ _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
 )
 # Flavors, columns and answers; a text instead says why they cannot be used.
-_Facts = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str]
+_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str]
 
 
-@dataclass(frozen=True)
-class SubModel:
-    """A pinned sub-model with the facts that its MLmodel file and requirements give.
+@dataclass(frozen=True, kw_only=True)
+class SubModel(Facts):
+    """A pinned sub-model.
 
     ``of``: the ids whose answers it combines; then ``loader`` is its combiner, and it has no files.
     """
 
     id: str
-    uri: str
+    uri: str = ""
     key: Mapping[str, str]
     arm: str
-    name: str | None
-    version: str | None
-    model_id: str | None
-    flavor: str
-    options: Mapping[str, Any]
-    loader: Component
-    inputs: tuple[Column, ...]
-    outputs: Outputs
-    requirements: tuple[str, ...]
-    python: str
+    name: str | None = None
+    version: str | None = None
+    model_id: str | None = None
     folder: ModelFolder
     # Modules that the model ships beside its data -> digest of their files.
-    code: Mapping[str, str]
+    code: Mapping[str, str] = field(default_factory=dict)
     origin: str
     routed: bool = True
     of: tuple[str, ...] = ()
-    # What it comes from, where that can be told without reading it; and what an earlier build has of that.
+    # What it comes from, where that can be told without reading it.
     stamp: str | None = None
-    kept: Kept | None = None
-    # Whose answers ``outputs`` are.
-    method: str = "predict"
 
     def load(self, root: Path) -> Any:
         """The live sub-model, by its own loader from its own folder ``root``."""
@@ -114,7 +104,7 @@ class Describer:
     draft: Draft | None
     progress: Progress
     # What thousands of sub-models have alike is read once, and is one object in all of them.
-    _texts: dict[bytes, _Facts] = field(default_factory=dict)
+    _texts: dict[bytes, _Described] = field(default_factory=dict)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
     _columns: dict[tuple[str, ...], tuple[Column, ...]] = field(default_factory=dict)
     _outputs: dict[Outputs, Outputs] = field(default_factory=dict)
@@ -208,20 +198,8 @@ class Describer:
                 continue
             if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
                 continue
-            return self._model(
-                entry,
-                folder,
-                facts.flavor,
-                facts.loader,
-                facts.options,
-                facts.requirements,
-                facts.inputs,
-                facts.outputs,
-                facts.python,
-                stamp=stamp,
-                kept=facts.kept if facts.method == wanted else None,
-                method=facts.method,
-            )
+            kept = facts.kept if facts.method == wanted else None
+            return _model(entry, folder, stamp=stamp, **{**vars(facts), "kept": kept})
         return None
 
     def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
@@ -267,17 +245,25 @@ class Describer:
         if file.here is not None and not file.here.is_file():
             self.problem(where, f"there is no file {redact(entry.uri)}.", _FROM, "missing")
             return None
-        loader = self._choose(entry, {flavor: options}, where)
-        if loader is None:
+        chosen = self._choose(entry, {flavor: options}, where)
+        if chosen is None:
             return None
+        flavor, loader = chosen
         try:
-            needs = requirements(loader[1], options)
             inputs, outputs = self._signature(entry)
-            model = self._model(entry, file, *loader, {**options, "predict_fn": "predict"}, needs, inputs, outputs)
-            if not self.bundle.allow_pickle and runs_code(make_component(loader[1]), [file.name], options):
-                # The fleet refuses it: nothing of it is loaded, so its columns are not known.
-                return replace(model, inputs=inputs or (), outputs=outputs or Outputs(()))
-            if inputs and outputs:
+            model = _model(
+                entry,
+                file,
+                flavor=flavor,
+                options={**options, "predict_fn": "predict"},
+                loader=loader,
+                inputs=inputs,
+                outputs=outputs or Outputs(()),
+                requirements=requirements(loader, options),
+            )
+            # The fleet refuses what runs code: nothing of it is loaded, so its columns are not known.
+            refused = not self.bundle.allow_pickle and runs_code(make_component(loader), [file.name], options)
+            if refused or (inputs and outputs):
                 return model
             with ExitStack() as folders:
                 if download is not None:
@@ -309,7 +295,7 @@ class Describer:
             known = self._columns[names] = tuple(Column(name, "double") for name in names)
         return known
 
-    def _read(self, raw: bytes) -> _Facts:
+    def _read(self, raw: bytes) -> _Described:
         """The flavors of an MLmodel file, and its columns and answers, or why they cannot be used."""
         text = _OWN.sub(b"", raw)
         known = self._texts.get(text)
@@ -339,44 +325,17 @@ class Describer:
         options = dict(flavors.get(PYFUNC if flavor == "pyfunc" else flavor, {}))
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
-        python = str(flavors.get(PYFUNC, {}).get("python_version", ""))
-        modules = _code_modules(folder, code) if code else {}
-        return self._model(entry, folder, flavor, component, options, needs, inputs, outputs, python, modules)
-
-    def _model(
-        self,
-        entry: SubModelEntry,
-        folder: ModelFolder,
-        flavor: str,
-        loader: Component,
-        options: Mapping[str, Any],
-        needs: tuple[str, ...],
-        inputs: tuple[Column, ...],
-        outputs: Outputs | None,
-        python: str = "",
-        code: Mapping[str, str] | None = None,
-        **earlier: Any,
-    ) -> SubModel:
-        return SubModel(
-            id=entry.id,
-            uri=redact(entry.uri),
-            key={part: str(value) for part, value in (entry.key or {}).items()},
-            arm=entry.arm,
-            name=entry.name,
-            version=entry.version,
-            model_id=entry.model_id,
+        return _model(
+            entry,
+            folder,
             flavor=flavor,
             options=options,
-            loader=loader,
+            loader=component,
             inputs=inputs,
-            outputs=outputs or Outputs(()),
+            outputs=outputs,
             requirements=needs,
-            python=python,
-            folder=folder,
-            code=code or {},
-            origin=entry.origin,
-            routed=entry.routed,
-            **earlier,
+            python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
+            code=_code_modules(folder, code) if code else {},
         )
 
     def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:
@@ -404,11 +363,27 @@ class Describer:
         return flavor, self.plugins.get("model loader", loader, where).component({})
 
 
+def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
+    return SubModel(
+        id=entry.id,
+        uri=redact(entry.uri),
+        key={part: str(value) for part, value in (entry.key or {}).items()},
+        arm=entry.arm,
+        name=entry.name,
+        version=entry.version,
+        model_id=entry.model_id,
+        folder=folder,
+        origin=entry.origin,
+        routed=entry.routed,
+        **facts,
+    )
+
+
 def _where(entry: SubModelEntry) -> str:
     return f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
 
 
-def _parse(text: bytes) -> _Facts:
+def _parse(text: bytes) -> _Described:
     import yaml
     from mlflow.models import ModelSignature
 

@@ -24,7 +24,7 @@ import mmeframe
 from mmeframe.build.previous import Facts, Kept, Packed
 from mmeframe.build.signature import Outputs
 from mmeframe.bundle import PACK, BundleWriter, FileRef
-from mmeframe.cache import cache_folder, locked
+from mmeframe.cache import cache_folder, locked, refused
 from mmeframe.errors import CorruptBundleError, ProblemsError
 from mmeframe.spec import Column, Component
 
@@ -106,19 +106,21 @@ def _noted(model: SubModel) -> bool:
 def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
     """A draft of the router, as long as the block runs. If that fails, it stays, or an older one that has more in it.
 
-    On a full disk it goes.
+    On a full disk it goes. Raises MmeframeError if the cache folder takes no files.
     """
-    every = cache_folder() / "builds"
+    home = cache_folder() / "builds"
     name = hashlib.sha256(f"{store.uri}\n{spec.name}\n{spec.tracking.register_as}".encode()).hexdigest()[:32]
-    home = every / name
-    home.mkdir(parents=True, exist_ok=True)
-    _forget_old(every)
     with contextlib.ExitStack() as held:
-        with locked(home, wait=True):
-            old = _left(home, held)
-            folder = Path(tempfile.mkdtemp(dir=home))
-            held.enter_context(locked(folder))
-        draft = Draft(folder, _read(old, held) if old is not None and spec.bundle.reuse else {})
+        try:
+            home.mkdir(exist_ok=True)
+            with locked(home, wait=True):
+                _forget_old(home)
+                old = _left(home, name, held)
+                folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=home))
+                held.enter_context(locked(folder))
+            draft = Draft(folder, _read(old, held) if old is not None and spec.bundle.reuse else {})
+        except OSError as error:
+            raise refused(home, error) from error
         try:
             yield draft
         except BaseException as error:
@@ -135,10 +137,10 @@ def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
         _forget(folder)
 
 
-def _left(home: Path, held: contextlib.ExitStack) -> Path | None:
-    """The draft of builds that are gone with the most in it, held; the others are removed."""
+def _left(home: Path, name: str, held: contextlib.ExitStack) -> Path | None:
+    """A router's draft with the most in it, of builds that are gone, held; the others are removed."""
     found: dict[Path, contextlib.ExitStack] = {}
-    for folder in home.iterdir():
+    for folder in home.glob(f"{name}-*"):
         with contextlib.suppress(OSError), contextlib.ExitStack() as lock:
             lock.enter_context(locked(folder))
             found[folder] = lock.pop_all()
@@ -152,9 +154,9 @@ def _left(home: Path, held: contextlib.ExitStack) -> Path | None:
     return best
 
 
-def _forget_old(every: Path) -> None:
+def _forget_old(home: Path) -> None:
     """Remove drafts of all routers that nobody went on with."""
-    for folder in every.glob("*/*"):
+    for folder in home.iterdir():
         with contextlib.suppress(OSError), locked(folder):
             if time.time() - folder.stat().st_mtime > _KEPT_S:
                 _forget(folder)
@@ -212,14 +214,14 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 def _facts(stored: Mapping[str, Any]) -> Facts:
     return Facts(
-        stored["flavor"],
-        stored["options"],
-        Component.from_json(stored["loader"]),
-        tuple(Column(*column) for column in stored["inputs"]),
-        Outputs.from_json(stored["outputs"]),
-        tuple(stored["requirements"]),
-        stored["python"],
-        stored["method"],
+        flavor=stored["flavor"],
+        options=stored["options"],
+        loader=Component.from_json(stored["loader"]),
+        inputs=tuple(Column(*column) for column in stored["inputs"]),
+        outputs=Outputs.from_json(stored["outputs"]),
+        requirements=tuple(stored["requirements"]),
+        python=stored["python"],
+        method=stored["method"],
     )
 
 

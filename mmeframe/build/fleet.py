@@ -15,6 +15,7 @@ from functools import cached_property
 from importlib.metadata import packages_distributions
 from typing import Any
 
+from mmeframe.budget import check_residency
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.draft import Draft
 from mmeframe.build.environment import merge
@@ -23,7 +24,7 @@ from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, known_names, suggest
+from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SourceContext, SubModelEntry
@@ -112,6 +113,7 @@ class _Resolver:
         self._keys(routed)
         self._arms(routed)
         self._uses(entries)
+        self._resident(entries)
         models = Describer(
             self.plugins,
             self.store,
@@ -424,11 +426,6 @@ class _Resolver:
             if not entry.routed and entry.id not in used:
                 what = "nothing uses it: it has key: none, and no gate or combination names it."
                 self.problem(entry.origin, what, "Give it a key, or remove it.")
-        for option in ("pin", "preload"):
-            for name in getattr(self.spec.residency, option):
-                if name not in ids and not fnmatch.filter(ids, name):
-                    where = f"residency.{option}"
-                    self.problem(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
         for name in self.spec.disabled_models:
             if name not in ids:
                 self.problem("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
@@ -448,6 +445,24 @@ class _Resolver:
                         f"it reads column {name!r} as {kind}, and the sub-models have it as {found}.",
                         "Route by another column, or log the sub-models with the other type.",
                     )
+
+    def _resident(self, entries: Sequence[SubModelEntry]) -> None:
+        """What is to be in memory exists, and is not too many; their bytes are known when they are packed."""
+        ids = [entry.id for entry in entries]
+        unknown = []
+        for option in ("pin", "preload"):
+            for name in getattr(self.spec.residency, option):
+                if name not in ids and not fnmatch.filter(ids, name):
+                    unknown.append(name)
+                    where = f"residency.{option}"
+                    self.problem(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+        if unknown:
+            return
+        try:
+            combined = {entry.id for entry in entries if entry.combine}
+            check_residency(replace(self.spec.residency, max_bytes=None), ids, combined, lambda _: 0)
+        except ConfigError as error:
+            self.problems.append(Problem.of(error))
 
     def _decides(self, union: Union) -> None:
         """Columns by which rows get their arm hold one value in each row: a list has no canonical text."""
@@ -599,21 +614,14 @@ class _Resolver:
             outputs = Outputs(())
         return SubModel(
             id=entry.id,
-            uri="",
             key={part: str(value) for part, value in (entry.key or {}).items()},
             arm=entry.arm,
-            name=None,
-            version=None,
-            model_id=None,
             flavor="",
             options={},
             loader=combiner,
             inputs=inputs,
             outputs=outputs,
-            requirements=(),
-            python="",
             folder=ModelFolder(""),
-            code={},
             origin=entry.origin,
             routed=entry.routed,
             of=entry.of,

@@ -20,12 +20,10 @@ from mmeframe.build.cleanup import (
     close_leftovers,
     end_runs,
     forget_empty,
-    forget_folder,
     forget_models,
     forget_versions,
     lease,
     restore_alias,
-    work_folder,
 )
 from mmeframe.build.draft import FULL, Draft
 from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
@@ -38,6 +36,7 @@ from mmeframe.build.probe import probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Progress, Store
 from mmeframe.bundle import Bundle
+from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
@@ -90,9 +89,7 @@ def log_router(
     spec, client = fleet.spec, store.client
     modules = used_plugins(components(fleet).values(), plugins)
     requirements = _requirements(fleet, modules)
-    folder = work_folder()
-    with Undo() as undo:
-        undo.add(lambda: forget_folder(folder))
+    with work_folder() as folder, Undo() as undo:
         digest = pack(fleet, plugins, draft, progress)
         archive = folder / ARCHIVE
         embedded = write_archive(archive, modules, spec.environment.indexed)
@@ -125,7 +122,7 @@ def log_router(
             raise BuildError(
                 f"the router cannot be written: {said}.",
                 where="tracking.uri",
-                hint="Free space there, and in the temporary folder (TMPDIR).",
+                hint="Free space there, in the cache folder (MMEFRAME_CACHE_DIR) and in the temporary one (TMPDIR).",
             ) from error
         progress("logging", 1, 1)
         notes += _prove(model_id, digest, fleet, progress)
@@ -138,7 +135,6 @@ def log_router(
                 move_alias(client, spec.tracking.register_as, spec.tracking.alias, version, undo)
         client.set_terminated(run_id, "FINISHED")
         undo.keep()
-        forget_folder(folder)
     kept = [model.kept for model in fleet.models if model.kept]
     return Logged(
         model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",

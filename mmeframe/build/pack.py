@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import mmeframe
-from mmeframe.budget import check_bounds
+from mmeframe.budget import check_residency
 from mmeframe.build.describe import SubModel
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import recorded, used_plugins
@@ -23,7 +22,7 @@ from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError, CorruptBundleError
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
-from mmeframe.spec import Component, ResidencySpec
+from mmeframe.spec import Component
 
 __all__ = ["components", "pack", "settings"]
 
@@ -99,7 +98,8 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
-        _check_bounds(spec.residency, records)
+        combined = {record.id for record in records if record.of}
+        check_residency(spec.residency, [record.id for record in records], combined, lambda at: records[at].memory)
         facts = {
             **settings(fleet),
             "mmeframe": mmeframe.__version__,
@@ -134,19 +134,6 @@ def settings(fleet: Fleet) -> dict[str, Any]:
             part: {"columns": dict(read.columns), "params": list(read.params)} for part, read in fleet.inputs.items()
         },
     }
-
-
-def _check_bounds(spec: ResidencySpec, records: Sequence[SubModelRecord]) -> None:
-    """Refuse a budget that could not hold what it must."""
-
-    def chosen(names: Sequence[str]) -> set[int]:
-        return {number for number in numbers if any(fnmatchcase(records[number].id, name) for name in names)}
-
-    numbers = [number for number, record in enumerate(records) if not record.of]
-    pinned, preload = (set(numbers), set[int]()) if spec.kind == "eager" else (chosen(spec.pin), chosen(spec.preload))
-    check_bounds(
-        spec, numbers, lambda number: records[number].memory, lambda number: records[number].id, pinned, preload
-    )
 
 
 def _packed(

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
-from mmeframe.build.cleanup import forget_folder, work_folder
 from mmeframe.build.signature import Outputs
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
+from mmeframe.cache import work_folder
 from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
@@ -57,18 +57,21 @@ class Kept:
     since: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a sub-model without reading it again. ``method``: whose answers ``outputs`` are."""
+    """What a sub-model's own files say of it.
+
+    method: whose answers ``outputs`` are. kept: what an earlier build has packed of it.
+    """
 
     flavor: str
     options: Mapping[str, Any]
     loader: Component
     inputs: tuple[Column, ...]
     outputs: Outputs
-    requirements: tuple[str, ...]
-    python: str
-    method: str
+    requirements: tuple[str, ...] = ()
+    python: str = ""
+    method: str = "predict"
     kept: Kept | None = None
 
 
@@ -101,15 +104,15 @@ class Previous:
         if record is None or any(ref.path.startswith("code/") for ref in record.files):
             return None
         return Facts(
-            record.flavor,
-            record.flavor_options,
-            self._loaders[record.loader],
-            self._inputs[record.inputs],
-            self._outputs[record.outputs],
-            self._requirements[record.requirements],
-            python,
-            method,
-            Kept(Packed(record.files, record.memory, record.arrays), self.bundle.blob, self.version),
+            flavor=record.flavor,
+            options=record.flavor_options,
+            loader=self._loaders[record.loader],
+            inputs=self._inputs[record.inputs],
+            outputs=self._outputs[record.outputs],
+            requirements=self._requirements[record.requirements],
+            python=python,
+            method=method,
+            kept=Kept(Packed(record.files, record.memory, record.arrays), self.bundle.blob, self.version),
         )
 
     @cached_property
@@ -145,15 +148,12 @@ def find_previous(store: Store, spec: RouterSpec) -> Iterator[Previous | None]:
     if not name or not spec.bundle.reuse:
         yield None
         return
-    folder = work_folder()
-    try:
+    with work_folder() as folder:
         try:
             found = _open(store, name, folder)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, everything is read anew
             found = None
         yield found
-    finally:
-        forget_folder(folder)
 
 
 def _open(store: Store, name: str, folder: Path) -> Previous | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
@@ -209,9 +209,9 @@ class ModelFolder:
 
         if name not in self._remote_names:
             return None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(mlflow.artifacts.download_artifacts(f"{self.location.rstrip('/')}/{name}", dst_path=folder))
-            return path.read_bytes()
+        with work_folder() as folder:
+            uri = f"{self.location.rstrip('/')}/{name}"
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder))).read_bytes()
 
     @cached_property
     def _remote_names(self) -> frozenset[str]:
@@ -235,8 +235,8 @@ class ModelFolder:
             return
         import mlflow
 
-        with tempfile.TemporaryDirectory(prefix="mmeframe-download-") as folder:
-            yield Path(mlflow.artifacts.download_artifacts(self.location, dst_path=folder))
+        with work_folder() as folder:
+            yield Path(mlflow.artifacts.download_artifacts(self.location, dst_path=str(folder)))
 
 
 @dataclass(frozen=True)
@@ -259,15 +259,15 @@ class ModelFile(ModelFolder):
     @contextmanager
     def local(self) -> Iterator[Path]:
         """A folder that holds the file and nothing of what lies beside it."""
-        with tempfile.TemporaryDirectory(prefix="mmeframe-file-") as folder:
-            path = Path(folder) / self.name
+        with work_folder() as folder:
+            path = folder / self.name
             if self.here is not None:
                 path.symlink_to(self.here.absolute())
             else:
                 import mlflow
 
-                Path(mlflow.artifacts.download_artifacts(self.location, dst_path=folder)).rename(path)
-            yield Path(folder)
+                Path(mlflow.artifacts.download_artifacts(self.location, dst_path=str(folder))).rename(path)
+            yield folder
 
 
 @dataclass

@@ -51,7 +51,7 @@ class FrameBatch:
     """The ``Batch`` of the plugin API over a DataFrame with unique text names. One request's own, not shared."""
 
     def __init__(self, frame: pd.DataFrame, sent: _Sent | None = None) -> None:
-        self.frame = frame
+        self.frame, self._n_rows = frame, len(frame)
         self._sent = _Sent(frame.columns, list(frame.columns)) if sent is None else sent
         self._places = self._sent.places
         # Raw values of the key parts that were computed so far; normalised when another part asks.
@@ -64,12 +64,12 @@ class FrameBatch:
         return list(self._places)
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return self._n_rows
 
     def column(self, name: str) -> Any:
         if name not in self._places:
             raise BadInputError(f"column {name!r} is missing.", hint=suggest(name, self.columns, "Columns sent"))
-        if len(self.frame) == 1 and (value := self._scalar(self._places[name])) is not None:
+        if self._n_rows == 1 and (value := self._scalar(self._places[name])) is not None:
             return value
         return values_of(_at(self.frame, self._places[name]))
 
@@ -113,7 +113,7 @@ class FrameBatch:
         picked = self._sent.pick(columns)
         if picked is None:
             return None
-        if len(self.frame) == 1:
+        if self._n_rows == 1:
             return self._row_matrix(picked)
         whole = isinstance(picked, slice) and picked.stop - picked.start == len(self._places)
         values = _numpy(self.frame if whole else _at(self.frame, picked))

@@ -37,8 +37,7 @@ def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
         # Somebody cleaned or changed the folder: it is made again, from verified bytes.
         shutil.rmtree(target)
     try:
-        home.mkdir(exist_ok=True)
-        with work_folder(home, _UNPACKING) as work:
+        with work_folder(kind, _UNPACKING) as work:
             for ref in refs:
                 path = work / ref.path
                 if work not in path.resolve().parents:

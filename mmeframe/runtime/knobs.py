@@ -78,6 +78,11 @@ class Knobs:
             return variable, self.environ[variable]
         return f"model_config.{name}", self.config.get(name)
 
+    def place(self, path: str) -> str:
+        """Where that was said which holds at a config path: a variable, ``model_config``, or the path itself."""
+        where, value = self._given(path.replace(".", "_"))
+        return path if value is None else where
+
     def traffic(self, spec: TrafficSpec, known: Iterable[str]) -> TrafficSpec:
         """The shares with what ``traffic_arms`` changes: ``canary=0.25,blue=0``; other arms keep theirs.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import ModelError
+from mmeframe.errors import ModelError, count
 from mmeframe.spec import Column
 
 __all__ = ["Answers", "as_prediction", "gather", "nulls"]
@@ -152,7 +152,7 @@ def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
             raise ModelError("its answers have different lengths.", where=model_id) from None
     length = len(found) if np.ndim(found) else 0
     if length != n_rows or np.ndim(found) > 2:
-        raise ModelError(f"it gave {length} answers for {n_rows} rows.", where=model_id)
+        raise ModelError(f"it gave {count(length, 'answer')} for {count(n_rows, 'row')}.", where=model_id)
     return found
 
 

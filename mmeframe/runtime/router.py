@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.budget import KEPT
+from mmeframe.budget import KEPT, chosen
 from mmeframe.bundle import Bundle
 from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, known_names, suggest
 from mmeframe.graph import reached
@@ -139,7 +138,7 @@ class Router:
             number: (self._loaders[bundle[number].loader], [self._number(id_) for id_ in of])
             for number, of in self.members.of.items()
         }
-        self.residency = self._residency(turned.residency(ResidencySpec.from_json(manifest["residency"])))
+        self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), turned)
         # What combines others answers in the fleet's shape.
         outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
         shapes = bundle.array("outputs")
@@ -172,7 +171,8 @@ class Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
         return cls(Bundle(folder, expect), code, turned)
 
-    def _residency(self, spec: ResidencySpec) -> Residency:
+    def _residency(self, built: ResidencySpec, turned: Knobs) -> Residency:
+        spec = turned.residency(built)
         host = Host(
             self.bundle.id,
             self.bundle.array("memory").item,
@@ -185,21 +185,18 @@ class Router:
         numbers: Sequence[int] = range(len(self.bundle))
         if self.members.of:
             numbers = [number for number in numbers if number not in self.members.of]
-        pinned = self._chosen(spec.pin, "residency.pin")
-        return Residency(spec, numbers, host, pinned, self._chosen(spec.preload, "residency.preload"))
-
-    def _chosen(self, names: Sequence[str], where: str) -> list[int]:
-        """Numbers of the sub-models with files that ids or patterns name."""
-        found: dict[int, None] = {}
-        for name in names:
-            number = self.bundle.position(name)
-            numbers = [number] if number is not None else []
-            if number is None and set(name) & set("*?["):
-                numbers = [number for number, id_ in enumerate(self._ids()) if fnmatchcase(id_, name)]
-            if not numbers:
-                raise ConfigError(f"there is no sub-model {name!r}.", where=where, hint=suggest(name, self._ids()))
-            found |= dict.fromkeys(numbers)
-        return [number for number in found if number not in self.members.of]
+        try:
+            pinned, preload = (
+                [number for number in found if number not in self.members.of]
+                for found in (
+                    chosen(spec.pin, "residency.pin", self._ids, self.bundle.position),
+                    chosen(spec.preload, "residency.preload", self._ids, self.bundle.position),
+                )
+            )
+            return Residency(spec, numbers, host, pinned, preload)
+        except ConfigError as error:
+            error.where = turned.place(error.where)
+            raise
 
     def _ids(self) -> list[str]:
         return self.bundle.column("id")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, suggest
+from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import MISSING, canonical, normalised
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
@@ -146,9 +146,9 @@ class Routing:
             batch.raw_parts[name] = raw = values_of(raw) if isinstance(raw, pd.Series) else raw
             index = self.table.indexes[name]
             try:
-                if np.ndim(raw) > 1:
-                    raise ValueError(f"keys of {np.ndim(raw)} dimensions")
                 alike = _alike(raw, n_rows)
+                if alike is _VARIED and np.ndim(raw) > 1:
+                    raise ValueError(f"keys of {np.ndim(raw)} dimensions")
                 codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
             except BadInputError as error:
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
@@ -247,8 +247,8 @@ class Routing:
         missing = np.broadcast_to(reason == self.table.missing, rows.shape)
         if missing.all():
             raise BadInputError(
-                f"{len(rows)} rows have no routing key ({', '.join(self.table.in_levels)}), and no level takes rows "
-                "without one.",
+                f"{count(len(rows), 'row')} {'has' if len(rows) == 1 else 'have'} no routing key "
+                f"({', '.join(self.table.in_levels)}), and no level takes rows without one.",
                 hint="Fill the key, declare a global sub-model with routing.levels, or set routing.on_unknown=skip.",
             )
         shown: dict[str, None] = {}
@@ -261,7 +261,7 @@ class Routing:
         lacking = f"; {int(missing.sum())} of them without a key" if missing.any() else ""
         off = f" Disabled: {', '.join(sorted(self.disabled)[:_SHOWN])}." if self.disabled else ""
         raise UnknownKeyError(
-            f"no sub-model for {len(rows)} rows: {'; '.join(list(shown)[:_SHOWN])}{more}{lacking}.",
+            f"no sub-model for {count(len(rows), 'row')}: {'; '.join(list(shown)[:_SHOWN])}{more}{lacking}.",
             hint=f"Known keys: {self._known_keys()}{off} Or declare a global sub-model, "
             "or set routing.on_unknown=skip.",
         )

@@ -210,7 +210,7 @@ class Scorer:
         if type(model) is ModelError:
             raise model
         try:
-            return call(model, method, rows, self._name(target))
+            return call(model, method, rows, partial(self._name, target))
         except ModelError as error:
             if (lacking := self._lacking(rows, target)) and not error.hint:
                 error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
@@ -223,14 +223,15 @@ class Scorer:
         return [name for name, some in zip(names, missing, strict=True) if some]
 
 
-def call(model: Any, method: str, rows: Any, model_id: str) -> Any:
+def call(model: Any, method: str, rows: Any, name: Callable[[], str]) -> Any:
     """A live sub-model's answer: a frame, or an array of shape (n_rows,) or (n_rows, outputs).
 
-    Raises ModelError naming the sub-model, whatever it raised.
+    name: gives the sub-model's id. Raises ModelError with it, whatever the sub-model raised.
     """
     try:
         raw = getattr(model, method)(rows)
     except Exception as error:
+        model_id = name()
         if isinstance(error, ModelError) and error.where == model_id:
             # Its process ended, or could not load it again.
             raise
@@ -238,7 +239,7 @@ def call(model: Any, method: str, rows: Any, model_id: str) -> Any:
         raise ModelError(f"its {method} failed with {type(error).__name__}.", where=model_id) from error
     if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
         return raw
-    return as_prediction(raw, len(rows), model_id)
+    return as_prediction(raw, len(rows), name())
 
 
 def flat(answer: Any) -> Any:

@@ -9,7 +9,6 @@ import importlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import numpy as np
 from mmeframe.build.cleanup import Undo
 from mmeframe.build.log import experiment_id, log_folder, move_alias, register
 from mmeframe.build.store import Store
+from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.keys import NA_WORDS, canonical, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs
@@ -349,19 +349,17 @@ def _log_all(
     overall = next((model for model in fitted if model.key is None), None)
     writer = _Writer(settings, _signature(table, settings), _requirements(settings))
     logged: list[TrainedModel] = []
-    folder = Path(tempfile.mkdtemp(prefix="mmeframe-train-"))
     try:
-        for number, model in enumerate(fitted):
-            progress("logging", number, len(fitted))
-            at = folder / str(number)
-            logged.append(_log(model, overall, writer, client, experiment, run_id, at))
+        with work_folder() as folder:
+            for number, model in enumerate(fitted):
+                progress("logging", number, len(fitted))
+                at = folder / str(number)
+                logged.append(_log(model, overall, writer, client, experiment, run_id, at))
         progress("logging", len(fitted), len(fitted))
         client.set_terminated(run_id, "FINISHED")
     except BaseException:
         client.set_terminated(run_id, "FAILED")
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return run_id, logged
 
 

@@ -83,7 +83,7 @@ def interrupted(build: Callable[..., Any], phase: str = "packing", at: int = 5, 
 
 
 def drafts() -> list[Path]:
-    return sorted(cache_folder().glob("builds/*/*"))
+    return sorted(cache_folder().glob("builds/*"))
 
 
 def check(logged: Any, store: Store, seeds: dict[str, int] | None = None) -> None:
@@ -190,7 +190,7 @@ def test_a_build_that_is_killed(build, folder, module_store, request, temporary,
     logged = build()
 
     assert (logged.resumed, drafts()) == (5, [])
-    assert list(Path(tempfile.gettempdir()).glob("mmeframe-*")) == []
+    assert leftovers() == []
     check(logged, module_store)
 
 
@@ -351,7 +351,7 @@ def files(
 
 
 def leftovers() -> list[Path]:
-    return [*Path(tempfile.gettempdir()).glob("mmeframe-file-*"), *Path(tempfile.gettempdir()).glob("mmeframe-build-*")]
+    return [*cache_folder().glob("work/*"), *Path(tempfile.gettempdir()).glob("mmeframe*")]
 
 
 @pytest.fixture

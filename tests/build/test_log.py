@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mlflow import MlflowClient
 
 from mmeframe import api
 from mmeframe.build.cleanup import BUILD_TAG
+from mmeframe.cache import cache_folder
 from mmeframe.errors import BuildError, ProblemsError
 from tests import fleets
 
@@ -57,8 +57,8 @@ def router_files() -> set[Path]:
     return set(Path(location).glob("models/*/artifacts/entrypoint.py"))
 
 
-def work_folders() -> list[str]:
-    return [path.name for path in Path(tempfile.gettempdir()).glob(f"mmeframe-build-{os.getpid()}-*")]
+def work_folders() -> list[Path]:
+    return list(cache_folder().glob("work/*"))
 
 
 def build(*more: str):
@@ -90,7 +90,7 @@ def test_nothing_of_this_machine_is_in_the_artifact(three):
     """No path of the author's machine travels with the model."""
     root = folder_of(build().model_uri)
 
-    places = [str(Path.cwd()), str(Path(sys.prefix)), tempfile.gettempdir() + "/mmeframe-build"]
+    places = [str(Path.cwd()), str(Path(sys.prefix)), str(cache_folder())]
     for path in root.rglob("*"):
         if path.is_file() and path.name not in ("MLmodel", "registered_model_meta"):
             assert not [place for place in places if place.encode() in path.read_bytes()], path

@@ -239,7 +239,7 @@ def test_a_process_that_is_killed_while_it_unpacks(large, cache):
     bundle = Bundle(large)
     refs = [FileRef("model.bin", bundle._digests[0].tobytes())]
 
-    with work_folder(cache / "models", ".unpacking-") as other:
+    with work_folder("models", ".unpacking-") as other:
         assert [path.exists() for path in left] == [False]
         folder = unpack(bundle, "models", refs)
         assert sorted((cache / "models").iterdir()) == sorted([other, folder])

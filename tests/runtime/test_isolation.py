@@ -255,7 +255,7 @@ def test_deploy_time_variables_are_not_the_workers(logged, load, monkeypatch):
     ("x1", "text"),
     [
         pytest.param(RAISE, "old: its predict failed with Odd.", id="raises"),
-        pytest.param(LONG, "old: it gave 2 answers for 1 rows.", id="too-long"),
+        pytest.param(LONG, "old: it gave 2 answers for 1 row.", id="too-long"),
         pytest.param(OWN_CLASS, "old: its predict failed with ModuleNotFoundError.", id="objects-of-its-own-modules"),
     ],
 )

@@ -130,9 +130,9 @@ def test_lazy_where_it_was_built_eager_and_the_reverse(load, lazy, build, monkey
         ("MAX_BYTES", "0", "MMEFRAME_RESIDENCY_MAX_BYTES: '0' is no max_bytes: write bytes"),
         ("MAX_MODELS", "0", "MMEFRAME_RESIDENCY_MAX_MODELS: '0' is no max_models: it must be at least 1."),
         ("TTL_S", "soon", "MMEFRAME_RESIDENCY_TTL_S: 'soon' is no ttl_s"),
-        ("PIN", "m_99", "residency.pin: there is no sub-model 'm_99'.\n  Did you mean"),
-        ("PRELOAD", "x_*", "residency.preload: there is no sub-model 'x_*'."),
-        ("MAX_BYTES", "300", "residency.max_bytes: sub-model 'm_0' takes"),
+        ("PIN", "m_99", "MMEFRAME_RESIDENCY_PIN: there is no sub-model 'm_99'.\n  Did you mean"),
+        ("PRELOAD", "x_*", "MMEFRAME_RESIDENCY_PRELOAD: there is no sub-model 'x_*'."),
+        ("MAX_BYTES", "300", "MMEFRAME_RESIDENCY_MAX_BYTES: sub-model 'm_0' takes"),
     ],
 )
 def test_knobs_that_cannot_be(load, lazy, monkeypatch, name, value, said):
@@ -142,6 +142,11 @@ def test_knobs_that_cannot_be(load, lazy, monkeypatch, name, value, said):
         load(lazy)
 
     assert str(caught.value).startswith(said)
+
+
+def test_a_bound_of_the_config_that_cannot_be(load, lazy):
+    with pytest.raises(ConfigError, match=r"^model_config.residency_max_bytes: sub-model 'm_0' takes"):
+        load(lazy, residency_max_bytes=300)
 
 
 def test_an_option_without_effect(load, build, monkeypatch):
@@ -157,6 +162,10 @@ def test_an_option_without_effect(load, build, monkeypatch):
     [
         (["residency=lazy", "residency.pin=[m_99]"], "residency.pin: there is no sub-model 'm_99'."),
         (["residency=lazy", "residency.preload=[x*]"], "residency.preload: there is no sub-model 'x*'."),
+        (
+            ["residency=lazy", "residency.max_models=1", "residency.pin=[m_1]"],
+            "residency.max_models: 1 sub-model is pinned or preloaded and others need room beside them, and 1 may",
+        ),
         (["residency.ttl_s=5"], "residency.ttl_s: every sub-model is in memory from the start, so this option has no"),
         (["+models.m_3.pin=true"], "models.m_3.pin: every sub-model is in memory from the start, so this option has"),
     ],
@@ -171,9 +180,8 @@ def test_options_that_validate_refuses(module_store, source, overrides, said):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["residency.max_bytes=10KiB"], "residency.max_bytes: 60 sub-models that are to be in memory take"),
+        (["residency.max_bytes=10KiB"], "residency.max_bytes: 60 sub-models in memory from the start would take"),
         (["residency=lazy", "residency.max_bytes=300"], "residency.max_bytes: sub-model 'm_0' takes"),
-        (["residency=lazy", "residency.max_models=1", "residency.pin=[m_1]"], "residency.max_models: 1 sub-models are"),
     ],
 )
 def test_a_budget_that_cannot_be_is_a_build_error(build, module_store, overrides, said):

@@ -173,17 +173,17 @@ def test_statistics_say_what_happened():
     [
         pytest.param(
             {"max_bytes": 150, "pinned": [0, 1]},
-            "residency.max_bytes: 2 sub-models that are to be in memory take 200 B, more than the 150 B",
+            "residency.max_bytes: 2 sub-models in memory from the start would take 200 B, more than the 150 B",
             id="pinned",
         ),
         pytest.param(
             {"max_bytes": 150, "pinned": [0], "preload": [1]},
-            "residency.max_bytes: 2 sub-models that are to be in memory take 200 B, more than the 150 B",
+            "residency.max_bytes: 2 sub-models in memory from the start would take 200 B, more than the 150 B",
             id="pinned-and-preloaded",
         ),
         pytest.param(
             {"max_bytes": 750, "kind": "eager"},
-            "residency.max_bytes: 8 sub-models that are to be in memory take 800 B, more than the 750 B that are "
+            "residency.max_bytes: 8 sub-models in memory from the start would take 800 B, more than the 750 B that are "
             "allowed.\n  Allow more, or choose residency=lazy.",
             id="eager",
         ),

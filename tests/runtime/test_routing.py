@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mmeframe import api
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
-from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError
+from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, count
 from mmeframe.explain import Coverage
 from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime import Router
@@ -240,8 +240,8 @@ def test_lost_rows_are_refused(fleet):
         targets = np.broadcast_to(routing.route(batch, {}).target, (len(fleet.rows),))
         assert [routing.models.at(target).id for target in targets] == [id_ for id_, _, _ in found]
         return
-    missing = set(lost) == {"missing_key"}
-    expected = f"{len(lost)} rows have no routing key" if missing else f"no sub-model for {len(lost)} rows: "
+    missing, rows = set(lost) == {"missing_key"}, count(len(lost), "row")
+    expected = f"{rows} (has|have) no routing key" if missing else f"no sub-model for {rows}: "
     with pytest.raises(BadInputError if missing else UnknownKeyError, match=f"^{expected}"):
         routing.route(batch, {})
 
@@ -313,7 +313,7 @@ def test_lost_because_disabled():
         made(STRICT).route(as_batch({"p": ["a", "a"], "q": ["b", "z"]}), {})
 
     assert str(caught.value) == (
-        "no sub-model for 1 rows: p=a, q=z.\n"
+        "no sub-model for 1 row: p=a, q=z.\n"
         "  Known keys: p: a. q: b. Disabled: a. Or declare a global sub-model, or set routing.on_unknown=skip."
     )
 
@@ -452,7 +452,7 @@ def test_long_keys_that_exist():
     with pytest.raises(UnknownKeyError) as caught:
         routing.route(as_batch({part: ["unknown"] for part in parts}), {})
 
-    assert "no sub-model for 1 rows: p=unknown, q=unknown, r=unknown, s=unknown." in str(caught.value)
+    assert "no sub-model for 1 row: p=unknown, q=unknown, r=unknown, s=unknown." in str(caught.value)
     assert len(str(caught.value)) < 2000
 
 
