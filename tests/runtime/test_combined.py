@@ -955,7 +955,7 @@ def disliked(keys: list[str]) -> pd.DataFrame:
 
 FAILED = {
     "fussy": "fussy: its combiner failed with ValueError.",
-    "short": "short: it gave 1 answers for 2 rows.",
+    "short": "short: it gave 1 answer for 2 rows.",
     "outer": "fussy: its combiner failed with ValueError.",
     "widens": "widens: it gave 3 values in a row, and declares 1.",
 }

@@ -73,7 +73,8 @@ def test_another_length(raw, length):
     with pytest.raises(ModelError) as caught:
         as_prediction(raw, 2, "berlin")
 
-    assert str(caught.value) == f"berlin: it gave {length} answers for 2 rows."
+    answers = {0: "0 answers", 1: "1 answer", 3: "3 answers"}[length]
+    assert str(caught.value) == f"berlin: it gave {answers} for 2 rows."
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_statistics_say_what_happened():
         ),
         pytest.param(
             {"max_models": 1, "pinned": [0]},
-            "residency.max_models: 1 sub-models are pinned or preloaded and others need room beside them, and 1 may be "
+            "residency.max_models: 1 sub-model is pinned or preloaded and others need room beside them, and 1 may be "
             "in memory.",
             id="no-room-for-others",
         ),

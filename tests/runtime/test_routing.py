@@ -430,7 +430,7 @@ def test_a_hundred_thousand_unknown_keys(strict, keys, shown):
     with pytest.raises(UnknownKeyError) as caught:
         strict.predict(rows_of(keys))
 
-    assert str(caught.value) == f"no sub-model for 100000 rows: {shown}.\n  {KNOWN}"
+    assert str(caught.value) == f"no sub-model for 100,000 rows: {shown}.\n  {KNOWN}"
 
 
 def test_known_keys_behind_a_few_unknown_ones(strict):
