@@ -123,8 +123,10 @@ class Describer:
         locations = self.store.locations(ids) if ids else {}
         files = {entry.id: file for entry, source in pinned if not entry.model_id and (file := bare_file(source))}
         places = {entry.id: self._place(entry, source, locations, files) for entry, source in pinned}
+        # Who only looks at a fleet compares it with no build.
+        stamped = pinned if self.known or self.draft is not None else []
         stamps = {
-            entry.id: self._stamp(entry, folder) for entry, _ in pinned if (folder := places[entry.id]) is not None
+            entry.id: self._stamp(entry, folder) for entry, _ in stamped if (folder := places[entry.id]) is not None
         }
         known = {
             entry.id: model
@@ -197,6 +199,8 @@ class Describer:
             if facts is None or facts.method not in ("predict", wanted):
                 continue
             if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
+                continue
+            if isinstance(folder, ModelFile) and not _installed(facts):
                 continue
             kept = facts.kept if facts.method == wanted else None
             return _model(entry, folder, stamp=stamp, **{**vars(facts), "kept": kept})
@@ -377,6 +381,15 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
         routed=entry.routed,
         **facts,
     )
+
+
+def _installed(facts: Facts) -> bool:
+    """Whether a bare file would get the same requirements again: they are of what is installed here."""
+    try:
+        return requirements(facts.loader, facts.options) == facts.requirements
+    except MmeframeError:
+        # Reading it will say what is missing.
+        return False
 
 
 def _where(entry: SubModelEntry) -> str:
