@@ -18,7 +18,7 @@ from mmeframe.build.environment import read_requirements
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
-from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
+from mmeframe.errors import BuildError, MissingError, MmeframeError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
@@ -227,14 +227,16 @@ class Describer:
             return None
         try:
             raw = folder.read("MLmodel")
+            if raw is not None:
+                return self._facts(entry, folder, raw, where)
+        except BuildError as error:
+            self.problem(where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
-            return None
-        if raw is None:
+        else:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
             self.problem(where, f"there is no MLflow model at {redact(entry.uri)}.", hint, "missing")
-            return None
-        return self._facts(entry, folder, raw, where)
+        return None
 
     def _bare(
         self,
@@ -400,12 +402,16 @@ def _parse(text: bytes) -> _Described:
     import yaml
     from mlflow.models import ModelSignature
 
-    # The C loader is ten times faster than the one MLflow uses.
-    described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    flavors, signature = described.get("flavors", {}), described.get("signature")
-    if not signature:
-        return flavors, "it has no signature.", "it has no signature."
-    parsed = ModelSignature.from_dict(signature)
+    try:
+        # The C loader is ten times faster than the one MLflow uses.
+        described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        flavors, signature = dict(described.get("flavors", {})), described.get("signature")
+        if not signature:
+            return flavors, "it has no signature.", "it has no signature."
+        parsed = ModelSignature.from_dict(signature)
+    except Exception as error:
+        what = "its file MLmodel is cut off, or was not written by MLflow."
+        raise BuildError(what, hint="Copy or log the model again.") from error
     return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs)
 
 
