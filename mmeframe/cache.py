@@ -87,4 +87,6 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
+        # A process that was forked meanwhile has the same lock, and would keep it if this only closed its own end.
+        fcntl.flock(number, fcntl.LOCK_UN)
         os.close(number)

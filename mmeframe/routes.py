@@ -260,8 +260,9 @@ def table_arrays(
         hits = _Level(level, sizes, made).many({part: codes[part][other] for part in level}, len(other))
         for row, hit in zip(other.tolist(), hits.tolist(), strict=True):
             if hit != NO_TARGET:
-                arm = variants.setdefault(arms[row], np.full(int(numbers.max()) + 2, NO_TARGET, np.int32))
-                arm[hit] = numbers[row]
+                if (arm := arms[row]) not in variants:
+                    variants[arm] = np.full(int(numbers.max()) + 2, NO_TARGET, np.int32)
+                variants[arm][hit] = numbers[row]
     return found | {f"arm:{arm}": variants[arm] for arm in sorted(variants)}
 
 

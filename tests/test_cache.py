@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from mmeframe.cache import cache_folder
+from mmeframe.cache import cache_folder, locked
 from mmeframe.errors import MmeframeError
 
 
@@ -88,3 +91,27 @@ def test_something_else_in_place_of_the_cache_folder(temporary, make):
         cache_folder()
 
     assert (caught.value.where, "MMEFRAME_CACHE_DIR" in caught.value.hint) == (str(temporary), True)
+
+
+FORKED = """
+import os, signal, sys
+from pathlib import Path
+from mmeframe.cache import locked
+
+with locked(Path(sys.argv[1])):
+    if not (child := os.fork()):
+        os.close(1)
+        signal.pause()
+print(child)
+"""
+
+
+def test_a_lock_does_not_stay_with_a_child(tmp_path):
+    """A process that was forked while a folder was locked outlives the block, and the folder is free all the same."""
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    child = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    try:
+        with locked(tmp_path):
+            os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)

@@ -18,7 +18,7 @@ from mmeframe.build.environment import read_requirements
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
-from mmeframe.errors import MissingError, MmeframeError, Problem, suggest
+from mmeframe.errors import BuildError, MissingError, MmeframeError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
@@ -123,8 +123,10 @@ class Describer:
         locations = self.store.locations(ids) if ids else {}
         files = {entry.id: file for entry, source in pinned if not entry.model_id and (file := bare_file(source))}
         places = {entry.id: self._place(entry, source, locations, files) for entry, source in pinned}
+        # Who only looks at a fleet compares it with no build.
+        stamped = pinned if self.known or self.draft is not None else []
         stamps = {
-            entry.id: self._stamp(entry, folder) for entry, _ in pinned if (folder := places[entry.id]) is not None
+            entry.id: self._stamp(entry, folder) for entry, _ in stamped if (folder := places[entry.id]) is not None
         }
         known = {
             entry.id: model
@@ -198,6 +200,8 @@ class Describer:
                 continue
             if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
                 continue
+            if isinstance(folder, ModelFile) and not _installed(facts):
+                continue
             kept = facts.kept if facts.method == wanted else None
             return _model(entry, folder, stamp=stamp, **{**vars(facts), "kept": kept})
         return None
@@ -223,14 +227,16 @@ class Describer:
             return None
         try:
             raw = folder.read("MLmodel")
+            if raw is not None:
+                return self._facts(entry, folder, raw, where)
+        except BuildError as error:
+            self.problem(where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
-            return None
-        if raw is None:
+        else:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
             self.problem(where, f"there is no MLflow model at {redact(entry.uri)}.", hint, "missing")
-            return None
-        return self._facts(entry, folder, raw, where)
+        return None
 
     def _bare(
         self,
@@ -379,6 +385,15 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
     )
 
 
+def _installed(facts: Facts) -> bool:
+    """Whether a bare file would get the same requirements again: they are of what is installed here."""
+    try:
+        return requirements(facts.loader, facts.options) == facts.requirements
+    except MmeframeError:
+        # Reading it will say what is missing.
+        return False
+
+
 def _where(entry: SubModelEntry) -> str:
     return f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
 
@@ -387,12 +402,16 @@ def _parse(text: bytes) -> _Described:
     import yaml
     from mlflow.models import ModelSignature
 
-    # The C loader is ten times faster than the one MLflow uses.
-    described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    flavors, signature = described.get("flavors", {}), described.get("signature")
-    if not signature:
-        return flavors, "it has no signature.", "it has no signature."
-    parsed = ModelSignature.from_dict(signature)
+    try:
+        # The C loader is ten times faster than the one MLflow uses.
+        described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        flavors, signature = dict(described.get("flavors", {})), described.get("signature")
+        if not signature:
+            return flavors, "it has no signature.", "it has no signature."
+        parsed = ModelSignature.from_dict(signature)
+    except Exception as error:
+        what = "its file MLmodel is cut off, or was not written by MLflow."
+        raise BuildError(what, hint="Copy or log the model again.") from error
     return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs)
 
 

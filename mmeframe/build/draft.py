@@ -51,13 +51,23 @@ class Draft:
         self.known = known
         self._journal = (folder / _JOURNAL).open("w", encoding="utf-8")
         self._facts: dict[str, int] = {}
-        self.lines = 0
+        # How many things this build has noted; and the ids of sub-models that are as they were.
+        self._things = 0
+        self._current: set[str] = set()
         self._line({"mmeframe": mmeframe.__version__})
 
     def facts(self, id_: str, stamp: str) -> Facts | None:
         """What is known of a sub-model that is the same as then, None for all others."""
         found = self.known.get(id_)
-        return found[1] if found is not None and found[0] == stamp else None
+        if found is None or found[0] != stamp:
+            return None
+        self._current.add(id_)
+        return found[1]
+
+    @property
+    def further(self) -> bool:
+        """Whether this build has noted more than is still true of what was known before it."""
+        return self._things > sum(1 + (self.known[id_][1].kept is not None) for id_ in self._current)
 
     def describe(self, model: SubModel) -> None:
         """Note what a sub-model is, unless that cannot be told again without reading it."""
@@ -79,6 +89,7 @@ class Draft:
             self._facts[text] = len(self._facts)
             self._line({"facts": facts})
         self._line({"id": model.id, "stamp": model.stamp, "of": self._facts[text]})
+        self._things += 1
 
     def pack(self, model: SubModel, writer: BundleWriter, packed: Packed) -> None:
         """Note where a sub-model's bytes lie, which have been written."""
@@ -87,19 +98,28 @@ class Draft:
         writer.flush()
         files = [[ref.path, ref.sha256.hex(), *writer.place(ref.sha256)] for ref in packed.files]
         self._line({"packed": model.id, "files": files, "memory": packed.memory, "arrays": packed.arrays})
+        self._things += 1
 
     def _line(self, line: Mapping[str, Any]) -> None:
-        self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
-        self._journal.flush()
-        self.lines += 1
+        try:
+            self._journal.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._journal.flush()
+        except OSError as error:
+            raise refused(self.bundle.parent, error) from error
 
     def close(self) -> None:
-        self._journal.close()
+        with contextlib.suppress(OSError):
+            # What could not be written is told already.
+            self._journal.close()
 
 
 def _noted(model: SubModel) -> bool:
-    """Not what ships code, nor what the registered version has: the next build takes it from there, too."""
-    return model.stamp is not None and not model.code and not (model.kept and model.kept.since)
+    """Not what ships code, nor what the registered version has: the next build takes it from there, too.
+
+    Nor what was refused before it was loaded: its columns, or its answers, are not known.
+    """
+    told = model.stamp is not None and bool(model.inputs and model.outputs.columns)
+    return told and not model.code and not (model.kept and model.kept.since)
 
 
 @contextlib.contextmanager
@@ -109,7 +129,7 @@ def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
     On a full disk it goes. Raises MmeframeError if the cache folder takes no files.
     """
     home = cache_folder() / "builds"
-    name = hashlib.sha256(f"{store.uri}\n{spec.name}\n{spec.tracking.register_as}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(f"{store.place}\n{spec.name}\n{spec.tracking.register_as}".encode()).hexdigest()[:32]
     with contextlib.ExitStack() as held:
         try:
             home.mkdir(exist_ok=True)
@@ -126,7 +146,7 @@ def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
         except BaseException as error:
             cause = error.__cause__
             full = isinstance(cause, OSError) and cause.errno in FULL
-            mine = not full and draft.lines > (_lines(old) if old is not None else 1)
+            mine = not full and draft.further
             _forget(old if mine else folder)
             if (mine or old is not None) and not isinstance(error, ProblemsError):
                 error.add_note("What was read and packed is kept: the next build of this router goes on from there.")

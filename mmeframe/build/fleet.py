@@ -278,6 +278,11 @@ class _Resolver:
     def _key(self, entry: SubModelEntry, parts: tuple[str, ...]) -> SubModelEntry | None:
         """The entry with canonical key values; None, with a problem, if they cannot be keys."""
         key = entry.key
+        texts = [entry.id, entry.uri, *(key or {}).values()]
+        if odd := [text for text in texts if isinstance(text, str) and not _unicode(text)]:
+            what = f"{odd[0]!r} has bytes or halves of letters that are no UTF-8."
+            self.problem(entry.origin, what, "Give it another name.")
+            return None
         if key is not None and all(type(value) is str and value for value in key.values()):
             # Text is itself.
             return entry
@@ -700,6 +705,15 @@ class _Resolver:
                 f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider "
                 "type and cast back for each."
             )
+
+
+def _unicode(text: str) -> bool:
+    """Whether it is text that files can hold: names of files may be any bytes, and JSON may name half a letter."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _halves(mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -1,7 +1,8 @@
 """What the registered version has already: sub-models that did not change are neither read nor tried again.
 
 A build leaves a stamp of each sub-model with its run: of what it came from, and of what decided how it was read. Files
-on this machine are known by size and time of change, as ``make`` knows them; models of the registry by their versions.
+on this machine are known by size and time of change, as ``make`` knows them; models of the registry whose files lie
+elsewhere by their versions.
 """
 
 from __future__ import annotations
@@ -177,24 +178,33 @@ def _open(store: Store, name: str, folder: Path) -> Previous | None:
 
 def stamp_of(entry: SubModelEntry, folder: ModelFolder, skops_trusted: tuple[str, ...]) -> str | None:
     """What an entry comes from and how it is read, None if that cannot be told without reading it."""
-    source: Any
-    if entry.model_id is not None or entry.version is not None:
-        source = [entry.name, entry.version, entry.model_id]
-    elif folder.here is not None:
-        source = list(_listed(folder.here))
-    else:
+    source: list[Any] = [entry.name, entry.version, entry.model_id]
+    if folder.here is not None:
+        # Of registered models, too: somebody may set another signature, or update the requirements.
+        source += _listed(os.path.abspath(folder.here))
+    elif entry.model_id is None and entry.version is None:
         return None
+    else:
+        # A registered model that was deleted may have been made again, with the same versions of others.
+        source.append(folder.location)
     loader = entry.loader.to_json() if isinstance(entry.loader, Component) else entry.loader
     read = [entry.flavor, loader, entry.signature, mmeframe.__version__, sys.version_info[:2], skops_trusted]
-    text = json.dumps([source, read], sort_keys=True, default=str)
+    # In its own order: that of a signature's columns is the order in which a sub-model gets them.
+    text = json.dumps([source, read], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _listed(path: Path) -> Iterator[tuple[str, int, int]]:
+def _listed(path: str) -> Iterator[tuple[str, int, int]]:
     """Every file with its size and time of change, in one order."""
-    if not path.is_dir():
-        facts = path.stat()
-        yield str(path.absolute()), facts.st_size, facts.st_mtime_ns
+    if not os.path.isdir(path):
+        facts = os.stat(path)
+        yield path, facts.st_size, facts.st_mtime_ns
         return
-    for item in sorted(os.scandir(path), key=lambda item: item.name):
-        yield from _listed(Path(item.path))
+    with os.scandir(path) as found:
+        items = sorted(found, key=lambda item: item.name)
+    for item in items:
+        if item.is_dir():
+            yield from _listed(item.path)
+        else:
+            facts = item.stat()
+            yield item.path, facts.st_size, facts.st_mtime_ns

@@ -284,6 +284,12 @@ class Store:
         return _client()
 
     @property
+    def place(self) -> str:
+        """Its URI, with the whole path of a sqlite file: the same relative one is another store elsewhere."""
+        path = _sqlite_file(self.uri)
+        return str(path.absolute()) if path else self.uri
+
+    @property
     def _reader(self) -> Any:
         """For look-ups: a store that is not there has nothing, and looking does not make it.
 

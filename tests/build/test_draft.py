@@ -27,7 +27,7 @@ import pytest
 
 from mmeframe import api
 from mmeframe.cache import cache_folder, locked
-from mmeframe.errors import MissingError, MmeframeError
+from mmeframe.errors import MissingError, MmeframeError, ProblemsError
 from mmeframe.plugin.manager import load_plugins
 from tests import fleets, servers
 from tests.conftest import Store
@@ -163,6 +163,55 @@ def test_the_draft_with_more_in_it_stays(build):
     assert build().resumed == 6
 
 
+def test_a_draft_of_another_version_is_given_up(build):
+    """However much is in it: what this version has found is of use, and nothing else."""
+    interrupted(build, at=6)
+    of_another_version(journal())
+
+    notes = interrupted(build, at=3)
+
+    assert (KEPT in notes, build().resumed) == (True, 3)
+
+
+def test_a_draft_of_sub_models_that_all_changed_is_given_up(build, folder, module_store):
+    """The one with less in it stays, because that is still true."""
+    interrupted(build, at=6)
+    seeds = {key: 100 + seed for seed, key in enumerate(KEYS)}
+    for key, seed in seeds.items():
+        put(folder, key, seed)
+        os.utime(folder / f"{key}.pkl", ns=(seed, seed))
+    interrupted(build, at=3)
+
+    logged = build()
+
+    assert logged.resumed == 3
+    check(logged, module_store, seeds)
+
+
+def test_a_relative_store_of_another_folder(folder, tmp_path, template_store):
+    """It is another store, and its builds leave the drafts of this one alone."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copy(template_store / "mlflow.db", tmp_path / name / "mlflow.db")
+    call = partial(api.build, *config(folder, "relative"), "tracking.uri=sqlite:///mlflow.db", plugins=PLUGINS)
+    with fleets.inside(tmp_path / "one"), pytest.raises(KeyboardInterrupt):
+        call(progress=stop("packing", 5))
+
+    with fleets.inside(tmp_path / "two"):
+        assert call().resumed == 0
+    assert len(drafts()) == 1
+
+
+def test_what_was_refused_is_read_when_it_is_allowed(build, module_store):
+    """A file that could run code is not loaded, so its columns are not known: the next build looks for them."""
+    with pytest.raises(ProblemsError, match=r"bundle\.allow_pickle"):
+        build("bundle.allow_pickle=false")
+
+    logged = build()
+
+    check(logged, module_store)
+
+
 KILLED = """
 import os, signal, sys
 from mmeframe import api
@@ -283,6 +332,40 @@ def test_answers_of_another_method(module_store, tmp_path):
     assert (first.resumed, second.unchanged, second.digest) == (5, 8, first.digest)
     assert call("output.method=predict").unchanged == 0
     assert call("bundle.reuse=false").digest == first.digest
+
+
+FULL = """
+import resource, signal, sys
+from mmeframe.build.draft import Draft
+from mmeframe.cli import main
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+before = Draft.describe
+
+def describe(self, model):
+    # Files may have so many bytes now: the kernel refuses the rest, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    try:
+        before(self, model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+Draft.describe = describe
+sys.exit(main(["build", *sys.argv[1:]]))
+"""
+
+
+def test_a_disk_that_takes_no_notes(folder, module_store):
+    """Told with the place and what to do; the draft gives its space back."""
+    command = [sys.executable, "-c", FULL, *config(folder, "full"), module_store.override]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert (
+        "the cache folder takes no files: File too large.\n  Free space there, or set MMEFRAME_CACHE_DIR" in done.stderr
+    )
+    assert drafts() == []
 
 
 # -- files that are elsewhere --------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 
 import mlflow
@@ -517,6 +519,28 @@ def test_a_model_folder_needs_no_registry(store, tmp_path):
     logged = api.build(*ONE_PART, f"+models.plain={{uri:'{folder}',key:{{dow:1}}}}")
 
     assert api.load_router(logged.model_uri).predict(example.assign(dow=1)).tolist() == model.predict(example).tolist()
+
+
+@pytest.mark.parametrize("text", ["", "{[", "hello", "flavors: 3\n", "flavors: {}\nsignature: {inputs: '[{'}\n"])
+def test_a_description_that_is_damaged(store, tmp_path, text):
+    """As by a copy that was cut off: the sub-model is named."""
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "MLmodel").write_text(text)
+
+    said = problems(*ONE_PART, f"+models.cut={{uri:'{tmp_path}/cut',key:{{dow:1}}}}")
+
+    assert "models.cut: its file MLmodel is cut off, or was not written by MLflow." in said
+
+
+def test_a_name_that_is_no_text(store, tmp_path):
+    """Names of files may be any bytes; ids, keys and URIs are UTF-8."""
+    home = tmp_path / "models"
+    home.mkdir()
+    (Path(os.fsdecode(os.fsencode(home) + b"/caf\xe9.pkl"))).write_bytes(pickle.dumps(fleets.fitted(1)))
+
+    said = problems(*ONE_PART, "+source@sources.f=folder", f"sources.f.path={home}", "sources.f.pattern='{dow}.pkl'")
+
+    assert "sources.f: 'caf\\udce9' has bytes or halves of letters that are no UTF-8." in said
 
 
 def test_a_path_that_is_no_model_is_named(store, tmp_path):

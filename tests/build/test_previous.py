@@ -11,8 +11,13 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from mlflow.models import infer_signature, set_signature
 
 from mmeframe import api
+from mmeframe.build import bare
+from mmeframe.build.previous import stamp_of
+from mmeframe.build.store import ModelFolder
+from mmeframe.plugin import SubModelEntry
 from tests import fleets
 from tests.conftest import Store
 
@@ -120,6 +125,88 @@ def test_registered_models_are_known_by_their_versions(week):
     first, second = api.build(*config), api.build(*config)
 
     assert (second.unchanged, second.digest) == (7, first.digest)
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_columns_in_another_order(build, folder, module_store):
+    """A sub-model that was fitted without names gets its columns in the declared order."""
+    frame = fleets.rows(80)
+    for key in "abc":
+        model = fleets.fitted(0).fit(frame[["x1", "x2"]].to_numpy(), 3 * frame["x1"] - frame["x2"])
+        (folder / f"{key}.pkl").write_bytes(pickle.dumps(model))
+
+    def declared(*columns: str) -> list[str]:
+        inputs = ",".join(f"{name}:double" for name in columns)
+        return [f"+models.{key}.signature={{inputs:{{{inputs}}},outputs:double}}" for key in "abc"]
+
+    build(*declared("x2", "x1"))
+
+    second = build(*declared("x1", "x2"))
+
+    assert second.unchanged == 0
+    np.testing.assert_allclose(answers(second, module_store), model.predict(ROWS[["x1", "x2"]].to_numpy()), rtol=1e-9)
+
+
+def test_another_version_of_a_library(build, folder, tmp_path, monkeypatch):
+    """Requirements of a bare file are what is installed: that of all, not only of those that changed, too."""
+    first = build()
+    found = tmp_path / "site" / "scikit_learn-99.0.dist-info"
+    found.mkdir(parents=True)
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: scikit-learn\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    # It remembers what it has looked up.
+    monkeypatch.setattr(bare, "_pinned", bare._pinned.__wrapped__)
+    put(folder, "b", 7)
+
+    second = build()
+
+    assert (first.sub_models, second.sub_models, second.unchanged) == (3, 3, 0)
+
+
+def test_a_logged_model_with_another_signature(module_store):
+    """MLflow writes it into the model's own files, under the same version."""
+    rows = ROWS[["x1", "x2"]]
+    with fleets.inside(module_store.folder), fleets.active(module_store.uri):
+        info = fleets.log_sklearn(fleets.fitted(0), "signed", rows)
+    config = ("name=signed_router", *ROUTED, "+models.a.uri=models:/signed/1", module_store.override)
+    api.build(*config)
+    with fleets.active(module_store.uri):
+        narrow = infer_signature(rows.astype("float32"), fleets.fitted(0).predict(rows))
+        set_signature(f"models:/{info.model_id}", narrow)
+
+    second = api.build(*config)
+
+    router = api.load_router(second.model_uri, tracking_uri=module_store.uri)
+    assert (second.unchanged, [column.type for column in router.union]) == (0, ["float", "float"])
+
+
+def test_a_registered_model_that_was_made_again(module_store, keep):
+    """Version 1 of it is another model than version 1 was, and no LoggedModel tells them apart."""
+    rows = ROWS.assign(key="a")
+    config = ("name=again_router", *ROUTED, "+models.a.uri=models:/again/1", module_store.override)
+    for seed in (1, 2):
+        path = keep(fleets.fitted(seed), rows[["x1", "x2"]])
+        with fleets.active(module_store.uri):
+            client = mlflow.MlflowClient()
+            client.create_registered_model("again")
+            client.create_model_version("again", path)
+        logged = api.build(*config)
+        with fleets.active(module_store.uri):
+            client.delete_registered_model("again")
+
+        router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+        expected = fleets.fitted(seed).predict(rows[["x1", "x2"]])
+        np.testing.assert_allclose(np.asarray(router.predict(rows)), expected, rtol=1e-9)
+
+
+def test_a_registered_model_that_was_made_again_elsewhere():
+    """The same where its files cannot be looked at."""
+    entry = SubModelEntry("a", "models:/again/1", name="again", version="1")
+
+    first, second = (stamp_of(entry, ModelFolder(f"s3://models/{run}"), ()) for run in ("r1", "r2"))
+
+    assert None not in (first, second)
+    assert first != second
 
 
 def test_a_version_whose_stamps_are_gone(build, module_store):
