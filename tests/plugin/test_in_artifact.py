@@ -188,6 +188,24 @@ def test_a_plugin_that_is_not_installed_is_named(airports):
         api.load_router(str(tampered(logged.model_uri, change)))
 
 
+def test_a_plugin_that_is_too_old_is_named(airports):
+    """An older release may answer differently; a newer one is its own to keep compatible."""
+    logged = api.build(*airports, "environment.indexed=[mmeframe-nearest]")
+
+    def change(manifest):
+        manifest["plugins"]["mmeframe_nearest"]["version"] = "0.2.0"
+
+    with pytest.raises(
+        Exception, match=r"logged with mmeframe-nearest 0\.2\.0; 0\.1\.0 is installed here, which is old"
+    ):
+        api.load_router(str(tampered(logged.model_uri, change)))
+
+    def newer(manifest):
+        manifest["plugins"]["mmeframe_nearest"]["version"] = "0.0.9"
+
+    assert api.load_router(str(tampered(logged.model_uri, newer))).predict(PLACES.assign(x1=0.5, x2=1.0)).shape == (4,)
+
+
 def test_coordinates_that_are_no_numbers_are_bad_input(airports):
     """The plugin's own message reaches the caller, through the host."""
     router = api.load_router(api.build(*airports).model_uri)
