@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
-from mmeframe.errors import MissingError, UsageError
+from mmeframe.errors import MissingError, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins, load_plugins
-from mmeframe.spec import RouterSpec
+from mmeframe.spec import Logged, RouterSpec
 
 if TYPE_CHECKING:
-    from mmeframe.build import Draft, Fleet, Logged, Previous
+    from mmeframe.build import Draft, Fleet, Previous
     from mmeframe.build.store import Progress, Store
     from mmeframe.bundle import Bundle
     from mmeframe.runtime import Router
@@ -303,7 +303,8 @@ def build_job(work: Job, progress: Progress = _silent) -> Logged:
         fleet = work.fleet(store, previous, draft, progress)
         tree = yaml.safe_load(work.composed.text)
         logged = log_router(fleet, work.plugins, store, draft, (tree, work.composed.overrides), progress)
-    return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes))
+    told = work.plugins.router_logged(work.spec, logged)
+    return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
 
 
 def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trained:
@@ -314,6 +315,8 @@ def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trai
 def train_job(work: Job, progress: Progress = _silent) -> Trained:
     from mmeframe.train import train as run
 
+    if problems := work.plugins.check_spec(work.spec):
+        raise ProblemsError(problems)
     with work.store() as store:
         return run(work.spec, store, progress)
 

@@ -583,11 +583,11 @@ def help_for(flags: Flags, summary: str) -> int:
 
     loaded = load_plugins(flags.plugins)
     experiments = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
-    print(f"\nGroups:\n  experiment={' | '.join(experiments)}")
+    print(f"\nGroups:\n  experiment={' | '.join([*experiments, *loaded.presets('experiment')])}")
     for hook in HOOKS:
         if hook.group:
             prefix = "routing" if hook.group == "routing" else f"+{hook.group}@{hook.group}s.<name>"
-            print(f"  {prefix}={' | '.join(loaded.names(hook.noun))}")
+            print(f"  {prefix}={' | '.join([*loaded.names(hook.noun), *loaded.presets(hook.group)])}")
     print("\nOptions (section.option=value), with their defaults:\n")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
     print("\nFlags: mmeframe --help")

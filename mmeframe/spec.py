@@ -19,6 +19,7 @@ __all__ = [
     "Estimator",
     "Features",
     "KeyPart",
+    "Logged",
     "OutputSpec",
     "PredictSpec",
     "Reader",
@@ -335,3 +336,28 @@ class RouterSpec:
     predict: PredictSpec = PredictSpec()
     validate: ValidateSpec = ValidateSpec()
     train: TrainSpec | None = None
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A router in the store. ``notes``: warnings, and what killed builds had left.
+
+    unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from a build that did not
+    come to its end; described: how many that build had only read, so that they were packed now.
+    """
+
+    model_uri: str
+    model_id: str
+    run_id: str
+    experiment_id: str
+    name: str
+    version: str | None
+    alias: str | None
+    digest: str
+    sub_models: int
+    bytes: int
+    unchanged: int = 0
+    since: str | None = None
+    resumed: int = 0
+    described: int = 0
+    notes: tuple[str, ...] = ()

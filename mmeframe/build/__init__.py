@@ -5,7 +5,7 @@ The one place that logs to MLflow. Knows neither Hydra nor the runtime.
 
 from mmeframe.build.draft import Draft, open_draft
 from mmeframe.build.fleet import Fleet, resolve
-from mmeframe.build.log import Logged, log_router
+from mmeframe.build.log import log_router
 from mmeframe.build.previous import Previous, find_previous
 
-__all__ = ["Draft", "Fleet", "Logged", "Previous", "find_previous", "log_router", "open_draft", "resolve"]
+__all__ = ["Draft", "Fleet", "Previous", "find_previous", "log_router", "open_draft", "resolve"]

@@ -104,6 +104,7 @@ class _Resolver:
         self.live = LiveModels(self.spec.isolation)
 
     def run(self) -> Fleet:
+        self.problems += self.plugins.check_spec(self.spec)
         strategies = self._strategies()
         entries = self._fleet()
         routed = [entry for entry in entries if entry.routed]

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -40,36 +40,11 @@ from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
-from mmeframe.spec import Column, RouterSpec, TrackingSpec
+from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 
-__all__ = ["Logged", "experiment_id", "log_folder", "log_router", "move_alias", "register"]
+__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register"]
 
 _BUNDLE = "bundle"
-
-
-@dataclass(frozen=True)
-class Logged:
-    """A router in the store. ``notes``: warnings, and what killed builds had left.
-
-    unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from a build that did not
-    come to its end; described: how many that build had only read, so that they were packed now.
-    """
-
-    model_uri: str
-    model_id: str
-    run_id: str
-    experiment_id: str
-    name: str
-    version: str | None
-    alias: str | None
-    digest: str
-    sub_models: int
-    bytes: int
-    unchanged: int = 0
-    since: str | None = None
-    resumed: int = 0
-    described: int = 0
-    notes: tuple[str, ...] = ()
 
 
 def log_router(

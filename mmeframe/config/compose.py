@@ -42,7 +42,8 @@ def activated(plugins: Plugins, config_dirs: Sequence[str | Path] = ()) -> Itera
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder}.", where="--config-dir")
     register()
-    token = active.set(Active(tuple(map(str, folders)), plugin_options(plugins), plugins.absent()))
+    options, paths = plugin_options(plugins), plugins.config_paths
+    token = active.set(Active(tuple(map(str, folders)), options, paths, plugins.absent()))
     # An application of the user's may have Hydra initialised already: give it back as it was.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

@@ -32,11 +32,13 @@ Options = Mapping[str, Mapping[str, Mapping[str, Any]]]
 class Active:
     """What one composition uses: the user's own config folders, and group -> option -> content.
 
-    absent: what broken and disabled plugins may have provided, for messages.
+    paths: folders of YAML files that plugins ship. absent: what broken and disabled plugins may have provided, for
+    messages.
     """
 
     config_dirs: tuple[str, ...]
     options: Options
+    paths: tuple[str, ...] = ()
     absent: str = ""
 
 
@@ -96,7 +98,7 @@ class PluginOptions(ConfigSource):
 
 
 class SearchPath(SearchPathPlugin):
-    """The user's folders before the shipped ones, plugin options after them."""
+    """The user's folders before the shipped ones; after them the files that plugins ship, and plugins' options."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         current = active.get()
@@ -104,6 +106,8 @@ class SearchPath(SearchPathPlugin):
             return
         for folder in reversed(current.config_dirs):
             search_path.prepend("--config-dir", f"file://{folder}")
+        for path in current.paths:
+            search_path.append("mmeframe-plugin-files", path)
         search_path.append("mmeframe-plugins", f"{SCHEME}://")
 
 

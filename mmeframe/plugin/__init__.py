@@ -60,7 +60,7 @@ from mmeframe.plugin.records import (
     RoutingStrategyPlugin,
 )
 from mmeframe.shares import fractions
-from mmeframe.spec import MAIN_ARM, SubModelEntry
+from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
 
 if TYPE_CHECKING:
     import pluggy
@@ -84,6 +84,7 @@ __all__ = [
     "FileSignatureConf",
     "LoadEvent",
     "LoaderConf",
+    "Logged",
     "MissingError",
     "MmeframeError",
     "ModelError",
@@ -99,6 +100,7 @@ __all__ = [
     "RegisteredModel",
     "RegisteredVersion",
     "Registry",
+    "RouterSpec",
     "RoutingInputs",
     "RoutingStrategy",
     "RoutingStrategyPlugin",

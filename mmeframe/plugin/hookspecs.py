@@ -1,8 +1,9 @@
-"""The hooks. Each returns records; named things are chosen by config, never by plugin order."""
+"""The hooks. Most return records; named things are chosen by config, never by plugin order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -14,11 +15,18 @@ from mmeframe.plugin.records import (
     RoutingStrategyPlugin,
 )
 
+if TYPE_CHECKING:
+    from mmeframe.errors import Problem
+    from mmeframe.spec import Logged, RouterSpec
+
 __all__ = [
+    "mmeframe_check_spec",
     "mmeframe_combiners",
+    "mmeframe_config_paths",
     "mmeframe_model_loaders",
     "mmeframe_model_sources",
     "mmeframe_observers",
+    "mmeframe_router_logged",
     "mmeframe_routing_strategies",
 ]
 
@@ -110,6 +118,67 @@ def mmeframe_observers() -> Iterable[ObserverPlugin]:  # type: ignore[empty-body
         @hookimpl
         def mmeframe_observers():
             return [ObserverPlugin("statsd", StatsdConf, "mmeframe_statsd:Statsd", "counters and timings over UDP")]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def mmeframe_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
+    """Offer folders of YAML files that the package ships, in the layout of mmeframe's own ``conf/``.
+
+    A file ``routing/city.yaml`` there is chosen with ``routing=city``. The user's folders and the shipped ones win over
+    a file of the same name.
+
+    Called: once, before composition, in processes that compose a config; never when a router is loaded.
+    Results: joined from every plugin, in their order.
+    On error: the plugin is reported as broken; its files are not found.
+
+    Example::
+
+        @hookimpl
+        def mmeframe_config_paths():
+            return ["pkg://mmeframe_geohash.conf"]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def mmeframe_check_spec(spec: RouterSpec) -> Iterable[Problem]:  # type: ignore[empty-body]
+    """Say what is wrong with a config that mmeframe itself has nothing against, such as a naming rule of a team's.
+
+    spec: the whole config, typed and validated. A problem has the config path that it is about.
+
+    Called: once by each of ``train``, ``validate``, ``plan``, ``build`` and ``explain``, after the config was parsed.
+    Results: joined from every plugin, and with what is wrong with the sub-models, in one report.
+    On error: the command stops, and names the plugin.
+
+    Example::
+
+        @hookimpl
+        def mmeframe_check_spec(spec):
+            if not spec.tracking.tags.get("team"):
+                return [Problem("tracking.tags.team", "every router names its team.", "tracking.tags.team=NAME")]
+            return []
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def mmeframe_router_logged(spec: RouterSpec, logged: Logged) -> None:
+    """Learn of a router that was logged, proved and registered, for instance to tell a chat room or a catalogue.
+
+    Called: once by ``build``, when everything is done.
+    Results: none.
+    On error: told as a warning of the build; the router stays as it is.
+
+    Example::
+
+        @hookimpl
+        def mmeframe_router_logged(spec, logged):
+            print(f"{logged.name} {logged.version} has {logged.sub_models} sub-models")
 
     .. versionadded:: 0.1
     """

@@ -315,7 +315,7 @@ O = TypeVar("O", bound=ObserverConf)  # noqa: E741 - the letter of its kind
 
 
 class Observer(Component[O]):
-    """Is told what a router does. Never changes an answer: what it raises is logged once, and goes no further.
+    """Is told what a router does. Never changes an answer: one that raises is logged, and told nothing more.
 
     Called in the thread that did the work; ``on_shadow`` in the background. Be quick, or hand the event to a queue.
     """

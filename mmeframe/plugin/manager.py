@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 import mmeframe
-from mmeframe.errors import PluginError, UnknownNameError, UsageError, suggest
+from mmeframe.errors import PluginError, Problem, UnknownNameError, UsageError, suggest
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 from mmeframe.plugin.records import (
@@ -32,7 +35,7 @@ from mmeframe.plugin.records import (
     ObserverPlugin,
     RoutingStrategyPlugin,
 )
-from mmeframe.spec import Component
+from mmeframe.spec import Component, Logged, RouterSpec
 
 __all__ = ["API_VERSION", "ENTRY_POINTS", "PluginInfo", "Plugins", "Registered", "load_plugins"]
 
@@ -65,10 +68,16 @@ HOOKS = (
     Hook("mmeframe_observers", ObserverPlugin, ObserverConf, "observer", "observer"),
 )
 
+# What config paths are written as: Hydra's scheme for folders of packages.
+_PACKAGE = "pkg://"
+
 
 @dataclass(slots=True)
 class PluginInfo:
-    """One plugin as ``mmeframe plugins`` shows it. ``reason``: why it is broken or disabled."""
+    """One plugin as ``mmeframe plugins`` shows it. ``reason``: why it is broken or disabled.
+
+    provides: names by the noun of what they name. hooks: those that it implements.
+    """
 
     name: str
     module: str
@@ -77,6 +86,7 @@ class PluginInfo:
     status: str = "ok"
     reason: str = ""
     provides: dict[str, list[str]] = field(default_factory=dict)
+    hooks: list[str] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -97,12 +107,59 @@ class Registered:
         return Component(self.record.name, self.record.target, f"{conf.__module__}:{conf.__qualname__}", dict(options))
 
 
-class Plugins:
-    """Everything that the enabled plugins register, by noun and name."""
+# Implementations of one hook: whose, and what calls it with the arguments that it takes.
+Calls = Sequence[tuple[PluginInfo, Callable[[Mapping[str, Any]], Any]]]
 
-    def __init__(self, plugins: Sequence[PluginInfo], registered: Mapping[str, Mapping[str, Registered]]) -> None:
+
+class Plugins:
+    """Everything that the enabled plugins register, by noun and name.
+
+    config_paths: folders of YAML files, as ``pkg://`` addresses. calls: of the hooks that are called later, by name.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[PluginInfo],
+        registered: Mapping[str, Mapping[str, Registered]],
+        config_paths: Sequence[str] = (),
+        calls: Mapping[str, Calls] | None = None,
+    ) -> None:
         self.plugins = tuple(plugins)
         self.registered = {noun: dict(names) for noun, names in registered.items()}
+        self.config_paths = tuple(config_paths)
+        self._calls = dict(calls or {})
+
+    def check_spec(self, spec: RouterSpec) -> list[Problem]:
+        """What plugins have against a config. A plugin that cannot say is a problem, too."""
+        found: list[Problem] = []
+        for info, call in self._calls.get("mmeframe_check_spec", ()):
+            try:
+                problems = list(call({"spec": spec}) or ())
+                strange = next((type(it).__name__ for it in problems if not isinstance(it, Problem)), None)
+                said = f"must return Problem records, not {strange}" if strange else ""
+            except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
+                problems, said = [], f"raised {type(error).__name__}: {error}"
+            if said:
+                hint = f"Disable it with -p no:{info.distribution or info.name}."
+                problems = [Problem("plugins", f"{info.title}: mmeframe_check_spec() {said}.", hint, "plugin")]
+            found += problems
+        return found
+
+    def router_logged(self, spec: RouterSpec, logged: Logged) -> list[str]:
+        """Tell plugins of a router that was logged; returns a line for each that failed."""
+        lines = []
+        for info, call in self._calls.get("mmeframe_router_logged", ()):
+            try:
+                call({"spec": spec, "logged": logged})
+            except Exception as error:  # noqa: BLE001 - the router is logged, whatever a plugin does
+                said = f"{type(error).__name__}: {error}"
+                lines.append(f"{info.title}: mmeframe_router_logged() raised {said}; the router is not affected.")
+        return lines
+
+    def presets(self, group: str) -> list[str]:
+        """Names of the YAML files that plugins ship for a config group."""
+        folders = [Path(folder) / group for path in self.config_paths for folder in _folders(path)]
+        return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
     def names(self, noun: str) -> list[str]:
         """Sorted names of one kind of component, e.g. ``"model source"``."""
@@ -244,6 +301,7 @@ class _Loader:
         try:
             self._manager.register(module, name=info.name)
             self._manager.check_pending()
+            info.hooks = sorted(caller.name for caller in self._manager.get_hookcallers(module) or ())
         except (ValueError, pluggy.PluginValidationError) as error:
             if self._manager.has_plugin(info.name):
                 self._manager.unregister(name=info.name)
@@ -268,7 +326,54 @@ class _Loader:
                     _claim(registered[hook.noun], hook, Registered(record, info))
                     info.provides.setdefault(hook.noun, []).append(record.name)
         _check_flavors(registered["model loader"])
-        return Plugins(self._infos, registered)
+        paths = self._config_paths()
+        calls = {name: list(self._calls(name)) for name in ("mmeframe_check_spec", "mmeframe_router_logged")}
+        return Plugins(self._infos, registered, paths, calls)
+
+    def _calls(self, hook: str) -> Iterator[tuple[PluginInfo, Callable[[Mapping[str, Any]], Any]]]:
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            info = self._modules[impl.plugin_name]
+            # What is broken in one way is not asked in another.
+            if info.status == "ok":
+                yield info, partial(_called, impl)
+
+    def _config_paths(self) -> list[str]:
+        found: list[str] = []
+        for info, call in self._calls("mmeframe_config_paths"):
+            try:
+                paths = list(call({}))
+                fault = next((it for it in map(_path_fault, paths) if it), "")
+            except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
+                paths, fault = [], f"raised {type(error).__name__}: {error}"
+            if fault:
+                info.status, info.reason = "broken", f"Plugin {info.name!r}: mmeframe_config_paths() {fault}"
+                continue
+            found += paths
+            if paths:
+                info.provides["config path"] = [str(path) for path in paths]
+        return found
+
+
+def _called(impl: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+    """An implementation may take fewer arguments than its hook has."""
+    return impl.function(*[arguments[name] for name in impl.argnames])
+
+
+def _path_fault(path: Any) -> str:
+    if not isinstance(path, str) or not path.startswith(_PACKAGE):
+        return f"must return texts such as 'pkg://my_package.conf', not {path!r}."
+    if not any(Path(folder).is_dir() for folder in _folders(path)):
+        return f"names {path!r}, and there is no such folder in a package."
+    return ""
+
+
+def _folders(path: str) -> list[str]:
+    """The folders behind a ``pkg://`` address."""
+    try:
+        spec = importlib.util.find_spec(path.removeprefix(_PACKAGE).strip("/").replace("/", "."))
+    except (ModuleNotFoundError, ValueError):
+        return []
+    return list(spec.submodule_search_locations or ()) if spec else []
 
 
 def _distributions() -> Iterable[metadata.Distribution]:
@@ -306,7 +411,7 @@ def _version_clash(dist: metadata.Distribution) -> str:
 
 def _hook_faults(name: str, module: ModuleType, manager: pluggy.PluginManager) -> str:
     """A misspelt hook, or a hook function that nobody marked."""
-    known = [hook.name for hook in HOOKS]
+    known = hookspecs.__all__
     for attribute, value in vars(module).items():
         if not attribute.startswith("mmeframe_") or not callable(value) or isinstance(value, type):
             continue

@@ -24,24 +24,41 @@ def _place_of(error: BaseException) -> str:
 
 
 class Observers:
-    """Tells all observers; what one raises is logged once for each of its methods, and goes no further."""
+    """Tells all observers. One that raises is logged once and told nothing more; the router goes on without it.
+
+    ``failures``: by name, how often the dropped ones had raised; threads that were telling one at that moment count,
+    too.
+    """
 
     def __init__(self, observers: Mapping[str, Observer[Any]]) -> None:
+        # Replaced, never changed: threads walk over it.
         self._observers = dict(observers)
-        self._complained: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self.failures: dict[str, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._observers)
+
+    @property
+    def names(self) -> list[str]:
+        """Of those that are told."""
+        return list(self._observers)
 
     def tell(self, method: str, event: Any) -> None:
         for name, observer in self._observers.items():
             try:
                 getattr(observer, method)(event)
             except Exception as error:  # noqa: BLE001 - observers never change an answer
-                if (name, method) not in self._complained:
-                    self._complained.add((name, method))
-                    said = "observers.%s: %s failed (%s); it is not reported again."
-                    _log.error(said, name, method, _place_of(error))
+                self._drop(name, method, error)
+
+    def _drop(self, name: str, method: str, error: Exception) -> None:
+        with self._lock:
+            first = name not in self.failures
+            self.failures[name] = self.failures.get(name, 0) + 1
+            self._observers = {other: it for other, it in self._observers.items() if other != name}
+        if first:
+            said = "observers.%s: %s failed (%s); the router goes on without this observer."
+            _log.error(said, name, method, _place_of(error))
 
 
 class Background:

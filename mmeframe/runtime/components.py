@@ -43,10 +43,26 @@ def _allow(module: str, kind: str, plugins: Mapping[str, Any], code: Path | None
             where=kind,
             hint=f"pip install {name}=={version}" if name else "",
         ) from None
+    if (have := _older(dist.version, version)) is not None:
+        raise PluginError(
+            f"This router was logged with {name} {version}; {have} is installed here, which is older.",
+            where=kind,
+            hint=f"pip install {name}=={version}",
+        )
     ships = any(str(file).split("/")[0].removesuffix(".py") == module for file in dist.files or ())
     editable = any(entry.value.split(".")[0].split(":")[0] == module for entry in dist.entry_points)
     if not any(entry.group == "mmeframe" for entry in dist.entry_points) or not (ships or editable):
         raise PluginError(f"{module} is not part of an mmeframe plugin in {name}.", where=kind)
+
+
+def _older(have: str, wanted: str | None) -> str | None:
+    """The installed version if it is older than the one that a router was logged with."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return have if wanted is not None and Version(have) < Version(wanted) else None
+    except InvalidVersion:
+        return None
 
 
 def _top_level(code: Path) -> set[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,193 +17,32 @@ import mmeframe
 from mmeframe.cli import main
 from mmeframe.config import compose, parse
 from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNameError, UsageError
-from mmeframe.plugin import hookspecs, manager
+from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import defaults_of
 from mmeframe.plugin.manager import HOOKS, PluginInfo, Plugins, load_plugins, split_switches
+from tests.plugin.projects import (
+    ACME_ONNX,
+    CLAIMS,
+    FAULTS,
+    FITS,
+    GEO,
+    GOOD,
+    NO_IMPORT,
+    ONNX,
+    RIVAL,
+    SAME_STRATEGY,
+    THIRD,
+    TOO_OLD,
+    ZOO,
+    Project,
+    info,
+    only,
+    strategies,
+)
 
 # The routing strategies that come with mmeframe.
 LOADERS = ["catboost", "lightgbm", "pyfunc", "sklearn", "statsmodels", "xgboost"]
 BUILT_IN = ["bins", "column", "datepart", "gate", "hash", "lookup", "param", "pattern", "rules"]
-
-# -- projects --------------------------------------------------------------------------------------------------------
-
-HEAD = """\
-from dataclasses import dataclass
-from mmeframe.plugin import LoaderConf, ModelLoaderPlugin, ModelSourcePlugin, SourceConf
-from mmeframe.plugin import RoutingStrategy, RoutingStrategyPlugin, StrategyConf, hookimpl
-
-@dataclass
-class Conf(StrategyConf):
-    column: str = "???"
-
-@dataclass
-class MyLoaderConf(LoaderConf):
-    pass
-
-class Strategy(RoutingStrategy):
-    def route_keys(self, batch, params):
-        return batch.column(self.conf.column)
-
-"""
-
-
-def strategies(*records: str) -> str:
-    """A module that registers routing strategies."""
-    return f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return [{', '.join(records)}]\n"
-
-
-def loaders(*records: str) -> str:
-    """A module that registers model loaders."""
-    return f"{HEAD}@hookimpl\ndef mmeframe_model_loaders():\n    return [{', '.join(records)}]\n"
-
-
-@dataclass(frozen=True)
-class Project:
-    """A distribution: entry-point name -> source of the module behind it."""
-
-    name: str
-    version: str
-    plugins: tuple[tuple[str, str], ...]
-    requires: tuple[str, ...] = ()
-
-    def module(self, plugin: str) -> str:
-        """A name that no other project has, so that one process can import them all."""
-        return re.sub(r"\W", "_", f"{self.name}_{self.version}_{plugin}")
-
-
-GEO = 'RoutingStrategyPlugin("geo", Conf, __name__ + ":Strategy", "a geohash")'
-GOOD = Project("mmeframe-geo", "0.3.1", (("geo", strategies(GEO)),))
-RIVAL = Project("acme-geo", "1.0.0", (("geo", strategies(GEO.replace('"geo"', '"acme_geo"'))),))
-THIRD = Project("zed-geo", "2.0.0", (("geo", strategies(GEO.replace('"geo"', '"zed_geo"'))),))
-SAME_STRATEGY = Project("other-geo", "2.1.0", (("other", strategies(GEO)),))
-NO_IMPORT = Project("mmeframe-geo", "0.3.2", (("geo", "import h3_is_not_installed\n"),))
-TOO_OLD = Project("mmeframe-geo", "0.3.3", (("geo", strategies(GEO)),), ("mmeframe<0.1",))
-FITS = Project("mmeframe-geo", "0.3.4", (("geo", strategies(GEO)),), ("mmeframe>=0.1", "mmeframe<0.0; extra == 'x'"))
-ONNX = Project("mmeframe-onnx", "0.2.0", (("onnx", loaders('ModelLoaderPlugin("onnx", MyLoaderConf, "x:Y", "ONNX")')),))
-ACME_ONNX = Project(
-    "acme-onnx", "1.0.0", (("onnx_acme", loaders('ModelLoaderPlugin("onnx", MyLoaderConf, "x:Y", "ONNX")')),)
-)
-CLAIMS = Project(
-    "mmeframe-fast",
-    "1.2.0",
-    (("fast", loaders('ModelLoaderPlugin("fast", MyLoaderConf, "x:Y", "fast", flavors=("spacy", "sklearn"))')),),
-)
-# One distribution of many plugins, each with one fault: entry-point name -> source.
-FAULTS = {
-    "raises": "raise ValueError('no licence file')\n",
-    "exits": "raise SystemExit(3)\n",
-    "syntax": "def (:\n",
-    "misspelt": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategy():\n    return []\n",
-    "unheard_of": f"{HEAD}@hookimpl\ndef mmeframe_quux():\n    return []\n",
-    "unmarked": f"{HEAD}def mmeframe_routing_strategies():\n    return []\n",
-    "argument": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies(config):\n    return []\n",
-    "hook_raises": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return 1 / 0\n",
-    "no_list": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return None\n",
-    "no_record": strategies('{"name": "x"}'),
-    "wrong_record": strategies('ModelSourcePlugin("x", SourceConf, "x:Y", "")'),
-    "bad_name": strategies('RoutingStrategyPlugin("Geo-Hash", Conf, "x:Y", "")'),
-    "bad_config": strategies('RoutingStrategyPlugin("x", MyLoaderConf, "x:Y", "")'),
-    "dict_config": strategies('RoutingStrategyPlugin("x", {"column": "c"}, "x:Y", "")'),
-    "plain_config": "class Plain: pass\n" + strategies('RoutingStrategyPlugin("x", Plain, "x:Y", "")'),
-    "undecorated": (
-        f"{HEAD}class Bare(StrategyConf):\n    column: str = 'c'\n\n"
-        "@hookimpl\ndef mmeframe_routing_strategies():\n    return [RoutingStrategyPlugin('x', Bare, 'x:Y', '')]\n"
-    ),
-    "bad_target": strategies('RoutingStrategyPlugin("x", Conf, "package.module.Class", "")'),
-    "newer": strategies('RoutingStrategyPlugin("x", Conf, "x:Y", "", api_version=2)'),
-    "reserved": (
-        f"{HEAD}@dataclass\nclass Taken(StrategyConf):\n    levels: int = 1\n\n"
-        "@hookimpl\ndef mmeframe_routing_strategies():\n    return [RoutingStrategyPlugin('x', Taken, 'x:Y', '')]\n"
-    ),
-}
-ZOO = Project("zoo", "1.0", (*FAULTS.items(), ("healthy", strategies(GEO.replace('"geo"', '"healthy"')))))
-
-
-def write(project: Project, folder: Path) -> None:
-    """A hatchling project."""
-    entries = "\n".join(f"{name} = '{project.module(name)}'" for name, _ in project.plugins)
-    requires = ", ".join(f'"{text}"' for text in project.requires)
-    (folder / "pyproject.toml").write_text(
-        f"[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n"
-        f"[project]\nname = '{project.name}'\nversion = '{project.version}'\ndependencies = [{requires}]\n"
-        f"[project.entry-points.mmeframe]\n{entries}\n[tool.hatch.build]\ninclude = ['*.py']\n"
-    )
-    for name, source in project.plugins:
-        (folder / f"{project.module(name)}.py").write_text(source)
-
-
-Install = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def install(tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Install projects into one folder, once per combination."""
-    from hatchling.build import build_wheel
-
-    wheels: dict[Project, Path] = {}
-    sites: dict[tuple[Project, ...], Path] = {}
-
-    def build(project: Project) -> Path:
-        folder = tmp_path_factory.mktemp("project")
-        write(project, folder)
-        with contextlib.chdir(folder):
-            return folder / "dist" / build_wheel("dist")
-
-    def into(*projects: Project) -> Path:
-        if projects not in sites:
-            files = [wheels.get(project) or wheels.setdefault(project, build(project)) for project in projects]
-            site = tmp_path_factory.mktemp("site")
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
-            subprocess.run([*pip, "--no-deps", "--no-compile", "--target", str(site), *map(str, files)], check=True)
-            sites[projects] = site
-        return sites[projects]
-
-    return into
-
-
-def only(patch: pytest.MonkeyPatch, site: Path) -> None:
-    """Make the folder's plugins the only ones that are installed beside the built-in one."""
-    everything = manager._distributions
-    patch.syspath_prepend(site)
-    patch.setattr(
-        manager, "_distributions", lambda: [dist for dist in everything() if Path(str(dist.locate_file(""))) == site]
-    )
-
-
-@pytest.fixture
-def installed(install: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Install projects, and see only these."""
-    return lambda *projects: only(monkeypatch, install(*projects))
-
-
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No plugin is installed but the built-in one."""
-    monkeypatch.setattr(manager, "_distributions", list)
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: None) -> Iterator[Callable[[str], str]]:
-    """A module that can be imported and that no distribution ships; returns its name."""
-    names = []
-
-    def make(source: str) -> str:
-        name = f"plugin_{tmp_path.name}_{len(names)}"
-        (tmp_path / f"{name}.py").write_text(source)
-        names.append(name)
-        return name
-
-    monkeypatch.syspath_prepend(tmp_path)
-    yield make
-    for name in names:
-        sys.modules.pop(name, None)
-
-
-def info(plugins: Plugins, name: str) -> PluginInfo:
-    """The only plugin of a name."""
-    (found,) = [plugin for plugin in plugins.plugins if plugin.name == name]
-    return found
-
 
 # -- what is registered ----------------------------------------------------------------------------------------------
 
@@ -231,7 +68,14 @@ def test_an_installed_plugin(installed):
     plugins = load_plugins()
 
     assert info(plugins, "geo") == PluginInfo(
-        "geo", GOOD.module("geo"), "mmeframe-geo", "0.3.1", "ok", "", {"routing strategy": ["geo"]}
+        "geo",
+        GOOD.module("geo"),
+        "mmeframe-geo",
+        "0.3.1",
+        "ok",
+        "",
+        {"routing strategy": ["geo"]},
+        ["mmeframe_routing_strategies"],
     )
     assert plugins.names("routing strategy") == sorted([*BUILT_IN, "geo"])
 
@@ -321,7 +165,7 @@ def test_a_broken_plugins_name_on_the_command_line(installed, capsys, override):
 
 
 @pytest.fixture(scope="module")
-def zoo(install: Install) -> Plugins:
+def zoo(install: Callable[..., Path]) -> Plugins:
     """All plugins of the zoo but the one that exits, loaded once."""
     with pytest.MonkeyPatch.context() as patch:
         only(patch, install(ZOO))
@@ -827,10 +671,13 @@ def test_other_commands_warn_of_broken_plugins(installed, capsys):
 # -- the hooks themselves --------------------------------------------------------------------------------------------
 
 SIGNATURES = {
+    "mmeframe_check_spec": "(spec: 'RouterSpec') -> 'Iterable[Problem]'",
     "mmeframe_combiners": "() -> 'Iterable[CombinerPlugin]'",
+    "mmeframe_config_paths": "() -> 'Iterable[str]'",
     "mmeframe_model_loaders": "() -> 'Iterable[ModelLoaderPlugin]'",
     "mmeframe_model_sources": "() -> 'Iterable[ModelSourcePlugin]'",
     "mmeframe_observers": "() -> 'Iterable[ObserverPlugin]'",
+    "mmeframe_router_logged": "(spec: 'RouterSpec', logged: 'Logged') -> 'None'",
     "mmeframe_routing_strategies": "() -> 'Iterable[RoutingStrategyPlugin]'",
 }
 
@@ -845,8 +692,10 @@ def test_the_hooks_are_those_that_plugins_are_written_for():
 
 
 def test_the_manager_calls_every_hook():
-    """Each hook has its row in the manager, and is exported."""
-    assert sorted(hook.name for hook in HOOKS) == sorted(SIGNATURES)
+    """Each hook is exported; those that register components have their row in the manager."""
+    others = ["mmeframe_check_spec", "mmeframe_config_paths", "mmeframe_router_logged"]
+
+    assert sorted([*(hook.name for hook in HOOKS), *others]) == sorted(SIGNATURES)
     assert sorted(hookspecs.__all__) == sorted(SIGNATURES)
 
 
@@ -855,7 +704,7 @@ def test_a_hook_says_what_an_author_needs(hook):
     """A hook's docstring: a summary, Called, Results, On error, an example that compiles, the version."""
     text = inspect.getdoc(getattr(hookspecs, hook)) or ""
 
-    assert re.fullmatch(r"Offer [a-z ]+ that config selects .+\.", text.splitlines()[0])
+    assert re.fullmatch(r"(Offer|Say|Learn) .+\.", text.splitlines()[0])
     for part in ("Called", "Results", "On error"):
         assert re.search(rf"^{part}: \S.+\.$", text, re.MULTILINE), part
     assert re.search(r"^\.\. versionadded:: \d+\.\d+$", text, re.MULTILINE)

@@ -1,0 +1,247 @@
+"""Hooks that are called beside registration: files of plugins, checks of a config, and news of a logged router."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pluggy
+import pytest
+
+import mmeframe
+from mmeframe import api
+from mmeframe.cli import main
+from mmeframe.errors import ProblemsError
+from mmeframe.plugin import deprecation
+from mmeframe.plugin.deprecation import deprecated, deprecated_args, overdue
+from mmeframe.plugin.manager import load_plugins
+from tests import fleets
+from tests.plugin.projects import GEO, Project, info, strategies
+
+DAY = ("+models.a={uri:'models:/day_0@champion',key:{geo:a}}",)
+
+# -- files that a wheel ships ----------------------------------------------------------------------------------------
+
+SHIPS = strategies(GEO) + "\n@hookimpl\ndef mmeframe_config_paths():\n    return ['pkg://geo_presets']\n"
+CITY = "defaults: [geo, _self_]\n\ncolumn: city\n"
+PRESETS = Project("mmeframe-geo", "0.4.0", (("geo", SHIPS),), files=(("geo_presets/routing/city.yaml", CITY),))
+
+
+def test_a_preset_of_a_wheel(installed):
+    """A YAML file in an installed wheel is an option of its group; it builds on the plugin's own options."""
+    installed(PRESETS)
+    plugins = load_plugins()
+
+    spec = api.compose("name=r", *DAY, "routing=city", plugins=plugins)
+
+    assert info(plugins, "geo").provides["config path"] == ["pkg://geo_presets"]
+    assert plugins.presets("routing") == ["city"]
+    assert spec.routing.parts[0].strategy.kind == "geo"
+    assert spec.routing.parts[0].strategy.options == {"column": "city"}
+
+
+def test_a_preset_in_help(installed, capsys):
+    """Who asks for help sees it beside the strategies."""
+    installed(PRESETS)
+
+    assert main(["build", "--help"]) == 0
+
+    assert "city" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  routing="))
+
+
+def test_a_users_preset_wins(installed, tmp_path):
+    """A folder of the user's own stands before what plugins ship."""
+    installed(PRESETS)
+    (tmp_path / "routing").mkdir()
+    (tmp_path / "routing" / "city.yaml").write_text("kind: geo\ncolumn: town\n")
+
+    spec = api.compose("name=r", *DAY, "routing=city", plugins=load_plugins(), config_dirs=[tmp_path])
+
+    assert spec.routing.parts[0].strategy.options == {"column": "town"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param("['conf']", "must return texts such as 'pkg://my_package.conf', not 'conf'.", id="no-address"),
+        pytest.param("[3]", "must return texts such as 'pkg://my_package.conf', not 3.", id="no-text"),
+        pytest.param("['pkg://no.such']", "names 'pkg://no.such', and there is no such folder", id="no-package"),
+        pytest.param("['pkg://json.decoder']", "names 'pkg://json.decoder', and there is no", id="a-module"),
+        pytest.param("None", "raised TypeError: 'NoneType' object is not iterable", id="nothing"),
+        pytest.param("1 / 0", "raised ZeroDivisionError: division by zero", id="raises"),
+    ],
+)
+def test_paths_that_are_none(module, body, said):
+    """The plugin is reported as broken, with what its hook said."""
+    name = module(f"from mmeframe.plugin import hookimpl\n@hookimpl\ndef mmeframe_config_paths():\n    return {body}\n")
+
+    with pytest.raises(Exception, match="mmeframe_config_paths") as caught:
+        load_plugins([name])
+
+    assert f"Plugin {name!r}: mmeframe_config_paths() {said}" in str(caught.value)
+
+
+# -- what plugins have against a config ------------------------------------------------------------------------------
+
+TEAM = """\
+from mmeframe.plugin import Problem, hookimpl
+
+@hookimpl
+def mmeframe_check_spec(spec):
+    if "team" in spec.tracking.tags:
+        return []
+    return [Problem("tracking.tags.team", "every router names its team.", "tracking.tags.team=NAME")]
+"""
+POLICY = Project("acme-policy", "2.0", (("policy", TEAM),))
+
+
+def test_a_rule_of_a_team(installed, week):
+    """A plugin's problem stands in one report with what else is wrong; without it the command goes on."""
+    installed(POLICY)
+    wrong = ("name=r", *fleets.WEEK, "+models.more.uri=models:/day_9@champion", "+models.more.key.dow=9", week.override)
+
+    with pytest.raises(ProblemsError) as caught:
+        api.validate(*wrong)
+
+    assert [problem.where for problem in caught.value.problems] == [
+        "tracking.tags.team",
+        "models.more (models:/day_9@champion)",
+    ]
+    api.validate("name=r", *fleets.WEEK, "+tracking.tags.team=pricing", week.override)
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "build", "explain", "train"])
+def test_every_command_that_reads_a_fleet_asks(installed, week, capsys, tmp_path, command):
+    """A rule that holds for one command holds for all of them."""
+    installed(POLICY)
+    (tmp_path / "rows.csv").write_text("x1,x2,dow\n1,2,0\n")
+    more = {"explain": ["--data", str(tmp_path / "rows.csv")], "train": ["experiment=flights"]}.get(command, [])
+    fleet = [] if command == "train" else ["name=r", *fleets.WEEK]
+
+    code = main([command, *more, *fleet, week.override])
+
+    assert code == 2
+    assert "tracking.tags.team: every router names its team.\n  tracking.tags.team=NAME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param("1 / 0", "mmeframe_check_spec() raised ZeroDivisionError: division by zero.", id="raises"),
+        pytest.param("['wrong']", "mmeframe_check_spec() must return Problem records, not str.", id="no-problem"),
+    ],
+)
+def test_a_check_that_breaks(module, week, body, said):
+    """The command stops: a rule that nobody could check is not kept."""
+    hook = f"@hookimpl\ndef mmeframe_check_spec(spec):\n    return {body}\n"
+    name = module(f"from mmeframe.plugin import hookimpl\n{hook}")
+
+    with pytest.raises(ProblemsError) as caught:
+        api.validate("name=r", *fleets.WEEK, week.override, plugins=[name])
+
+    assert str(caught.value) == f"plugins: {name}: {said}\n  Disable it with -p no:{name}."
+
+
+def test_a_check_may_find_nothing(module, week):
+    """A hook without arguments that returns None has nothing against anything."""
+    name = module("from mmeframe.plugin import hookimpl\n@hookimpl\ndef mmeframe_check_spec():\n    pass\n")
+
+    assert len(api.validate("name=r", *fleets.WEEK, week.override, plugins=[name]).models) == 8
+
+
+# -- a router that was logged ----------------------------------------------------------------------------------------
+
+NEWS = """\
+import json, os
+from mmeframe.plugin import hookimpl
+
+@hookimpl
+def mmeframe_router_logged(logged, spec):
+    with open(os.environ["NEWS"], "a") as file:
+        json.dump([spec.name, logged.name, logged.version, logged.sub_models], file)
+
+@hookimpl(specname="mmeframe_router_logged", trylast=True)
+def fails(logged):
+    raise OSError("the chat room is closed")
+"""
+
+
+def test_a_router_that_was_logged_is_told(week, module, monkeypatch, tmp_path):
+    """Once, when it is registered. Who fails is told as a warning, and the router stays."""
+    monkeypatch.setenv("NEWS", str(tmp_path / "news.json"))
+    name = module(NEWS)
+
+    logged = api.build("name=told", *fleets.WEEK, week.override, plugins=[name])
+
+    assert json.loads((tmp_path / "news.json").read_text()) == ["told", "told", logged.version, 8]
+    assert logged.notes[-1] == (
+        f"{name}: mmeframe_router_logged() raised OSError: the chat room is closed; the router is not affected."
+    )
+    assert len(api.load_router(logged.model_uri, tracking_uri=week.uri).bundle) == 8
+
+
+# -- what leaves the API ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    """Nothing is marked but what the test marks."""
+    monkeypatch.setattr(deprecation, "_marked", [])
+
+
+def test_nothing_is_kept_beyond_its_time():
+    """What was to be gone in this version is gone."""
+    assert overdue(mmeframe.__version__) == []
+
+
+@pytest.mark.parametrize(("version", "late"), [("0.3", False), ("0.4.dev1", True), ("0.4", True), ("1.0", True)])
+def test_what_is_overdue(marked, version, late):
+    """From the first development version on that is to be without it."""
+
+    @deprecated(since="0.2", remove_in="0.4", instead="Call new().")
+    def old():
+        return 3
+
+    assert [it.what.rpartition(".")[2] for it in overdue(version)] == (["old()"] if late else [])
+
+
+def test_a_deprecated_function_says_where_it_is_called(marked):
+    @deprecated(since="0.2", remove_in="0.4", instead="Call new().")
+    def old(number):
+        return number + 1
+
+    with pytest.warns(
+        DeprecationWarning, match=r"old\(\) is deprecated since mmeframe 0\.2 and will be gone in 0\.4\. Call n"
+    ) as caught:
+        assert old(2) == 3
+
+    assert caught[0].filename == __file__
+
+
+def test_a_deprecated_argument_of_a_hook(marked):
+    """pluggy tells the author of an implementation that takes it, and nobody else."""
+    spec, impl = pluggy.HookspecMarker("some"), pluggy.HookimplMarker("some")
+    told = deprecated_args("some_hook", since="0.2", remove_in="0.4", config="Take spec.")
+
+    class Specs:
+        @spec(warn_on_impl_args=told)
+        def some_hook(self, spec, config):
+            """A hook."""
+
+    class Takes:
+        @impl
+        def some_hook(self, config):
+            return config
+
+    class Leaves:
+        @impl
+        def some_hook(self, spec):
+            return spec
+
+    manager = pluggy.PluginManager("some")
+    manager.add_hookspecs(Specs)
+    with pytest.warns(DeprecationWarning, match=r"argument 'config' of some_hook\(\) is deprecated .* Take spec\."):
+        manager.register(Takes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        manager.register(Leaves())
