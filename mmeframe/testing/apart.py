@@ -29,9 +29,9 @@ HEAVY = (
 )
 _SECONDS = 120
 # Sub-models that are loaded to see what one takes, at most, and bytes after which that is seen well enough.
-_MOST, _ENOUGH = 100, 256 * 2**20
+_MOST, _ENOUGH = 60, 256 * 2**20
 # Seconds after which no more are loaded, and for which a forked process is waited for.
-_LOADING, _FORKED = 3.0, 10.0
+_LOADING, _FORKED = 2.0, 5.0
 
 
 def run(action: str, argument: Any) -> Any:
@@ -66,11 +66,13 @@ def _discover(module: str) -> dict[str, Any]:
     return {"error": error, "heavy": heavy}
 
 
-def _serve(component: dict[str, Any]) -> dict[str, Any]:
-    """Make a component where Hydra, OmegaConf and pluggy are not installed."""
+def _serve(targets: list[str]) -> dict[str, Any]:
+    """Import classes where Hydra, OmegaConf and pluggy are not installed."""
+    from mmeframe.plugin.components import import_target
+
     for name in ("hydra", "omegaconf", "pluggy"):
         sys.modules[name] = None  # type: ignore[assignment]
-    return {"error": _said(lambda: _made(component))}
+    return {"error": _said(lambda: [*map(import_target, targets)])}
 
 
 def _load(argument: tuple[dict[str, Any], Any]) -> dict[str, Any]:

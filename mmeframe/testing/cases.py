@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "CombinerCase", "LoaderCase", "ObserverCase", "SourceCase", "StrategyCase"]
 
+Content = str | bytes | Path
 # The key part, sub-model, source or observer that a case is in the config that it composes.
 NAME = "the_case"
 # Characters of an option's value in the name of a test.
@@ -51,10 +52,10 @@ _SHOWN = 24
 class Case:
     """What cases of every kind have.
 
-    kind: the registered name. options: as config has them; what is left out has its default. files: name -> content (or
-    a path to copy from), in the working directory while the component prepares or expands, and gone afterwards: name
-    the tables of ``options`` here. plugins: modules to add, as ``-p`` does, for a plugin that is not installed. id: for
-    the names of tests; made of kind and options by default.
+    kind: the registered name. options: as config has them; what is left out has its default. files: name -> content, or
+    a path to copy from, or a function that gives one of the two; they lie in the working directory while the component
+    prepares or expands, and are gone afterwards: name the tables of ``options`` here. plugins: modules to add, as
+    ``-p`` does, for a plugin that is not installed. id: for the names of tests; kind and options by default.
     """
 
     noun: ClassVar[str]
@@ -62,7 +63,7 @@ class Case:
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    files: Mapping[str, str | bytes | Path] = field(default_factory=dict, kw_only=True)
+    files: Mapping[str, Content | Callable[[], Content]] = field(default_factory=dict, kw_only=True)
     plugins: Sequence[str] = field(default=(), kw_only=True)
     id: str = field(default="", kw_only=True)
 
@@ -134,7 +135,8 @@ class Case:
             for path, content in self.files.items():
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                data = content.read_bytes() if isinstance(content, Path) else content
+                found = content() if callable(content) else content
+                data = found.read_bytes() if isinstance(found, Path) else found
                 target.write_bytes(data.encode() if isinstance(data, str) else data)
             os.chdir(folder)
             try:

@@ -11,10 +11,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from mmeframe.cli import main, parse_argv
-from mmeframe.errors import MmeframeError, UsageError
+from mmeframe.cli import main
+from mmeframe.errors import UsageError
 
 __all__ = ["CommandResult", "run_command"]
 
@@ -42,8 +42,7 @@ class CommandResult:
 
 
 def run_command(argv: Sequence[str]) -> CommandResult:
-    """What ``mmeframe`` does with these words. Raises UsageError for ``serve``, which would replace this process."""
-    _refuse_serve(argv)
+    """What ``mmeframe`` does with these words. ``serve`` does all but serve: that would replace this process."""
     out, err = io.StringIO(), io.StringIO()
     with _as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -54,27 +53,23 @@ def run_command(argv: Sequence[str]) -> CommandResult:
     return CommandResult(code, out.getvalue(), err.getvalue())
 
 
-def _refuse_serve(argv: Sequence[str]) -> None:
-    try:
-        flags = parse_argv(argv)
-    except MmeframeError:
-        # The command says so itself.
-        return
-    if flags.command == "serve" and not flags.help:
-        hint = "Start it with subprocess: [sys.executable, '-m', 'mmeframe', 'serve', ...]."
-        raise UsageError("serve becomes a server in place of this process.", where="mmeframe_cli", hint=hint)
+def _no_server(*_: Any) -> NoReturn:
+    hint = "Start it with subprocess: [sys.executable, '-m', 'mmeframe', 'serve', ...]."
+    raise UsageError("it becomes a server in place of this process, which runs tests.", where="serve", hint=hint)
 
 
 @contextlib.contextmanager
 def _as_it_was() -> Iterator[None]:
     """Hydra's own state, the arguments of the process, levels of logs and filters of warnings, restored at the end."""
     logger = logging.getLogger("mmeframe")
-    argv, level, said = sys.argv, logger.level, os.environ.get(_LEVEL)
+    argv, level, said, execve = sys.argv, logger.level, os.environ.get(_LEVEL), os.execve
     hydra = _global_hydra()
     with warnings.catch_warnings():
+        os.execve = _no_server
         try:
             yield
         finally:
+            os.execve = execve
             sys.argv = argv
             logger.setLevel(level)
             if said is None:

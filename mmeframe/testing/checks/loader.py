@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -201,8 +202,7 @@ def check_for_arrays(case: LoaderCase) -> None:
 @promise()
 def check_size(case: LoaderCase) -> None:
     """``size`` is about what a process grows by for each sub-model: a budget counts it."""
-    with files_of(case) as files:
-        found = _loaded_apart(case, files)
+    found = _loaded_apart(case)
     size, grown = found["size"], found["grown"]
     expect(size >= 0, f"size() is {size}")
     if grown is not None:
@@ -217,8 +217,7 @@ def check_runs_code(case: LoaderCase) -> None:
     answer = case.make().runs_code(sorted(sources), options)
     expect(isinstance(answer, bool), f"runs_code() gives {answer!r}")
     if not answer:
-        with files_of(case) as files:
-            found = _loaded_apart(case, files)["unpickled"]
+        found = _loaded_apart(case)["unpickled"]
         shown = ", ".join(found[:5])
         expect(not found, f"runs_code() is False, and load() unpickles {shown}: a pickle can run any code")
 
@@ -254,5 +253,12 @@ def _answer(model: Any, rows: pd.DataFrame) -> Any:
     return model.predict(rows.copy())
 
 
-def _loaded_apart(case: LoaderCase, files: Files) -> Any:
-    return apart.run("load", (case.component.to_json(), files))
+def _loaded_apart(case: LoaderCase) -> Any:
+    """What loading it in a new process shows; done once for all checks that ask."""
+    if case not in _apart:
+        with files_of(case) as files:
+            _apart[case] = apart.run("load", (case.component.to_json(), files))
+    return _apart[case]
+
+
+_apart: WeakKeyDictionary[LoaderCase, Any] = WeakKeyDictionary()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.plugin import BadInputError, RoutingStrategy, canonical, normalised
+from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, canonical, normalised
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
@@ -20,6 +20,7 @@ from mmeframe.testing.trials import THREADS, in_threads, opened
 __all__ = [
     "STRATEGY_CHECKS",
     "batch_of",
+    "bound",
     "check_bind_is_pure",
     "check_dtypes",
     "check_keys_are_listed",
@@ -45,6 +46,14 @@ def batch_of(strategy: Strategy, frame: pd.DataFrame) -> FrameBatch:
     for part in strategy.inputs().parts:
         batch.raw_parts[part] = frame[part].array
     return batch
+
+
+def bound(strategy: Strategy) -> Strategy:
+    """A fresh one with the same options, bound to what it prepares, as a served router has it."""
+    fresh = type(strategy)(strategy.conf)
+    files = type(strategy)(strategy.conf).prepare()
+    fresh.bind(ComponentContext({name: memoryview(data) for name, data in files.items()}))
+    return fresh
 
 
 def keys_of(strategy: Strategy, frame: pd.DataFrame, params: Params = None) -> list[str | None]:
