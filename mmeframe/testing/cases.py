@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -208,8 +210,8 @@ class StrategyCase(Case):
 class LoaderCase(Case):
     """A model loader, and a sub-model that it loads.
 
-    model: an MLflow model folder or a bare file, or a function that makes one and returns its path. rows: a frame that
-    the sub-model answers, or a function that makes it.
+    model: an MLflow model folder or a bare file; or a function that is given an empty folder, writes one there and
+    returns its path. rows: a frame that the sub-model answers, or a function that makes it.
     """
 
     noun = "model loader"
@@ -226,10 +228,16 @@ class LoaderCase(Case):
     @cached_property
     def path(self) -> Path:
         """Where the sub-model lies."""
-        found = Path(self.model() if callable(self.model) else self.model).absolute()
+        found = Path(self.model(self._home()) if callable(self.model) else self.model).absolute()
         if not found.exists():
             raise MissingError(f"there is no model at {found}.", where=str(self))
         return found
+
+    def _home(self) -> Path:
+        """A folder that is there as long as the case."""
+        home = tempfile.mkdtemp(prefix="mmeframe-case-")
+        weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
+        return Path(home)
 
     def _config(self) -> tuple[list[Any], dict[str, Any]]:
         model = {"uri": NAME, "key": {}, "loader": {"kind": self.kind, **self.options}}

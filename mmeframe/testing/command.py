@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mmeframe.cli import main
@@ -18,7 +19,7 @@ from mmeframe.errors import UsageError
 
 __all__ = ["CommandResult", "run_command"]
 
-_LEVEL = "MLFLOW_LOGGING_LEVEL"
+_LEVEL, _DIRS = "MLFLOW_LOGGING_LEVEL", "MMEFRAME_CONFIG_DIR"
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ class CommandResult:
         return [line for line in squeezed if line.strip(" ─")]
 
 
-def run_command(argv: Sequence[str]) -> CommandResult:
-    """What ``mmeframe`` does with these words. ``serve`` does all but serve: that would replace this process."""
+def run_command(argv: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> CommandResult:
+    """What ``mmeframe`` does with these words. ``serve`` does all but serve: that would replace this process.
+
+    config_dirs: folders of configs, after those that the words and the environment name.
+    """
     out, err = io.StringIO(), io.StringIO()
-    with _as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with _as_it_was(config_dirs), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main([*argv])
         except SystemExit as error:
@@ -59,21 +63,22 @@ def _no_server(*_: Any) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
+def _as_it_was(config_dirs: Sequence[str | Path]) -> Iterator[None]:
     """Hydra's own state, the arguments of the process, levels of logs and filters of warnings, restored at the end."""
     logger = logging.getLogger("mmeframe")
-    argv, level, said, execve = sys.argv, logger.level, os.environ.get(_LEVEL), os.execve
-    hydra = _global_hydra()
+    argv, level, execve, hydra = sys.argv, logger.level, os.execve, _global_hydra()
+    said = {name: os.environ.get(name) for name in (_LEVEL, _DIRS)}
     with warnings.catch_warnings():
         os.execve = _no_server
+        os.environ[_DIRS] = os.pathsep.join(filter(None, [said[_DIRS], *map(str, config_dirs)]))
         try:
             yield
         finally:
             os.execve = execve
             sys.argv = argv
             logger.setLevel(level)
-            if said is None:
-                os.environ.pop(_LEVEL, None)
+            for name, value in said.items():
+                os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
             if _global_hydra() is not hydra:
                 sys.modules["hydra.core.global_hydra"].GlobalHydra.instance().hydra = hydra
 

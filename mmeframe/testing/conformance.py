@@ -113,6 +113,11 @@ class _Conformance:
                 where=cls.__name__,
                 hint='Name what is not kept: expected_failed_checks = {"check_x": "reason"}.',
             )
+        if not isinstance(cls.cases, Sequence):
+            hint = "Files that a case needs are made by functions: model=, rows= and files= take them."
+            raise UsageError(
+                "this is a list of cases, known before any test runs.", where=f"{cls.__name__}.cases", hint=hint
+            )
         wrong = [case for case in cls.cases if not isinstance(case, cls.case_type)]
         if wrong:
             hint = f"It takes {cls.case_type.__name__}."

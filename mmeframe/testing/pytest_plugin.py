@@ -206,8 +206,11 @@ def mmeframe_built(
 
 
 @pytest.fixture
-def mmeframe_cli() -> Callable[..., CommandResult]:
-    """Run a command in this process: ``mmeframe_cli("plan", "name=x")`` has ``code``, ``out``, ``err`` and ``json``."""
+def mmeframe_cli(pytestconfig: pytest.Config) -> Callable[..., CommandResult]:
+    """Run a command in this process: ``mmeframe_cli("plan", "name=x")`` has ``code``, ``out``, ``err`` and ``json``.
+
+    The folders of the ini option ``mmeframe_config_dirs`` come after those that ``--config-dir`` names.
+    """
     from mmeframe.testing.command import run_command
 
-    return lambda *argv: run_command(argv)
+    return lambda *argv: run_command(argv, pytestconfig.getini(_DIRS))

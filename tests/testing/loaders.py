@@ -196,8 +196,7 @@ def mmeframe_model_loaders():
 
 
 def write_model(folder: Path) -> Path:
-    """A model folder of a flavor that only these loaders know."""
-    folder.mkdir()
+    """A model of a flavor that only these loaders know, in an empty folder."""
     (folder / "MLmodel").write_text("flavors: {weighted: {data: weights.json}}\n")
     (folder / "weights.json").write_text("[1.0, -2.0, 0.5]")
     (folder / "more.txt").write_text("three")

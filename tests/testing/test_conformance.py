@@ -170,6 +170,11 @@ def test_expected_failures_are_strict(run_tests, form):
             id="case-of-another-kind",
         ),
         pytest.param(
+            "class TestIt(RoutingStrategyConformance):\n    @pytest.fixture\n    def cases(self):\n        return []\n",
+            "TestIt.cases: this is a list of cases, known before any test runs.",
+            id="a-fixture",
+        ),
+        pytest.param(
             "class TestIt(RoutingStrategyConformance):\n    pass\n", "TestIt.cases: there are no cases.", id="no-cases"
         ),
         pytest.param(

@@ -374,9 +374,11 @@ def test_in_a_project_of_its_own(tmp_path):
         "@pytest.mark.parametrize('day', ['mon'] * 6)\n"
         "def test_it(mmeframe_router, day):\n"
         "    assert mmeframe_router.route([{'day': day}]) == ['mon']\n"
+        "def test_command(mmeframe_cli):\n"
+        "    assert 'column: day' in mmeframe_cli('build', 'name=r', 'routing=mine', '--cfg', 'job').out\n"
     )
 
-    assert "6 passed" in run_pytest(tmp_path, "-n", "2")
+    assert "7 passed" in run_pytest(tmp_path, "-n", "2")
     assert "@pytest.mark.mmeframe(*overrides, command='build'" in run_pytest(tmp_path, "--markers")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +33,12 @@ HOLED = ROWS.assign(x=ROWS["x"].mask(ROWS["x"] == 3))
 NUMBERS = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
 ANSWERS = [[1.0, 5.0, 2.0, 3.0, 0.5], [4.0, 2.0, 2.0, -1.0, 0.0], [0.0, 0.0, 9.0, 1.0, 0.25]]
 NAMES = {"names.txt": "a\nb\nc\n"}
-_HOME = tempfile.TemporaryDirectory()
 
 
-@cache
-def model() -> Path:
-    return write_model(Path(_HOME.name) / "model")
-
-
-@cache
-def bare() -> Path:
-    path = Path(_HOME.name) / "weights.json"
+def bare(folder: Path) -> Path:
+    path = folder / "weights.json"
     path.write_text("[1.0, -2.0, 0.5]")
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _home() -> Iterator[None]:
-    yield
-    _HOME.cleanup()
 
 
 def strategy(kind: str, rows: Any = ROWS, **options: Any) -> StrategyCase:
@@ -64,8 +49,8 @@ def on_table(kind: str) -> StrategyCase:
     return strategy(kind, HOLED, options={"table": "key.txt"}, files={"key.txt": "other"})
 
 
-def loader(kind: str, path: Callable[[], Path] = model, **options: Any) -> LoaderCase:
-    return LoaderCase(kind, path, NUMBERS, plugins=["tests.testing.loaders"], **options)
+def loader(kind: str, model: Callable[[Path], Path] = write_model, **options: Any) -> LoaderCase:
+    return LoaderCase(kind, model, NUMBERS, plugins=["tests.testing.loaders"], **options)
 
 
 def source(kind: str, **options: Any) -> SourceCase:
