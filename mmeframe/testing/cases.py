@@ -265,7 +265,7 @@ class SourceCase(Case):
 
     def _config(self) -> tuple[list[Any], dict[str, Any]]:
         keys = {part: {"kind": "column", "column": part} for part in self.parts}
-        routing = {"keys": keys} if keys else {"levels": [[]]}
+        routing: dict[str, Any] = {"keys": keys} if keys else {"levels": [[]]}
         return [{f"/source@sources.{NAME}": self.kind}], {"routing": routing, "sources": {NAME: dict(self.options)}}
 
     def _found(self, spec: RouterSpec) -> Component:

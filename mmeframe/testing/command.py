@@ -69,7 +69,7 @@ def _as_it_was(config_dirs: Sequence[str | Path]) -> Iterator[None]:
     argv, level, execve, hydra = sys.argv, logger.level, os.execve, _global_hydra()
     said = {name: os.environ.get(name) for name in (_LEVEL, _DIRS)}
     with warnings.catch_warnings():
-        os.execve = _no_server
+        os.execve = _no_server  # type: ignore[assignment]
         os.environ[_DIRS] = os.pathsep.join(filter(None, [said[_DIRS], *map(str, config_dirs)]))
         try:
             yield

@@ -69,8 +69,8 @@ def parametrize_with_checks(
         raise UsageError("this takes a list of cases.", where="parametrize_with_checks", hint=hint)
     expected = expected_failed_checks or {}
     _known_checks(expected, [check for case in cases for check in checks_of(case)], "expected_failed_checks")
-    found: F = pytest.mark.parametrize(("case", "check"), list(_parameters(cases, expected)))  # type: ignore[assignment]
-    return found  # type: ignore[return-value]
+    mark = pytest.mark.parametrize(("case", "check"), list(_parameters(cases, expected)))
+    return lambda function: mark(function)
 
 
 def _parameters(cases: Iterable[Case], expected: Mapping[str, str]) -> Iterator[Any]:

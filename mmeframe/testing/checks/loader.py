@@ -154,7 +154,7 @@ def check_one_answer_per_row(case: LoaderCase) -> None:
         expect(callable(getattr(model, "predict", None)), f"load() gives a {kind}, which has no predict")
         for rows in (case.frame, case.frame.iloc[:1]):
             found = model.predict(rows.copy())
-            kinds = np.ndarray | pd.DataFrame | pd.Series | list
+            kinds = (np.ndarray, pd.DataFrame, pd.Series, list)
             expect(isinstance(found, kinds), f"its predict gives a {type(found).__name__}")
             shape = np.shape(found)
             expect(shape[0] == len(rows) and len(shape) < 3, f"its predict gives shape {shape} for {len(rows)} rows")
@@ -166,10 +166,10 @@ def check_answers_are_pure(case: LoaderCase) -> None:
     with files_of(case) as files:
         sent = case.frame.copy(deep=True)
         one, other = case.make().load(files), case.make().load(files)
-        first = _answer(one, sent)
-        expect(same(one.predict(sent), first), "it gives other answers when it is asked again")
-        expect(same(other.predict(sent), first), "two that are loaded alike give different answers")
+        first = one.predict(sent)
         expect(sent.equals(case.frame), "its predict changed the rows")
+        expect(same(_answer(one, sent), first), "it gives other answers when it is asked again")
+        expect(same(_answer(other, sent), first), "two that are loaded alike give different answers")
 
 
 @promise()

@@ -60,7 +60,8 @@ def keys_of(strategy: Strategy, frame: pd.DataFrame, params: Params = None) -> l
     """The canonical key of each row by a bound strategy, None where it is missing."""
     raw = strategy.route_keys(batch_of(strategy, frame), params or {})
     keys = normalised(raw, len(frame))
-    return [None if code == -1 else str(keys.categories[code]) for code in keys.codes]
+    texts = [*map(str, keys.categories), None]
+    return [texts[code] for code in keys.codes]
 
 
 @promise()
