@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmeframe.testing.promises import BrokenError
+
 __all__ = ["HEAVY", "run"]
 
 # Top-level modules that cost a command more than itself, and those that only some routers need.
@@ -37,7 +39,7 @@ _LOADING, _FORKED = 2.0, 5.0
 def run(action: str, argument: Any) -> Any:
     """What an action of this module returns for an argument, in a process that has imported nothing else.
 
-    Raises AssertionError if it does not end, or ends in another way than by returning.
+    Raises BrokenError if it does not end, or ends in another way than by returning.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory(prefix="mmeframe-apart-") as folder:
@@ -49,10 +51,10 @@ def run(action: str, argument: Any) -> Any:
                 command, env=environment, capture_output=True, text=True, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"in a new process it did not end within {_SECONDS} seconds") from None
+            raise BrokenError(f"in a new process it did not end within {_SECONDS} seconds") from None
         if not answer.exists():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise AssertionError(f"its process ended without an answer: {last}")
+            raise BrokenError(f"its process ended without an answer: {last}")
         return json.loads(answer.read_text())
 
 

@@ -22,7 +22,7 @@ from mmeframe.plugin.manager import HOOKS
 from mmeframe.testing import apart
 from mmeframe.testing.cases import Case
 from mmeframe.testing.options import option_help
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 
 __all__ = [
     "COMMON_CHECKS",
@@ -173,7 +173,7 @@ def _adapter(name: str, hint: Any) -> Any:
         return TypeAdapter(hint)
     except PydanticUserError as error:
         said = str(error).splitlines()[0]
-        raise AssertionError(f"the option {name!r} has a type that values cannot be checked against: {said}") from None
+        raise BrokenError(f"the option {name!r} has a type that values cannot be checked against: {said}") from None
 
 
 def _check_default(adapter: Any, name: str, default: Any) -> None:
@@ -184,9 +184,9 @@ def _check_default(adapter: Any, name: str, default: Any) -> None:
         json.dumps(adapter.dump_python(valid, mode="json"), allow_nan=False)
     except ValidationError as error:
         said = error.errors()[0]["msg"]
-        raise AssertionError(f"the default {default!r} of the option {name!r} is not of its type: {said}") from None
+        raise BrokenError(f"the default {default!r} of the option {name!r} is not of its type: {said}") from None
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"the option {name!r} is no plain JSON: {error}") from None
+        raise BrokenError(f"the option {name!r} is no plain JSON: {error}") from None
 
 
 def _validated_together(config: type[Any], name: str) -> bool:

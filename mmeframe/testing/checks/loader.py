@@ -23,7 +23,7 @@ from mmeframe.plugin import ModelLoaderPlugin
 from mmeframe.testing import apart
 from mmeframe.testing.cases import LoaderCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
@@ -232,7 +232,7 @@ def check_distributions(case: LoaderCase) -> None:
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
-            raise AssertionError(f"distributions() gives {name!r}, and no distribution of that name is here") from None
+            raise BrokenError(f"distributions() gives {name!r}, and no distribution of that name is here") from None
 
 
 LOADER_CHECKS = (

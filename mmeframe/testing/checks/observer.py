@@ -15,7 +15,7 @@ from mmeframe.runtime.background import Observers
 from mmeframe.testing import apart
 from mmeframe.testing.cases import ObserverCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
@@ -76,7 +76,7 @@ def check_events(case: ObserverCase) -> None:
                 warnings.simplefilter("ignore")
                 getattr(observer, method)(event)
         except Exception as error:
-            raise AssertionError(f"{method} raises {type(error).__name__}: {error}, when it is told {event}") from error
+            raise BrokenError(f"{method} raises {type(error).__name__}: {error}, when it is told {event}") from error
 
 
 @promise()

@@ -13,7 +13,7 @@ from mmeframe.plugin import MAIN_ARM, SubModelEntry, canonical
 from mmeframe.spec import Component
 from mmeframe.testing.cases import NAME, SourceCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 
 __all__ = [
     "SOURCE_CHECKS",
@@ -126,7 +126,7 @@ def check_errors_are_told(case: SourceCase) -> None:
         except MmeframeError as error:
             expect(error.what or getattr(error, "problems", ()), f"{told} its error says nothing")
         except Exception as error:
-            raise AssertionError(f"{told} it ends with {type(error).__name__}: {error}") from error
+            raise BrokenError(f"{told} it ends with {type(error).__name__}: {error}") from error
 
 
 SOURCE_CHECKS = (

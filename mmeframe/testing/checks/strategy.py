@@ -14,7 +14,7 @@ from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, ca
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 from mmeframe.testing.trials import THREADS, in_threads, opened
 
 __all__ = [
@@ -178,7 +178,7 @@ def check_missing_values(case: StrategyCase) -> None:
                 try:
                     found = keys_of(live, frame.assign(**{name: column}), case.params)
                 except BadInputError as error:
-                    raise AssertionError(f"{told} it says: {error}") from None
+                    raise BrokenError(f"{told} it says: {error}") from None
                 wrong = [int(row) for row in np.flatnonzero(~gone) if found[row] != expected[row]]
                 expect(not (wrong and live.row_wise), f"{told}, rows {wrong[:3]}, which have one, have other keys")
 
