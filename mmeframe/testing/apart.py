@@ -15,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmeframe.errors import MmeframeError
 from mmeframe.testing.promises import BrokenError
 
-__all__ = ["HEAVY", "run"]
+__all__ = ["HEAVY", "Files", "run"]
 
 # Top-level modules that cost a command more than itself, and those that only some routers need.
 HEAVY = (
@@ -34,6 +36,25 @@ _SECONDS = 120
 _MOST, _ENOUGH = 60, 256 * 2**20
 # Seconds after which no more are loaded, and for which a forked process is waited for.
 _LOADING, _FORKED = 2.0, 5.0
+
+
+@dataclass
+class Files:
+    """The ``SubModelFiles`` of the plugin API over a folder; here, so that a new process has to import no more."""
+
+    flavor: str
+    options: Mapping[str, Any]
+    names: Sequence[str]
+    root: Path
+    id: str = "the_case"
+
+    def read(self, name: str) -> memoryview:
+        if name not in self.names:
+            raise MmeframeError(f"keep() does not keep a file {name!r}.", where=self.id)
+        return memoryview((self.root / name).read_bytes())
+
+    def folder(self) -> Path:
+        return self.root
 
 
 def run(action: str, argument: Any) -> Any:

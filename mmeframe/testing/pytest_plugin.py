@@ -89,7 +89,8 @@ def _markers(item: Any) -> Iterator[pytest.Mark]:
 def _decorators(kind: type[Any]) -> list[pytest.Mark]:
     """A class's own marks, from the top to the bottom; not those of its bases."""
     own: Any = vars(kind).get("pytestmark", [])
-    return [getattr(mark, "mark", mark) for mark in reversed(own if isinstance(own, list) else [own])]
+    marks = reversed(own if isinstance(own, list) else [own])
+    return [mark.mark if isinstance(mark, pytest.MarkDecorator) else mark for mark in marks]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import json
 import pickle
 import sys
 import typing
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
@@ -170,7 +171,10 @@ def _adapter(name: str, hint: Any) -> Any:
     from pydantic.errors import PydanticUserError
 
     try:
-        return TypeAdapter(hint)
+        with warnings.catch_warnings():
+            # What belongs to an option of a dataclass has no effect on a type alone, and says so.
+            warnings.simplefilter("ignore")
+            return TypeAdapter(hint)
     except PydanticUserError as error:
         said = str(error).splitlines()[0]
         raise BrokenError(f"the option {name!r} has a type that values cannot be checked against: {said}") from None

@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ import pandas as pd
 
 from mmeframe.build.bare import bare_file
 from mmeframe.build.examples import same
-from mmeframe.errors import MissingError, MmeframeError
+from mmeframe.errors import MissingError
 from mmeframe.plugin import ModelLoaderPlugin
 from mmeframe.testing import apart
+from mmeframe.testing.apart import Files
 from mmeframe.testing.cases import LoaderCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
 from mmeframe.testing.promises import BrokenError, expect, promise
@@ -28,7 +28,6 @@ from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
     "LOADER_CHECKS",
-    "Files",
     "check_answers_are_pure",
     "check_distributions",
     "check_for_arrays",
@@ -46,25 +45,6 @@ _CODE = "code"
 # Of the size that a loader tells, and that the process grows by, one may be so many times the other; in bytes, what
 # allocators and page sizes blur.
 _TIMES, _BLUR = 4, 2**16
-
-
-@dataclass
-class Files:
-    """The ``SubModelFiles`` of the plugin API over a folder."""
-
-    flavor: str
-    options: Mapping[str, Any]
-    names: Sequence[str]
-    root: Path
-    id: str = "the_case"
-
-    def read(self, name: str) -> memoryview:
-        if name not in self.names:
-            raise MmeframeError(f"keep() does not keep a file {name!r}.", where=self.id)
-        return memoryview((self.root / name).read_bytes())
-
-    def folder(self) -> Path:
-        return self.root
 
 
 @contextlib.contextmanager
