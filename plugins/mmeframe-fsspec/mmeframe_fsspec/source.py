@@ -59,16 +59,10 @@ class FsspecSource(ModelSource[FsspecConf]):
         found = pattern.models(keys, files, place.path, where)
         versions = _versions(listing, keys) if not place.is_local else {}
         return [
-            SubModelEntry(
-                id_,
-                place.uri(path),
-                key,
-                # The host knows local files by size and time of change already.
-                name=None if place.is_local else f"{place.path}/{path}",
-                version=versions.get(path),
-                origin=where,
-            )
+            SubModelEntry(id_, place.uri(path), key, name=name, version=versions.get(path), origin=where)
             for id_, path, key in found
+            # The host knows local files by size and time of change already.
+            if (name := None if place.is_local else f"{place.path}/{path}") not in self.context.taken
         ]
 
 

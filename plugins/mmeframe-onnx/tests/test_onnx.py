@@ -491,6 +491,20 @@ def test_a_router_over_the_readme(tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache-there" / "models").iterdir())) == 1
 
 
+def test_a_bare_file(tmp_path, monkeypatch):
+    """A file ``.onnx`` needs no MLflow folder; its columns are declared, and its answers are found by asking it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
+    model = LinearRegression().fit(ROWS.to_numpy(), TARGET)
+    onnx.save(converted(model), "all.onnx")
+
+    logged = api.build("name=bare", "+models.all={uri: all.onnx, key: {}, signature: {inputs: [x1, x2]}}")
+
+    answers = api.load_router(logged.model_uri).predict(ROWS)
+    np.testing.assert_allclose(answers, model.predict(ROWS.to_numpy()), rtol=1e-4, atol=1e-5)
+
+
 def test_the_readme_lists_every_option():
     """No option is without a row in the README's table."""
     table = README.read_text(encoding="utf-8").split("## Options")[1].split("##")[0]
