@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mmeframe import api
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin import BatchEvent, ComponentContext, ErrorEvent, ModelError, ShadowEvent
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.testing import ObserverCase, ObserverConformance
 
 from mmeframe_audit.observer import AuditConf, AuditObserver
 
@@ -49,6 +50,23 @@ def tell(one, *rows):
         one.on_batch(BatchEvent(number, 0.0, {"m": number}, {"exact": number}))
 
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where the conformance kit's observers write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDITED", str(tmp_path_factory.mktemp("kit")))
+        yield
+
+
+class TestConformance(ObserverConformance):
+    """What every observer promises: it writes all the time, and with answers."""
+
+    cases = (
+        ObserverCase("audit", options={"folder": "$AUDITED/audit", "every_s": 0.01}, id="counts"),
+        ObserverCase("audit", options={"folder": "$AUDITED/audit", "every_s": 0.01, "answers": True}, id="answers"),
+    )
 
 
 @pytest.fixture

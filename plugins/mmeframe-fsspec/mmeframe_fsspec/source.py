@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -88,11 +89,12 @@ class _Place:
         except (ImportError, ValueError) as error:
             raise MissingError(f"{protocol}:// cannot be used: {_said(error)}.", where=where) from error
         self.is_local = not separator or protocol in ("file", "local")
-        self._address = f"fsspec://{protocol}/{rest}"
+        here = rest if separator else os.path.expanduser(self.path)
+        self._address = here if self.is_local else f"fsspec://{protocol}/{rest}"
 
     def uri(self, path: str) -> str:
         """Where a file or folder below this one is fetched from: the path itself, if that is on this machine."""
-        return f"{self._root.rstrip('/')}/{path}" if self.is_local else f"{self._address}/{path}"
+        return f"{self._address}/{path}"
 
     def listing(self) -> Listing:
         """Every file below: relative path -> what the file system says of it."""

@@ -23,6 +23,7 @@ from mmeframe import api
 from mmeframe.errors import MissingError, ProblemsError
 from mmeframe.plugin import SourceContext
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.testing import ModelSourceConformance, SourceCase
 from moto.server import ThreadedMotoServer
 from sklearn.linear_model import LinearRegression
 
@@ -123,6 +124,32 @@ def expand(path: str, pattern: str, *parts: str) -> list[Any]:
 def entries(path: str, pattern: str, *parts: str) -> dict[str, tuple[str, Any]]:
     """The same by id: URI and key."""
     return {entry.id: (entry.uri, entry.key) for entry in expand(path, pattern, *parts)}
+
+
+class TestConformance(ModelSourceConformance):
+    """What every model source promises: in memory, and on this machine."""
+
+    cases = (
+        SourceCase(
+            "fsspec",
+            options={"path": "memory://kit", "pattern": "{region}/{store}.pkl"},
+            parts=("region", "store"),
+            expected={"a": {"region": "eu", "store": "a"}, "b": {"region": "us", "store": "b"}},
+            id="memory",
+        ),
+        SourceCase(
+            "fsspec",
+            options={"path": "models", "pattern": "m_{key}"},
+            files={f"models/{name}/MLmodel": b"" for name in ("m_1", "m_2", "other")},
+            expected={"m_1": {"key": "1"}, "m_2": {"key": "2"}},
+            id="folders",
+        ),
+    )
+
+    @pytest.fixture(autouse=True)
+    def content(self, memory):
+        for name in ("eu/a.pkl", "us/b.pkl", "us/readme.txt"):
+            memory.pipe(f"/kit/{name}", b"x")
 
 
 OVERRIDES = (

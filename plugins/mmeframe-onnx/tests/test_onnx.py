@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mmeframe import api
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin import ModelError
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.testing import LoaderCase, ModelLoaderConformance
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 from skl2onnx import to_onnx
@@ -138,6 +140,30 @@ MATRIX_MODELS = {
     "classifier": lambda: converted(LogisticRegression().fit(ROWS.to_numpy(), LABELS)),
     "weights-in-a-file": wide,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where the models of the conformance kit lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONNX_HOME", str(tmp_path_factory.mktemp("kit")))
+        yield
+
+
+def case(name: str, model: Any, example: pd.DataFrame = ROWS, **options: Any) -> LoaderCase:
+    """model: a function that makes the model of the case."""
+    where = lambda: save(Path(os.environ["ONNX_HOME"]) / name, model(), example)  # noqa: E731
+    return LoaderCase("onnx", model=where, rows=example, options=options, id=name)
+
+
+class TestConformance(ModelLoaderConformance):
+    """What every model loader promises: one input and several, one file and several, numbers and text."""
+
+    cases = (
+        *(case(kind, model) for kind, model in MATRIX_MODELS.items() if kind != "classifier"),
+        case("labels", MATRIX_MODELS["classifier"], outputs=["label"]),
+        case("vectors", lambda: two_vectors(TensorProto.DOUBLE), threads=2),
+    )
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

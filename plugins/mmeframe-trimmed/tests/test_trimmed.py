@@ -17,6 +17,7 @@ from mmeframe.errors import ProblemsError
 from mmeframe.plugin import ConfigError
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.testing import CombinerCase, CombinerConformance
 from scipy.stats import trim_mean
 
 from mmeframe_trimmed.combiner import TrimmedCombiner, TrimmedConf
@@ -26,6 +27,21 @@ NAN, INF = math.nan, math.inf
 
 # No example database: the tests write nothing beside the code.
 quick = settings(max_examples=200, deadline=None, database=None)
+
+
+NUMBERS = np.random.default_rng(0).normal(size=(10, 24))
+
+
+class TestConformance(CombinerConformance):
+    """What every combiner promises: numbers, whole numbers and probabilities, with something cut and without."""
+
+    cases = (
+        CombinerCase("trimmed", answers=NUMBERS, id="default"),
+        CombinerCase("trimmed", answers=NUMBERS, options={"cut": 0.3}, id="six-of-ten"),
+        CombinerCase("trimmed", answers=NUMBERS[:3], options={"cut": 0.0}, id="nothing"),
+        CombinerCase("trimmed", answers=np.arange(36).reshape(3, 12) % 7, options={"cut": 0.4}, id="whole-numbers"),
+        CombinerCase("trimmed", answers=NUMBERS.reshape(5, 16, 3), options={"cut": 0.2}, id="probabilities"),
+    )
 
 
 def combined(*answers: Any, cut: float) -> np.ndarray:
