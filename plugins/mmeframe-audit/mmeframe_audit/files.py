@@ -67,6 +67,11 @@ class Log:
         while self._thread.is_alive() and not done.wait(0.1):
             pass
 
+    def hurry(self) -> None:
+        """Write what waits, and from now on every record at once; waits for nothing."""
+        self._every_s = 0.0
+        self._queue.put(threading.Event())
+
     def end(self) -> None:
         """Write what waits, and end the thread; waits for nothing."""
         self._queue.put(_END)

@@ -14,9 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from mmeframe.plugin import MISSING, BatchEvent, ErrorEvent, Observer, ObserverConf, ShadowEvent
+from mmeframe.plugin import (
+    MISSING,
+    BatchEvent,
+    ComponentContext,
+    ErrorEvent,
+    Observer,
+    ObserverConf,
+    ShadowEvent,
+)
 from pydantic import Field
 
+from mmeframe_audit import ending
 from mmeframe_audit.files import Log
 
 if TYPE_CHECKING:
@@ -55,6 +64,14 @@ class AuditObserver(Observer[AuditConf]):
         # The child of a fork has no writing thread, and must not write what its parent will.
         again = weakref.WeakMethod(self._start)
         os.register_at_fork(after_in_child=lambda: (start := again()) and start())
+
+    def bind(self, context: ComponentContext) -> None:
+        del context
+        # While the interpreter exits, when the last file is written, it is too late to import these.
+        import pandas  # noqa: F401
+        import pyarrow.parquet  # noqa: F401
+
+        ending.watch()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
@@ -113,6 +130,7 @@ class AuditObserver(Observer[AuditConf]):
         log = Log(conf.folder, every_s=conf.every_s, records=conf.records, waiting=conf.waiting, answers=conf.answers)
         # A router that is dropped takes its thread along.
         weakref.finalize(self, log.end).atexit = False
+        ending.LOGS.add(log)
         return log
 
 

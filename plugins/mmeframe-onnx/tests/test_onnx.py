@@ -447,7 +447,7 @@ def test_the_installed_plugin_is_found():
 def test_options_are_checked_with_the_config(loader, where, text):
     """A wrong option is a problem of the config that names it."""
     with pytest.raises(ProblemsError) as caught:
-        api.compose("name=x", f"+models.a={{uri: x, key: {{}}, loader: {loader}}}")
+        api.compose("name=x", "routing.levels=[[]]", f"+models.a={{uri: x, key: {{}}, loader: {loader}}}")
 
     (problem,) = caught.value.problems
     assert problem.where == f"models.a.loader.{where}"
@@ -525,7 +525,11 @@ def test_a_bare_file(tmp_path, monkeypatch):
     model = LinearRegression().fit(ROWS.to_numpy(), TARGET)
     onnx.save(converted(model), "all.onnx")
 
-    logged = api.build("name=bare", "+models.all={uri: all.onnx, key: {}, signature: {inputs: [x1, x2]}}")
+    logged = api.build(
+        "name=bare",
+        "routing.levels=[[]]",
+        "+models.all={uri: all.onnx, key: {}, signature: {inputs: [x1, x2]}}",
+    )
 
     answers = api.load_router(logged.model_uri).predict(ROWS)
     np.testing.assert_allclose(answers, model.predict(ROWS.to_numpy()), rtol=1e-4, atol=1e-5)

@@ -188,7 +188,12 @@ def test_options_are_checked_with_the_config(cut, text):
     """A wrong share is a problem of the config that names it, before anything is read."""
     combine = f"{{kind: trimmed, of: [a], cut: {cut}}}"
     with pytest.raises(ProblemsError) as caught:
-        api.compose("name=x", "+models.a={uri: x, key: none}", f"+models.all={{key: {{}}, combine: {combine}}}")
+        api.compose(
+            "name=x",
+            "routing.levels=[[]]",
+            "+models.a={uri: x, key: none}",
+            f"+models.all={{key: {{}}, combine: {combine}}}",
+        )
 
     (problem,) = caught.value.problems
     assert problem.where == "models.all.combine.cut"
@@ -244,6 +249,7 @@ def test_what_is_recorded_can_be_made():
     """The bundle stores kind, class and options; a served router makes the combiner of them."""
     spec = api.compose(
         "name=x",
+        "routing.levels=[[]]",
         "+models.a={uri: x, key: none}",
         "+models.all={key: {}, combine: {kind: trimmed, of: [a], cut: 0.25}}",
     )
