@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What the packages under plugins/ are made of: they are installed as wheels, so a change needs a new wheel.
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PLUGIN_SOURCES := $(PLUGINS) $(wildcard $(foreach it,$(dir $(PLUGINS)),$(it)mmeframe_*/*.py $(it)mmeframe_*/*/*))
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help demo test lint bench test-hydra-next test-torch constraints clean
@@ -15,11 +18,14 @@ help:
 	@echo "make test-torch       the test of a PyTorch sub-model, in an environment of its own"
 	@echo "make constraints      renew constraints.txt from the newest releases"
 
-$(BIN)/.ready: pyproject.toml constraints.txt plugins/mmeframe-nearest/pyproject.toml
+$(BIN)/.ready: pyproject.toml constraints.txt $(PLUGIN_SOURCES)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmeframe needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/mmeframe-nearest
+	rm -rf $(VENV)/wheels
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(VENV)/wheels $(dir $(PLUGINS))
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(VENV)/wheels/*.whl
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(VENV)/wheels/*.whl
 	touch $@
 
 demo: $(BIN)/.ready
@@ -41,7 +47,7 @@ test-hydra-next:
 	test -x .venv-hydra-next/bin/python || $(PYTHON) -m venv .venv-hydra-next
 	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
 	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check --pre --upgrade 'hydra-core>=1.4.0rc1,<1.5' 'omegaconf>=2.4,<2.5'
-	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/mmeframe-nearest
+	.venv-hydra-next/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(dir $(PLUGINS))
 	.venv-hydra-next/bin/python -m pytest -n 2 tests/config tests/test_cli.py $(ARGS)
 
 test-torch:
@@ -52,7 +58,7 @@ test-torch:
 # Exact versions of everything the development environment holds; no URLs, no hosts.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e '.[test,lint]' $(dir $(PLUGINS))
 	.venv-constraints/bin/pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 	rm -rf .venv-constraints
 

@@ -28,6 +28,7 @@ __all__ = [
     "UsageError",
     "count",
     "known_names",
+    "listed",
     "suggest",
 ]
 
@@ -37,6 +38,8 @@ Code = Literal[
 
 # Names, and problems, that a text lists; problems of one kind where there are more.
 _SHOWN, _ALIKE = 16, 5
+# Places in one line.
+_PLACES = 5
 # What tells problems of one kind apart: quoted text, paths, and words with a digit.
 _NAMES = re.compile(r"'[^']*'|\S*[/\\\d]\S*")
 
@@ -53,6 +56,12 @@ def known_names(known: Iterable[str], noun: str = "Known") -> str:
 def count(number: int, noun: str) -> str:
     """``1 sub-model``, ``7 sub-models``."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def listed(places: Sequence[object]) -> str:
+    """Many places in one line: ``1, 2, 3, 4, 5 and 40 more``."""
+    shown = ", ".join(map(str, places[:_PLACES]))
+    return shown if len(places) <= _PLACES else f"{shown} and {len(places) - _PLACES} more"
 
 
 def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:

@@ -35,6 +35,7 @@ FORMS: dict[str, tuple[str, Mapping[str, str]]] = {
     ".json": ("xgboost", {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "json"}),
     ".txt": ("lightgbm", {"data": "{name}", "model_class": "lightgbm.basic.Booster"}),
     ".cbm": ("catboost", {"data": "{name}", "model_type": "CatBoost", "save_format": "cbm"}),
+    ".onnx": ("onnx", {"data": "{name}"}),
 }
 _DECLARE = "signature: {inputs: {x1: double}, outputs: double}, in its entry or in its source"
 

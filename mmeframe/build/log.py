@@ -342,6 +342,7 @@ def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list
 
     loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
     router = loaded.unwrap_python_model().router
+    router.observers.mute()
     if router.bundle.digest != digest:
         raise BuildError(f"the store gave back another bundle: {router.bundle.digest} instead of {digest}.")
     try:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import StrictInt, StrictStr
 
-from mmeframe.builtin._pattern import NamePattern
-from mmeframe.plugin import MissingError, ModelSource, SourceConf, SubModelEntry
+from mmeframe.plugin import MissingError, ModelSource, NamePattern, SourceConf, SubModelEntry
 
 __all__ = ["LoggedModelsConf", "LoggedModelsSource"]
 

@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mmeframe.builtin._rows import listed
 from mmeframe.plugin import (
     MAIN_ARM,
     MISSING,
@@ -22,6 +21,7 @@ from mmeframe.plugin import (
     ProblemsError,
     SourceConf,
     SubModelEntry,
+    listed,
     suggest,
 )
 

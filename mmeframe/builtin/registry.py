@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from pydantic import StrictInt, StrictStr
 
-from mmeframe.builtin._pattern import NamePattern
 from mmeframe.plugin import (
     MISSING,
     MissingError,
     ModelSource,
+    NamePattern,
     RegisteredModel,
     RegisteredVersion,
     SourceConf,

@@ -18,6 +18,7 @@ from mmeframe.errors import (
     Problem,
     ProblemsError,
     UnknownNameError,
+    listed,
     suggest,
 )
 from mmeframe.keys import canonical, normalised
@@ -52,6 +53,7 @@ from mmeframe.plugin.interfaces import (
     SubModel,
     SubModelFiles,
 )
+from mmeframe.plugin.naming import NamePattern, PathPattern
 from mmeframe.plugin.records import (
     CombinerPlugin,
     ModelLoaderPlugin,
@@ -92,9 +94,11 @@ __all__ = [
     "ModelLoaderPlugin",
     "ModelSource",
     "ModelSourcePlugin",
+    "NamePattern",
     "Observer",
     "ObserverConf",
     "ObserverPlugin",
+    "PathPattern",
     "Problem",
     "ProblemsError",
     "RegisteredModel",
@@ -115,6 +119,7 @@ __all__ = [
     "canonical",
     "fractions",
     "hookimpl",
+    "listed",
     "normalised",
     "suggest",
 ]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.builtin._pattern import NamePattern
 from mmeframe.errors import ConfigError
+from mmeframe.plugin import NamePattern
 
 PARTS = ("dow", "shop", "area")
 

@@ -620,6 +620,15 @@ def test_the_built_in_log(module_store, paths, load, caplog):
     assert "s3cr3t" not in caplog.text
 
 
+def test_a_build_is_no_traffic(module_store, paths, plugins, events):
+    """What a build asks of its router, to prove it, is not told as a batch."""
+    models = declared({"a": paths["a"]})
+
+    api.build("name=quiet", *ROUTED, *models, *EYE, module_store.override, plugins=plugins)
+
+    assert {what for _, what, _ in events} == {"load"}
+
+
 def test_an_installed_observer(module_store, paths, tmp_path, monkeypatch, load):
     """An observer of an installed distribution is chosen by its name, recorded with its version, and told."""
     site = tmp_path / "site"

@@ -1,0 +1,84 @@
+"""A live ONNX model: frames and arrays in, what MLflow's pyfunc flavor answers out. Knows no configs and no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.plugin import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    Array = np.ndarray[Any, Any]
+
+__all__ = ["OnnxModel"]
+
+# Types of tensors -> numpy's; others are handed over as they are.
+_TYPES = {
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+}
+
+
+class OnnxModel:
+    """A session of ONNX Runtime with ``predict``. Immutable; shared by threads.
+
+    outputs: names of what it answers with. bytes: of memory that it takes. name: its id, for messages.
+    """
+
+    def __init__(self, session: Any, outputs: Sequence[str], bytes_: int, name: str) -> None:
+        self.session, self.bytes = session, bytes_
+        self._outputs, self._name = list(outputs), name
+        self._inputs = [(node.name, _TYPES.get(node.type), len(node.shape)) for node in session.get_inputs()]
+
+    @property
+    def takes_matrix(self) -> bool:
+        """Whether all columns are one input."""
+        return len(self._inputs) == 1
+
+    def predict(self, data: pd.DataFrame | Array) -> pd.DataFrame | Array:
+        """A frame with a column for each output; a table where the only output has several values in a row.
+
+        data: a frame; or an array of shape (n_rows, columns), which only a model that ``takes_matrix`` understands, and
+        which is answered with an array where there is one output.
+        """
+        import numpy as np
+        import pandas as pd
+
+        answers = [np.asarray(it) for it in self.session.run(self._outputs, self._feed(data))]
+        # One value per row, however it is nested.
+        columns = [it.reshape(-1) if it.size == len(it) else it for it in answers]
+        if len(columns) == 1 and (columns[0].ndim > 1 or isinstance(data, np.ndarray)):
+            return columns[0].reshape(len(columns[0]), -1)
+        for name, column in zip(self._outputs, columns, strict=True):
+            if column.ndim > 1:
+                raise ModelError(
+                    f"its output {name!r} has several values in a row, beside other outputs.",
+                    where=self._name,
+                    hint=f"Choose what it answers: loader: {{kind: onnx, outputs: [{name}]}}.",
+                )
+        return pd.DataFrame(dict(zip(self._outputs, columns, strict=True)), copy=False)
+
+    def _feed(self, data: Any) -> dict[str, Array]:
+        import numpy as np
+
+        if self.takes_matrix:
+            ((name, kind, _),) = self._inputs
+            return {name: _as(data if isinstance(data, np.ndarray) else data.to_numpy(), kind)}
+        feed = {name: _as(data[name].to_numpy(), kind) for name, kind, _ in self._inputs}
+        # A column is a vector to MLflow; converters declare it as a matrix of one column.
+        return {name: feed[name].reshape(-1, 1) if rank == 2 else feed[name] for name, _, rank in self._inputs}
+
+
+def _as(values: Array, kind: str | None) -> Array:
+    """Values in the type of a tensor, which may lose digits after the point and nothing else; else a TypeError."""
+    if kind is None or values.dtype == kind:
+        return values
+    return values.astype(kind, casting="same_kind" if kind.startswith("float") else "safe")
