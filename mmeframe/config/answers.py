@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mmeframe.config.active import active
 from mmeframe.config.calls import conf_dir, group_options, groups, innermost, parse_override, paths, reason
-from mmeframe.config.hydra_plugins import active
 from mmeframe.errors import Problem, ProblemsError, known_names, suggest
 
 __all__ = ["bad_interpolations", "broken_file", "explain"]

@@ -158,8 +158,11 @@ class Plugins:
 
     def presets(self, group: str) -> list[str]:
         """Names of the YAML files that plugins ship for a config group."""
-        folders = [Path(folder) / group for path in self.config_paths for folder in _folders(path)]
-        return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+        return sorted({file.stem for folder in self.config_folders() for file in (folder / group).glob("*.yaml")})
+
+    def config_folders(self) -> list[Path]:
+        """Folders of YAML files that plugins ship, in the order in which they are searched."""
+        return [Path(folder) for path in self.config_paths for folder in _folders(path)]
 
     def names(self, noun: str) -> list[str]:
         """Sorted names of one kind of component, e.g. ``"model source"``."""
