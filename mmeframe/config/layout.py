@@ -6,6 +6,7 @@ config is right is for ``compose`` to say.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 from mmeframe.config.calls import conf_dir
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["CHOICE", "Layout", "group_names", "groups", "kind_of", "layout", "places"]
+__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "places"]
 
 # An override that chooses a kind or a file: routing=bins, +source@sources.days=registry.
 CHOICE = re.compile(r"(?P<sign>\+{0,2})(?P<group>[\w/]+)(?:@(?P<place>[\w.]+))?=(?P<name>[\w./-]+)")
@@ -40,9 +41,15 @@ class Layout:
         return [str(name) for name in node] if isinstance(node, Mapping) else []
 
 
-def places(config_dirs: Iterable[str], plugins: Plugins) -> list[Path]:
-    """Folders of configs in the order in which they are searched: the user's, the shipped one, those of plugins."""
-    return [*(Path(folder).expanduser() for folder in config_dirs), conf_dir(), *plugins.config_folders()]
+def config_dirs(named: Iterable[str]) -> list[str]:
+    """The user's config folders: those of ``--config-dir``, then those of MMEFRAME_CONFIG_DIR."""
+    more = os.environ.get("MMEFRAME_CONFIG_DIR", "").split(os.pathsep)
+    return [*named, *(folder for folder in more if folder)]
+
+
+def places(folders: Iterable[str], plugins: Plugins) -> list[Path]:
+    """Where configs are looked for, in this order: the user's folders, the shipped one, those of plugins."""
+    return [*(Path(folder).expanduser() for folder in folders), conf_dir(), *plugins.config_folders()]
 
 
 def groups(folders: Iterable[Path]) -> list[str]:

@@ -23,7 +23,18 @@ from mmeframe.errors import PluginError
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import HOOKS, Registered
 
-__all__ = ["REF", "Option", "config_fault", "config_schema", "describe", "options_error", "plain_defaults", "type_text"]
+__all__ = [
+    "REF",
+    "Option",
+    "choices",
+    "config_fault",
+    "config_schema",
+    "default_text",
+    "describe",
+    "options_error",
+    "plain_defaults",
+    "type_text",
+]
 
 REF = "#/$defs/"
 
@@ -48,12 +59,13 @@ class Option:
         told |= {"choices": list(self.choices)} if self.choices else {}
         return told if self.required else {**told, "default": self.default}
 
-    @property
-    def default_text(self) -> str:
-        """The default as an override writes it."""
-        if self.required:
-            return "(required)"
-        return self.default if self.default and isinstance(self.default, str) else json.dumps(self.default)
+
+def default_text(option: Mapping[str, Any]) -> str:
+    """The default of an option that was made JSON, as an override writes it."""
+    if option["required"]:
+        return "(required)"
+    value = option["default"]
+    return value if value and isinstance(value, str) else json.dumps(value)
 
 
 class _Schema(GenerateJsonSchema):
@@ -111,7 +123,7 @@ def describe(config: type[Any]) -> tuple[Option, ...]:
             option.get("default"),
             "default" not in option,
             option.get("description", ""),
-            tuple(_choices(option, schema["$defs"])),
+            tuple(choices(option, schema["$defs"])),
         )
         for name, option in schema.get("properties", {}).items()
     )
@@ -178,12 +190,12 @@ def _length(schema: Mapping[str, Any], of: str, noun: str) -> str:
     return f", {' and '.join(told)} {noun}" if told else ""
 
 
-def _choices(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterable[Any]:
+def choices(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterable[Any]:
     """Values to choose from, also those beside others: ``auto`` of a word or a list."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix(REF)]
     for member in schema.get("anyOf") or schema.get("oneOf") or ():
-        yield from _choices(member, definitions)
+        yield from choices(member, definitions)
     yield from schema.get("enum", ())
     yield from [schema["const"]] if "const" in schema else ()
     yield from {"boolean": (True, False), "null": (None,)}.get(str(schema.get("type")), ())
