@@ -76,6 +76,8 @@ def _of(before: list[str], current: str, grammar: Grammar) -> Iterable[str]:
         return _flags(flags.command, grammar)
     if not flags.command:
         return grammar.commands
+    if flags.command not in grammar.commands:
+        return ()
     if flags.command in grammar.plain:
         return _plain(flags, grammar)
     uses = grammar.uses.get(flags.command, ())

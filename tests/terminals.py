@@ -1,0 +1,74 @@
+"""A real bash on a pseudo-terminal, to press TAB in."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_SETTINGS = (
+    "bind 'set bell-style none' 'set enable-bracketed-paste off' 'set show-all-if-ambiguous on' "
+    "'set completion-query-items 0' 'set page-completions off' 'set colored-stats off'"
+)
+# Printed when a command is done; what is typed looks different.
+_TYPED, _PRINTED = "echo ::do''ne", "::done"
+
+
+class Bash:
+    """One interactive shell. A key is only read when the answer to the one before it is there."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], set_up: Iterable[str] = ()) -> None:
+        master, slave = pty.openpty()
+        # Wide, so that no line is wrapped.
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 500, 0, 0))
+        self._master = master
+        self._process = subprocess.Popen(
+            ["bash", "--norc", "--noprofile", "-i"],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=folder,
+            env={**environment, "TERM": "dumb", "PS1": "", "HOME": str(folder)},
+            start_new_session=True,
+        )
+        os.close(slave)
+        for line in (_SETTINGS, *set_up):
+            self.run(line)
+
+    def close(self) -> None:
+        """End the shell."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def run(self, line: str) -> str:
+        """What the terminal shows while a line is run."""
+        return self._type(f"{line}\r{_TYPED}\r")
+
+    def complete(self, line: str) -> list[str]:
+        """The words of a line after TAB, as a command would get them."""
+        shown = self._type(f"{line}\t\x01printf '<%s>\\n' \x05; {_TYPED}\r")
+        return re.findall(r"^<(.*)>\r$", shown, re.MULTILINE)
+
+    def offers(self, line: str) -> list[str]:
+        """What TAB lists below a line that may go on in several ways."""
+        shown = self._type(f"{line}\t\x15{_TYPED}\r")
+        return shown.split(f"{line}", 1)[1].split(f"{line[:8]}")[0].split()
+
+    def _type(self, keys: str) -> str:
+        os.write(self._master, keys.encode())
+        shown, until = "", time.monotonic() + 60
+        while _PRINTED not in shown:
+            ready, _, _ = select.select([self._master], [], [], max(0, until - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"bash says no more after:\n{shown}")
+            shown += os.read(self._master, 65536).decode()
+        return shown
