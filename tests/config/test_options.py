@@ -179,7 +179,7 @@ class Defaults(StrategyConf):
     infinite: float = float("inf")
     by_number: dict[int, str] = field(default_factory=lambda: {1: "a"})
     told: int = Field(default=5, ge=1, description="As pydantic writes it.")
-    factory: list[int] = Field(default_factory=lambda: [1])
+    factory: list[int] = Field(default_factory=lambda: [1])  # noqa: RUF009 - as pydantic's users write it
     open: int = Field(ge=1)
 
 
