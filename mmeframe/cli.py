@@ -219,7 +219,8 @@ def _plain(flags: Flags) -> int:
     known, given = _PLAIN[flags.command], " ".join(flags.overrides)
     if given not in known and (given or flags.command == "completion"):
         noun = "shell" if flags.command == "completion" else "group with a schema of its own"
-        raise UsageError(f"there is no {noun} {given!r}.", where=flags.command, hint=suggest(given, known))
+        what = f"there is no {noun} {given!r}." if given else f"name a {noun}."
+        raise UsageError(what, where=flags.command, hint=suggest(given, known))
     if flags.command == "schema":
         from mmeframe.listing import schema
 
