@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from mmeframe.completion.files import files
 from mmeframe.completion.shells import read_line
-from mmeframe.errors import MmeframeError
 
 if TYPE_CHECKING:
     from mmeframe.cli import Flags
@@ -57,7 +56,7 @@ def _candidates(words: Sequence[str], grammar: Grammar) -> list[str]:
     *before, current = words or [""]
     try:
         found = _of(before, current, grammar)
-    except (MmeframeError, OSError, ValueError):
+    except Exception:  # noqa: BLE001 - of plugins, too; at a TAB nobody could read an error
         return []
     return sorted({word for word in found if word.startswith(current) and "\n" not in word})
 

@@ -111,6 +111,7 @@ class _Writer:
             hydra = {"type": "object", "description": "Hydra's own settings."}
             root = _closed({**self._sections(), **defaults, "hydra": hydra}, allOf=list(self._chosen()))
             root["type"] = "object"
+            del root["pattern"]
         elif noun := GROUPS[group]:
             root = self._kinds(group, noun, {**defaults, **(self._routing() if group == "routing" else {})})
         else:
@@ -133,11 +134,10 @@ class _Writer:
         # A URI alone is a sub-model, too.
         del model["pattern"]
         self._definitions["model"] = model
-        self._definitions["key part"] = self._kinds("key part", "routing strategy", {})
         self._definitions["source"] = self._kinds("source", "model source", {})
         self._definitions["observer"] = self._kinds("observer", "observer", {})
         names = _opened(config_schema(schema.EnvironmentConf)["properties"]["extra"])
-        del names["description"], names["default"]
+        names.pop("default")
         found: Schema = {
             "name": dict(_TEXT),
             "sources": _named("source"),
@@ -160,6 +160,7 @@ class _Writer:
 
     def _routing(self) -> Schema:
         """Routing's own options, which stand beside those of a kind."""
+        self._definitions["key part"] = self._kinds("key part", "routing strategy", {})
         own = self._properties("routing", schema.RoutingConf)
         return {**own, "keys": {**_named("key part"), "description": own["keys"]["description"]}}
 

@@ -82,13 +82,21 @@ class ModelDefaultsConf(Section):
 
 @dataclass
 class ModelConf(Section):
+    # Any URI that MLflow knows, a folder, or a bare estimator file.
     uri: str | None = None
+    # {part: value}; {} for the global sub-model, none for one that no row is routed to. null: the id is the key.
     key: dict[str, Any] | Literal["none"] | None = None
+    # The flavor of the MLmodel file to load.
     flavor: str = "auto"
+    # A loader's name, or {kind: <name>, <option>: <value>}.
     loader: Any = "auto"
+    # main, or a variant for the same key, such as canary.
     arm: Arm = MAIN_ARM
+    # true: with residency lazy, it never leaves memory.
     pin: bool = False
+    # Columns and answers, where the files do not say them.
     signature: FileSignatureConf | None = None
+    # {kind: mean, of: [<id>, <id>]}: the answer of several others, instead of a uri.
     combine: dict[str, Any] | None = None
 
 
