@@ -68,8 +68,9 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.calls import conf_dir, hydra_base
+    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base
     from mmeframe.config.compose import activated, compose, composed_from
+    from mmeframe.config.layout import groups, places
 
     codes = []
     problems: list[Problem] = []
@@ -97,7 +98,10 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         "hydra/hydra_logging=none",
         f"hydra.job.name={flags.command}",
     ]
-    sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *flags.overrides, *quiet]
+    overrides = flags.overrides
+    if {"-m", "--multirun"} & set(flags.hydra):
+        overrides = for_sweep(overrides, groups(places(_config_dirs(flags), plugins)))
+    sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *overrides, *quiet]
     base: dict[str, Any] = hydra_base()
     if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
         found = compose(

@@ -18,8 +18,8 @@ _SETTINGS = (
     "bind 'set bell-style none' 'set enable-bracketed-paste off' 'set show-all-if-ambiguous on' "
     "'set completion-query-items 0' 'set page-completions off' 'set colored-stats off'"
 )
-# Printed when a command is done; what is typed looks different.
-_TYPED, _PRINTED = "echo ::do''ne", "::done"
+# With its prompt a shell says that it reads keys: what comes before would be shown twice.
+_PROMPT = "ready> "
 
 
 class Bash:
@@ -36,10 +36,11 @@ class Bash:
             stdout=slave,
             stderr=slave,
             cwd=folder,
-            env={**environment, "TERM": "dumb", "PS1": "", "HOME": str(folder)},
+            env={**environment, "TERM": "dumb", "PS1": _PROMPT, "HOME": str(folder)},
             start_new_session=True,
         )
         os.close(slave)
+        self._shown()
         for line in (_SETTINGS, *set_up):
             self.run(line)
 
@@ -51,22 +52,25 @@ class Bash:
 
     def run(self, line: str) -> str:
         """What the terminal shows while a line is run."""
-        return self._type(f"{line}\r{_TYPED}\r")
+        return self._type(f"{line}\r")
 
     def complete(self, line: str) -> list[str]:
         """The words of a line after TAB, as a command would get them."""
-        shown = self._type(f"{line}\t\x01printf '<%s>\\n' \x05; {_TYPED}\r")
+        shown = self._type(f"{line}\t\x01printf '<%s>\\n' \x05\r")
         return re.findall(r"^<(.*)>\r$", shown, re.MULTILINE)
 
     def offers(self, line: str) -> list[str]:
         """What TAB lists below a line that may go on in several ways."""
-        shown = self._type(f"{line}\t\x15{_TYPED}\r")
-        return shown.split(f"{line}", 1)[1].split(f"{line[:8]}")[0].split()
+        shown = self._type(f"{line}\t\x01\x0b:\r")
+        return shown.partition(line)[2].partition(_PROMPT)[0].split()
 
     def _type(self, keys: str) -> str:
         os.write(self._master, keys.encode())
+        return self._shown()
+
+    def _shown(self) -> str:
         shown, until = "", time.monotonic() + 60
-        while _PRINTED not in shown:
+        while not shown.endswith(_PROMPT) or select.select([self._master], [], [], 0.05)[0]:
             ready, _, _ = select.select([self._master], [], [], max(0, until - time.monotonic()))
             if not ready:
                 raise TimeoutError(f"bash says no more after:\n{shown}")

@@ -76,5 +76,4 @@ class _Line:
         group = path.partition("@")[0]
         if "@" in path or group in groups(self._folders):
             return group_names(group, self._folders, self._plugins)
-        found = list(self._tree.at(path.split(".")).values())
-        return found or (files(typed) if _FILES.search(path) else [])
+        return [*self._tree.at(path.split(".")).values(), *(files(typed) if _FILES.search(path) else ())]

@@ -1,7 +1,7 @@
 """From the line that bash hands over to words, and from words to what bash can insert.
 
 zsh and fish split lines themselves and take whole words. bash replaces only what follows the last of its break
-characters, among which are ``=``, ``:`` and ``@``, and inserts text as it is.
+characters, among which are ``=`` and ``:``, or what begins with one that is ``@``, and inserts text as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ __all__ = ["Line", "read_line"]
 
 # What bash would read as its own.
 _SPECIAL = re.compile(r"[\s'\"\\$`&|;()<>*?\[\]!#]")
+
+# Break characters that bash replaces together with what follows them: names of hosts and variables begin so.
+_INCLUDED = "@$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +58,6 @@ def read_line(line: str, breaks: str) -> Line:
             kept = len(word)
         else:
             word += letter
-            kept = len(word) if letter in breaks else kept
+            if letter in breaks:
+                kept = len(word) - (letter in _INCLUDED)
     return Line([*words, word or ""], kept, quote)

@@ -48,7 +48,7 @@ class Checker:
         except ValidationError as error:
             # The deepest first: of a union's members, the one that came furthest is the one that was meant.
             reported: list[list[Any]] = []
-            found = [(_path(item, value), item) for item in error.errors()]
+            found = [(_path(item["loc"], value), item) for item in error.errors()]
             for path, item in sorted(found, key=lambda it: -len(it[0])):
                 if any(other[: len(path)] == path for other in reported):
                     continue
@@ -166,17 +166,23 @@ def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
     return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
 
 
-def _path(item: Any, value: Any) -> list[Any]:
-    """Where an error is in a value. Its location also names members of unions, which are no keys of a config."""
+# What pydantic calls members of unions in the location of an error; others have brackets, or are names of classes.
+_LABELS = {"str", "int", "float", "bool", "none", "any", "bytes", "date", "datetime", "time", "timedelta", "decimal"}
+_LABELS |= {"path", "uuid", "url", "enum", "constrained-str", "constrained-int", "constrained-float"}
+
+
+def _path(loc: Sequence[Any], value: Any) -> list[Any]:
+    """The steps of an error's location that are keys of the config."""
     path = []
-    for place, step in enumerate(item["loc"]):
-        named = {str(name): name for name in value} if isinstance(value, Mapping) else {}
-        listed = isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
-        if listed or str(step) in named:
-            value = value[step] if listed else value[named[str(step)]]
-            path.append(step)
-        elif item["type"] == "missing" and place == len(item["loc"]) - 1:
-            path.append(step)
+    for step in loc:
+        inside = isinstance(value, Mapping) and step in value
+        if isinstance(step, str) and not inside and ("[" in step or step in _LABELS or step[:1].isupper()):
+            continue
+        path.append(step)
+        try:
+            value = value[step]
+        except (TypeError, KeyError, IndexError):
+            value = None
     return path
 
 

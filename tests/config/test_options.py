@@ -136,7 +136,8 @@ def test_a_description_is_meant_for_readers():
 def test_a_class_without_source():
     """Made in a shell or shipped as bytecode, a class has no comments, and nothing else is lost."""
     space: dict[str, Any] = {"__name__": "nowhere"}
-    exec("from dataclasses import dataclass\n@dataclass\nclass Bare:\n    # Lost.\n    option: int = 1\n", space)
+    source = "from dataclasses import dataclass\n@dataclass\nclass Bare:\n    # Lost.\n    option: int = 1\n"
+    exec(compile(source, "nowhere", "exec", dont_inherit=True), space)
 
     assert field_comments(space["Bare"]) == {}
     assert [(option.name, option.help) for option in describe(space["Bare"])] == [("option", "")]

@@ -104,7 +104,7 @@ def mmeframe_config_paths():
 
 # A file of the group: in place, and by the defaults of another file.
 _CITY = "kind: geohash\ncolumn: cell\nprecision: 4\n"
-_TOWN = "defaults:\n  - /routing@_here_: geohash\n  - _self_\ncolumn: cell\nprecision: 5\n"
+_TOWN = "defaults: [geohash, _self_]\ncolumn: cell\nprecision: 5\n"
 
 GEOHASH = Project(
     "mmeframe-geohash",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests import fleets
 from tests.plugin.geohash import GEOHASH
 from tests.plugin.projects import Project
 
@@ -191,6 +190,34 @@ def test_a_sweep(installed, run, models, sweep, runs):
     assert (done.code, done.out.count("ok: 2 sub-models")) == (0, runs), done.err
 
 
+def test_a_sweep_with_an_option_that_only_one_kind_has(installed, run, models):
+    """Each run is checked for itself."""
+    installed(GEOHASH)
+
+    done = run(
+        "validate", "-m", "name=swept", "routing=geohash,column", "routing.column=cell", "routing.strict=true", *models
+    )
+
+    assert done.code == 2
+    assert "routing.strict: there is no option 'strict' of kind 'column'. (in the run of " in done.err
+    assert done.out.count("ok: 2 sub-models") == 1
+
+
+def test_an_option_that_a_preset_leaves_out(installed, run):
+    """A file that writes ``kind:`` in place has only what it says; the answer can be followed."""
+    installed(GEOHASH)
+
+    done = run("validate", "name=r", "routing=city", "routing.strict=true")
+
+    assert done.code == 2
+    assert done.err == (
+        "error: routing.strict=true: the file that chooses the kind of routing leaves 'strict' out.\n"
+        "  Use +routing.strict=true to add it.\n"
+    )
+    followed = run("validate", "name=r", "routing=city", "+routing.strict=perhaps")
+    assert followed.err == "error: routing.strict: input should be a valid boolean, unable to interpret input.\n"
+
+
 def test_a_sweep_with_a_value_that_is_wrong(installed, run, models):
     """The problem names the run; the others are run all the same."""
     installed(GEOHASH)
@@ -200,8 +227,3 @@ def test_a_sweep_with_a_value_that_is_wrong(installed, run, models):
     assert done.code == 2
     assert "routing.precision: input should be less than or equal to 12. (in the run of " in done.err
     assert done.out.count("ok: 2 sub-models") == 1
-
-
-def test_the_fleets_are_what_they_were():
-    """The tests above rely on two weekday models."""
-    assert fleets.WEEK
