@@ -31,6 +31,7 @@ _mmeframe() {
     found=(${found:#*[=./:@]})
     compadd -S '' -a open
     compadd -a found
+    (( ${#open} + ${#found} ))
 }
 if [[ $funcstack[1] == _mmeframe ]]; then
     _mmeframe "$@"

@@ -197,8 +197,8 @@ def _left_out(tree: Any, place: str) -> list[str]:
 
     current = active.get()
     node = OmegaConf.select(tree, place)
-    kind = node.get("kind") if isinstance(node, DictConfig) else None
-    for names in current.options.values() if current and kind else ():
+    kind = str(node.get("kind")) if isinstance(node, DictConfig) else ""
+    for names in current.options.values() if current else ():
         if kind in names:
             return [option.name for option in dataclasses.fields(names[kind].record.config)]
     return []

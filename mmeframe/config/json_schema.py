@@ -42,7 +42,7 @@ def json_schema(plugins: Plugins, group: str | None = None) -> Schema:
 def _opened(value: Schema) -> Schema:
     """The same, where ``${...}`` may stand for it and for everything in it."""
     found = _within(value)
-    told = {name: found.pop(name) for name in ("description", "default") if name in found}
+    told: Schema = {name: found.pop(name) for name in ("description", "default") if name in found}
     if "anyOf" in found:
         return {**found, "anyOf": [*found["anyOf"], _OPEN], **told}
     if {"enum", "const", "$ref", "if"} & set(found):

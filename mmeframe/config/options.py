@@ -100,12 +100,18 @@ class _Schema(GenerateJsonSchema):
         return found
 
 
-@lru_cache(maxsize=256)
 def config_schema(config: type[Any]) -> dict[str, Any]:
     """A dataclass as JSON Schema, with help and plain defaults. It is kept, so change a copy.
 
     Raises whatever pydantic makes of an annotation that it does not understand; ``config_fault`` puts it into words.
     """
+    # What mypy knows of a class is not that it can be a key.
+    key: Any = config
+    return _schema_of(key)
+
+
+@lru_cache(maxsize=256)
+def _schema_of(config: Any) -> dict[str, Any]:
     schema = TypeAdapter(config).json_schema(ref_template=REF + "{model}", schema_generator=_Schema)
     definitions = schema.pop("$defs", {})
     # One that holds itself is a definition, too.

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import mmeframe
+from tests import terminals
 from tests.plugin.conftest import Install
 from tests.plugin.geohash import GEOHASH
-from tests.terminals import Bash
+from tests.terminals import Terminal, zsh
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def surroundings(install: Install, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def bash(surroundings: tuple[Path, dict[str, str]]) -> Iterator[Bash]:
+def bash(surroundings: tuple[Path, dict[str, str]]) -> Iterator[Terminal]:
     """A bash that has sourced the script."""
-    shell = Bash(*surroundings, ['eval "$(mmeframe completion bash)"'])
+    shell = terminals.bash(*surroundings)
     yield shell
     shell.close()
 
@@ -131,17 +132,15 @@ def test_a_script_is_read_by_its_shell(surroundings, shell, check):
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed here; its script's text is looked at")
 def test_tab_in_zsh(surroundings):
-    """zsh completes a whole word with breaks of bash in it."""
-    folder, environment = surroundings
-    typed = (
-        "zmodload zsh/zpty; zpty z zsh -f -i; zpty -w z 'autoload -U compinit; compinit -u; "
-        'eval "$(mmeframe completion zsh)"; PS1=; unsetopt zle_bracketed_paste\'; '
-        "sleep 3; zpty -w -n z $'mmeframe build routing=geo\\t'; sleep 3; zpty -w z ''; sleep 2; zpty -r z shown; "
-        "while zpty -rt z more; do shown+=$more; done; print -r -- $shown"
-    )
-    done = subprocess.run(["zsh", "-f", "-c", typed], env=environment, cwd=folder, capture_output=True, text=True)
+    """zsh completes whole words, and puts a space only after what is finished."""
+    shell = zsh(*surroundings)
 
-    assert "routing=geohash" in done.stdout
+    assert shell.complete("mmeframe build routing=geo") == ["mmeframe", "build", "routing=geohash"]
+    assert shell.complete("mmeframe build +observer@") == ["mmeframe", "build", "+observer@observers."]
+    assert shell.complete("mmeframe build serve.po\t80") == ["mmeframe", "build", "serve.port=80"]
+    assert shell.complete("mmeframe bui\tx") == ["mmeframe", "build", "x"]
+    assert shell.complete("mmeframe predict --data tw") == ["mmeframe", "predict", "--data", "two words.csv"]
+    shell.close()
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed here; its script's text is looked at")
