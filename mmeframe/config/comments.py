@@ -8,7 +8,10 @@ import io
 import re
 import textwrap
 import tokenize
+from collections.abc import Hashable
+from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 __all__ = ["field_comments", "yaml_comments"]
 
@@ -26,9 +29,11 @@ def field_comments(config: type) -> dict[str, str]:
     return found
 
 
-def _own_comments(owner: type) -> dict[str, str]:
+# Bases are asked for once for each that extends them.
+@lru_cache(maxsize=256)
+def _own_comments(owner: Hashable) -> dict[str, str]:
     try:
-        source = textwrap.dedent(inspect.getsource(owner))
+        source = textwrap.dedent(inspect.getsource(cast(type, owner)))
         (body,) = ast.parse(source).body
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (OSError, TypeError, ValueError, SyntaxError, tokenize.TokenError):

@@ -68,8 +68,8 @@ def default_text(option: Mapping[str, Any]) -> str:
     return value if value and isinstance(value, str) else json.dumps(value)
 
 
-class _Schema(GenerateJsonSchema):
-    """JSON Schema of what a config may say. Nothing is required: one file is one layer of a config."""
+class _Checked(GenerateJsonSchema):
+    """JSON Schema of what a config can hold."""
 
     # A default that is no value of its option, such as ???, is no fault.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic declares it so
@@ -83,6 +83,10 @@ class _Schema(GenerateJsonSchema):
         return (
             {} if schema.get("type") == "function-plain" else super().handle_invalid_for_json_schema(schema, error_info)
         )
+
+
+class _Schema(_Checked):
+    """The same with help and plain defaults. Nothing is required: one file is one layer of a config."""
 
     def dataclass_schema(self, schema: Any) -> Any:
         found = super().dataclass_schema(schema)
@@ -252,7 +256,7 @@ def config_fault(config: type[Any]) -> str:
     A config holds what JSON holds, and pydantic must know how to check it.
     """
     try:
-        config_schema(config)
+        TypeAdapter(config).json_schema(schema_generator=_Checked)
         plain(defaults_of(config))
     except Exception as error:  # noqa: BLE001 - pydantic and annotations raise many kinds
         whole = f"its options cannot be checked: {type(error).__name__}: {_line(error)}"
@@ -261,7 +265,7 @@ def config_fault(config: type[Any]) -> str:
     for option in dataclasses.fields(config):
         try:
             annotation = _annotation(config, option)
-            TypeAdapter(annotation).json_schema(schema_generator=_Schema)
+            TypeAdapter(annotation).json_schema(schema_generator=_Checked)
         except Exception:  # noqa: BLE001 - as above
             written = option.type.__name__ if isinstance(option.type, type) else option.type
             return f"option {option.name!r} has the annotation {written}, which no config can hold"

@@ -75,6 +75,8 @@ def main() -> None:
         made = projects()
         install(made, folder / "site", folder)
         here = str(Path(__file__).resolve().parents[2])
+        # As for a user: modules are compiled once.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPATH"] = os.pathsep.join([here, str(folder / "site")])
         modules = [project.module(plugin) for project in made for plugin, _ in project.plugins]
         found = [
