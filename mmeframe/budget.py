@@ -12,7 +12,7 @@ from mmeframe.errors import ConfigError, count, suggest
 if TYPE_CHECKING:
     from mmeframe.spec import ResidencySpec
 
-__all__ = ["KEPT", "check_bounds", "check_residency", "chosen", "parse_size", "size_text"]
+__all__ = ["KEPT", "SIZE_PATTERN", "check_bounds", "check_residency", "chosen", "parse_size", "size_text"]
 
 # Bytes that a sub-model in memory takes besides itself: its entries in the residency manager's tables.
 KEPT = 640
@@ -21,6 +21,8 @@ _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)}
 _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+# The same for JSON Schema, whose patterns know no flags.
+SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([KkMmGgTt]?[Ii]?[Bb])?\s*$"
 
 
 def parse_size(value: str | int) -> int:

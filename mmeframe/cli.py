@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import mmeframe
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, suggest
 
 if TYPE_CHECKING:
     from mmeframe.plugin.manager import Plugins
@@ -33,7 +33,9 @@ COMMANDS: dict[str, str] = {
     "predict": "score a CSV, Parquet or JSON file with a logged router",
     "serve": "serve a logged router over HTTP with MLflow's scoring server",
     "show": "what is inside a logged router",
-    "plugins": "installed plugins, what they register, and why any is broken",
+    "plugins": "installed plugins, what they register, and why any is broken; options of one: plugins show NAME",
+    "schema": "a JSON Schema of config files, with which editors check and complete them",
+    "completion": "a script that completes command lines in bash, zsh or fish",
 }
 
 # Flags with a value, and switches.
@@ -140,6 +142,8 @@ def main(argv: Sequence[str]) -> int:
     # What machines asked for holds for a command line that cannot be read, too.
     flags = Flags("", json="--json" in argv, debug="--debug" in argv)
     try:
+        if list(argv[:2]) == ["completion", "words"]:
+            return _complete(argv[2:])
         flags = parse_argv(argv)
         return _run(flags)
     except KeyboardInterrupt as error:
@@ -188,8 +192,8 @@ def _run(flags: Flags) -> int:
 
     if flags.help:
         return commands.help_for(flags, COMMANDS[flags.command])
-    if flags.command == "plugins":
-        return commands.plugins(flags)
+    if flags.command in _PLAIN:
+        return _plain(flags)
     from mmeframe.plugin.manager import load_plugins
 
     plugins = load_plugins(flags.plugins)
@@ -197,6 +201,47 @@ def _run(flags: Flags) -> int:
     if flags.hydra:
         return commands.delegate(flags, plugins)
     return commands.run(flags, plugins)
+
+
+# Commands that compose no config, with what may follow them.
+_PLAIN: dict[str, Sequence[str]] = {
+    "plugins": ("show",),
+    "schema": ("routing", "source", "observer", "residency"),
+    "completion": ("bash", "zsh", "fish"),
+}
+
+
+def _plain(flags: Flags) -> int:
+    if flags.command == "plugins":
+        from mmeframe.listing import plugins
+
+        return plugins(flags)
+    known, given = _PLAIN[flags.command], " ".join(flags.overrides)
+    if given not in known and (given or flags.command == "completion"):
+        noun = "shell" if flags.command == "completion" else "group with a schema of its own"
+        what = f"there is no {noun} {given!r}." if given else f"name a {noun}."
+        raise UsageError(what, where=flags.command, hint=suggest(given, known))
+    if flags.command == "schema":
+        from mmeframe.listing import schema
+
+        return schema(flags)
+    from mmeframe.completion import script
+
+    print(script(given), end="")
+    return 0
+
+
+def _complete(argv: Sequence[str]) -> int:
+    """What a script of ``mmeframe completion`` asks for at each TAB."""
+    from mmeframe.commands import USES
+    from mmeframe.completion import Grammar, complete
+
+    if not argv or argv[0] not in _PLAIN["completion"]:
+        raise UsageError("the scripts of mmeframe completion call this.", where="completion words")
+    long = [flag for flag in (*_VALUED, *_SWITCHES, *_HYDRA) if flag.startswith("--") or flag == "-p"]
+    for word in complete(argv[0], argv[1:], Grammar(COMMANDS, _PLAIN, long, _VALUED, USES, parse_argv)):
+        print(word)
+    return 0
 
 
 def _known_commands() -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmeframe.cli import Flags
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["delegate", "help_for", "plugins", "run"]
+__all__ = ["USES", "delegate", "help_for", "run"]
 
 
 def run(flags: Flags, plugins: Plugins) -> int:
@@ -39,11 +39,13 @@ def run(flags: Flags, plugins: Plugins) -> int:
 
 
 def _config_dirs(flags: Flags) -> list[str]:
-    more = [folder for folder in os.environ.get("MMEFRAME_CONFIG_DIR", "").split(os.pathsep) if folder]
-    return [*flags.config_dirs, *more]
+    from mmeframe.config.layout import config_dirs
+
+    return config_dirs(flags.config_dirs)
 
 
-_USES = {
+# Flags that only some commands take.
+USES: Mapping[str, Sequence[str]] = {
     "predict": ("model", "data", "params", "out"),
     "validate": ("model", "data", "params"),
     "explain": ("model", "data", "params"),
@@ -55,7 +57,7 @@ _USES = {
 
 def _check_flags(flags: Flags) -> None:
     for name in ("model", "data", "params", "out"):
-        if getattr(flags, name) is not None and name not in _USES.get(flags.command, ()):
+        if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
 
 
@@ -66,8 +68,9 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.calls import conf_dir, hydra_base
+    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base
     from mmeframe.config.compose import activated, compose, composed_from
+    from mmeframe.config.layout import groups, places
 
     codes = []
     problems: list[Problem] = []
@@ -95,7 +98,10 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         "hydra/hydra_logging=none",
         f"hydra.job.name={flags.command}",
     ]
-    sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *flags.overrides, *quiet]
+    overrides = flags.overrides
+    if {"-m", "--multirun"} & set(flags.hydra):
+        overrides = for_sweep(overrides, groups(places(_config_dirs(flags), plugins)))
+    sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *overrides, *quiet]
     base: dict[str, Any] = hydra_base()
     if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
         found = compose(
@@ -498,51 +504,6 @@ def _demo(work: Job, flags: Flags) -> int:
     return demo(work, flags)
 
 
-def plugins(flags: Flags) -> int:
-    """List plugins; broken ones do not make this command fail, a name registered twice does."""
-    from mmeframe.plugin.manager import load_plugins
-
-    if flags.overrides:
-        raise UsageError("plugins takes no overrides.", hint="mmeframe plugins [--json] [-p MODULE]")
-    loaded = load_plugins(flags.plugins)
-    data = [
-        {
-            "name": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "module": plugin.module,
-            "status": plugin.status,
-            "reason": plugin.reason,
-            "provides": plugin.provides,
-        }
-        for plugin in loaded.plugins
-    ]
-
-    def show() -> None:
-        table(
-            "plugins",
-            ["plugin", "from", "status", "provides"],
-            [
-                [p.name, p.title, p.status, "; ".join(f"{noun}: {', '.join(n)}" for noun, n in p.provides.items())]
-                for p in loaded.plugins
-            ],
-        )
-        for plugin in loaded.plugins:
-            if plugin.reason:
-                print(f"{plugin.name}: {plugin.reason}")
-        for noun, names in loaded.registered.items():
-            table(
-                _plural(noun), ["name", "what"], [[name, entry.record.summary] for name, entry in sorted(names.items())]
-            )
-
-    emit(flags.json, {"plugins": data}, show)
-    return 0
-
-
-def _plural(noun: str) -> str:
-    return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-
-
 _EXAMPLES = {
     "demo": ["mmeframe demo"],
     "train": ["mmeframe train experiment=flights", "mmeframe train experiment=flights train.holdout=0.1"],
@@ -566,7 +527,21 @@ _EXAMPLES = {
     ],
     "serve": ["mmeframe serve model=models:/flights@champion serve.port=5001", "mmeframe serve experiment=flights"],
     "show": ["mmeframe show model=models:/flights@champion", "mmeframe show experiment=flights --json"],
-    "plugins": ["mmeframe plugins", "mmeframe plugins -p my_module -p no:mmeframe-nearest"],
+    "plugins": [
+        "mmeframe plugins",
+        "mmeframe plugins show datepart",
+        "mmeframe plugins -p my_module -p no:mmeframe-nearest",
+    ],
+    "completion": [
+        """eval "$(mmeframe completion bash)"            # in ~/.bashrc""",
+        """eval "$(mmeframe completion zsh)"             # in ~/.zshrc, after compinit""",
+        "mmeframe completion fish > ~/.config/fish/completions/mmeframe.fish",
+    ],
+    "schema": [
+        "mmeframe schema > mmeframe.schema.json        # of a config; its first line then names it:",
+        "# yaml-language-server: $schema=mmeframe.schema.json",
+        "mmeframe schema routing > routing.schema.json # of a file in the group routing",
+    ],
 }
 
 
@@ -576,9 +551,10 @@ def help_for(flags: Flags, summary: str) -> int:
     print("Examples:")
     for example in _EXAMPLES[flags.command]:
         print(f"  {example}")
-    if flags.command == "plugins":
+    if flags.command not in _TASKS:
         return 0
     from mmeframe.config.calls import conf_dir
+    from mmeframe.listing import show_chosen
     from mmeframe.plugin.manager import HOOKS, load_plugins
 
     loaded = load_plugins(flags.plugins)
@@ -588,6 +564,7 @@ def help_for(flags: Flags, summary: str) -> int:
         if hook.group:
             prefix = "routing" if hook.group == "routing" else f"+{hook.group}@{hook.group}s.<name>"
             print(f"  {prefix}={' | '.join([*loaded.names(hook.noun), *loaded.presets(hook.group)])}")
+    show_chosen(flags, flags.command, loaded, _config_dirs(flags))
     print("\nOptions (section.option=value), with their defaults:\n")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
     print("\nFlags: mmeframe --help")

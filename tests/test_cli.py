@@ -136,13 +136,14 @@ def test_version(run):
             "error: there is no command 'validte'.\n"
             "  Did you mean 'validate'? Commands: demo, train, build, validate, plan, explain, "
             "predict, serve, show, "
-            "plugins.\n",
+            "plugins, schema, completion.\n",
             id="command",
         ),
         pytest.param(
             ["zzz"],
             "error: there is no command 'zzz'.\n"
-            "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins.\n",
+            "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins, schema, "
+            "completion.\n",
             id="command-nothing-close",
         ),
         pytest.param(
@@ -159,7 +160,8 @@ def test_version(run):
         pytest.param(
             ["serve.port=1"],
             "error: name a command before 'serve.port=1'.\n"
-            "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins.\n",
+            "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins, schema, "
+            "completion.\n",
             id="override-without-command",
         ),
         pytest.param(
@@ -174,8 +176,18 @@ def test_version(run):
         ),
         pytest.param(
             ["plugins", "x=1"],
-            "error: plugins takes no overrides.\n  mmeframe plugins [--json] [-p MODULE]\n",
+            "error: plugins takes no overrides.\n  mmeframe plugins [show NAME] [--json] [-p MODULE]\n",
             id="overrides-of-plugins",
+        ),
+        pytest.param(
+            ["completion"],
+            "error: completion: name a shell.\n  Known: bash, fish, zsh.\n",
+            id="completion-of-no-shell",
+        ),
+        pytest.param(
+            ["completion", "bsh"],
+            "error: completion: there is no shell 'bsh'.\n  Did you mean 'bash'? Known: bash, fish, zsh.\n",
+            id="completion-of-another-shell",
         ),
         pytest.param(
             ["predict", "name=r"],
@@ -1017,6 +1029,13 @@ def test_plugins_as_json(run):
             "combiner": ["mean", "median", "weighted", "vote"],
             "observer": ["log"],
         },
+        "hooks": [
+            "mmeframe_combiners",
+            "mmeframe_model_loaders",
+            "mmeframe_model_sources",
+            "mmeframe_observers",
+            "mmeframe_routing_strategies",
+        ],
     }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from mmeframe.config.active import active
 from mmeframe.config.calls import conf_dir, group_options, groups, innermost, parse_override, paths, reason
-from mmeframe.config.hydra_plugins import active
 from mmeframe.errors import Problem, ProblemsError, known_names, suggest
 
 __all__ = ["bad_interpolations", "broken_file", "explain"]
@@ -170,6 +171,9 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
         return Problem(override, f"there is no sub-model {head[1]!r} yet.", f"Use +{plain} to add it.")
     if not parsed.is_add() and not parsed.is_delete() and _OPEN.fullmatch(parent) and parent in known:
         return Problem(override, f"{parent} has no {head[-1]!r} yet.", f"Use +{plain} to add it.")
+    if not parsed.is_delete() and head[-1] in _left_out(tree, parent):
+        what = f"the file that chooses the kind of {parent} leaves {head[-1]!r} out."
+        return Problem(override, what, f"Use +{plain} to add it.")
     close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
     assigned = "" if parsed.is_delete() else f"={parsed.get_value_string()}"
     sign = "~" if parsed.is_delete() else ""
@@ -185,6 +189,19 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     return Problem(
         override, f"there is no option {head[-1]!r} in {parent}.", f"{guess}{known_names(siblings, 'It has')}"
     )
+
+
+def _left_out(tree: Any, place: str) -> list[str]:
+    """Options of the kind that is chosen for a place."""
+    from omegaconf import DictConfig, OmegaConf
+
+    current = active.get()
+    node = OmegaConf.select(tree, place)
+    kind = str(node.get("kind")) if isinstance(node, DictConfig) else ""
+    for names in current.options.values() if current else ():
+        if kind in names:
+            return [option.name for option in dataclasses.fields(names[kind].record.config)]
+    return []
 
 
 def _same_leaf(key: str, known: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ __all__ = [
     "as_hydra",
     "conf_dir",
     "failures",
+    "for_sweep",
     "group_options",
     "groups",
     "hydra_base",
@@ -73,6 +74,21 @@ def parse_override(override: str) -> Any | None:
         return OverridesParser.create().parse_override(override)
     except HydraException:
         return None
+
+
+def for_sweep(overrides: Iterable[str], groups: Collection[str]) -> list[str]:
+    """What Hydra is given for ``-m``: where a group is swept, options may not be there yet.
+
+    Hydra composes once without the swept choices, and would refuse ``routing.column=c`` beside ``routing=a,b``. Whether
+    an option exists is found when each run is checked.
+    """
+    parsed = [(text, parse_override(text)) for text in overrides]
+    if not any(it is not None and it.is_sweep_override() and it.key_or_group in groups for _, it in parsed):
+        return [text for text, _ in parsed]
+    return [
+        text if it is None or text[0] in "+~" or it.key_or_group in groups or it.package else f"++{text}"
+        for text, it in parsed
+    ]
 
 
 def groups() -> list[str]:

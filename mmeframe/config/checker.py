@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mmeframe.config import schema
+from mmeframe.config.options import describe, options_error
 from mmeframe.errors import MmeframeError, Problem, suggest
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
@@ -47,16 +48,16 @@ class Checker:
         except ValidationError as error:
             # The deepest first: of a union's members, the one that came furthest is the one that was meant.
             reported: list[list[Any]] = []
-            for item in sorted(error.errors(), key=lambda item: -len(item["loc"])):
-                # Members of a union appear in the location; they are no keys of the config.
-                path = [step for step in item["loc"] if not _union_step(str(step))]
+            found = [(_path(item["loc"], value), item) for item in error.errors()]
+            for path, item in sorted(found, key=lambda it: -len(it[0])):
                 if any(other[: len(path)] == path for other in reported):
                     continue
                 reported.append(path)
-                self._report(kind, where + _steps(path, value), item)
+                several = len({other["msg"] for at, other in found if at == path}) > 1
+                self._report(kind, where + _steps(path, value), item, _type_of(kind, path) if several else "")
         return None
 
-    def _report(self, kind: Any, path: str, item: Any) -> None:
+    def _report(self, kind: Any, path: str, item: Any, type_: str = "") -> None:
         if item["type"] == "missing" or item.get("input") == MISSING:
             self.required(path)
             return
@@ -66,14 +67,14 @@ class Checker:
             self.problem(path, f"there is no option {leaf!r}.", suggest(leaf, names, "It has"))
             return
         if any(problem.where == path for problem in self.problems):
-            # One wrong value fails every member of a union.
             return
         what = str(item["msg"]).removeprefix("Value error, ")
         what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
-        hint = ""
-        if item["type"] == "literal_error" and isinstance(item.get("input"), str):
+        # One wrong value fails every member of a union, and the first is only one of them.
+        hint = f"It is {type_}." if type_ else ""
+        if item["type"] in ("literal_error", "enum") and isinstance(item.get("input"), str):
             close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else ""
+            hint = f"Did you mean {close[0]!r}?" if close else hint
         if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
             hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
         if path.startswith("routing.levels"):
@@ -116,15 +117,17 @@ class Checker:
                 hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}."
             self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
-        missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
-        for name in missing:
-            self.required(f"{where}.{name}")
-        if missing:
+        try:
+            missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
+            for name in missing:
+                self.required(f"{where}.{name}")
+            conf = None if missing else self.check(config, options, where)
+            if conf is None:
+                return None
+            values = TypeAdapter(config).dump_python(conf, mode="json")
+        except Exception as error:  # noqa: BLE001 - a plugin's annotations, factories and validators
+            self.problems.append(Problem.of(options_error(entry, where, error)))
             return None
-        conf = self.check(config, options, where)
-        if conf is None:
-            return None
-        values = TypeAdapter(config).dump_python(conf, mode="json")
         for name, item in values.items():
             if isinstance(item, float) and not math.isfinite(item):
                 self.problem(f"{where}.{name}", f"{item} is not a finite number.")
@@ -163,8 +166,31 @@ def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
     return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
 
 
-def _union_step(step: str) -> bool:
-    return "[" in step or step in ("str", "int", "float", "bool", "constrained-str", "none")
+# What pydantic calls members of unions in the location of an error; others have brackets, or are names of classes.
+_LABELS = {"str", "int", "float", "bool", "none", "any", "bytes", "date", "datetime", "time", "timedelta", "decimal"}
+_LABELS |= {"path", "uuid", "url", "enum", "constrained-str", "constrained-int", "constrained-float"}
+
+
+def _path(loc: Sequence[Any], value: Any) -> list[Any]:
+    """The steps of an error's location that are keys of the config."""
+    path = []
+    for step in loc:
+        inside = isinstance(value, Mapping) and step in value
+        if isinstance(step, str) and not inside and ("[" in step or step in _LABELS or step[:1].isupper()):
+            continue
+        path.append(step)
+        try:
+            value = value[step]
+        except (TypeError, KeyError, IndexError):
+            value = None
+    return path
+
+
+def _type_of(kind: Any, path: list[Any]) -> str:
+    """What one option of a dataclass must be."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(kind, type) or len(path) != 1:
+        return ""
+    return next((option.type for option in describe(kind) if option.name == path[0]), "")
 
 
 def _right(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmeframe.config.active import active
 from mmeframe.config.calls import as_hydra, failures, group_options, parse_override, run_hydra
-from mmeframe.config.hydra_plugins import active
 from mmeframe.errors import Problem
 
 __all__ = ["contradictions", "misread_integers"]

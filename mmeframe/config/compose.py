@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmeframe.config.active import Active, active
 from mmeframe.config.answers import bad_interpolations, broken_file, explain
 from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.checks import contradictions, misread_integers
-from mmeframe.config.hydra_plugins import Active, active, plugin_options, register
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 
@@ -36,6 +36,8 @@ def activated(plugins: Plugins, config_dirs: Sequence[str | Path] = ()) -> Itera
     Raises UsageError for a folder that does not exist.
     """
     from hydra.core.global_hydra import GlobalHydra
+
+    from mmeframe.config.hydra_plugins import plugin_options, register
 
     folders = [Path(folder).absolute() for folder in config_dirs]
     for folder in folders:

@@ -6,11 +6,6 @@ Both classes are registered through Hydra's documented ``Plugins.instance().regi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
-
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins as HydraPlugins
@@ -18,43 +13,18 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from mmeframe.plugin.conf import defaults_of
+from mmeframe.config.active import Options, active
+from mmeframe.config.options import plain_defaults
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["Active", "active", "plugin_options", "register"]
+__all__ = ["plugin_options", "register"]
 
 SCHEME = "mmeframe"
 
-Options = Mapping[str, Mapping[str, Mapping[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Active:
-    """What one composition uses: the user's own config folders, and group -> option -> content.
-
-    paths: folders of YAML files that plugins ship. absent: what broken and disabled plugins may have provided, for
-    messages.
-    """
-
-    config_dirs: tuple[str, ...]
-    options: Options
-    paths: tuple[str, ...] = ()
-    absent: str = ""
-
-
-active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)
-
 
 def plugin_options(plugins: Plugins) -> Options:
-    """Every registered component that has a config group: its ``kind`` and the defaults of its options."""
-    return {
-        hook.group: {
-            name: {"kind": name, **defaults_of(entry.record.config)}
-            for name, entry in plugins.registered[hook.noun].items()
-        }
-        for hook in HOOKS
-        if hook.group
-    }
+    """Every registered component that has a config group."""
+    return {hook.group: plugins.registered[hook.noun] for hook in HOOKS if hook.group}
 
 
 class PluginOptions(ConfigSource):
@@ -76,7 +46,8 @@ class PluginOptions(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         group, name = self._split(config_path)
-        content = OmegaConf.create(dict(self._options[group][name]))
+        entry = self._options[group][name]
+        content = OmegaConf.create({"kind": name, **plain_defaults(entry, f"{group}={name}")})
         return ConfigResult(self.provider, f"{SCHEME}://{config_path}", content, {"package": None})
 
     def available(self) -> bool:

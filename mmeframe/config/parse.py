@@ -372,7 +372,8 @@ class _Parser(Checker):
                 conf.uri or "",
                 {} if conf.key == "none" else self._key(conf.key, f"{where}.key", parts),
                 conf.flavor,
-                self.loader(conf.loader, f"{where}.loader"),
+                # What every sub-model gets is wrong once, where it is written.
+                self.loader(conf.loader, f"{where}.loader" if "loader" in item else "model_defaults.loader"),
                 conf.arm,
                 origin=where,
                 routed=conf.key != "none",

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from mmeframe.budget import parse_size
+from mmeframe.budget import SIZE_PATTERN, parse_size
 from mmeframe.plugin.conf import FileSignatureConf
 from mmeframe.spec import MAIN_ARM
 
@@ -35,7 +35,11 @@ __all__ = [
 
 Isolation = Literal["shared", "process"]
 Scalar = str | int | float | bool
-Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+# One name and a list of names are both accepted where names are meant.
+_LISTED = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+_TEXT = {"type": "string"}
+_NAMES = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
+Names = Annotated[list[str], _LISTED, _NAMES]
 
 
 def _alias(name: str | None) -> str | None:
@@ -54,7 +58,9 @@ Arm = Annotated[str, AfterValidator(_arm)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
+_BYTES = {"type": "integer", "minimum": 1}
+_SIZE = {"type": "string", "pattern": SIZE_PATTERN, "title": "such as 4GiB"}
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"anyOf": [_BYTES, _SIZE]})]
 
 
 def _method(name: str) -> str:
@@ -76,13 +82,21 @@ class ModelDefaultsConf(Section):
 
 @dataclass
 class ModelConf(Section):
+    # Any URI that MLflow knows, a folder, or a bare estimator file.
     uri: str | None = None
+    # {part: value}; {} for the global sub-model, none for one that no row is routed to. null: the id is the key.
     key: dict[str, Any] | Literal["none"] | None = None
+    # The flavor of the MLmodel file to load.
     flavor: str = "auto"
+    # A loader's name, or {kind: <name>, <option>: <value>}.
     loader: Any = "auto"
+    # main, or a variant for the same key, such as canary.
     arm: Arm = MAIN_ARM
+    # true: with residency lazy, it never leaves memory.
     pin: bool = False
+    # Columns and answers, where the files do not say them.
     signature: FileSignatureConf | None = None
+    # {kind: mean, of: [<id>, <id>]}: the answer of several others, instead of a uri.
     combine: dict[str, Any] | None = None
 
 
@@ -114,10 +128,7 @@ def _type(name: str) -> str:
 @dataclass
 class BundleConf(Section):
     allow_pickle: bool = True
-    skops_trusted: Annotated[
-        list[Annotated[str, AfterValidator(_type)]],
-        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
-    ] = field(default_factory=list)
+    skops_trusted: Annotated[list[Annotated[str, AfterValidator(_type)]], _LISTED, _NAMES] = field(default_factory=list)
     reuse: bool = True
 
 

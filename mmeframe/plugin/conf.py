@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 __all__ = [
     "MISSING",
@@ -50,6 +52,7 @@ class LoaderConf(Conf):
 
 
 ColumnType = Literal["boolean", "integer", "long", "float", "double", "string", "datetime", "binary"]
+_COLUMNS: dict[str, Any] = {"type": "object", "additionalProperties": {"enum": list(get_args(ColumnType))}}
 
 
 @dataclass
@@ -60,7 +63,11 @@ class FileSignatureConf(Conf):
     """
 
     # Column -> MLflow's name of its type; or a list of columns, which are then doubles.
-    inputs: Annotated[dict[str, ColumnType], BeforeValidator(_doubles)] = field(default_factory=dict)
+    inputs: Annotated[
+        dict[str, ColumnType],
+        BeforeValidator(_doubles),
+        WithJsonSchema({"anyOf": [_COLUMNS, {"type": "array", "items": {"type": "string"}}]}),
+    ] = field(default_factory=dict)
     # The type of the answers; or column -> type, for several in a row.
     outputs: ColumnType | dict[str, ColumnType] | None = None
 
@@ -92,7 +99,11 @@ def defaults_of(config: type[Conf]) -> dict[str, Any]:
     """Plain defaults of a dataclass, ``???`` where the user must choose."""
     values: dict[str, Any] = {}
     for option in dataclasses.fields(config):
-        if option.default is not dataclasses.MISSING:
+        if isinstance(option.default, FieldInfo):
+            # ``x: int = Field(default=1, ge=0)``, as pydantic's own classes are written.
+            value = option.default.get_default(call_default_factory=True)
+            values[option.name] = MISSING if value is PydanticUndefined else value
+        elif option.default is not dataclasses.MISSING:
             values[option.name] = option.default
         elif option.default_factory is not dataclasses.MISSING:
             values[option.name] = option.default_factory()

@@ -157,8 +157,11 @@ class Plugins:
 
     def presets(self, group: str) -> list[str]:
         """Names of the YAML files that plugins ship for a config group."""
-        folders = [Path(folder) / group for path in self.config_paths for folder in _folders(path)]
-        return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+        return sorted({file.stem for folder in self.config_folders() for file in (folder / group).glob("*.yaml")})
+
+    def config_folders(self) -> list[Path]:
+        """Folders of YAML files that plugins ship, in the order in which they are searched."""
+        return [Path(folder) for path in self.config_paths for folder in _folders(path)]
 
     def names(self, noun: str) -> list[str]:
         """Sorted names of one kind of component, e.g. ``"model source"``."""
@@ -259,19 +262,19 @@ class _Loader:
 
     def add_installed(self) -> None:
         """Plugins by entry point, in a stable order, each with its own fate."""
-        found = sorted(
-            ((entry, dist) for dist in _distributions() for entry in dist.entry_points if entry.group == ENTRY_POINTS),
-            key=lambda pair: (pair[0].name, pair[1].name),
-        )
-        for entry, dist in found:
-            info = PluginInfo(entry.name, entry.value, dist.name, dist.version)
+        # A distribution reads its metadata anew at each question.
+        named = [(dist.name, dist) for dist in _distributions()]
+        found = [(entry, name, dist) for name, dist in named for entry in dist.entry_points]
+        found = [it for it in found if it[0].group == ENTRY_POINTS]
+        for entry, name, dist in sorted(found, key=lambda it: (it[0].name, it[1])):
+            info = PluginInfo(entry.name, entry.value, name, dist.version)
             self._infos.append(info)
             rival = next((o for o in self._infos[:-1] if o.name == entry.name and o.status != "disabled"), None)
-            if self._disable & {entry.name, dist.name}:
+            if self._disable & {entry.name, name}:
                 info.status, info.reason = "disabled", "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS"
             elif rival:
                 info.status = "broken"
-                info.reason = f"{rival.title} has a plugin of the same name. Disable one with -p no:{dist.name}."
+                info.reason = f"{rival.title} has a plugin of the same name. Disable one with -p no:{name}."
             else:
                 info.reason = _clash(dist) or self._import(info, entry.load)
                 info.status = "broken" if info.reason else "ok"
@@ -406,12 +409,15 @@ def _folders(path: str) -> list[str]:
 
 
 def _distributions() -> Iterable[metadata.Distribution]:
-    """Installed distributions, the first of each name, as imports would find them."""
-    seen: dict[str, metadata.Distribution] = {}
-    for dist in metadata.distributions():
-        if dist.name:
-            seen.setdefault(dist.name, dist)
-    return seen.values()
+    """Installed distributions with plugins, the first of each name, as imports would find them.
+
+    ``entry_points`` tells names by folders: the metadata of every installed distribution would take long to read.
+    """
+    found: dict[str, metadata.Distribution] = {}
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        if entry.dist is not None and (name := entry.dist.name):
+            found.setdefault(name, entry.dist)
+    return found.values()
 
 
 def _clash(dist: metadata.Distribution) -> str:

@@ -1,10 +1,12 @@
 """``python -m tests.benchmarks``: every benchmark, beside its baseline in the same run. Nothing else should run."""
 
-from tests.benchmarks import commands, dispatch, ecosystem, flavors, scale, spine
+from tests.benchmarks import commands, dispatch, ecosystem, ecosystem_cli, flavors, scale, spine
 
 if __name__ == "__main__":
     commands.main()
     ecosystem.main()
+    ecosystem_cli.main()
+    print()
     spine.main()
     print()
     dispatch.main()

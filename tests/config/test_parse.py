@@ -513,7 +513,11 @@ def test_a_source_or_an_observer_without_a_name(report):
             "models.a.uri: input should be a valid string.\n  YAML read this as int 3; quote it.",
             id="uri",
         ),
-        pytest.param("models: {a: {uri: x, key: 3}}", "models.a.key: input should be a valid dictionary.", id="key"),
+        pytest.param(
+            "models: {a: {uri: x, key: 3}}",
+            "models.a.key: input should be a valid dictionary.\n  It is map of any value or 'none' or null.",
+            id="key",
+        ),
         pytest.param(
             "sources: {s: {kind: template, uri: x, each: 3}}",
             "sources.s.each: input should be a valid dictionary.",

@@ -1,0 +1,31 @@
+"""What one composition uses. Imports no Hydra: completion and ``--help`` import this package and must be quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from mmeframe.plugin.manager import Registered
+
+__all__ = ["Active", "Options", "active"]
+
+# Group -> name -> what registered it.
+Options = Mapping[str, Mapping[str, Registered]]
+
+
+@dataclass(frozen=True)
+class Active:
+    """The user's own config folders, and the options of plugins.
+
+    paths: folders of YAML files that plugins ship. absent: what broken and disabled plugins may have provided, for
+    messages.
+    """
+
+    config_dirs: tuple[str, ...]
+    options: Options
+    paths: tuple[str, ...] = ()
+    absent: str = ""
+
+
+active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)

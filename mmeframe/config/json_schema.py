@@ -1,0 +1,269 @@
+"""JSON Schema of config files, as editors use it. It knows the kinds of all installed plugins.
+
+A file is one layer of a config, so nothing is required, and ``${...}`` and ``???`` may stand wherever a value may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from mmeframe.config import schema
+from mmeframe.config.calls import conf_dir
+from mmeframe.config.comments import yaml_comments
+from mmeframe.config.layout import group_names, places
+from mmeframe.config.options import REF, config_fault, config_schema
+from mmeframe.plugin.manager import Plugins
+
+__all__ = ["GROUPS", "json_schema"]
+
+# Groups whose files have a shape of their own, and what they choose. A file of ``experiment`` is a whole config.
+GROUPS = {"routing": "routing strategy", "source": "model source", "observer": "observer", "residency": None}
+
+Schema = dict[str, Any]
+
+_OPEN_TEXT = r"\$\{.+\}|^\?\?\?$"
+_OPEN: Schema = {"$ref": f"{REF}interpolation"}
+_TEXT: Schema = {"type": "string"}
+
+
+def json_schema(plugins: Plugins, group: str | None = None) -> Schema:
+    """The schema of primary configs and experiments, or of the files in a group of ``GROUPS``.
+
+    Components whose options no config can hold are left out.
+    """
+    return _Writer(plugins).write(group)
+
+
+# -- interpolations --------------------------------------------------------------------------------------------------
+
+
+def _opened(value: Schema) -> Schema:
+    """The same, where ``${...}`` may stand for it and for everything in it."""
+    found = _within(value)
+    told: Schema = {name: found.pop(name) for name in ("description", "default") if name in found}
+    if "anyOf" in found:
+        return {**found, "anyOf": [*found["anyOf"], _OPEN], **told}
+    if {"enum", "const", "$ref", "if"} & set(found):
+        # A definition is open itself, and so are the branches of a condition.
+        return {**found, **told} if {"$ref", "if"} & set(found) else {"anyOf": [found, _OPEN], **told}
+    kind = found.get("type")
+    if kind == "string":
+        narrow = {"pattern", "format", "maxLength"} & set(found)
+        return {"anyOf": [found, _OPEN], **told} if narrow else {**found, **told}
+    if isinstance(kind, str):
+        # What is said of numbers, lists and maps does not touch text, and errors in them keep their own path.
+        return {**found, "type": [kind, "string"], "pattern": _OPEN_TEXT, **told}
+    return {**found, **told}
+
+
+def _within(value: Schema) -> Schema:
+    """The same, with everything in it opened."""
+    found = dict(value)
+    if members := found.pop("oneOf", None) or found.get("anyOf"):
+        found["anyOf"] = [_within(member) for member in members]
+    for name in ("items", "additionalProperties"):
+        if isinstance(found.get(name), dict):
+            found[name] = _opened(found[name])
+    if "prefixItems" in found:
+        found["prefixItems"] = [_opened(item) for item in found["prefixItems"]]
+    if "properties" in found:
+        found["properties"] = {name: _opened(item) for name, item in found["properties"].items()}
+    return found
+
+
+def _closed(properties: Schema, **more: Any) -> Schema:
+    """A map of exactly these options, which are open already."""
+    told = {"properties": properties, "additionalProperties": False, **more}
+    return {"type": ["object", "string"], "pattern": _OPEN_TEXT, **told}
+
+
+def _named(definition: str) -> Schema:
+    """A map of the user's names."""
+    return _opened({"type": "object", "additionalProperties": {"$ref": f"{REF}{definition}"}})
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """The same with other names of definitions."""
+    if isinstance(value, dict):
+        return {
+            key: names.get(item, item) if key == "$ref" and isinstance(item, str) else _renamed(item, names)
+            for key, item in value.items()
+        }
+    return [_renamed(item, names) for item in value] if isinstance(value, list) else value
+
+
+class _Writer:
+    """One schema, and the definitions that it refers to."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+        self._folders = places((), plugins)
+        self._definitions: Schema = {"interpolation": {"type": "string", "pattern": _OPEN_TEXT}}
+        self._comments = yaml_comments(conf_dir() / "_base.yaml")
+        of_residency = yaml_comments(conf_dir() / "residency" / "lazy.yaml")
+        self._comments |= {f"residency.{name}": text for name, text in of_residency.items()}
+
+    def write(self, group: str | None) -> Schema:
+        defaults: Schema = {"defaults": self._defaults()}
+        if group is None:
+            hydra = {"type": "object", "description": "Hydra's own settings."}
+            root = _closed({**self._sections(), **defaults, "hydra": hydra}, allOf=list(self._chosen()))
+            root["type"] = "object"
+            del root["pattern"]
+        elif noun := GROUPS[group]:
+            root = self._kinds(group, noun, {**defaults, **(self._routing() if group == "routing" else {})})
+        else:
+            root = self._section(group, schema.SECTIONS[group])
+            root["properties"] |= defaults
+        head = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": f"mmeframe {'config' if group is None else group}",
+        }
+        return {**head, **root, "$defs": self._definitions}
+
+    # -- sections ----------------------------------------------------------------------------------------------
+
+    def _sections(self) -> Schema:
+        sections = {name: self._section(name, config) for name, config in schema.SECTIONS.items()}
+        choices = self._loaders()
+        sections["model_defaults"]["properties"] |= choices
+        model = self._section("models.*", schema.ModelConf)
+        model["properties"] |= {**choices, "combine": self._kinds("combiner", "combiner", {})}
+        # A URI alone is a sub-model, too.
+        del model["pattern"]
+        self._definitions["model"] = model
+        self._definitions["source"] = self._kinds("source", "model source", {})
+        self._definitions["observer"] = self._kinds("observer", "observer", {})
+        names = _opened(config_schema(schema.EnvironmentConf)["properties"]["extra"])
+        names.pop("default")
+        found: Schema = {
+            "name": dict(_TEXT),
+            "sources": _named("source"),
+            "models": _named("model"),
+            "exclude": dict(names),
+            "disabled_models": dict(names),
+            "routing": self._kinds("routing", "routing strategy", self._routing()),
+            "isolation": _opened({"enum": ["shared", "process"], "default": "shared"}),
+            "observers": _named("observer"),
+            **sections,
+        }
+        for name, section in found.items():
+            if name in self._comments:
+                section["description"] = self._comments[name]
+        return found
+
+    def _section(self, path: str, config: type[Any]) -> Schema:
+        """A closed section, its options described by the comments of the shipped YAML."""
+        return _closed(self._properties(path, config))
+
+    def _routing(self) -> Schema:
+        """Routing's own options, which stand beside those of a kind."""
+        self._definitions["key part"] = self._kinds("key part", "routing strategy", {})
+        own = self._properties("routing", schema.RoutingConf)
+        return {**own, "keys": {**_named("key part"), "description": own["keys"]["description"]}}
+
+    def _loaders(self) -> Schema:
+        names = self._plugins.names("model loader")
+        self._definitions["loader"] = self._kinds("loader", "model loader", {})
+        loader = {"anyOf": [{"enum": ["auto", *names]}, _OPEN]}
+        described = {"description": self._comments["model_defaults.loader"], "default": "auto"}
+        return {
+            "loader": {"if": {"type": "object"}, "then": {"$ref": f"{REF}loader"}, "else": loader, **described},
+        }
+
+    def _properties(self, path: str, config: type[Any]) -> Schema:
+        """Open options of a dataclass; what they refer to becomes definitions."""
+        whole = deepcopy(config_schema(config))
+        definitions = whole["$defs"]
+        self._describe(path, whole, definitions)
+        names = {f"{REF}{name}": f"{REF}{self._free(name, path, part)}" for name, part in definitions.items()}
+        for name, part in definitions.items():
+            self._definitions[names[f"{REF}{name}"].removeprefix(REF)] = _opened(_renamed(part, names))
+        return {name: _opened(_renamed(option, names)) for name, option in whole.get("properties", {}).items()}
+
+    def _free(self, name: str, path: str, part: Schema) -> str:
+        """A name for a definition: its own, unless another one has it already."""
+        return name if self._definitions.get(name) in (None, _opened(part)) else f"{path}.{name}"
+
+    def _describe(self, path: str, part: Schema, definitions: Schema) -> None:
+        for name, option in part.get("properties", {}).items():
+            where = f"{path}.{name}"
+            if where in self._comments:
+                option["description"] = self._comments[where]
+            if inner := definitions.get(str(option.get("$ref")).removeprefix(REF)):
+                self._describe(where, inner, definitions)
+
+    # -- kinds -------------------------------------------------------------------------------------------------
+
+    def _kinds(self, prefix: str, noun: str, beside: Schema) -> Schema:
+        """A component: the options of its ``kind``, or, where another file says the kind, those of any.
+
+        beside: options that stand beside those of every kind.
+        """
+        options = {
+            name: self._properties(f"{prefix}.{name}", entry.record.config)
+            for name, entry in sorted(self._plugins.registered[noun].items())
+            if not config_fault(entry.record.config)
+        }
+        for name, own in options.items():
+            summary = self._plugins.registered[noun][name].record.summary
+            self._definitions[f"{prefix}.{name}"] = _closed(
+                {"kind": {"const": name}, **beside, **own}, description=summary
+            )
+        kind = {"anyOf": [{"enum": list(options)}, _OPEN]}
+        self._definitions[f"any {prefix}"] = _closed({"kind": kind, **beside, **_any_of(options.values())})
+        cases = [
+            {"if": {"properties": {"kind": {"const": name}}}, "then": {"$ref": f"{REF}{prefix}.{name}"}}
+            for name in options
+        ]
+        return {
+            "if": {"type": "object", "required": ["kind"]},
+            "then": {"properties": {"kind": kind}, "allOf": cases},
+            "else": {"$ref": f"{REF}any {prefix}"},
+        }
+
+    def _chosen(self) -> Iterator[Schema]:
+        """The kind of ``routing`` where this very file chooses it in its ``defaults``."""
+        for name in self._plugins.names("routing strategy"):
+            if f"routing.{name}" not in self._definitions:
+                continue
+            entry = {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": "^(override +)?/?routing$"},
+                "additionalProperties": {"const": name},
+            }
+            chosen = {"properties": {"defaults": {"type": "array", "contains": entry}}, "required": ["defaults"]}
+            yield {"if": chosen, "then": {"properties": {"routing": {"$ref": f"{REF}routing.{name}"}}}}
+
+    def _defaults(self) -> Schema:
+        """A list of choices. Any name is right, since it may be one of the user's files; known ones are offered."""
+        groups = ("routing", "residency", "experiment")
+        offered = {group: self._offered(group) for group in (*groups, "source", "observer")}
+        entry = {
+            "type": "object",
+            "properties": {f"{word}{group}": offered[group] for group in groups for word in ("", "override ")},
+            "patternProperties": {
+                r"^/?source@sources\.": offered["source"],
+                r"^/?observer@observers\.": offered["observer"],
+                r"^/?routing@routing\.keys\.": offered["routing"],
+            },
+        }
+        what = "Other configs and the kinds that are chosen, in the order in which they are read; _self_ is this file."
+        return {"type": "array", "items": {"anyOf": [_TEXT, entry]}, "description": what}
+
+    def _offered(self, group: str) -> Schema:
+        names = group_names(group, self._folders, self._plugins)
+        return {"anyOf": [{"enum": names}, {"type": ["string", "null", "array"]}]}
+
+
+def _any_of(options: Iterable[Schema]) -> Schema:
+    """All options of several kinds; one that several have may be as any of them says."""
+    found: dict[str, list[Schema]] = {}
+    for own in options:
+        for name, option in own.items():
+            same = found.setdefault(name, [])
+            same += [] if option in same else [option]
+    return {name: same[0] if len(same) == 1 else {"anyOf": same} for name, same in found.items()}

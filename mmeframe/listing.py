@@ -1,0 +1,217 @@
+"""``mmeframe plugins``: what is installed, and what the options of a component are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmeframe.errors import PluginError, UsageError, suggest
+from mmeframe.output import emit, note, table
+from mmeframe.plugin.manager import HOOKS, Hook, PluginInfo, Plugins, Registered, load_plugins
+
+if TYPE_CHECKING:
+    from mmeframe.cli import Flags
+
+__all__ = ["known_names", "plugins", "schema", "show_chosen"]
+
+_USAGE = "mmeframe plugins [show NAME] [--json] [-p MODULE]"
+# How a config chooses a component, by the noun of its kind.
+_CHOOSE = {
+    "routing strategy": "routing={name}, or +routing@routing.keys.<part>={name}",
+    "model source": "+source@sources.<name>={name}",
+    "observer": "+observer@observers.<name>={name}",
+    "model loader": "models.<id>.loader={name}, or {{kind: {name}, <option>: <value>}}",
+    "combiner": "models.<id>.combine: {{kind: {name}, of: [<id>, <id>]}}",
+}
+
+
+def plugins(flags: Flags) -> int:
+    """List plugins, or show components. Broken ones do not make a list fail, a name registered twice does."""
+    loaded = load_plugins(flags.plugins)
+    _check_configs(loaded)
+    if not flags.overrides:
+        return _list(loaded, flags)
+    if flags.overrides[0] != "show" or len(flags.overrides) != 2:
+        what = "plugins show takes one name" if flags.overrides[0] == "show" else "plugins takes no overrides"
+        raise UsageError(f"{what}.", hint=_USAGE)
+    return _show(loaded, flags.overrides[1], flags)
+
+
+def known_names(loaded: Plugins) -> list[str]:
+    """What ``plugins show`` takes: names of components, plugins and distributions."""
+    components = {name for names in loaded.registered.values() for name in names}
+    owners = {name for plugin in loaded.plugins for name in (plugin.name, plugin.distribution) if name}
+    return sorted(components | owners)
+
+
+def _check_configs(loaded: Plugins) -> None:
+    """Find options that no config can hold. Here, and not at each command: pydantic takes milliseconds for each."""
+    from mmeframe.config.options import config_fault
+
+    for hook, entry in _entries(loaded):
+        # The built-in ones are tested with mmeframe.
+        if entry.plugin is not loaded.plugins[0] and (fault := config_fault(entry.record.config)):
+            entry.plugin.status = "broken"
+            entry.plugin.reason = f"Plugin {entry.plugin.name!r}: {hook.noun} {entry.record.name!r}: {fault}."
+
+
+def _entries(loaded: Plugins) -> Iterable[tuple[Hook, Registered]]:
+    return [(hook, entry) for hook in HOOKS for _, entry in sorted(loaded.registered[hook.noun].items())]
+
+
+def _list(loaded: Plugins, flags: Flags) -> int:
+    data = [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "module": plugin.module,
+            "status": plugin.status,
+            "reason": plugin.reason,
+            "provides": plugin.provides,
+            "hooks": plugin.hooks,
+        }
+        for plugin in loaded.plugins
+    ]
+
+    def show() -> None:
+        table("plugins", ["plugin", "from", "status", "provides", "hooks"], [_row(plugin) for plugin in loaded.plugins])
+        for plugin in loaded.plugins:
+            if plugin.reason:
+                print(f"{plugin.name}: {plugin.reason}")
+        for noun, names in loaded.registered.items():
+            rows = [[name, entry.record.summary] for name, entry in sorted(names.items())]
+            table(_plural(noun), ["name", "what"], rows)
+        print("Options of one: mmeframe plugins show NAME")
+
+    emit(flags.json, {"plugins": data}, show)
+    return 0
+
+
+def _row(plugin: PluginInfo) -> list[str]:
+    provides = "; ".join(f"{noun}: {', '.join(names)}" for noun, names in plugin.provides.items())
+    hooks = ", ".join(hook.removeprefix("mmeframe_") for hook in plugin.hooks)
+    return [plugin.name, plugin.title, plugin.status, provides, hooks]
+
+
+def _plural(noun: str) -> str:
+    return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+
+
+def _show(loaded: Plugins, name: str, flags: Flags) -> int:
+    owners = [plugin for plugin in loaded.plugins if name in (plugin.name, plugin.distribution)]
+    found = [
+        (hook, entry)
+        for hook, entry in _entries(loaded)
+        if name == entry.record.name or any(entry.plugin is owner for owner in owners)
+    ]
+    if not found:
+        for plugin in owners:
+            if plugin.status != "ok":
+                raise PluginError(f"{plugin.title} is {plugin.status}: {plugin.reason}", where=name)
+    if not found and not owners:
+        hint = f"{suggest(name, known_names(loaded))} {loaded.absent()}".rstrip()
+        raise UsageError(f"there is no component, plugin or distribution {name!r}.", where="plugins show", hint=hint)
+    data = [_told(hook, entry, loaded) for hook, entry in found]
+
+    def show() -> None:
+        for component in data:
+            _show_component(component)
+        for owner in owners:
+            if not found:
+                print(f"{owner.title} registers no component; its hooks: {', '.join(owner.hooks)}")
+
+    emit(flags.json, {"components": data}, show)
+    return 0
+
+
+def _told(hook: Hook, entry: Registered, loaded: Plugins) -> dict[str, Any]:
+    """One component for machines."""
+    from mmeframe.config.options import describe, options_error
+
+    record, plugin = entry.record, entry.plugin
+    try:
+        options = [option.to_json() for option in describe(record.config)]
+    except Exception as error:
+        raise options_error(entry, record.name, error) from error
+    told = {
+        "kind": hook.noun,
+        "name": record.name,
+        "summary": record.summary,
+        "target": record.target,
+        "plugin": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "choose": _CHOOSE[hook.noun].format(name=record.name),
+        "options": options,
+        "presets": _presets(hook, record.name, loaded),
+    }
+    return told | ({"flavors": list(record.flavors)} if hasattr(record, "flavors") else {})
+
+
+def _presets(hook: Hook, name: str, loaded: Plugins) -> list[str]:
+    """YAML files of plugins that choose this component."""
+    from mmeframe.config.layout import kind_of
+
+    group, folders = hook.group, loaded.config_folders()
+    if group is None or not folders:
+        return []
+    return [preset for preset in loaded.presets(group) if kind_of(group, preset, folders, loaded) == name]
+
+
+def _show_component(told: dict[str, Any]) -> None:
+    title = f"{told['distribution']} {told['version']}" if told["distribution"] else told["target"].partition(":")[0]
+    print(f"{told['kind']} {told['name']}: {told['summary']}")
+    print(f"from {title} ({told['target']})")
+    print(f"choose it with {told['choose']}")
+    if told.get("flavors"):
+        print(f"takes the flavors: {', '.join(told['flavors'])}")
+    if told["presets"]:
+        print(f"presets: {', '.join(told['presets'])}")
+    show_options(told["options"])
+
+
+def show_options(options: Sequence[dict[str, Any]], prefix: str = "") -> None:
+    """A table of options; ``prefix``: the config path that they are at."""
+    from mmeframe.config.options import default_text
+
+    rows = [[f"{prefix}{option['name']}", option["type"], default_text(option), option["help"]] for option in options]
+    if rows:
+        table("options", ["option", "type", "default", "what"], rows)
+    else:
+        print("it has no options")
+        print()
+
+
+def show_chosen(flags: Flags, command: str, loaded: Plugins, config_dirs: Sequence[str]) -> None:
+    """For ``--help``: the options of every kind that the command line chooses, by itself or through a file."""
+    from mmeframe.config.layout import CHOICE, layout, places
+    from mmeframe.config.options import describe, options_error
+
+    if not any(CHOICE.fullmatch(text) for text in flags.overrides):
+        return
+    found = layout(flags.config_name or command, flags.overrides, places(config_dirs, loaded), loaded)
+    for place, (group, kind) in found.kinds.items():
+        noun = next(hook.noun for hook in HOOKS if hook.group == group)
+        entry = loaded.registered[noun][kind]
+        try:
+            options = [option.to_json() for option in describe(entry.record.config)]
+        except Exception as error:
+            raise options_error(entry, f"{group}={kind}", error) from error
+        print(f"\n{noun} {kind}: {entry.record.summary}")
+        show_options(options, f"{place}.")
+
+
+def schema(flags: Flags) -> int:
+    """Print the JSON Schema of configs, or of the files in a group."""
+    import json
+
+    from mmeframe.config.json_schema import json_schema
+
+    loaded = load_plugins(flags.plugins)
+    _check_configs(loaded)
+    for plugin in loaded.plugins:
+        if plugin.status == "broken":
+            note(f"warning: the schema lacks what {plugin.title} provides: {plugin.reason}")
+    print(json.dumps(json_schema(loaded, flags.overrides[0] if flags.overrides else None), indent=1))
+    return 0
