@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmeframe.cli import Flags
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["delegate", "help_for", "plugins", "run"]
+__all__ = ["delegate", "help_for", "init", "plugins", "run"]
 
 
 def run(flags: Flags, plugins: Plugins) -> int:
@@ -50,11 +50,12 @@ _USES = {
     "plan": ("model",),
     "serve": ("model",),
     "show": ("model",),
+    "init": ("plugin", "kind"),
 }
 
 
 def _check_flags(flags: Flags) -> None:
-    for name in ("model", "data", "params", "out"):
+    for name in ("model", "data", "params", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in _USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
 
@@ -498,6 +499,34 @@ def _demo(work: Job, flags: Flags) -> int:
     return demo(work, flags)
 
 
+def init(flags: Flags) -> int:
+    """Write a project or a plugin package into a folder, and say what to do there."""
+    from mmeframe.scaffold import new_plugin, new_project
+
+    _check_flags(flags)
+    folders = [Path(word) for word in flags.overrides]
+    if len(folders) > 1 or (not folders and flags.plugin is None):
+        hint = "mmeframe init shop, or mmeframe init --plugin geohash [FOLDER]"
+        raise UsageError("init needs one folder.", where="init", hint=hint)
+    if flags.plugin is None:
+        if flags.kind is not None:
+            raise UsageError("only a plugin has a kind.", where="--kind", hint="Add --plugin NAME.")
+        made = new_project(folders[0])
+        todo = "pip install -r requirements.txt; make train validate build test"
+    else:
+        made = new_plugin(flags.plugin, flags.kind or "strategy", folders[0] if folders else None)
+        todo = "python -m pip install -e '.[test]'; make test"
+    home = Path(os.path.commonpath([path.parent for path in made]))
+
+    def show() -> None:
+        for path in made:
+            print(f"wrote    {path}")
+        print(f"next     cd {home}; {todo}")
+
+    emit(flags.json, {"files": [str(path) for path in made]}, show)
+    return 0
+
+
 def plugins(flags: Flags) -> int:
     """List plugins; broken ones do not make this command fail, a name registered twice does."""
     from mmeframe.plugin.manager import load_plugins
@@ -567,6 +596,7 @@ _EXAMPLES = {
     "serve": ["mmeframe serve model=models:/flights@champion serve.port=5001", "mmeframe serve experiment=flights"],
     "show": ["mmeframe show model=models:/flights@champion", "mmeframe show experiment=flights --json"],
     "plugins": ["mmeframe plugins", "mmeframe plugins -p my_module -p no:mmeframe-nearest"],
+    "init": ["mmeframe init shop", "mmeframe init --plugin geohash", "mmeframe init --plugin onnx --kind loader"],
 }
 
 
@@ -576,7 +606,7 @@ def help_for(flags: Flags, summary: str) -> int:
     print("Examples:")
     for example in _EXAMPLES[flags.command]:
         print(f"  {example}")
-    if flags.command == "plugins":
+    if flags.command in ("plugins", "init"):
         return 0
     from mmeframe.config.calls import conf_dir
     from mmeframe.plugin.manager import HOOKS, load_plugins
