@@ -28,9 +28,9 @@ from mmeframe.tables import column_types, read_table, without_rows
 if TYPE_CHECKING:
     from mmeframe.build import Fleet
     from mmeframe.bundle import Bundle
-    from mmeframe.spec import Column
+    from mmeframe.spec import Column, RoutingSpec
 
-__all__ = ["Coverage", "compare", "explain_rows", "routing_of"]
+__all__ = ["Coverage", "compare", "explain_rows", "members_of", "routing_of", "table_of"]
 
 _ROWS = 100_000
 
@@ -57,8 +57,8 @@ def routing_of(fleet: Fleet) -> Routing:
 
     return Routing(
         fleet.spec.routing,
-        _members(fleet),
-        _table(fleet),
+        members_of(fleet.models),
+        table_of(fleet.spec.routing, fleet.models),
         {part.name: make_component(part.strategy) for part in fleet.spec.routing.parts},
         {part.name: fleet.prepared.get(f"routing.keys.{part.name}", {}) for part in fleet.spec.routing.parts},
         fleet.spec.traffic,
@@ -68,8 +68,9 @@ def routing_of(fleet: Fleet) -> Routing:
     )
 
 
-def _members(fleet: Fleet) -> Members:
-    models, numbers = fleet.models, {model.id: number for number, model in enumerate(fleet.models)}
+def members_of(models: Sequence[Any]) -> Members:
+    """Sub-models of a config, described or only declared, by their place."""
+    numbers = {model.id: number for number, model in enumerate(models)}
     return Members(
         models.__getitem__,
         numbers.get,
@@ -78,12 +79,13 @@ def _members(fleet: Fleet) -> Members:
     )
 
 
-def _table(fleet: Fleet) -> RouteTable:
-    parts = [part.name for part in fleet.spec.routing.parts]
-    routed = [number for number, model in enumerate(fleet.models) if model.routed]
-    models = [fleet.models[number] for number in routed]
-    keys = {part: [model.key.get(part) for model in models] for part in parts}
-    return RouteTable.of(parts, fleet.spec.routing.levels, keys, routed, [model.arm for model in models])
+def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
+    """The route table of their keys."""
+    parts = [part.name for part in routing.parts]
+    routed = [number for number, model in enumerate(models) if model.routed]
+    reached = [models[number] for number in routed]
+    keys = {part: [model.key.get(part) for model in reached] for part in parts}
+    return RouteTable.of(parts, routing.levels, keys, routed, [model.arm for model in reached])
 
 
 def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapping[str, Any]) -> Iterator[FrameBatch]:

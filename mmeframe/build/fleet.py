@@ -33,7 +33,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
 
-__all__ = ["Fleet", "resolve"]
+__all__ = ["Fleet", "declared", "resolve"]
 
 PYFUNC = "python_function"
 
@@ -85,6 +85,20 @@ def resolve(
     return _Resolver(spec, plugins, store, progress, previous, draft).run()
 
 
+def declared(
+    spec: RouterSpec, plugins: Plugins, store: Store
+) -> tuple[list[SubModelEntry], Mapping[str, Mapping[str, bytes]]]:
+    """The sub-models that a config declares, with their keys, and what its components prepare: nothing of them is read.
+
+    The store is only asked for sources that look there. Raises ProblemsError with every problem of what is declared.
+    """
+    resolver = _Resolver(spec, plugins, store, lambda *_: None, None, None)
+    _, entries = resolver.declared()
+    if resolver.problems:
+        raise ProblemsError(resolver.problems)
+    return sorted(entries, key=lambda entry: entry.id), resolver.prepared
+
+
 @dataclass
 class _Resolver:
     spec: RouterSpec
@@ -103,18 +117,24 @@ class _Resolver:
     def __post_init__(self) -> None:
         self.live = LiveModels(self.spec.isolation)
 
-    def run(self) -> Fleet:
+    def declared(self) -> tuple[dict[str, RoutingStrategy[Any]], list[SubModelEntry]]:
+        """The strategies and the sub-models of the config, checked as far as that goes without reading any."""
         self.problems += self.plugins.check_spec(self.spec)
         strategies = self._strategies()
         entries = self._fleet()
         routed = [entry for entry in entries if entry.routed]
-        needs = {entry.id: entry.of for entry in entries if entry.of}
-        self._answering = reached([entry.id for entry in routed], needs)
         self._levels(routed)
         self._keys(routed)
         self._arms(routed)
         self._uses(entries)
         self._resident(entries)
+        return strategies, entries
+
+    def run(self) -> Fleet:
+        strategies, entries = self.declared()
+        routed = [entry for entry in entries if entry.routed]
+        needs = {entry.id: entry.of for entry in entries if entry.of}
+        self._answering = reached([entry.id for entry in routed], needs)
         models = Describer(
             self.plugins,
             self.store,

@@ -18,7 +18,6 @@ from difflib import get_close_matches
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -37,7 +36,7 @@ from mmeframe.plugin.records import (
 )
 from mmeframe.spec import Component, Logged, RouterSpec
 
-__all__ = ["API_VERSION", "ENTRY_POINTS", "PluginInfo", "Plugins", "Registered", "load_plugins"]
+__all__ = ["API_VERSION", "ENTRY_POINTS", "PluginInfo", "Plugins", "Registered", "isolated_plugins", "load_plugins"]
 
 ENTRY_POINTS = "mmeframe"
 API_VERSION = 1
@@ -231,6 +230,23 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     return plugins
 
 
+def isolated_plugins(*plugins: Any) -> Plugins:
+    """The built-ins and these plugins, whatever is installed or switched on: for tests.
+
+    plugins: names of modules, modules, or objects with hooks as methods.
+    Raises PluginError for one that cannot be used, and for a name registered twice.
+    """
+    loader = _Loader((), ())
+    loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
+    for plugin in plugins:
+        loader.add_object(plugin)
+    found = loader.collect()
+    for info in found.plugins:
+        if info.status == "broken":
+            raise PluginError(info.reason, where=info.name)
+    return found
+
+
 class _Loader:
     """One pass over plugins; not reused."""
 
@@ -287,6 +303,19 @@ class _Loader:
         info = PluginInfo(name, module, dist, version)
         self._infos.append(info)
         info.reason = self._import(info, lambda: importlib.import_module(module))
+        info.status = "broken" if info.reason else "ok"
+
+    def add_object(self, plugin: Any) -> None:
+        """A module, or its name, or an object whose methods are hooks."""
+        if isinstance(plugin, str):
+            self.add_module(plugin, plugin, None, None)
+        else:
+            name = getattr(plugin, "__name__", type(plugin).__qualname__)
+            self._infos.append(PluginInfo(name, name))
+            self._infos[-1].reason = self._import(self._infos[-1], lambda: plugin)
+        info = self._infos[-1]
+        if not info.reason and not info.hooks:
+            info.reason = f"{info.name} has no hook, so it is no plugin."
         info.status = "broken" if info.reason else "ok"
 
     def _import(self, info: PluginInfo, load: Any) -> str:
@@ -409,11 +438,12 @@ def _version_clash(dist: metadata.Distribution) -> str:
     return ""
 
 
-def _hook_faults(name: str, module: ModuleType, manager: pluggy.PluginManager) -> str:
+def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
     """A misspelt hook, or a hook function that nobody marked."""
     known = hookspecs.__all__
-    for attribute, value in vars(module).items():
-        if not attribute.startswith("mmeframe_") or not callable(value) or isinstance(value, type):
+    for attribute in dir(module):
+        value = getattr(module, attribute) if attribute.startswith("mmeframe_") else None
+        if not callable(value) or isinstance(value, type):
             continue
         options = manager.parse_hookimpl_opts(module, attribute)
         if options is None:

@@ -1,0 +1,77 @@
+"""A router that only routes: of a config, before anything is built or logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmeframe.build.fleet import declared
+from mmeframe.build.store import Store, using_store
+from mmeframe.errors import ConfigError, MissingError
+from mmeframe.explain import members_of, table_of
+from mmeframe.plugin.components import make_component
+from mmeframe.plugin.manager import Plugins
+from mmeframe.routes import NO_TARGET
+from mmeframe.runtime.batch import as_batch
+from mmeframe.runtime.routing import Routing
+from mmeframe.spec import RouterSpec
+
+__all__ = ["DryRouter"]
+
+
+class DryRouter:
+    """Routes rows as the router of a config would. No sub-model is read, so none has to exist.
+
+    A store is only asked for sources that look there. Raises ProblemsError for what is wrong with keys, levels or arms.
+    """
+
+    def __init__(self, spec: RouterSpec, plugins: Plugins) -> None:
+        if any(spec.traffic.arms.values()) and not spec.traffic.sticky:
+            raise ConfigError(
+                "all columns of the sub-models decide a row's arm, and they are not read here.",
+                where="traffic.sticky",
+                hint="Name the columns that decide, or build the router: mmeframe_built.",
+            )
+        if spec.sources:
+            with using_store(spec.tracking.uri) as store:
+                models, prepared = declared(spec, plugins, store)
+        else:
+            models, prepared = declared(spec, plugins, Store(""))
+        self._routing = Routing(
+            spec.routing,
+            members_of(models),
+            table_of(spec.routing, models),
+            {part.name: make_component(part.strategy) for part in spec.routing.parts},
+            {part.name: prepared[f"routing.keys.{part.name}"] for part in spec.routing.parts},
+            spec.traffic,
+            spec.disabled_models,
+            (),
+            _not_read,
+        )
+
+    def route(self, rows: Any, params: Mapping[str, Any] | None = None) -> list[str | None]:
+        """The id of each row's sub-model, None for a row that is skipped.
+
+        rows: a DataFrame, a list of dicts, or a dict of columns. params: request parameters.
+        Raises UnknownKeyError for rows without a sub-model if ``routing.on_unknown`` is ``raise``.
+        """
+        import numpy as np
+
+        batch = as_batch(rows)
+        self._routing.check(params or {})
+        target = np.broadcast_to(self._routing.route(batch, params or {}).target, (len(batch),))
+        return [None if number == NO_TARGET else self._routing.models.at(int(number)).id for number in target]
+
+    def explain(self, rows: Any, params: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
+        """For each row: its key, what every level said, the arm, the sub-model, the reason; as ``mmeframe explain``."""
+        self._routing.check(params or {})
+        return self._routing.explain(as_batch(rows), params or {})
+
+
+def _not_read(model_id: str, batch: Any) -> Any:
+    del batch
+    raise MissingError(
+        "a gate asks it for keys, and no sub-model is read here.",
+        where=f"models.{model_id}",
+        hint="Build the router: mmeframe_built.",
+    )
