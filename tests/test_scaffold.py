@@ -15,6 +15,7 @@ import pytest
 
 from mmeframe.errors import UsageError
 from mmeframe.scaffold import KINDS, new_plugin, new_project
+from tests import run_doc
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,6 +98,26 @@ def test_a_plugin_works_as_generated(python, tmp_path, kind):
     assert "passed" in tests.stdout
     assert "failed" not in tests.stdout
     assert f"{KINDS[kind]}: made_{kind}" in " ".join(listed.stdout.split()), listed.stdout + listed.stderr
+
+
+def test_the_tutorial(python, tmp_path):
+    """Every step of the guide, from an empty folder to the wheel, as written, in a fresh environment."""
+    # Libraries are there, and no index is asked for them.
+    environment = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_QUIET": "1"}
+    environment |= {"PATH": f"{python.parent}:{os.environ['PATH']}", "MMEFRAME_CACHE_DIR": str(tmp_path / "cache")}
+    steps = [block for block in run_doc.blocks(ROOT / "docs" / "plugins.md") if "tutorial" in block.words]
+    assert len(steps) >= 7
+    home = tmp_path
+    for step in steps:
+        if path := run_doc.file_of(step):
+            (home / path).parent.mkdir(parents=True, exist_ok=True)
+            (home / path).write_text(step.body)
+            continue
+        script = f"set -euo pipefail\n{step.body}\npwd"
+        done = ran(Path("/bin/bash"), home, "-c", script, **environment)
+        assert done.returncode == 0, f"docs/plugins.md:{step.line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        home = Path(done.stdout.splitlines()[-1])
+    assert [path.name for path in (home / "dist").iterdir()] == ["mmeframe_initials-0.1.0-py3-none-any.whl"]
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
