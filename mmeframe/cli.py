@@ -35,11 +35,12 @@ COMMANDS: dict[str, str] = {
     "show": "what is inside a logged router",
     "plugins": "installed plugins, what they register, and why any is broken; options of one: plugins show NAME",
     "schema": "a JSON Schema of config files, with which editors check and complete them",
+    "init": "start a project of your own, or a package with a plugin",
     "completion": "a script that completes command lines in bash, zsh or fish",
 }
 
 # Flags with a value, and switches.
-_VALUED = ("--config-dir", "--config-name", "--model", "--data", "--params", "--out", "-p")
+_VALUED = ("--config-dir", "--config-name", "--model", "--data", "--params", "--out", "-p", "--plugin", "--kind")
 _SWITCHES = ("--json", "--debug", "--help", "-h", "--version")
 # Handed to hydra.main. A value may follow --cfg, --info and --package.
 _HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
@@ -60,6 +61,7 @@ Flags:
   --model URI          the router, any MLflow model URI (default: the config's registered name); also model=URI
   --data FILE          a table to score or explain: .csv .parquet .json .jsonl; also data=FILE
   --params JSON        request parameters, for instance '{{{{"dow": 1}}}}'
+  --plugin NAME        init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer
   --out FILE           where to write the scored table (default: standard output)
   --json               results for machines
   --debug              tracebacks, and all log messages
@@ -85,6 +87,8 @@ class Flags:
     data: str | None = None
     params: str | None = None
     out: str | None = None
+    plugin: str | None = None
+    kind: str | None = None
     plugins: list[str] = field(default_factory=list)
     json: bool = False
     debug: bool = False
@@ -192,6 +196,8 @@ def _run(flags: Flags) -> int:
 
     if flags.help:
         return commands.help_for(flags, COMMANDS[flags.command])
+    if flags.command == "init":
+        return commands.init(flags)
     if flags.command in _PLAIN:
         return _plain(flags)
     from mmeframe.plugin.manager import load_plugins

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmeframe.cli import Flags
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["USES", "delegate", "help_for", "run"]
+__all__ = ["USES", "delegate", "help_for", "init", "run"]
 
 
 def run(flags: Flags, plugins: Plugins) -> int:
@@ -52,11 +52,12 @@ USES: Mapping[str, Sequence[str]] = {
     "plan": ("model",),
     "serve": ("model",),
     "show": ("model",),
+    "init": ("plugin", "kind"),
 }
 
 
 def _check_flags(flags: Flags) -> None:
-    for name in ("model", "data", "params", "out"):
+    for name in ("model", "data", "params", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
 
@@ -504,6 +505,34 @@ def _demo(work: Job, flags: Flags) -> int:
     return demo(work, flags)
 
 
+def init(flags: Flags) -> int:
+    """Write a project or a plugin package into a folder, and say what to do there."""
+    from mmeframe.scaffold import new_plugin, new_project
+
+    _check_flags(flags)
+    folders = [Path(word) for word in flags.overrides]
+    if len(folders) > 1 or (not folders and flags.plugin is None):
+        hint = "mmeframe init shop, or mmeframe init --plugin geohash [FOLDER]"
+        raise UsageError("init needs one folder.", where="init", hint=hint)
+    if flags.plugin is None:
+        if flags.kind is not None:
+            raise UsageError("only a plugin has a kind.", where="--kind", hint="Add --plugin NAME.")
+        made = new_project(folders[0])
+        todo = "pip install -r requirements.txt; make train validate build test"
+    else:
+        made = new_plugin(flags.plugin, flags.kind or "strategy", folders[0] if folders else None)
+        todo = "python -m pip install -e '.[test]'; make test"
+    home = Path(os.path.commonpath([path.parent for path in made]))
+
+    def show() -> None:
+        for path in made:
+            print(f"wrote    {path}")
+        print(f"next     cd {home}; {todo}")
+
+    emit(flags.json, {"files": [str(path) for path in made]}, show)
+    return 0
+
+
 _EXAMPLES = {
     "demo": ["mmeframe demo"],
     "train": ["mmeframe train experiment=flights", "mmeframe train experiment=flights train.holdout=0.1"],
@@ -532,6 +561,7 @@ _EXAMPLES = {
         "mmeframe plugins show datepart",
         "mmeframe plugins -p my_module -p no:mmeframe-nearest",
     ],
+    "init": ["mmeframe init shop", "mmeframe init --plugin geohash", "mmeframe init --plugin onnx --kind loader"],
     "completion": [
         """eval "$(mmeframe completion bash)"            # in ~/.bashrc""",
         """eval "$(mmeframe completion zsh)"             # in ~/.zshrc, after compinit""",

@@ -2,7 +2,8 @@
 
 Python blocks share one namespace; a block that begins with a comment naming a file (``# name.py``, ``# conf/x.yaml``)
 is written to that file. Lines of bash blocks that are plain mmeframe commands run in this process, the rest in bash.
-``text`` blocks are for reading, and so is a block marked ``notest``; ``text output`` is what the bash block before it
+``text`` blocks are for reading, and so is a block marked ``notest``; those marked ``tutorial`` need an environment of
+their own, and run in ``tests/test_scaffold.py``; ``text output`` is what the bash block before it
 prints, ``...`` standing for anything.
 """
 
@@ -55,7 +56,7 @@ def run(document: Path) -> None:
             raise AssertionError(f"{place}: unknown block language {block.language!r}")
         if "output" in block.words and not _matches(block.body, said):
             raise AssertionError(f"{place}: this is not what was printed:\n{said}")
-        if "notest" in block.words or block.language == "text":
+        if {"notest", "tutorial"} & set(block.words) or block.language == "text":
             continue
         try:
             said = _run_block(block, namespace)
@@ -68,12 +69,15 @@ def _matches(expected: str, said: str) -> bool:
     return re.search(pattern, said, re.DOTALL) is not None
 
 
+def file_of(block: Block) -> Path | None:
+    """The file that a block is to be written to."""
+    named = _NAMED.match(block.body.splitlines()[0])
+    return Path(named["name"]) if named else None
+
+
 def _run_block(block: Block, namespace: dict[str, object]) -> str:
     """Run one block; returns what it printed, if it is a command."""
-    first = block.body.splitlines()[0]
-    named = _NAMED.match(first)
-    if named:
-        path = Path(named["name"])
+    if path := file_of(block):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.body, encoding="utf-8")
     elif block.language == "python":
