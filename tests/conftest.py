@@ -49,6 +49,12 @@ def store(mmeframe_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     return mmeframe_store
 
 
+@pytest.fixture(scope="session")
+def template_store(_mmeframe_template: Store) -> Path:
+    """The folder of an empty store with its tables made: copying it saves two seconds per test."""
+    return _mmeframe_template.folder
+
+
 @pytest.fixture(scope="module")
 def module_store(_mmeframe_template: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store of the module's own, which its tests share; not MLflow's active one."""
