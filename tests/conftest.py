@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 
-from mmeframe.cli import main
+from mmeframe.testing.command import CommandResult as Done
+from mmeframe.testing.stores import LocalStore as Store
+from mmeframe.testing.stores import copy_of
 from tests import fleets
 
 if TYPE_CHECKING:
@@ -28,40 +27,6 @@ if TYPE_CHECKING:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The documents go first: they take longest, and a worker that begins with them last would work alone."""
     items.sort(key=lambda item: item.path.name != "test_docs.py")
-
-
-@dataclass(frozen=True)
-class Store:
-    """An MLflow store in a folder of its own."""
-
-    folder: Path
-
-    @property
-    def uri(self) -> str:
-        return f"sqlite:///{self.folder}/mlflow.db"
-
-    @property
-    def override(self) -> str:
-        return f"tracking.uri={self.uri}"
-
-
-@dataclass(frozen=True)
-class Done:
-    """One run of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[str]:
-        """What a reader sees, without the space between columns, rules and empty lines."""
-        squeezed = [" ".join(line.split()) for line in self.out.splitlines()]
-        return [line for line in squeezed if line.strip(" ─")]
 
 
 @pytest.fixture(autouse=True)
@@ -77,31 +42,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="session")
-def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store with its tables made: copying it saves two seconds per test."""
-    folder = tmp_path_factory.mktemp("template")
-    fleets.make_store(folder)
-    return folder
-
-
 @pytest.fixture
-def store(template_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(mmeframe_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store of the test's own, in the working directory, as MLflow's default would be."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    monkeypatch.chdir(folder)
-    with fleets.active(f"sqlite:///{folder}/mlflow.db"):
-        yield Store(folder)
+    monkeypatch.chdir(mmeframe_store.folder)
+    return mmeframe_store
 
 
 @pytest.fixture(scope="module")
-def module_store(template_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def module_store(_mmeframe_template: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store of the module's own, which its tests share; not MLflow's active one."""
-    folder = tmp_path_factory.mktemp("store")
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    return Store(folder)
+    return copy_of(_mmeframe_template, tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -143,25 +94,17 @@ def importable(module_store: Store) -> Iterator[Callable[[str, str], ModuleType]
 
 
 @pytest.fixture(scope="session")
-def week(tmp_path_factory: pytest.TempPathFactory, template_store: Path) -> Store:
+def week(tmp_path_factory: pytest.TempPathFactory, _mmeframe_template: Store) -> Store:
     """A store with seven weekday models (day_0 ... day_6) and a global one (all_days), aliased champion.
 
     Ridge models of x1 and x2. Shared by many tests: register routers under names of their own, change nothing else.
     """
-    folder = tmp_path_factory.mktemp("week")
-    shutil.copy(template_store / "mlflow.db", folder / "mlflow.db")
-    fleets.log_week(folder)
-    return Store(folder)
+    store = copy_of(_mmeframe_template, tmp_path_factory.mktemp("week"))
+    fleets.log_week(store.folder)
+    return store
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+def run(mmeframe_cli: Callable[..., Done]) -> Callable[..., Done]:
     """Run a command line in this process."""
-
-    def call(*argv: str) -> Done:
-        capsys.readouterr()
-        code = main(argv)
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
-
-    return call
+    return mmeframe_cli

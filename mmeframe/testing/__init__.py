@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SourceCase,
         StrategyCase,
     )
+    from mmeframe.testing.checks.strategy import bound, keys_of
     from mmeframe.testing.conformance import (
         CombinerConformance,
         ModelLoaderConformance,
@@ -43,11 +44,18 @@ __all__ = [
     "RoutingStrategyConformance",
     "SourceCase",
     "StrategyCase",
+    "bound",
     "checks_of",
+    "keys_of",
     "parametrize_with_checks",
 ]
 
-_HOMES = {"Check": "promises", "NewCheckWarning": "promises", "checks_of": "conformance"}
+_HOMES = {
+    "Check": "promises",
+    "NewCheckWarning": "promises",
+    "bound": "checks.strategy",
+    "keys_of": "checks.strategy",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,11 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HEAVY", "run"]
+from mmeframe.errors import MmeframeError
+from mmeframe.testing.promises import BrokenError
+
+__all__ = ["HEAVY", "Files", "run"]
 
 # Top-level modules that cost a command more than itself, and those that only some routers need.
 HEAVY = (
@@ -29,15 +33,34 @@ HEAVY = (
 )
 _SECONDS = 120
 # Sub-models that are loaded to see what one takes, at most, and bytes after which that is seen well enough.
-_MOST, _ENOUGH = 100, 256 * 2**20
+_MOST, _ENOUGH = 60, 256 * 2**20
 # Seconds after which no more are loaded, and for which a forked process is waited for.
-_LOADING, _FORKED = 3.0, 10.0
+_LOADING, _FORKED = 2.0, 5.0
+
+
+@dataclass
+class Files:
+    """The ``SubModelFiles`` of the plugin API over a folder; here, so that a new process has to import no more."""
+
+    flavor: str
+    options: Mapping[str, Any]
+    names: Sequence[str]
+    root: Path
+    id: str = "the_case"
+
+    def read(self, name: str) -> memoryview:
+        if name not in self.names:
+            raise MmeframeError(f"keep() does not keep a file {name!r}.", where=self.id)
+        return memoryview((self.root / name).read_bytes())
+
+    def folder(self) -> Path:
+        return self.root
 
 
 def run(action: str, argument: Any) -> Any:
     """What an action of this module returns for an argument, in a process that has imported nothing else.
 
-    Raises AssertionError if it does not end, or ends in another way than by returning.
+    Raises BrokenError if it does not end, or ends in another way than by returning.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory(prefix="mmeframe-apart-") as folder:
@@ -49,10 +72,10 @@ def run(action: str, argument: Any) -> Any:
                 command, env=environment, capture_output=True, text=True, timeout=_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"in a new process it did not end within {_SECONDS} seconds") from None
+            raise BrokenError(f"in a new process it did not end within {_SECONDS} seconds") from None
         if not answer.exists():
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise AssertionError(f"its process ended without an answer: {last}")
+            raise BrokenError(f"its process ended without an answer: {last}")
         return json.loads(answer.read_text())
 
 
@@ -66,11 +89,13 @@ def _discover(module: str) -> dict[str, Any]:
     return {"error": error, "heavy": heavy}
 
 
-def _serve(component: dict[str, Any]) -> dict[str, Any]:
-    """Make a component where Hydra, OmegaConf and pluggy are not installed."""
+def _serve(targets: list[str]) -> dict[str, Any]:
+    """Import classes where Hydra, OmegaConf and pluggy are not installed."""
+    from mmeframe.plugin.components import import_target
+
     for name in ("hydra", "omegaconf", "pluggy"):
         sys.modules[name] = None  # type: ignore[assignment]
-    return {"error": _said(lambda: _made(component))}
+    return {"error": _said(lambda: [*map(import_target, targets)])}
 
 
 def _load(argument: tuple[dict[str, Any], Any]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "CombinerCase", "LoaderCase", "ObserverCase", "SourceCase", "StrategyCase"]
 
+Content = str | bytes | Path
 # The key part, sub-model, source or observer that a case is in the config that it composes.
 NAME = "the_case"
 # Characters of an option's value in the name of a test.
@@ -51,10 +54,10 @@ _SHOWN = 24
 class Case:
     """What cases of every kind have.
 
-    kind: the registered name. options: as config has them; what is left out has its default. files: name -> content (or
-    a path to copy from), in the working directory while the component prepares or expands, and gone afterwards: name
-    the tables of ``options`` here. plugins: modules to add, as ``-p`` does, for a plugin that is not installed. id: for
-    the names of tests; made of kind and options by default.
+    kind: the registered name. options: as config has them; what is left out has its default. files: name -> content, or
+    a path to copy from, or a function that gives one of the two; they lie in the working directory while the component
+    prepares or expands, and are gone afterwards: name the tables of ``options`` here. plugins: modules to add, as
+    ``-p`` does, for a plugin that is not installed. id: for the names of tests; kind and options by default.
     """
 
     noun: ClassVar[str]
@@ -62,7 +65,7 @@ class Case:
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    files: Mapping[str, str | bytes | Path] = field(default_factory=dict, kw_only=True)
+    files: Mapping[str, Content | Callable[[], Content]] = field(default_factory=dict, kw_only=True)
     plugins: Sequence[str] = field(default=(), kw_only=True)
     id: str = field(default="", kw_only=True)
 
@@ -134,7 +137,8 @@ class Case:
             for path, content in self.files.items():
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                data = content.read_bytes() if isinstance(content, Path) else content
+                found = content() if callable(content) else content
+                data = found.read_bytes() if isinstance(found, Path) else found
                 target.write_bytes(data.encode() if isinstance(data, str) else data)
             os.chdir(folder)
             try:
@@ -206,8 +210,8 @@ class StrategyCase(Case):
 class LoaderCase(Case):
     """A model loader, and a sub-model that it loads.
 
-    model: an MLflow model folder or a bare file, or a function that makes one and returns its path. rows: a frame that
-    the sub-model answers, or a function that makes it.
+    model: an MLflow model folder or a bare file; or a function that is given an empty folder, writes one there and
+    returns its path. rows: a frame that the sub-model answers, or a function that makes it.
     """
 
     noun = "model loader"
@@ -224,10 +228,16 @@ class LoaderCase(Case):
     @cached_property
     def path(self) -> Path:
         """Where the sub-model lies."""
-        found = Path(self.model() if callable(self.model) else self.model).absolute()
+        found = Path(self.model(self._home()) if callable(self.model) else self.model).absolute()
         if not found.exists():
             raise MissingError(f"there is no model at {found}.", where=str(self))
         return found
+
+    def _home(self) -> Path:
+        """A folder that is there as long as the case."""
+        home = tempfile.mkdtemp(prefix="mmeframe-case-")
+        weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
+        return Path(home)
 
     def _config(self) -> tuple[list[Any], dict[str, Any]]:
         model = {"uri": NAME, "key": {}, "loader": {"kind": self.kind, **self.options}}
@@ -255,7 +265,7 @@ class SourceCase(Case):
 
     def _config(self) -> tuple[list[Any], dict[str, Any]]:
         keys = {part: {"kind": "column", "column": part} for part in self.parts}
-        routing = {"keys": keys} if keys else {"levels": [[]]}
+        routing: dict[str, Any] = {"keys": keys} if keys else {"levels": [[]]}
         return [{f"/source@sources.{NAME}": self.kind}], {"routing": routing, "sources": {NAME: dict(self.options)}}
 
     def _found(self, spec: RouterSpec) -> Component:

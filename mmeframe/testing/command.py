@@ -11,14 +11,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from mmeframe.cli import main, parse_argv
-from mmeframe.errors import MmeframeError, UsageError
+from mmeframe.cli import main
+from mmeframe.errors import UsageError
 
 __all__ = ["CommandResult", "run_command"]
 
-_LEVEL = "MLFLOW_LOGGING_LEVEL"
+_LEVEL, _DIRS = "MLFLOW_LOGGING_LEVEL", "MMEFRAME_CONFIG_DIR"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ class CommandResult:
         return [line for line in squeezed if line.strip(" ─")]
 
 
-def run_command(argv: Sequence[str]) -> CommandResult:
-    """What ``mmeframe`` does with these words. Raises UsageError for ``serve``, which would replace this process."""
-    _refuse_serve(argv)
+def run_command(argv: Sequence[str], config_dirs: Sequence[str | Path] = ()) -> CommandResult:
+    """What ``mmeframe`` does with these words. ``serve`` does all but serve: that would replace this process.
+
+    config_dirs: folders of configs, after those that the words and the environment name.
+    """
     out, err = io.StringIO(), io.StringIO()
-    with _as_it_was(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with _as_it_was(config_dirs), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main([*argv])
         except SystemExit as error:
@@ -54,31 +57,28 @@ def run_command(argv: Sequence[str]) -> CommandResult:
     return CommandResult(code, out.getvalue(), err.getvalue())
 
 
-def _refuse_serve(argv: Sequence[str]) -> None:
-    try:
-        flags = parse_argv(argv)
-    except MmeframeError:
-        # The command says so itself.
-        return
-    if flags.command == "serve" and not flags.help:
-        hint = "Start it with subprocess: [sys.executable, '-m', 'mmeframe', 'serve', ...]."
-        raise UsageError("serve becomes a server in place of this process.", where="mmeframe_cli", hint=hint)
+def _no_server(*_: Any) -> NoReturn:
+    hint = "Start it with subprocess: [sys.executable, '-m', 'mmeframe', 'serve', ...]."
+    raise UsageError("it becomes a server in place of this process, which runs tests.", where="serve", hint=hint)
 
 
 @contextlib.contextmanager
-def _as_it_was() -> Iterator[None]:
+def _as_it_was(config_dirs: Sequence[str | Path]) -> Iterator[None]:
     """Hydra's own state, the arguments of the process, levels of logs and filters of warnings, restored at the end."""
     logger = logging.getLogger("mmeframe")
-    argv, level, said = sys.argv, logger.level, os.environ.get(_LEVEL)
-    hydra = _global_hydra()
+    argv, level, execve, hydra = sys.argv, logger.level, os.execve, _global_hydra()
+    said = {name: os.environ.get(name) for name in (_LEVEL, _DIRS)}
     with warnings.catch_warnings():
+        os.execve = _no_server  # type: ignore[assignment]
+        os.environ[_DIRS] = os.pathsep.join(filter(None, [said[_DIRS], *map(str, config_dirs)]))
         try:
             yield
         finally:
+            os.execve = execve
             sys.argv = argv
             logger.setLevel(level)
-            if said is None:
-                os.environ.pop(_LEVEL, None)
+            for name, value in said.items():
+                os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
             if _global_hydra() is not hydra:
                 sys.modules["hydra.core.global_hydra"].GlobalHydra.instance().hydra = hydra
 

@@ -69,8 +69,8 @@ def parametrize_with_checks(
         raise UsageError("this takes a list of cases.", where="parametrize_with_checks", hint=hint)
     expected = expected_failed_checks or {}
     _known_checks(expected, [check for case in cases for check in checks_of(case)], "expected_failed_checks")
-    found: F = pytest.mark.parametrize(("case", "check"), list(_parameters(cases, expected)))  # type: ignore[assignment]
-    return found  # type: ignore[return-value]
+    mark = pytest.mark.parametrize(("case", "check"), list(_parameters(cases, expected)))
+    return lambda function: mark(function)
 
 
 def _parameters(cases: Iterable[Case], expected: Mapping[str, str]) -> Iterator[Any]:
@@ -112,6 +112,11 @@ class _Conformance:
                 f"{own[0]} cannot be overridden.",
                 where=cls.__name__,
                 hint='Name what is not kept: expected_failed_checks = {"check_x": "reason"}.',
+            )
+        if not isinstance(cls.cases, Sequence):
+            hint = "Files that a case needs are made by functions: model=, rows= and files= take them."
+            raise UsageError(
+                "this is a list of cases, known before any test runs.", where=f"{cls.__name__}.cases", hint=hint
             )
         wrong = [case for case in cls.cases if not isinstance(case, cls.case_type)]
         if wrong:

@@ -12,12 +12,16 @@ import mmeframe
 if TYPE_CHECKING:
     from mmeframe.testing.cases import Case
 
-__all__ = ["FIRST", "Check", "NewCheckWarning", "expect", "promise"]
+__all__ = ["FIRST", "BrokenError", "Check", "NewCheckWarning", "expect", "promise"]
 
 # The first version with checks: a plugin tested with it has never passed without them.
 FIRST = "0.1"
 
 C = TypeVar("C", bound="Case")
+
+
+class BrokenError(AssertionError):
+    """What a component did instead of what it promises."""
 
 
 class NewCheckWarning(UserWarning):
@@ -63,8 +67,8 @@ class Check(Generic[C]):
         __tracebackhide__ = True
         try:
             self.function(case)
-        except AssertionError as error:
-            raise AssertionError(f"{case}: {error}\n  Promised: {self.promised}") from error
+        except BrokenError as broken:
+            raise AssertionError(f"{case}: {broken}\n  Promised: {self.promised}") from broken.__cause__
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             raise AssertionError(f"{case}: {self.name} ended with {said}\n  Promised: {self.promised}") from error
@@ -76,10 +80,10 @@ def promise(since: str = FIRST) -> Callable[[Callable[[Any], None]], Check[Any]]
 
 
 def expect(kept: Any, broken: str) -> None:
-    """Raises AssertionError with what the component did instead, unless ``kept``."""
+    """Raises BrokenError with what the component did instead, unless ``kept``."""
     __tracebackhide__ = True
     if not kept:
-        raise AssertionError(broken)
+        raise BrokenError(broken)
 
 
 def _minor(version: str) -> tuple[int, ...]:

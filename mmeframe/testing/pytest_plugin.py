@@ -77,10 +77,20 @@ def _markers(item: Any) -> Iterator[pytest.Mark]:
     """From module to class to function, top to bottom, to ``pytest.param``."""
     params = item.callspec.marks if hasattr(item, "callspec") else []
     for part in item.listchain():
-        # pytest keeps the decorators of a function from the bottom to the top.
-        own = [mark for mark in part.own_markers if not any(mark is param for param in params)]
-        yield from (mark for mark in (reversed(own) if part is item else own) if mark.name == "mmeframe")
-    yield from (mark for mark in params if mark.name == "mmeframe")
+        if isinstance(part, pytest.Class):
+            found = [mark for base in reversed(part.obj.__mro__) for mark in _decorators(base)]
+        else:
+            found = [mark for mark in part.own_markers if not any(mark is param for param in params)]
+            # pytest keeps the decorators of a function from the bottom to the top.
+            found = found[::-1] if part is item else found
+        yield from (mark for mark in (*found, *(params if part is item else ())) if mark.name == "mmeframe")
+
+
+def _decorators(kind: type[Any]) -> list[pytest.Mark]:
+    """A class's own marks, from the top to the bottom; not those of its bases."""
+    own: Any = vars(kind).get("pytestmark", [])
+    marks = reversed(own if isinstance(own, list) else [own])
+    return [mark.mark if isinstance(mark, pytest.MarkDecorator) else mark for mark in marks]
 
 
 @pytest.fixture(scope="session")
@@ -206,8 +216,11 @@ def mmeframe_built(
 
 
 @pytest.fixture
-def mmeframe_cli() -> Callable[..., CommandResult]:
-    """Run a command in this process: ``mmeframe_cli("plan", "name=x")`` has ``code``, ``out``, ``err`` and ``json``."""
+def mmeframe_cli(pytestconfig: pytest.Config) -> Callable[..., CommandResult]:
+    """Run a command in this process: ``mmeframe_cli("plan", "name=x")`` has ``code``, ``out``, ``err`` and ``json``.
+
+    The folders of the ini option ``mmeframe_config_dirs`` come after those that ``--config-dir`` names.
+    """
     from mmeframe.testing.command import run_command
 
-    return lambda *argv: run_command(argv)
+    return lambda *argv: run_command(argv, pytestconfig.getini(_DIRS))

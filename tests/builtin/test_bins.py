@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mmeframe.builtin.bins import BinsConf, BinsStrategy
 from mmeframe.errors import BadInputError
-from tests.builtin.checks import bound, keys_of
+from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 
 OPEN = {"short": [None, 500.0], "middle": [500.0, 1000.0], "long": [1000.0, None]}

@@ -12,9 +12,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import ConfigError
+from mmeframe.testing import CombinerCase, CombinerConformance
 from tests.builtin.options import made, problems
+from tests.fleets import plugins
 
 NAN, INF = math.nan, math.inf
+NUMBERS = tuple(np.random.default_rng(1).normal(size=(5, 40)))
+COUNTS = tuple(np.random.default_rng(2).integers(-3, 4, size=(4, 40)))
+SHARES = tuple(np.random.default_rng(3).dirichlet([1.0, 1.0, 1.0], size=(3, 40)))
+LABELS = tuple(np.random.default_rng(4).choice(["red", "green", "light blue"], size=(5, 40)))
+
+
+class TestBuiltins(CombinerConformance):
+    """What every combiner promises, on numbers, counts, probabilities and labels."""
+
+    cases = (
+        CombinerCase("mean", NUMBERS, id="mean"),
+        CombinerCase("mean", COUNTS, id="mean-of-counts"),
+        CombinerCase("mean", SHARES, id="mean-of-shares"),
+        CombinerCase("median", NUMBERS, id="median"),
+        CombinerCase("median", SHARES, id="median-of-shares"),
+        CombinerCase("weighted", NUMBERS, options={"weights": [1, 2, 3, 4, 0.5]}, id="weighted"),
+        CombinerCase("weighted", SHARES, options={"weights": [1, 0, 2]}, id="weighted-shares"),
+        CombinerCase("vote", LABELS, id="vote"),
+        CombinerCase("vote", COUNTS, id="vote-on-counts"),
+        CombinerCase("vote", [labels == "red" for labels in LABELS], id="vote-on-bools"),
+    )
+
+
+def test_all_combiners_are_checked():
+    """A new one joins the list."""
+    registered = plugins().registered["combiner"].items()
+
+    assert {name for name, entry in registered if entry.plugin.name == "builtin"} == {
+        case.kind for case in TestBuiltins.cases
+    }
 
 
 def combined(kind: str, *answers: Any, **options: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmeframe.builtin.datepart import DatepartConf, DatepartStrategy
-from tests.builtin.checks import keys_of
+from mmeframe.testing import keys_of
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from mlflow.models import infer_signature
 from mmeframe import api
 from mmeframe.errors import CorruptBundleError, MmeframeError, ModelError
 from mmeframe.runtime import Router
+from mmeframe.testing import LoaderCase, ModelLoaderConformance
 from tests import flavors, fleets
 from tests.conftest import Store
 from tests.flavors import ALL, GROUPED, ROWS
@@ -28,6 +29,40 @@ from tests.flavors import ALL, GROUPED, ROWS
 EVERY = pytest.mark.parametrize(("group", "flavor", "name"), ALL, ids=[f"{g}-{f}-{n}" for g, f, n in ALL])
 ROUTED = ("routing=column", "routing.column=key")
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def saved(group: str, flavor: str, name: str) -> Callable[[Path], str]:
+    return lambda folder: GROUPED[group][flavor][name].save(flavor, folder)
+
+
+def kept(folder: Path) -> str:
+    from sklearn.linear_model import LinearRegression
+
+    return fleets.keep(folder, LinearRegression().fit(ROWS, flavors.NUMBER), ROWS)
+
+
+class TestBuiltins(ModelLoaderConformance):
+    """What every loader promises, on a sub-model of each library."""
+
+    cases = (
+        LoaderCase("sklearn", kept, ROWS),
+        LoaderCase("pyfunc", kept, ROWS),
+        LoaderCase("xgboost", saved("numbers", "xgboost", "booster"), ROWS, id="xgboost"),
+        LoaderCase("xgboost", saved("labels", "xgboost", "three"), ROWS, id="xgboost-classifier"),
+        LoaderCase("lightgbm", saved("numbers", "lightgbm", "booster"), ROWS, id="lightgbm"),
+        LoaderCase("lightgbm", saved("numbers", "lightgbm", "regressor"), ROWS, id="lightgbm-skops"),
+        LoaderCase("catboost", saved("numbers", "catboost", "regressor"), ROWS, id="catboost"),
+        LoaderCase("statsmodels", saved("numbers", "statsmodels", "ols"), ROWS, id="statsmodels"),
+    )
+
+
+def test_all_loaders_are_checked():
+    """A new one joins the list."""
+    registered = fleets.plugins().registered["model loader"].items()
+
+    assert {name for name, entry in registered if entry.plugin.name == "builtin"} == {
+        case.kind for case in TestBuiltins.cases
+    }
 
 
 @dataclass(frozen=True)

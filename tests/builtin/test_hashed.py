@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mmeframe.builtin.hashed import HashConf, HashStrategy
 from mmeframe.errors import BadInputError
 from mmeframe.shares import fraction
-from tests.builtin.checks import bound, keys_of
+from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 
 HALVES = {"a": 0.5, "b": 0.5}

@@ -12,9 +12,16 @@ import pytest
 
 from mmeframe.errors import ModelError
 from mmeframe.plugin import BatchEvent, ErrorEvent, EvictEvent, LoadEvent, Observer, ShadowEvent
+from mmeframe.testing import ObserverCase, ObserverConformance
 from tests.builtin.options import made, problems
 
 BATCH = BatchEvent(3, 0.01234567, {"day_0": 2, "day_1": 1}, {"exact": 3})
+
+
+class TestLog(ObserverConformance):
+    """What every observer promises."""
+
+    cases = (ObserverCase("log"), ObserverCase("log", options={"every": 3, "level": "warning"}))
 
 
 @pytest.fixture

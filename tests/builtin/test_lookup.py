@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmeframe.builtin.lookup import LookupConf, LookupStrategy
 from mmeframe.errors import ConfigError, MissingError
 from mmeframe.plugin import ComponentContext
-from tests.builtin.checks import bound, keys_of
+from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 
 REGIONS = {"berlin": "eu", "paris": "eu", "boston": "us", "02108": "us", "7": 1}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmeframe.builtin.pattern import PatternConf, PatternStrategy
 from mmeframe.errors import BadInputError
-from tests.builtin.checks import bound, keys_of
+from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 
 

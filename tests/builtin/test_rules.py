@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmeframe.builtin.rules import MAX_DEPTH, RulesConf, RulesStrategy
 from mmeframe.errors import BadInputError
 from mmeframe.keys import canonical
-from tests.builtin.checks import bound, keys_of
+from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 
 Condition = dict[str, Any]

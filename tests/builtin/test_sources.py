@@ -11,6 +11,9 @@ from mmeframe.builtin.folder import FolderConf, FolderSource
 from mmeframe.builtin.manifest import ManifestConf, ManifestSource
 from mmeframe.errors import ConfigError, MissingError, ProblemsError
 from mmeframe.plugin import SourceContext
+from mmeframe.testing import ModelSourceConformance, SourceCase, parametrize_with_checks
+from tests import fleets
+from tests.fleets import plugins
 
 ROWS = [
     {"id": "a", "uri": "models:/a/1", "store": 7, "region": "eu", "arm": "main", "loader": "sklearn", "flavor": None},
@@ -18,6 +21,65 @@ ROWS = [
     {"id": "a", "uri": "models:/a/2", "store": 7, "region": "eu", "arm": "canary", "loader": None, "flavor": None},
     {"id": "all", "uri": "models:/all/1", "store": None, "region": "", "arm": "", "loader": None, "flavor": None},
 ]
+
+
+LINES = "".join(f"{json.dumps(row)}\n" for row in ROWS)
+PARTS = ("store", "region")
+FILES = {f"models/{region}/{store}.pkl": b"" for region in ("eu", "us") for store in (1, 2)}
+
+
+class TestOnFiles(ModelSourceConformance):
+    """What every source promises: those that read files, or nothing."""
+
+    cases = (
+        SourceCase(
+            "manifest",
+            options={"path": "m.jsonl"},
+            files={"m.jsonl": LINES},
+            parts=PARTS,
+            expected=["a", "a", "all", "b"],
+        ),
+        SourceCase(
+            "folder",
+            options={"path": "models", "pattern": "{region}/{store}.pkl"},
+            files=FILES,
+            parts=PARTS,
+            expected={f"{r}/{s}": {"region": r, "store": s} for r in ("eu", "us") for s in (1, 2)},
+        ),
+        SourceCase(
+            "template",
+            options={"each": {"store": [7, "08"]}, "uri": "models:/shop_{store}@champion"},
+            parts=PARTS,
+            expected={"the_case_7": {"store": 7}, "the_case_08": {"store": "08"}},
+        ),
+    )
+
+
+STORED = [
+    SourceCase(
+        "registry",
+        options={"name": "day_{dow}"},
+        parts=("dow",),
+        expected={f"day_{day}": {"dow": day} for day in range(7)},
+    ),
+    SourceCase("logged_models", options={"filter": "tags.dow LIKE '%'", "key": {"dow": "tags.dow"}}, parts=("dow",)),
+]
+
+
+@parametrize_with_checks(STORED)
+def test_on_a_store(case, check, week):
+    """What every source promises: those that ask MLflow's active store."""
+    with fleets.active(week.uri):
+        check(case)
+
+
+def test_all_sources_are_checked():
+    """A new one joins the list."""
+    registered = plugins().registered["model source"].items()
+
+    assert {name for name, entry in registered if entry.plugin.name == "builtin"} == {
+        case.kind for case in (*TestOnFiles.cases, *STORED)
+    }
 
 
 def write(path, rows):

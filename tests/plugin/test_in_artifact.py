@@ -16,6 +16,7 @@ import pytest
 from mmeframe import api
 from mmeframe.bundle.format import manifest_digest
 from tests import fleets
+from tests.plugin.projects import GEO, Project, strategies
 
 AIRPORTS = "site,latitude,longitude\nJFK,40.6413,-73.7781\nLGA,40.7769,-73.8740\nEWR,40.6895,-74.1745\n"
 # Central Park is nearest to LaGuardia, Coney Island to Kennedy, Jersey City to Newark; Boston is near none of them.
@@ -188,22 +189,42 @@ def test_a_plugin_that_is_not_installed_is_named(airports):
         api.load_router(str(tampered(logged.model_uri, change)))
 
 
-def test_a_plugin_that_is_too_old_is_named(airports):
-    """An older release may answer differently; a newer one is its own to keep compatible."""
-    logged = api.build(*airports, "environment.indexed=[mmeframe-nearest]")
+RELEASES = {
+    version: Project("mmeframe-geo", version, (("geo", strategies(GEO)),), package="geo_of_a_release")
+    for version in ("0.3.0", "0.3.1", "0.4.0")
+}
 
-    def change(manifest):
-        manifest["plugins"]["mmeframe_nearest"]["version"] = "0.2.0"
 
-    with pytest.raises(
-        Exception, match=r"logged with mmeframe-nearest 0\.2\.0; 0\.1\.0 is installed here, which is old"
-    ):
-        api.load_router(str(tampered(logged.model_uri, change)))
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        pytest.param(None, "mmeframe-geo 0.3.1, which is not installed here.", id="missing"),
+        pytest.param("0.3.0", "mmeframe-geo 0.3.1; 0.3.0 is installed here, which is older.", id="older"),
+        pytest.param("0.3.1", None, id="the-same"),
+        pytest.param("0.4.0", None, id="newer"),
+    ],
+)
+def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, release, said):
+    """A plugin that an index serves is required by name, so what is installed decides: real distributions."""
 
-    def newer(manifest):
-        manifest["plugins"]["mmeframe_nearest"]["version"] = "0.0.9"
+    def ran(site: Path | None, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": week.uri, "PYTHONPATH": str(site or "")}
+        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
-    assert api.load_router(str(tampered(logged.model_uri, newer))).predict(PLACES.assign(x1=0.5, x2=1.0)).shape == (4,)
+    name = f"released_{(release or 'none').replace('.', '_')}"
+    config = [f"name={name}", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
+    fleet = "+models.day={uri:'models:/day_0@champion',key:{geo:0}}"
+    built = ran(install(RELEASES["0.3.1"]), "-m", "mmeframe", "build", *config, fleet)
+    assert built.returncode == 0, built.stderr
+
+    load = "import sys; from mmeframe import api; print(api.load_router(sys.argv[1]).bundle.manifest['plugins'])"
+    loaded = ran(install(RELEASES[release]) if release else None, "-c", load, f"models:/{name}/1")
+
+    if said is None:
+        assert loaded.stdout == "{'geo_of_a_release': {'distribution': 'mmeframe-geo', 'version': '0.3.1'}}\n"
+    else:
+        assert f"This router was logged with {said}" in loaded.stderr
+        assert "pip install mmeframe-geo==0.3.1" in loaded.stderr
 
 
 def test_coordinates_that_are_no_numbers_are_bad_input(airports):

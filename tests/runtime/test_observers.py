@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,8 +19,10 @@ from sklearn.linear_model import LogisticRegression
 
 from mmeframe import api
 from mmeframe.errors import BadInputError, ConfigError, ModelError
+from mmeframe.plugin import Observer, ObserverConf
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.runtime import Router
+from mmeframe.runtime.background import Observers
 from tests import fleets
 from tests.conftest import Store
 
@@ -29,6 +32,8 @@ from dataclasses import dataclass
 from mmeframe.plugin import Observer, ObserverConf, ObserverPlugin, hookimpl
 
 EVENTS = []
+# At what those break that do.
+BREAKS = {"load", "batch", "shadow", "error", "evict"}
 
 @dataclass
 class WatchConf(ObserverConf):
@@ -45,8 +50,9 @@ class Watch(Observer[WatchConf]):
     def on_load(self, event): self._keep("load", event)
     def on_shadow(self, event): self._keep("shadow", event)
     def on_error(self, event): self._keep("error", event)
+    def on_evict(self, event): self._keep("evict", event)
     def _keep(self, what, event):
-        if self.conf.breaks:
+        if self.conf.breaks and what in BREAKS:
             raise ValueError("this observer is broken")
         EVENTS.append((self.motto, what, event))
 
@@ -143,6 +149,7 @@ def shadowed(module_store: Store, paths: dict[str, str], plugins: Any) -> str:
         "traffic.shadow=[new]",
         "+observer@observers.broken=watch",
         "observers.broken.breaks=true",
+        "observers.broken.name=broken",
         *EYE,
         module_store.override,
         plugins=plugins,
@@ -253,35 +260,66 @@ def test_threads_are_told_apart(router, events):
 # -- observers that break --------------------------------------------------------------------------------------------
 
 
-def test_an_observer_that_breaks_changes_nothing(router, module_store, paths, events, caplog):
-    """Answers are those of a router without observers; the next observer is told; each method is logged once."""
+@pytest.mark.parametrize("what", ["load", "batch", "shadow", "error", "evict"])
+def test_an_observer_that_breaks_changes_nothing(
+    load, shadowed, module_store, paths, watching, events, caplog, monkeypatch, what
+):
+    """Whatever it breaks at: answers are those of a router without observers, the next observer is told everything.
+
+    The broken one is logged once, with nothing of the rows, and told nothing more.
+    """
+    every = sorted(watching.BREAKS)
+    monkeypatch.setattr(watching, "BREAKS", {what})
+    monkeypatch.setenv("MMEFRAME_RESIDENCY_KIND", "lazy")
+    monkeypatch.setenv("MMEFRAME_RESIDENCY_MAX_MODELS", "3")
     plain = api.load_router(
         api.build("name=plain", *ROUTED, *declared(paths), module_store.override).model_uri,
         tracking_uri=module_store.uri,
     )
-    frame = batch("abcabz")
-    caplog.clear()
+    router, frame = load(shadowed), batch("abcabz")
 
-    answers = [router.predict(frame) for _ in range(3)]
-    router.background.wait()
+    answers = []
+    for _ in range(3):
+        with pytest.raises(ModelError):
+            router.predict(batch("cc", x1=9.0))
+        answers.append(router.predict(frame))
+        router.background.wait()
 
-    np.testing.assert_array_equal(answers[0], plain.predict(frame))
-    np.testing.assert_array_equal(answers[0], answers[2])
-    assert [kind for _, kind, _ in events].count("batch") == 3
+    np.testing.assert_array_equal(answers, [plain.predict(frame)] * 3)
+    counts = {kind: len([1 for motto, it, _ in events if (motto, it) == ("eye", kind)]) for kind in every}
+    assert (counts["batch"], counts["shadow"], counts["error"]) == (3, 3, 3)
+    assert counts["load"] >= 4
+    assert counts["evict"] >= 1
+    told_before = [kind for motto, kind, _ in events if motto == "broken"]
+    assert what not in told_before
     said = [record.getMessage() for record in caplog.records if record.name == "mmeframe"]
-    assert said == [
-        f"observers.broken: on_batch failed ({BREAKS_AT}); it is not reported again.",
-        f"observers.broken: on_shadow failed ({BREAKS_AT}); it is not reported again.",
+    assert said == [f"observers.broken: on_{what} failed ({BREAKS_AT}); the router goes on without this observer."]
+    assert (router.observers.names, router.observers.failures) == (["eye"], {"broken": 1})
+
+
+def test_threads_that_tell_a_broken_observer_at_once(caplog):
+    """It is logged once, however many are telling it; each failure is counted, and the others are told everything."""
+    told, together = [], threading.Barrier(8, timeout=30)
+
+    class Broken(Observer):
+        def on_batch(self, event):
+            together.wait()
+            raise ValueError("s3cr3t")
+
+    class Counting(Observer):
+        def on_batch(self, event):
+            told.append(event)
+
+    observers = Observers({"broken": Broken(ObserverConf()), "counting": Counting(ObserverConf())})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: observers.tell("on_batch", number), range(8)))
+    observers.tell("on_batch", 8)
+
+    assert sorted(told) == list(range(9))
+    assert observers.failures == {"broken": 8}
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "observers.broken: on_batch failed"
     ]
-
-
-def test_what_is_logged_of_a_broken_observer_holds_no_rows(router, caplog):
-    """A sub-model's error may hold rows: that an observer broke on being told of it does not bring them to the log."""
-    with pytest.raises(ModelError):
-        router.predict(batch("cc", x1=9.0))
-
-    assert "observers.broken: on_error failed" in caplog.text
-    assert "s3cr3t" not in caplog.text
 
 
 # -- shadows ---------------------------------------------------------------------------------------------------------

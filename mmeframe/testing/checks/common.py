@@ -9,6 +9,7 @@ import json
 import pickle
 import sys
 import typing
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
@@ -22,7 +23,7 @@ from mmeframe.plugin.manager import HOOKS
 from mmeframe.testing import apart
 from mmeframe.testing.cases import Case
 from mmeframe.testing.options import option_help
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 
 __all__ = [
     "COMMON_CHECKS",
@@ -130,10 +131,10 @@ def check_discovery_is_light(case: Case) -> None:
 
 @promise()
 def check_serves_without_hydra(case: Case) -> None:
-    """Where a router is served there is neither Hydra nor pluggy: the component is made without them."""
+    """Where a router is served there is neither Hydra nor pluggy: the component is imported without them."""
     component = case.component
-    error = apart.run("serve", component.to_json())["error"]
-    expect(not error, f"making it of its record in a process without Hydra and pluggy ends with {error}")
+    error = _served(component.target, component.config)
+    expect(not error, f"importing {component.target} in a process without Hydra and pluggy ends with {error}")
 
 
 @promise()
@@ -170,10 +171,13 @@ def _adapter(name: str, hint: Any) -> Any:
     from pydantic.errors import PydanticUserError
 
     try:
-        return TypeAdapter(hint)
+        with warnings.catch_warnings():
+            # What belongs to an option of a dataclass has no effect on a type alone, and says so.
+            warnings.simplefilter("ignore")
+            return TypeAdapter(hint)
     except PydanticUserError as error:
         said = str(error).splitlines()[0]
-        raise AssertionError(f"the option {name!r} has a type that values cannot be checked against: {said}") from None
+        raise BrokenError(f"the option {name!r} has a type that values cannot be checked against: {said}") from None
 
 
 def _check_default(adapter: Any, name: str, default: Any) -> None:
@@ -184,9 +188,9 @@ def _check_default(adapter: Any, name: str, default: Any) -> None:
         json.dumps(adapter.dump_python(valid, mode="json"), allow_nan=False)
     except ValidationError as error:
         said = error.errors()[0]["msg"]
-        raise AssertionError(f"the default {default!r} of the option {name!r} is not of its type: {said}") from None
+        raise BrokenError(f"the default {default!r} of the option {name!r} is not of its type: {said}") from None
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"the option {name!r} is no plain JSON: {error}") from None
+        raise BrokenError(f"the option {name!r} is no plain JSON: {error}") from None
 
 
 def _validated_together(config: type[Any], name: str) -> bool:
@@ -214,6 +218,11 @@ def _hooks(module: ModuleType) -> Iterator[tuple[str, Any]]:
     for name, value in vars(module).items():
         if callable(value) and hasattr(value, "mmeframe_impl"):
             yield name, value
+
+
+@lru_cache(maxsize=256)
+def _served(target: str, config: str) -> str:
+    return str(apart.run("serve", [target, config])["error"])
 
 
 @lru_cache(maxsize=256)

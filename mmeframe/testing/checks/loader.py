@@ -7,27 +7,27 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
 from mmeframe.build.bare import bare_file
 from mmeframe.build.examples import same
-from mmeframe.errors import MissingError, MmeframeError
+from mmeframe.errors import MissingError
 from mmeframe.plugin import ModelLoaderPlugin
 from mmeframe.testing import apart
+from mmeframe.testing.apart import Files
 from mmeframe.testing.cases import LoaderCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
     "LOADER_CHECKS",
-    "Files",
     "check_answers_are_pure",
     "check_distributions",
     "check_for_arrays",
@@ -45,25 +45,6 @@ _CODE = "code"
 # Of the size that a loader tells, and that the process grows by, one may be so many times the other; in bytes, what
 # allocators and page sizes blur.
 _TIMES, _BLUR = 4, 2**16
-
-
-@dataclass
-class Files:
-    """The ``SubModelFiles`` of the plugin API over a folder."""
-
-    flavor: str
-    options: Mapping[str, Any]
-    names: Sequence[str]
-    root: Path
-    id: str = "the_case"
-
-    def read(self, name: str) -> memoryview:
-        if name not in self.names:
-            raise MmeframeError(f"keep() does not keep a file {name!r}.", where=self.id)
-        return memoryview((self.root / name).read_bytes())
-
-    def folder(self) -> Path:
-        return self.root
 
 
 @contextlib.contextmanager
@@ -153,7 +134,7 @@ def check_one_answer_per_row(case: LoaderCase) -> None:
         expect(callable(getattr(model, "predict", None)), f"load() gives a {kind}, which has no predict")
         for rows in (case.frame, case.frame.iloc[:1]):
             found = model.predict(rows.copy())
-            kinds = np.ndarray | pd.DataFrame | pd.Series | list
+            kinds = (np.ndarray, pd.DataFrame, pd.Series, list)
             expect(isinstance(found, kinds), f"its predict gives a {type(found).__name__}")
             shape = np.shape(found)
             expect(shape[0] == len(rows) and len(shape) < 3, f"its predict gives shape {shape} for {len(rows)} rows")
@@ -165,10 +146,10 @@ def check_answers_are_pure(case: LoaderCase) -> None:
     with files_of(case) as files:
         sent = case.frame.copy(deep=True)
         one, other = case.make().load(files), case.make().load(files)
-        first = _answer(one, sent)
-        expect(same(one.predict(sent), first), "it gives other answers when it is asked again")
-        expect(same(other.predict(sent), first), "two that are loaded alike give different answers")
+        first = one.predict(sent)
         expect(sent.equals(case.frame), "its predict changed the rows")
+        expect(same(_answer(one, sent), first), "it gives other answers when it is asked again")
+        expect(same(_answer(other, sent), first), "two that are loaded alike give different answers")
 
 
 @promise()
@@ -201,8 +182,7 @@ def check_for_arrays(case: LoaderCase) -> None:
 @promise()
 def check_size(case: LoaderCase) -> None:
     """``size`` is about what a process grows by for each sub-model: a budget counts it."""
-    with files_of(case) as files:
-        found = _loaded_apart(case, files)
+    found = _loaded_apart(case)
     size, grown = found["size"], found["grown"]
     expect(size >= 0, f"size() is {size}")
     if grown is not None:
@@ -217,8 +197,7 @@ def check_runs_code(case: LoaderCase) -> None:
     answer = case.make().runs_code(sorted(sources), options)
     expect(isinstance(answer, bool), f"runs_code() gives {answer!r}")
     if not answer:
-        with files_of(case) as files:
-            found = _loaded_apart(case, files)["unpickled"]
+        found = _loaded_apart(case)["unpickled"]
         shown = ", ".join(found[:5])
         expect(not found, f"runs_code() is False, and load() unpickles {shown}: a pickle can run any code")
 
@@ -233,7 +212,7 @@ def check_distributions(case: LoaderCase) -> None:
         try:
             metadata.version(name)
         except metadata.PackageNotFoundError:
-            raise AssertionError(f"distributions() gives {name!r}, and no distribution of that name is here") from None
+            raise BrokenError(f"distributions() gives {name!r}, and no distribution of that name is here") from None
 
 
 LOADER_CHECKS = (
@@ -254,5 +233,12 @@ def _answer(model: Any, rows: pd.DataFrame) -> Any:
     return model.predict(rows.copy())
 
 
-def _loaded_apart(case: LoaderCase, files: Files) -> Any:
-    return apart.run("load", (case.component.to_json(), files))
+def _loaded_apart(case: LoaderCase) -> Any:
+    """What loading it in a new process shows; done once for all checks that ask."""
+    if case not in _apart:
+        with files_of(case) as files:
+            _apart[case] = apart.run("load", (case.component.to_json(), files))
+    return _apart[case]
+
+
+_apart: WeakKeyDictionary[LoaderCase, Any] = WeakKeyDictionary()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmeframe.runtime.background import Observers
 from mmeframe.testing import apart
 from mmeframe.testing.cases import ObserverCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
@@ -39,10 +40,12 @@ def _shadow(answers: Any, others: Any) -> ShadowEvent:
     return ShadowEvent("eu", "eu~next", "next", len(answers), 0.002, answers, others)
 
 
-# Events of every type, by the method that is told them, as a router makes them: counts may be numpy's.
+# Counts may be numpy's, too.
+_ONE: Any = np.int64(1)
+# Events of every type, by the method that is told them, as a router makes them.
 EVENTS: tuple[tuple[str, Any], ...] = (
     ("on_batch", BatchEvent(3, 0.01, {"eu": 2, "us": 1}, {"exact": 3})),
-    ("on_batch", BatchEvent(np.int64(1), np.float64(1e-6), {"día\n0": np.int64(1)}, {"fallback": np.int32(1)})),  # type: ignore[arg-type]
+    ("on_batch", BatchEvent(_ONE, np.float64(1e-6), {"día\n0": _ONE}, {"fallback": _ONE})),
     ("on_batch", BatchEvent(0, 0.0, {}, {})),
     ("on_batch", BatchEvent(2, 0.5, {}, {"unknown": 1, "missing_key": 1})),
     ("on_load", LoadEvent("eu", 1.5, 2**31)),
@@ -68,9 +71,12 @@ def check_events(case: ObserverCase) -> None:
     observer = case.bound()
     for method, event in EVENTS:
         try:
-            getattr(observer, method)(event)
+            # Infinities among the answers may make numbers warn, which stops nobody where a router is served.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                getattr(observer, method)(event)
         except Exception as error:
-            raise AssertionError(f"{method} raises {type(error).__name__}: {error}, when it is told {event}") from error
+            raise BrokenError(f"{method} raises {type(error).__name__}: {error}, when it is told {event}") from error
 
 
 @promise()

@@ -13,7 +13,7 @@ from mmeframe.plugin import MAIN_ARM, SubModelEntry, canonical
 from mmeframe.spec import Component
 from mmeframe.testing.cases import NAME, SourceCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import BrokenError, expect, promise
 
 __all__ = [
     "SOURCE_CHECKS",
@@ -61,13 +61,13 @@ def check_unique(case: SourceCase) -> None:
 @promise()
 def check_expands_alike(case: SourceCase) -> None:
     """The same entries in the same order, by one source asked twice and by another that is made alike."""
-    first = case.expanded()
     with case.workspace():
         source = case.bound()
-        again = [list(source.expand()) for _ in range(2)]
-    for other in [*again, case.expanded()]:
-        expect([it.id for it in other] == [it.id for it in first], "it brings its entries in another order, or others")
-        expect(other == first, "it brings other entries when it is asked again")
+        first, again, other = list(source.expand()), list(source.expand()), list(case.bound().expand())
+    for told, found in (("asked again", again), ("made again", other)):
+        ids = [entry.id for entry in first]
+        expect([entry.id for entry in found] == ids, f"{told} it brings other entries, or in another order")
+        expect(found == first, f"{told} it brings entries that differ")
 
 
 @promise()
@@ -75,11 +75,13 @@ def check_expected(case: SourceCase) -> None:
     """It brings what the case expects, where it says that."""
     if case.expected is None:
         return
-    found = {entry.id: _texts(entry.key) for entry in case.expanded()}
-    expect(sorted(found) == sorted(case.expected), f"it brings {sorted(found)}, not {sorted(case.expected)}")
+    entries = case.expanded()
+    ids, wanted = sorted(entry.id for entry in entries), sorted(case.expected)
+    expect(ids == wanted, f"it brings {ids}, not {wanted}")
     if isinstance(case.expected, Mapping):
-        for id_, key in case.expected.items():
-            expect(found[id_] == _texts(key), f"the key of {id_!r} is {found[id_]}, not {dict(key)}")
+        for entry in entries:
+            found, key = _texts(entry.key), _texts(case.expected[entry.id])
+            expect(found == key, f"the key of {entry.id!r} is {found}, not {key}")
 
 
 @promise()
@@ -97,7 +99,8 @@ def check_arm_is_the_hosts(case: SourceCase) -> None:
     other = {"arm": "variant", "signature": {"inputs": {"x": "double"}, "outputs": "double"}}
     with_them = replace(case, options={**case.options, **other}, id="")
     without = replace(case, options={k: v for k, v in case.options.items() if k not in other}, id="")
-    found, plain = with_them.expanded(), without.expanded()
+    with case.workspace():
+        found, plain = list(with_them.bound().expand()), list(without.bound().expand())
     changed = [one.id for one, two in zip(found, plain, strict=False) if one != two]
     expect(len(found) == len(plain) and not changed, f"with arm or signature it brings other entries: {changed[:3]}")
 
@@ -123,7 +126,7 @@ def check_errors_are_told(case: SourceCase) -> None:
         except MmeframeError as error:
             expect(error.what or getattr(error, "problems", ()), f"{told} its error says nothing")
         except Exception as error:
-            raise AssertionError(f"{told} it ends with {type(error).__name__}: {error}") from error
+            raise BrokenError(f"{told} it ends with {type(error).__name__}: {error}") from error
 
 
 SOURCE_CHECKS = (

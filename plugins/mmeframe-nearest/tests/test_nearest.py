@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +22,10 @@ from mmeframe.errors import ProblemsError
 from mmeframe.keys import MISSING as MISSING_CODE
 from mmeframe.keys import KeyIndex
 from mmeframe.plugin import BadInputError, ComponentContext, ConfigError, MissingError
-from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.runtime.batch import as_batch
+from mmeframe.testing import RoutingStrategyConformance, StrategyCase
+from mmeframe.testing import bound as as_served
 
 from mmeframe_nearest.sites import Sites
 from mmeframe_nearest.strategy import NearestConf, NearestStrategy
@@ -64,12 +60,8 @@ def airports(csv: Any) -> Path:
 
 
 def bound(table: Path, **options: Any) -> NearestStrategy:
-    """A strategy as a router has it: one instance prepares at build, another gets its files."""
-    conf = NearestConf(table=str(table), **options)
-    files = NearestStrategy(conf).prepare()
-    strategy = NearestStrategy(conf)
-    strategy.bind(ComponentContext({name: memoryview(data) for name, data in files.items()}))
-    return strategy
+    """A strategy as a router has it."""
+    return as_served(NearestStrategy(NearestConf(table=str(table), **options)))
 
 
 def bound_to(sites: Sequence[tuple[float, float]], max_km: float | None = None) -> NearestStrategy:
@@ -95,6 +87,30 @@ def kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
     return 2 * 6371.0088 * math.asin(min(1.0, math.sqrt(half)))
 
 
+# -- what every strategy promises ----------------------------------------------
+
+
+ROWS = pd.DataFrame(
+    {
+        # Jersey City, Boston, Long Beach, Flushing, somewhere without a longitude, nowhere.
+        "latitude": [40.7178, 42.3601, 40.5884, 40.7675, 41.0, np.nan] * 6,
+        "longitude": [-74.0431, -71.0589, -73.6579, -73.8331, np.nan, np.nan] * 6,
+    }
+)
+WHOLE = pd.DataFrame({"latitude": [41, 40, -33] * 8, "longitude": [-75, -73, 151] * 8})
+TABLE = {"airports.csv": "\n".join([HEADER, *AIRPORTS, ""])}
+
+
+class TestConformance(RoutingStrategyConformance):
+    """With and without a limit, on fractions of degrees and on whole ones."""
+
+    cases = (
+        StrategyCase("nearest", ROWS, options={"table": "airports.csv"}, files=TABLE),
+        StrategyCase("nearest", ROWS, options={"table": "airports.csv", "max_km": 50}, files=TABLE),
+        StrategyCase("nearest", WHOLE, options={"table": "airports.csv"}, files=TABLE, id="whole-degrees"),
+    )
+
+
 # -- which site ----------------------------------------------------------------
 
 
@@ -113,21 +129,6 @@ def kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
 def test_a_place_goes_to_its_nearest_airport(airports, latitude, longitude, airport):
     """One row gets the key of the site with the least great-circle distance."""
     assert route(bound(airports), [latitude], [longitude]) == [airport]
-
-
-def test_rows_keep_their_order(airports):
-    """There is one key per row, in the order of the rows, whatever the index."""
-    frame = pd.DataFrame(
-        {
-            "longitude": [-73.8331, -74.0431, -73.6579, -74.0431],
-            "latitude": [40.7675, 40.7178, 40.5884, 40.7178],
-        },
-        index=[7, 7, 0, -1],
-    )
-
-    found = bound(airports).route_keys(as_batch(frame), {})
-
-    assert found.tolist() == ["LGA", "EWR", "JFK", "EWR"]
 
 
 @pytest.mark.parametrize(
@@ -215,57 +216,7 @@ def test_a_large_table_gives_what_a_slow_search_finds():
     assert found == [str(min(range(3000), key=lambda number: kilometres(row, sites[number]))) for row in rows]
 
 
-@quick
-@given(
-    st.lists(places, min_size=1, max_size=60, unique=True),
-    st.lists(places, min_size=2, max_size=30),
-    st.data(),
-)
-def test_a_key_depends_on_its_row_only(sites, rows, data):
-    """``row_wise``: a batch cut in two and permuted gives every row the same key."""
-    strategy = bound_to(sites, max_km=5000)
-    whole = route(strategy, *zip(*rows, strict=True))
-    order = data.draw(st.permutations(range(len(rows))))
-    cut = data.draw(st.integers(1, len(rows) - 1))
-
-    pieces = [[rows[number] for number in part] for part in (order[:cut], order[cut:])]
-    found = [key for piece in pieces for key in route(strategy, *zip(*piece, strict=True))]
-
-    assert NearestStrategy.row_wise
-    assert found == [whole[number] for number in order]
-
-
-def test_threads_share_one_strategy():
-    """After bind an instance answers any number of threads as it answers one."""
-    random = np.random.default_rng(1)
-    strategy = bound_to(
-        list(zip(random.uniform(-90, 90, 500), random.uniform(-180, 180, 500), strict=True)), 900
-    )
-    batches = [(random.uniform(-90, 90, 200), random.uniform(-180, 180, 200)) for _ in range(40)]
-    alone = [route(strategy, *batch) for batch in batches]
-
-    with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda batch: route(strategy, *batch), batches))
-
-    assert together == alone
-
-
 # -- the columns of a request --------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("latitude", "longitude"),
-    [
-        pytest.param([math.nan, 40.7178], [-74.0431, -74.0431], id="latitude"),
-        pytest.param([40.7178, 40.7178], [math.nan, -74.0431], id="longitude"),
-        pytest.param([math.nan, 40.7178], [math.nan, -74.0431], id="both"),
-        pytest.param(np.array([None, 40.7178], object), [-74.0431, -74.0431], id="none"),
-        pytest.param(pd.array([pd.NA, 40.7178], "Float64"), [-74.0431, -74.0431], id="nullable"),
-    ],
-)
-def test_a_missing_coordinate_is_a_missing_key(airports, latitude, longitude):
-    """A row without latitude or longitude has no key; the host decides what becomes of it."""
-    assert route(bound(airports), latitude, longitude) == [None, "EWR"]
 
 
 @pytest.mark.parametrize(
@@ -280,11 +231,6 @@ def test_a_missing_coordinate_is_a_missing_key(airports, latitude, longitude):
 def test_a_batch_may_lack_all_coordinates(airports, column):
     """A column without any value has no wrong type: every key is missing."""
     assert route(bound(airports), column, [-74.0431, -74.0431]) == [None, None]
-
-
-def test_no_rows_have_no_keys(airports):
-    """An empty batch gives an empty array."""
-    assert route(bound(airports), np.empty(0), np.empty(0)) == []
 
 
 @pytest.mark.parametrize(
@@ -612,18 +558,6 @@ def test_a_missing_table_is_named_with_its_whole_path(tmp_path, monkeypatch):
 # -- the bundle ----------------------------------------------------------------
 
 
-def test_serving_needs_no_table(airports):
-    """After the build the table may be gone: bind takes it from the bundle."""
-    conf = NearestConf(table=str(airports))
-    files = NearestStrategy(conf).prepare()
-    airports.unlink()
-    strategy = NearestStrategy(conf)
-
-    strategy.bind(ComponentContext(files))
-
-    assert route(strategy, [40.7178], [-74.0431]) == ["EWR"]
-
-
 def test_a_bundle_without_the_table_is_an_error():
     """Bind says what is not there, instead of failing at the first row."""
     with pytest.raises(MissingError, match="the bundle has no site table"):
@@ -638,13 +572,6 @@ def test_the_stored_table_holds_no_pickle(airports):
         kinds = {name: arrays[name].dtype.kind for name in arrays}
 
     assert kinds == {"keys": "u", "places": "f"}
-
-
-def test_equal_tables_give_equal_bytes(airports):
-    """Bundles are named by their content, so building twice must store the same bytes."""
-    conf = NearestConf(table=str(airports))
-
-    assert NearestStrategy(conf).prepare() == NearestStrategy(conf).prepare()
 
 
 @quick
@@ -671,46 +598,6 @@ def test_the_installed_plugin_is_found():
     assert info.provides == {"routing strategy": ["nearest"]}
 
 
-def test_discovery_imports_nothing_heavy():
-    """Finding the plugin, with its options, imports neither scikit-learn nor pandas nor MLflow."""
-    others = {entry.name for entry in entry_points(group="mmeframe")} - {"nearest"}
-    code = (
-        "import sys; from mmeframe.plugin.manager import load_plugins; "
-        "print(*load_plugins().names('routing strategy')); import mmeframe_nearest.strategy; "
-        "print(*sorted({'sklearn', 'pandas', 'mlflow'} & set(sys.modules)))"
-    )
-    environment = {**os.environ, "MMEFRAME_DISABLE_PLUGINS": ",".join(others)}
-
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-
-    assert shown.stdout.splitlines() == [
-        "bins column datepart gate hash lookup nearest param pattern rules",
-        "",
-    ]
-
-
-def test_config_chooses_the_strategy(airports):
-    """The short form names the part ``nearest`` and fills in the defaults; what it records can be made."""
-    spec = compose("name=x", "routing=nearest", f"routing.table={airports}", "routing.max_km=50")
-
-    (part,) = spec.routing.parts
-    assert part.name == "nearest"
-    assert part.strategy.target == "mmeframe_nearest.strategy:NearestStrategy"
-    assert part.strategy.config == "mmeframe_nearest.strategy:NearestConf"
-    assert part.strategy.options == {
-        "latitude": "latitude",
-        "longitude": "longitude",
-        "table": str(airports),
-        "site": "site",
-        "site_latitude": "latitude",
-        "site_longitude": "longitude",
-        "max_km": 50.0,
-    }
-    assert list(make_component(part.strategy).prepare()) == ["sites.npz"]
-
-
 def test_config_may_name_the_part():
     """Beside other parts the strategy has a name of its own."""
     spec = compose(
@@ -725,6 +612,35 @@ def test_config_may_name_the_part():
         ("dow", "column"),
         ("airport", "nearest"),
     ]
+
+
+@pytest.mark.mmeframe(
+    "name=x", "routing=nearest", "routing.table=airports.csv", "+models.sea={uri:a,key:{nearest:SEA}}"
+)
+def test_the_short_form_names_the_part(mmeframe_cfg):
+    """``nearest`` is the part, which keys of sub-models name."""
+    assert [part.name for part in mmeframe_cfg.routing.parts] == ["nearest"]
+
+
+@pytest.mark.mmeframe(
+    "name=x",
+    "routing=nearest",
+    "routing.max_km=50",
+    "routing.on_unknown=skip",
+    "+models={newark:{uri:a,key:{nearest:EWR}},kennedy:{uri:b,key:{nearest:JFK}}}",
+)
+class TestRouting:
+    """Rows reach the sub-models of their airports."""
+
+    @pytest.fixture
+    def mmeframe_overrides(self, mmeframe_overrides, airports):
+        return [*mmeframe_overrides, f"routing.table={airports}"]
+
+    def test_each_row_goes_to_its_site(self, mmeframe_router):
+        """A site without a sub-model, and a row without a site, are skipped."""
+        found = mmeframe_router.route(ROWS.iloc[:6])
+
+        assert found == ["newark", None, "kennedy", None, None, None]
 
 
 @pytest.mark.parametrize(
