@@ -131,10 +131,10 @@ def _save(rows: list[Record], folder: str, answers: bool) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    home = os.path.expandvars(folder)
-    if "$" in home:
+    path = os.path.expandvars(folder)
+    if "$" in path:
         raise OSError(errno.ENOENT, "a variable in it is not set")
-    home = Path(home).expanduser()
+    home = Path(path).expanduser()
     table = pa.Table.from_pylist(rows, schema=_schema(pa, answers))
     home.mkdir(parents=True, exist_ok=True)
     # Names sort by time, and no other process has them, on whichever machine.

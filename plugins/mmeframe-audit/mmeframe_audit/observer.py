@@ -148,7 +148,8 @@ def _text(answers: np.ndarray[Any, Any]) -> str:
         infinite = np.isinf(answers)
         values[infinite] = answers[infinite].astype(str)
     elif answers.dtype.kind in "mM":
-        values = np.where(np.isnat(answers), None, answers.astype(str).astype(object))
+        values = answers.astype(str).astype(object)
+        values[np.isnat(answers)] = None
     elif answers.dtype.kind == "O":
         values[values != values] = None
     return json.dumps(values.tolist(), default=str)

@@ -21,7 +21,7 @@ _OUTSIDE = b"location"
 # Folders of a model that it does not load from.
 _BESIDE = ("code/", "extra_files/")
 # Bytes in memory: of a session by itself; for a byte of its file, where it has trees and where it has none; for a byte
-# of weights in files of their own. Measured over 150 sessions each of ten kinds of models: within a factor of two.
+# of weights in files of their own. Measured over sessions of ten kinds of models: within a factor of two for all.
 _SESSION, _TREES, _OTHERS, _WEIGHTS = 70_000, 6.3, 2.0, 1.0
 _HAS_TREES = b"TreeEnsemble"
 
