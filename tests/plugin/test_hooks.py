@@ -18,7 +18,11 @@ from mmeframe.plugin.manager import load_plugins
 from tests import fleets
 from tests.plugin.projects import GEO, Project, info, strategies
 
-DAY = ("+models.a={uri:'models:/day_0@champion',key:{geo:a}}",)
+
+def day(part):
+    """A sub-model for one key of a part."""
+    return f"+models.a={{uri:'models:/day_0@champion',key:{{{part}:a}}}}"
+
 
 # -- files that a wheel ships ----------------------------------------------------------------------------------------
 
@@ -32,7 +36,7 @@ def test_a_preset_of_a_wheel(installed):
     installed(PRESETS)
     plugins = load_plugins()
 
-    spec = api.compose("name=r", *DAY, "routing=city", plugins=plugins)
+    spec = api.compose("name=r", day("city"), "routing=city", plugins=plugins)
 
     assert info(plugins, "geo").provides["config path"] == ["pkg://geo_presets"]
     assert plugins.presets("routing") == ["city"]
@@ -55,7 +59,7 @@ def test_a_users_preset_wins(installed, tmp_path):
     (tmp_path / "routing").mkdir()
     (tmp_path / "routing" / "city.yaml").write_text("kind: geo\ncolumn: town\n")
 
-    spec = api.compose("name=r", *DAY, "routing=city", plugins=load_plugins(), config_dirs=[tmp_path])
+    spec = api.compose("name=r", day("town"), "routing=city", plugins=load_plugins(), config_dirs=[tmp_path])
 
     assert spec.routing.parts[0].strategy.options == {"column": "town"}
 

@@ -524,7 +524,8 @@ def test_adding_a_module(module, monkeypatch, how):
 
     plugins = load_plugins([name] if how == "switch" else [])
 
-    assert info(plugins, name) == PluginInfo(name, name, provides={"routing strategy": ["geo"]})
+    hooks = ["mmeframe_routing_strategies"]
+    assert info(plugins, name) == PluginInfo(name, name, provides={"routing strategy": ["geo"]}, hooks=hooks)
     assert info(plugins, name).title == name
 
 
