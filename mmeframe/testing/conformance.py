@@ -135,7 +135,6 @@ class _Conformance:
 
     def test_keeps(self, case: Case, check: Callable[[Case], None]) -> None:
         """The component keeps what every component of its kind promises."""
-        __tracebackhide__ = True
         check(case)
 
 
