@@ -12,7 +12,7 @@ import mmeframe
 from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.errors import ProblemsError
-from mmeframe.plugin import deprecation
+from mmeframe.plugin import deprecation, hookspecs
 from mmeframe.plugin.deprecation import deprecated, deprecated_args, overdue
 from mmeframe.plugin.manager import load_plugins
 from tests import fleets
@@ -249,3 +249,40 @@ def test_a_deprecated_argument_of_a_hook(marked):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         manager.register(Leaves())
+
+
+# -- a plugin that raises, in every hook in turn ---------------------------------------------------------------------
+
+
+def raising(hook):
+    """A module with one hook, which raises."""
+    return f"from mmeframe.plugin import hookimpl\n@hookimpl\ndef {hook}():\n    raise OSError('no licence')\n"
+
+
+ENTRIES = tuple((hook.removeprefix("mmeframe_"), raising(hook)) for hook in hookspecs.__all__)
+RAISES = Project("acme-raises", "1.0", ENTRIES)
+LATER = ("check_spec", "router_logged")
+
+
+def test_a_plugin_that_raises_in_every_hook(installed, week):
+    """Where it registers something, it is broken with its reason, and others work; where it judges, the command stops.
+
+    What it does when all is done changes nothing.
+    """
+    installed(RAISES)
+
+    plugins = load_plugins()
+
+    for hook in hookspecs.__all__:
+        name = hook.removeprefix("mmeframe_")
+        expected = ("ok", "") if name in LATER else ("broken", f"Plugin {name!r}: {hook}() raised OSError: no licence")
+        assert (info(plugins, name).status, info(plugins, name).reason) == expected
+    with pytest.raises(
+        ProblemsError, match=r"plugins: acme-raises 1\.0: mmeframe_check_spec\(\) raised OSError: no lic"
+    ):
+        api.validate("name=raises", *fleets.WEEK, week.override, plugins=plugins)
+    logged = api.build("name=raises", *fleets.WEEK, week.override, plugins=["no:check_spec"])
+    assert logged.notes[-1] == (
+        "acme-raises 1.0: mmeframe_router_logged() raised OSError: no licence; the router is not affected."
+    )
+    assert len(api.load_router(logged.model_uri, tracking_uri=week.uri).bundle) == 8
