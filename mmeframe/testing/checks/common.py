@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+from mmeframe.config.options import describe
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import MISSING
 from mmeframe.plugin.components import import_target
@@ -22,7 +23,6 @@ from mmeframe.plugin.conf import defaults_of
 from mmeframe.plugin.manager import HOOKS
 from mmeframe.testing import apart
 from mmeframe.testing.cases import Case
-from mmeframe.testing.options import option_help
 from mmeframe.testing.promises import BrokenError, expect, promise
 
 __all__ = [
@@ -77,7 +77,7 @@ def check_options_have_help(case: Case) -> None:
     """Each option says what it means, in a comment above it or in a Field(description=...)."""
     config = case.entry.record.config
     own = {option.name for option in dataclasses.fields(config)} - _inherited(case)
-    helped = option_help(config)
+    helped = {option.name: option.help for option in describe(config)}
     silent = [name for name in own if not helped.get(name)]
     expect(not silent, f"its options {', '.join(sorted(silent))} have no help")
 
