@@ -19,9 +19,8 @@ _NAME = re.compile(r"(?P<indent> *)(?P<name>[A-Za-z_]\w*):(?P<rest>.*)")
 
 
 def field_comments(config: type) -> dict[str, str]:
-    """Field -> the comment right above it, which is that of the fields on the next lines, too.
+    """Field -> the comment right above it. An inherited field keeps its comment unless a subclass writes another.
 
-    An inherited field keeps its comment unless a subclass writes another.
     Where there is no source, as in a class made in a shell or shipped as bytecode, there are no comments.
     """
     found: dict[str, str] = {}
@@ -45,7 +44,6 @@ def _own_comments(owner: Hashable) -> dict[str, str]:
         if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#")
     }
     found = {}
-    end, last = 0, ""
     for node in body.body if isinstance(body, ast.ClassDef) else ():
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             lines = []
@@ -53,10 +51,8 @@ def _own_comments(owner: Hashable) -> dict[str, str]:
             while number in comments:
                 lines.append(comments[number])
                 number -= 1
-            text = " ".join(reversed(lines)) or (last if end == node.lineno - 1 else "")
-            if text:
-                found[node.target.id] = text
-            end, last = node.end_lineno or node.lineno, text
+            if lines:
+                found[node.target.id] = " ".join(reversed(lines))
     return found
 
 

@@ -101,7 +101,6 @@ class Commented(Base):
 
     # One line.
     one: int = 1
-    other: int = 1
 
     # A heading, with nothing right below it.
 
@@ -111,7 +110,6 @@ class Commented(Base):
         # Not about an option.
         default_factory=lambda: {"a": 1}
     )
-
     none: str = "# not a comment"  # beside the field
     # In the subclass.
     told_anew: int = 3
@@ -120,12 +118,11 @@ class Commented(Base):
 
 
 def test_comments_above_fields():
-    """Only what stands right above a field is about it, and about those on the next lines."""
+    """Only what stands right above a field is about it."""
     assert field_comments(Commented) == {
         "kept": "From the base.",
         "told_anew": "In the subclass.",
         "one": "One line.",
-        "other": "One line.",
         "two": "Two lines, as one text.",
         "described": "The comment.",
     }

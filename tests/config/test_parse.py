@@ -416,8 +416,8 @@ def test_an_unknown_key_of_routing(report, routing, where, says):
             id="loader",
         ),
         pytest.param(
-            f"{ROUTED}models: {{a: {{uri: x, loader: {{kind: onnx}}}}}}",
-            "models.a.loader.kind: no model loader named 'onnx'.\n  Known: " + LOADERS,
+            f"{ROUTED}models: {{a: {{uri: x, loader: {{kind: keras}}}}}}",
+            "models.a.loader.kind: no model loader named 'keras'.\n  Known: " + LOADERS,
             id="loader-as-a-map",
         ),
         pytest.param(

@@ -79,7 +79,7 @@ def mmeframe_routing_strategies():
 
 @hookimpl
 def mmeframe_model_loaders():
-    return [ModelLoaderPlugin("onnx", OnnxConf, __name__ + ":Onnx", "ONNX Runtime sessions", flavors=("onnx",))]
+    return [ModelLoaderPlugin("mleap", OnnxConf, __name__ + ":Onnx", "ONNX Runtime sessions", flavors=("mleap",))]
 
 
 @hookimpl
@@ -89,7 +89,7 @@ def mmeframe_model_sources():
 
 @hookimpl
 def mmeframe_combiners():
-    return [CombinerPlugin("trimmed", TrimmedConf, __name__ + ":Trimmed", "the mean without the extremes")]
+    return [CombinerPlugin("clipped", TrimmedConf, __name__ + ":Trimmed", "the mean without the extremes")]
 
 
 @hookimpl

@@ -27,9 +27,9 @@ def test_what_a_plugin_registers_and_which_hooks_it_has(installed, run):
         "reason": "",
         "provides": {
             "routing strategy": ["geohash"],
-            "model loader": ["onnx"],
+            "model loader": ["mleap"],
             "model source": ["bucket"],
-            "combiner": ["trimmed"],
+            "combiner": ["clipped"],
             "observer": ["statsd"],
             "config path": ["pkg://geohash_presets"],
         },
@@ -129,13 +129,13 @@ def test_a_component_for_people(installed, run):
     """One line about each option, under who provides the component."""
     installed(GEOHASH)
 
-    lines = run("plugins", "show", "onnx").lines
+    lines = run("plugins", "show", "mleap").lines
 
     assert lines == [
-        "model loader onnx: ONNX Runtime sessions",
+        "model loader mleap: ONNX Runtime sessions",
         f"from mmeframe-geohash 1.2.0 ({GEOHASH.module('geohash')}:Onnx)",
-        "choose it with models.<id>.loader=onnx, or {kind: onnx, <option>: <value>}",
-        "takes the flavors: onnx",
+        "choose it with models.<id>.loader=mleap, or {kind: mleap, <option>: <value>}",
+        "takes the flavors: mleap",
         "options",
         "option type default what",
         "threads int, 0 to 256 1 Threads of one sub-model.",
@@ -151,9 +151,9 @@ def test_the_name_of_a_plugin_or_a_distribution(installed, run, name):
 
     assert [(component["kind"], component["name"]) for component in shown] == [
         ("routing strategy", "geohash"),
-        ("model loader", "onnx"),
+        ("model loader", "mleap"),
         ("model source", "bucket"),
-        ("combiner", "trimmed"),
+        ("combiner", "clipped"),
         ("observer", "statsd"),
     ]
 

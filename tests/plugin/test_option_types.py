@@ -95,27 +95,27 @@ def test_a_strategys_option(installed, run, override, expected):
             id="observer-range",
         ),
         pytest.param(
-            ["+models.a={uri:x,loader:{kind:onnx,threads:abc}}"],
+            ["+models.a={uri:x,loader:{kind:mleap,threads:abc}}"],
             "models.a.loader.threads: input should be a valid integer, unable to parse string as an integer.",
             id="loader-type",
         ),
         pytest.param(
-            ["+models.a={uri:x,loader:{kind:onnx,threads:300}}"],
+            ["+models.a={uri:x,loader:{kind:mleap,threads:300}}"],
             "models.a.loader.threads: input should be less than or equal to 256.",
             id="loader-range",
         ),
         pytest.param(
-            ["model_defaults.loader={kind:onnx,threads:300}", "+models.a.uri=x", "+models.b.uri=y"],
+            ["model_defaults.loader={kind:mleap,threads:300}", "+models.a.uri=x", "+models.b.uri=y"],
             "model_defaults.loader.threads: input should be less than or equal to 256.",
             id="loader-of-all-is-told-once",
         ),
         pytest.param(
-            ["+models.a={combine:{kind:trimmed,of:[b],share:abc}}", "+models.b.uri=x"],
+            ["+models.a={combine:{kind:clipped,of:[b],share:abc}}", "+models.b.uri=x"],
             "models.a.combine.share: input should be a valid number, unable to parse string as a number.",
             id="combiner-type",
         ),
         pytest.param(
-            ["+models.a={combine:{kind:trimmed,of:[b],share:0.5}}", "+models.b.uri=x"],
+            ["+models.a={combine:{kind:clipped,of:[b],share:0.5}}", "+models.b.uri=x"],
             "models.a.combine.share: input should be less than 0.5.",
             id="combiner-range",
         ),

@@ -42,9 +42,9 @@ def faults(installed, run) -> Callable[[str], list[str]]:
         ),
         pytest.param("sources: {s: {kind: bucket, requests: 65}}", ["sources.s.requests"], id="source"),
         pytest.param("observers: {o: {kind: statsd, port: 0}}", ["observers.o.port"], id="observer"),
-        pytest.param("models: {a: {loader: onnx}}", [], id="loader"),
-        pytest.param("models: {a: {loader: {kind: onnx, threads: -1}}}", ["models.a.loader.threads"], id="range"),
-        pytest.param("models: {a: {combine: {kind: trimmed, share: 0.5}}}", ["models.a.combine.share"], id="combiner"),
+        pytest.param("models: {a: {loader: mleap}}", [], id="loader"),
+        pytest.param("models: {a: {loader: {kind: mleap, threads: -1}}}", ["models.a.loader.threads"], id="range"),
+        pytest.param("models: {a: {combine: {kind: clipped, share: 0.5}}}", ["models.a.combine.share"], id="combiner"),
     ],
 )  # fmt: skip
 def test_options_of_a_distribution(faults, text, where):

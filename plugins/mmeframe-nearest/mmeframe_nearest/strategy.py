@@ -40,15 +40,17 @@ _FILE = "sites.npz"
 class NearestConf(StrategyConf):
     """Options of ``kind: nearest``."""
 
-    # Columns of the data, in degrees.
+    # The column of the data with the latitude, in degrees.
     latitude: str = "latitude"
+    # The column of the data with the longitude, in degrees.
     longitude: str = "longitude"
     # A CSV or Parquet file with one row per site; read when the router is built, and carried inside it.
     table: str = MISSING
     # The column of the table with the site's key. CSV keys are text as written: "02108" stays itself.
     site: str = "site"
-    # Columns of the table, in degrees.
+    # The column of the table with the site's latitude, in degrees.
     site_latitude: str = "latitude"
+    # The column of the table with the site's longitude, in degrees.
     site_longitude: str = "longitude"
     # Kilometres along the ground; a row farther than this from every site has no key. null: no limit.
     max_km: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
