@@ -80,12 +80,17 @@ class Terminal:
         os.write(self._master, keys.encode())
         return self._shown()
 
+    def _says_more(self, seconds: float) -> bool:
+        # Not select(): it takes no file beyond the first 1,024 of a process.
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(seconds * 1000))
+
     def _shown(self) -> str:
         """What comes until the shell waits for keys again."""
         shown, until = "", time.monotonic() + 60
-        while not shown.endswith(_PROMPT) or select.select([self._master], [], [], 0.05)[0]:
-            ready, _, _ = select.select([self._master], [], [], max(0, until - time.monotonic()))
-            if not ready:
+        while not shown.endswith(_PROMPT) or self._says_more(0.05):
+            if not self._says_more(max(0, until - time.monotonic())):
                 raise TimeoutError(f"the shell says no more after:\n{shown}")
             shown = _PASTE.sub("", shown + os.read(self._master, 65536).decode())
         return shown

@@ -136,14 +136,14 @@ def test_version(run):
             "error: there is no command 'validte'.\n"
             "  Did you mean 'validate'? Commands: demo, train, build, validate, plan, explain, "
             "predict, serve, show, "
-            "plugins, schema, completion.\n",
+            "plugins, schema, init, completion.\n",
             id="command",
         ),
         pytest.param(
             ["zzz"],
             "error: there is no command 'zzz'.\n"
             "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins, schema, "
-            "completion.\n",
+            "init, completion.\n",
             id="command-nothing-close",
         ),
         pytest.param(
@@ -161,7 +161,7 @@ def test_version(run):
             ["serve.port=1"],
             "error: name a command before 'serve.port=1'.\n"
             "  Commands: demo, train, build, validate, plan, explain, predict, serve, show, plugins, schema, "
-            "completion.\n",
+            "init, completion.\n",
             id="override-without-command",
         ),
         pytest.param(

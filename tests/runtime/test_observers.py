@@ -682,7 +682,9 @@ def test_an_observer_of_a_module_travels_in_the_artifact(module_store, shadowed,
 
 def test_a_misspelt_observer_is_named(module_store, paths, plugins):
     """The nearest kind is offered."""
-    with pytest.raises(Exception, match=r"no observer named 'wach'.\n  Did you mean 'watch'\? Known: log, watch\."):
+    with pytest.raises(
+        Exception, match=r"no observer named 'wach'.\n  Did you mean 'watch'\? Known: audit, log, watch\."
+    ):
         api.validate(
             "name=s", *ROUTED, *declared(paths), "+observers.eye={kind:wach}", module_store.override, plugins=plugins
         )
