@@ -293,12 +293,14 @@ time.sleep(600)
 """
     folder = tmp_path / "audit"
     started = process(code, folder)
-    started.stdout.readline()
+    try:
+        started.stdout.readline()
+        until(lambda: folder.exists() and len(pd.read_parquet(folder)) == 3)
+    finally:
+        started.kill()
+        started.communicate()
 
-    until(lambda: folder.exists() and len(pd.read_parquet(folder)) == 3)
-
-    started.kill()
-    started.communicate()
+    assert sorted(pd.read_parquet(folder).rows) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
