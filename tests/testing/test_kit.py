@@ -308,7 +308,7 @@ def plugin(tmp_path, monkeypatch) -> Iterator[Callable[[str], str]]:
         pytest.param(
             "options_have_help",
             BARE + CONF.format("a: int = 1\n    b: int = 2\n\n    c: int = 3") + HOOK,
-            "its options c have no help",
+            "its options b, c have no help",
             id="no-help",
         ),
         pytest.param(
