@@ -320,6 +320,7 @@ def _knobs(spec: RouterSpec) -> dict[str, str]:
     return {
         "traffic_arms": shares,
         "disabled_models": _line(spec.disabled_models),
+        "observers": _line(name for name, _ in spec.observers),
         "bundle_allow_pickle": str(spec.bundle.allow_pickle).lower(),
         **residency,
     }

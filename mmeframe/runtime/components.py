@@ -6,13 +6,15 @@ import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mmeframe.errors import PluginError
-from mmeframe.plugin.components import make_component
+from mmeframe.errors import ConfigError, PluginError
+from mmeframe.plugin import MISSING, Conf, Observer, ObserverConf
+from mmeframe.plugin.components import import_target, make_component
+from mmeframe.plugin.conf import defaults_of
 from mmeframe.spec import Component
 
-__all__ = ["load_component"]
+__all__ = ["load_component", "observer_of"]
 
 _BUILTIN = "mmeframe.builtin."
 
@@ -27,6 +29,41 @@ def load_component(component: Component, plugins: Mapping[str, Any], code: Path 
         if not target.startswith(_BUILTIN):
             _allow(target.split(":")[0].split(".")[0], component.kind, plugins, code)
     return make_component(component)
+
+
+def observer_of(target: str, where: str) -> tuple[Observer[Any], Mapping[str, bytes]]:
+    """An observer that the bundle does not record, with its defaults, and the files that it prepares.
+
+    target: ``module:Class``, as the person who runs the process names it. Raises ConfigError with where it was named.
+    """
+    try:
+        found = import_target(target)
+    except PluginError as error:
+        hint = "Install it where the router is loaded, or leave it out."
+        raise ConfigError(f"{error.what.rstrip('.')}.", where=where, hint=hint) from error
+    if not (isinstance(found, type) and issubclass(found, Observer)):
+        raise ConfigError(f"{target} does not extend mmeframe.plugin.Observer.", where=where)
+    conf = _conf_of(found)
+    options = defaults_of(conf)
+    if silent := [name for name, value in options.items() if value == MISSING]:
+        raise ConfigError(
+            f"{target} has options without a default: {', '.join(silent)}.",
+            where=where,
+            hint="Give them when the router is built: +observer@observers.<name>=<kind>.",
+        )
+    config = f"{conf.__module__}:{conf.__qualname__}"
+    observer = make_component(Component(target, target, config, options))
+    return observer, observer.prepare()
+
+
+def _conf_of(observer: type[Observer[Any]]) -> type[Conf]:
+    """``SlowConf`` of ``class Slow(Observer[SlowConf])``."""
+    for owner in observer.__mro__:
+        for base in vars(owner).get("__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Conf):
+                    return argument
+    return ObserverConf
 
 
 def _allow(module: str, kind: str, plugins: Mapping[str, Any], code: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""What may change when a router is deployed, without a rebuild: shares, disabled sub-models, residency, and pickles.
+"""What may change when a router is deployed: shares, disabled sub-models, observers, residency, and pickles.
 
 MLflow's ``model_config`` carries them (flat names, always stored, because MLflow drops names that it does not know);
 the variable ``MMEFRAME_`` + upper case beats it. Pickles are the exception: whoever forbids them wins.
@@ -46,6 +46,7 @@ _VARIABLES = (
     "DISABLED_MODELS",
     "DISABLE_PLUGINS",
     "EXPECT_DIGEST",
+    "OBSERVERS",
     "PLUGINS",
     "SKOPS_TRUSTED",
     "TRAFFIC_ARMS",
@@ -160,11 +161,7 @@ class Knobs:
         where, value = self._given("disabled_models")
         if value is None:
             return tuple(spec)
-        try:
-            found = _ids(value)
-        except ValueError:
-            hint = "Write one,another, or a list."
-            raise ConfigError(f"{value!r} is no list of ids.", where=where, hint=hint) from None
+        found = _listed(value, "ids", where)
         known = ids() if found else ()
         for id_ in found:
             if id_ not in known:
@@ -172,6 +169,33 @@ class Knobs:
             if id_ in gates:
                 raise ConfigError(f"{id_!r} is a gate, and decides where rows go.", where=where, hint=NO_GATES)
         return found
+
+    def observers(self, built: Collection[str]) -> tuple[str, ...]:
+        """Who is told: names of observers that were built in, and ``module:Class`` of a deployment's own.
+
+        ``observers`` replaces the list that was built in, and may be empty. Raises ConfigError for a name that the
+        router does not have. Only the variable names classes: ``model_config`` is stored in the artifact, which
+        cannot name just any class of the process.
+        """
+        where, value = self._given("observers")
+        if value is None:
+            return tuple(built)
+        found = _listed(value, "observers", where)
+        for name in found:
+            if name not in built and not (":" in name and where.startswith("MMEFRAME_")):
+                hint = suggest(name, built, "Observers")
+                if ":" in name:
+                    hint = f"A class is named by the variable MMEFRAME_OBSERVERS only. {hint}"
+                raise ConfigError(f"the router has no observer {name!r}.", where=where, hint=hint)
+        return tuple(dict.fromkeys(found))
+
+
+def _listed(value: Any, what: str, where: str) -> tuple[str, ...]:
+    try:
+        return _ids(value)
+    except ValueError:
+        hint = "Write one,another, or a list."
+        raise ConfigError(f"{value!r} is no list of {what}.", where=where, hint=hint) from None
 
 
 def _ids(value: Any) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.components import load_component
+from mmeframe.runtime.components import load_component, observer_of
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, nested
 from mmeframe.runtime.outputs import Answers
@@ -121,11 +121,9 @@ class Router:
         self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
-        self.observers = Observers(
-            {name: self._component(it, f"observers.{name}") for name, it in manifest["observers"]}
-        )
-        self.background = Background(_WAITING)
         turned = turned or Knobs()
+        self.observers = self._observers(dict(manifest["observers"]), turned)
+        self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
@@ -225,6 +223,16 @@ class Router:
         component = load_component(Component.from_json(recorded), self._plugins, self._code)
         component.bind(ComponentContext(self.bundle.component_files(where)))
         return component
+
+    def _observers(self, built: Mapping[str, Any], turned: Knobs) -> Observers:
+        found = {}
+        for name in turned.observers(built):
+            if name in built:
+                found[name] = self._component(built[name], f"observers.{name}")
+            else:
+                found[name], files = observer_of(name, turned.place("observers"))
+                found[name].bind(ComponentContext(files))
+        return Observers(found)
 
     def _refuse_code(self, where: str) -> None:
         """Raises ModelError naming the sub-models that could run code of their own, before any is deserialised."""

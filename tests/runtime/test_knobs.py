@@ -286,6 +286,7 @@ def test_knobs_are_stored(logged, week):
     assert stored(logged, week.uri) == {
         "traffic_arms": "canary=0.01",
         "disabled_models": "tuesday",
+        "observers": "",
         "bundle_allow_pickle": "true",
         "residency_kind": "eager",
         "residency_max_bytes": "none",

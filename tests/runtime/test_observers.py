@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
@@ -176,6 +177,18 @@ def load(module_store: Store) -> Iterator[Load]:
 
 
 @pytest.fixture
+def loaded(module_store: Store) -> Callable[..., Router]:
+    """Load a router with a ``model_config``."""
+
+    def open_(uri: str, **config: Any) -> Router:
+        with fleets.active(module_store.uri):
+            model = mlflow.pyfunc.load_model(uri, model_config=config, suppress_warnings=True)
+        return model.unwrap_python_model().router
+
+    return open_
+
+
+@pytest.fixture
 def router(load: Load, shadowed: str, events: list[Any]) -> Router:
     """The router of ``shadowed``, just loaded; its loads are told already."""
     found = load(shadowed)
@@ -320,6 +333,122 @@ def test_threads_that_tell_a_broken_observer_at_once(caplog):
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
         "observers.broken: on_batch failed"
     ]
+
+
+# -- who is told, where a router is loaded ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        pytest.param("eye", ["eye"], id="one-of-two"),
+        pytest.param("eye,broken", ["eye", "broken"], id="all"),
+        pytest.param("", [], id="nobody"),
+        pytest.param(" eye , eye", ["eye"], id="twice"),
+    ],
+)
+@pytest.mark.parametrize("by", ["variable", "model_config"])
+def test_who_is_told(load, loaded, shadowed, events, monkeypatch, by, given, names):
+    """The list takes the place of the one that was built in."""
+    if by == "variable":
+        monkeypatch.setenv("MMEFRAME_OBSERVERS", given)
+
+    router = load(shadowed) if by == "variable" else loaded(shadowed, observers=given)
+    router.predict(batch("ab"))
+
+    # The broken one is told once, and then dropped.
+    assert sorted([*router.observers.names, *router.observers.failures]) == sorted(names)
+    assert len(told(events, "batch")) == names.count("eye")
+
+
+def test_the_variable_brings_an_observer_back(loaded, shadowed, monkeypatch):
+    """What a ``model_config`` leaves out is one of the router's still."""
+    monkeypatch.setenv("MMEFRAME_OBSERVERS", "eye")
+
+    assert loaded(shadowed, observers="").observers.names == ["eye"]
+
+
+def test_an_observer_of_the_deployment(load, shadowed, watching, events, monkeypatch):
+    """A class is made with the defaults of its options, and with the files that it prepares, and told everything."""
+    monkeypatch.setenv("MMEFRAME_OBSERVERS", f"{watching.__name__}:Watch")
+
+    router = load(shadowed)
+    router.predict(batch("ab"))
+
+    assert router.observers.names == [f"{watching.__name__}:Watch"]
+    assert [dict(event.models) for event in told(events, "batch")] == [{"a": 1, "b": 1}]
+    assert len(told(events, "load")) == 4
+
+
+OTHERS = """
+from dataclasses import dataclass
+from mmeframe.plugin import MISSING, Observer, ObserverConf
+
+@dataclass
+class PathConf(ObserverConf):
+    path: str = MISSING
+
+class Path(Observer[PathConf]): ...
+class Silent(Observer): ...
+class Other: ...
+"""
+
+
+def test_an_observer_without_options(load, shadowed, importable, monkeypatch):
+    """A class that names no options has none."""
+    importable("other_observers", OTHERS)
+    monkeypatch.setenv("MMEFRAME_OBSERVERS", "other_observers:Silent")
+
+    assert load(shadowed).observers.names == ["other_observers:Silent"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        pytest.param(
+            "eyes",
+            "the router has no observer 'eyes'.\n  Did you mean 'eye'? Observers: broken, eye.",
+            id="near",
+        ),
+        pytest.param(
+            "no_such_module:Watch",
+            "cannot import no_such_module:Watch: No module named 'no_such_module'.\n"
+            "  Install it where the router is loaded, or leave it out.",
+            id="no-module",
+        ),
+        pytest.param(
+            "other_observers:Nobody",
+            "module other_observers has no 'Nobody'.\n  Install it where the router is loaded, or leave it out.",
+            id="no-class",
+        ),
+        pytest.param(
+            "other_observers:Other", "other_observers:Other does not extend mmeframe.plugin.Observer.", id="another"
+        ),
+        pytest.param(
+            "other_observers:Path",
+            "other_observers:Path has options without a default: path.\n"
+            "  Give them when the router is built: +observer@observers.<name>=<kind>.",
+            id="an-option-without-a-default",
+        ),
+    ],
+)
+def test_observers_that_nobody_has(load, shadowed, importable, monkeypatch, given, said):
+    """The router does not load: a deployment that watches nothing must not look like one that does."""
+    importable("other_observers", OTHERS)
+    monkeypatch.setenv("MMEFRAME_OBSERVERS", f"eye,{given}")
+
+    with pytest.raises(ConfigError) as caught:
+        load(shadowed)
+
+    assert str(caught.value) == f"MMEFRAME_OBSERVERS: {said}"
+
+
+def test_a_model_config_names_no_classes(loaded, shadowed, watching):
+    """It is stored in the artifact, which cannot name just any class of the process."""
+    with pytest.raises(ConfigError, match=r"^model_config\.observers: the router has no observer 'watching") as caught:
+        loaded(shadowed, observers="watching:Watch")
+
+    assert "A class is named by the variable MMEFRAME_OBSERVERS only." in str(caught.value)
 
 
 # -- shadows ---------------------------------------------------------------------------------------------------------
