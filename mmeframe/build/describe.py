@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
 from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
 from mmeframe.build.draft import Draft
+from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
@@ -181,9 +183,13 @@ class Describer:
             return None
         return ModelFolder(locations[entry.model_id])
 
+    @cached_property
+    def _how(self) -> tuple[Any, ...]:
+        return self.bundle.skops_trusted, loader_code(self.plugins)
+
     def _stamp(self, entry: SubModelEntry, folder: ModelFolder) -> str | None:
         try:
-            return stamp_of(entry, folder, self.bundle.skops_trusted)
+            return stamp_of(entry, folder, self._how)
         except OSError:
             # Reading it will say what is wrong.
             return None

@@ -6,6 +6,7 @@ need an index that serves them. Deterministic: equal code gives equal bytes.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from mmeframe.errors import BuildError
 from mmeframe.plugin.manager import PluginInfo, Plugins
 from mmeframe.spec import Component
 
-__all__ = ["ARCHIVE", "plugin_requirements", "used_plugins", "write_archive"]
+__all__ = ["ARCHIVE", "loader_code", "plugin_requirements", "used_plugins", "write_archive"]
 
 ARCHIVE = "mmeframe.zip"
 # What the layer contract keeps free of Hydra and pluggy is what serving needs.
@@ -88,12 +89,32 @@ def _python_files(path: Path, name: str) -> Iterator[tuple[str, Path]]:
             yield f"{name}/{file.relative_to(path).as_posix()}", file
 
 
-def _module_files(module: str, info: PluginInfo) -> list[tuple[str, Path]]:
+def loader_code(plugins: Plugins) -> dict[str, str]:
+    """Model loaders of plugins -> a digest of their modules: another one may keep, or measure, something else."""
+    found = {}
+    for name, entry in plugins.registered.get("model loader", {}).items():
+        module = entry.record.target.split(":")[0].split(".")[0]
+        if module != "mmeframe":
+            digest = hashlib.sha256()
+            for path, file in sorted(_files_of(module)):
+                digest.update(f"{path}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+            found[name] = digest.hexdigest()
+    return found
+
+
+def _files_of(module: str) -> list[tuple[str, Path]]:
+    """What a top-level module is made of, none if it is not made of files."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise BuildError(f"the plugin {info.title} has no module {module!r} that could be embedded.")
+        return []
     origin = Path(spec.origin)
-    files = list(_python_files(origin.parent, module) if spec.submodule_search_locations else [(origin.name, origin)])
+    return list(_python_files(origin.parent, module) if spec.submodule_search_locations else [(origin.name, origin)])
+
+
+def _module_files(module: str, info: PluginInfo) -> list[tuple[str, Path]]:
+    files = _files_of(module)
+    if not files:
+        raise BuildError(f"the plugin {info.title} has no module {module!r} that could be embedded.")
     compiled = next((name for name, _ in files if name.endswith((".so", ".pyd"))), None)
     if compiled:
         raise BuildError(

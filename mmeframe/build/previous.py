@@ -176,8 +176,11 @@ def _open(store: Store, name: str, folder: Path) -> Previous | None:
     return Previous(newest.version, bundle, stamps)
 
 
-def stamp_of(entry: SubModelEntry, folder: ModelFolder, skops_trusted: tuple[str, ...]) -> str | None:
-    """What an entry comes from and how it is read, None if that cannot be told without reading it."""
+def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> str | None:
+    """What an entry comes from and how it is read, None if that cannot be told without reading it.
+
+    how: what decides it for all entries, beside the versions of mmeframe and Python.
+    """
     source: list[Any] = [entry.name, entry.version, entry.model_id]
     if folder.here is not None:
         # Of registered models, too: somebody may set another signature, or update the requirements.
@@ -188,7 +191,7 @@ def stamp_of(entry: SubModelEntry, folder: ModelFolder, skops_trusted: tuple[str
         # A registered model that was deleted may have been made again, with the same versions of others.
         source.append(folder.location)
     loader = entry.loader.to_json() if isinstance(entry.loader, Component) else entry.loader
-    read = [entry.flavor, loader, entry.signature, mmeframe.__version__, sys.version_info[:2], skops_trusted]
+    read = [entry.flavor, loader, entry.signature, mmeframe.__version__, sys.version_info[:2], how]
     # In its own order: that of a signature's columns is the order in which a sub-model gets them.
     text = json.dumps([source, read], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -18,6 +18,7 @@ from mmeframe.build import bare
 from mmeframe.build.previous import stamp_of
 from mmeframe.build.store import ModelFolder
 from mmeframe.plugin import SubModelEntry
+from mmeframe.plugin.manager import load_plugins
 from tests import fleets
 from tests.conftest import Store
 
@@ -117,6 +118,41 @@ def test_what_decides_how_it_is_read_counts_too(build, option):
 
     unchanged = {"bundle.reuse=false": 0, "+models.a.signature={inputs:{x1:double,x2:double},outputs:double}": 2}
     assert build(option).unchanged == unchanged.get(option, 3)
+
+
+KEEPING = """
+from dataclasses import dataclass
+from mmeframe.builtin.sklearn_loader import SklearnConf, SklearnLoader
+from mmeframe.plugin import ModelLoaderPlugin, hookimpl
+
+@dataclass
+class KeepingConf(SklearnConf):
+    pass
+
+class Keeping(SklearnLoader):
+    def size(self, model):
+        return 1000
+
+@hookimpl
+def mmeframe_model_loaders():
+    return [ModelLoaderPlugin("keeping", KeepingConf, f"{__name__}:Keeping", "for a test")]
+"""
+
+
+def test_a_loader_of_a_plugin_that_changed(week, importable):
+    """What it keeps of a sub-model and how it measures one may be another now, whatever version it has."""
+    module = importable("keeping_loader", KEEPING)
+    source = ("+source@sources.days=registry", "sources.days.name='day_{dow}'", "model_defaults.loader=keeping")
+    config = ("name=keeping", "routing=column", "routing.column=dow", *source, week.override)
+
+    def build() -> Any:
+        return api.build(*config, plugins=load_plugins([module.__name__]))
+
+    build()
+    unchanged = build().unchanged
+    Path(module.__file__).write_text(KEEPING.replace("1000", "2000"))
+
+    assert (unchanged, build().unchanged, build().unchanged) == (7, 0, 7)
 
 
 def test_registered_models_are_known_by_their_versions(week):
