@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 import warnings
 from typing import Any
@@ -99,8 +98,9 @@ def check_quick(case: ObserverCase) -> None:
             start = time.perf_counter()
             getattr(observer, method)(event)
             seconds.append(time.perf_counter() - start)
-        middle = statistics.median(seconds)
-        expect(middle <= _QUICK, f"{method} takes {middle * 1000:.0f} ms, for which every answer waits")
+        # The least: a busy machine makes calls slow, never all of them.
+        least = min(seconds)
+        expect(least <= _QUICK, f"{method} takes {least * 1000:.0f} ms, for which every answer waits")
 
 
 @promise()
