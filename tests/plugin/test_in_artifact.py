@@ -16,6 +16,7 @@ import pytest
 from mmeframe import api
 from mmeframe.bundle.format import manifest_digest
 from tests import fleets
+from tests.conftest import Store
 from tests.plugin.projects import GEO, Project, strategies
 
 AIRPORTS = "site,latitude,longitude\nJFK,40.6413,-73.7781\nLGA,40.7769,-73.8740\nEWR,40.6895,-74.1745\n"
@@ -193,6 +194,13 @@ RELEASES = {
     version: Project("mmeframe-geo", version, (("geo", strategies(GEO)),), package="geo_of_a_release")
     for version in ("0.3.0", "0.3.1", "0.4.0")
 }
+METRO = Project("metro", "1.0", (("metro", strategies(GEO.replace('"geo"', '"metro"'))),))
+
+
+def among(site: Path | None, store: Store, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python where what a folder holds is installed, too."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri, "PYTHONPATH": str(site or "")}
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +216,7 @@ def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, r
     """A plugin that an index serves is required by name, so what is installed decides: real distributions."""
 
     def ran(site: Path | None, *command: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": week.uri, "PYTHONPATH": str(site or "")}
-        return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+        return among(site, week, *command)
 
     name = f"released_{(release or 'none').replace('.', '_')}"
     config = [f"name={name}", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
@@ -225,6 +232,29 @@ def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, r
     else:
         assert f"This router was logged with {said}" in loaded.stderr
         assert "pip install mmeframe-geo==0.3.1" in loaded.stderr
+
+
+_IMPORTED = """
+import pathlib, sys
+import mlflow.pyfunc
+mlflow.pyfunc.load_model(sys.argv[1])
+site = pathlib.Path(sys.argv[2])
+files = {name: getattr(it, "__file__", None) or "/" for name, it in [*sys.modules.items()]}
+print([name for name, file in files.items() if site in pathlib.Path(file).parents])
+print("mmeframe.plugin.manager" in sys.modules)
+"""
+
+
+def test_entry_points_are_not_scanned_where_a_router_is_loaded(install, week):
+    """Whatever else is installed: the recorded module is imported, and what looks for plugins is not."""
+    site = install(RELEASES["0.3.1"], METRO)
+    config = ["name=among_others", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
+    built = among(site, week, "-m", "mmeframe", "build", *config, "+models.day={uri:'models:/day_0/1',key:{dow:0}}")
+    assert built.returncode == 0, built.stderr
+
+    loaded = among(site, week, "-c", _IMPORTED, "models:/among_others/1", str(site))
+
+    assert loaded.stdout.splitlines() == ["['geo_of_a_release']", "False"]
 
 
 def test_coordinates_that_are_no_numbers_are_bad_input(airports):
