@@ -110,6 +110,12 @@ def week(tmp_path_factory: pytest.TempPathFactory, _mmeframe_template: Store) ->
     return store
 
 
+@pytest.fixture(scope="session")
+def for_server(_mmeframe_template: Store) -> Callable[[Path], Store]:
+    """Put an empty store into a folder, for a tracking server that proxies artifacts."""
+    return lambda folder: copy_of(_mmeframe_template, folder, "mlflow-artifacts:/0")
+
+
 @pytest.fixture
 def run(mmeframe_cli: Callable[..., Done]) -> Callable[..., Done]:
     """Run a command line in this process."""

@@ -106,6 +106,22 @@ def running(
             process.wait(15)
 
 
+@contextlib.contextmanager
+def mlflow_server(folder: Path, *options: str, port: int | None = None) -> Iterator[str]:
+    """MLflow's tracking server over a folder's own store, with an artifact proxy; its URL.
+
+    ``mlflow.db`` may be there already. Without its job runners, which take longer to start than all the rest.
+    """
+    port = port or free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), *options]
+    if "--artifacts-only" not in options:
+        command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, f"{url}/health", cwd=folder, env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
+        yield url
+
+
 def _wait(url: str, process: subprocess.Popen[str], log: Path) -> None:
     end = time.monotonic() + 120
     while time.monotonic() < end:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import mlflow
@@ -16,19 +15,12 @@ SECRET = "s3cr3t-planted"
 
 
 @pytest.fixture(scope="module")
-def tracking_server(tmp_path_factory):
+def tracking_server(tmp_path_factory, for_server):
     """A real MLflow tracking server that proxies artifacts; the URL carries a user and a password."""
     folder = tmp_path_factory.mktemp("tracking")
-    port = servers.free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-    ]
-    with servers.running(command, f"http://127.0.0.1:{port}/health", cwd=folder):
-        yield f"http://alice:{SECRET}@127.0.0.1:{port}", folder
+    for_server(folder)
+    with servers.mlflow_server(folder) as url:
+        yield url.replace("//", f"//alice:{SECRET}@"), folder
 
 
 @pytest.fixture(scope="module")

@@ -44,12 +44,12 @@ def make_store(folder: Path) -> LocalStore:
     return store
 
 
-def copy_of(template: LocalStore, folder: Path) -> LocalStore:
-    """An empty store in another folder."""
+def copy_of(template: LocalStore, folder: Path, artifacts: str = "") -> LocalStore:
+    """An empty store in another folder. artifacts: the URI that its files go to, if it is not below that."""
     store = LocalStore(folder)
     shutil.copy(template.folder / _FILE, folder / _FILE)
     with contextlib.closing(sqlite3.connect(folder / _FILE)) as database, database:
-        database.execute("UPDATE experiments SET artifact_location = ?", (f"{folder / _ARTIFACTS}/0",))
+        database.execute("UPDATE experiments SET artifact_location = ?", (artifacts or f"{folder / _ARTIFACTS}/0",))
     return store
 
 

@@ -377,11 +377,8 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 def artifact_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """MLflow's own server of artifacts, and the folder that it hands out."""
     home = tmp_path_factory.mktemp("artifacts")
-    port = servers.free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-only", "--artifacts-destination", str(home)]
-    with servers.running(command, f"http://127.0.0.1:{port}/health", cwd=home):
-        yield f"http://127.0.0.1:{port}", home
+    with servers.mlflow_server(home, "--artifacts-only") as url:
+        yield url, home / "artifacts"
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -489,19 +486,13 @@ def test_a_download_that_fails_while_packing(build, files, temporary, module_sto
     check(logged, module_store)
 
 
-def test_a_store_that_goes_away(tmp_path, monkeypatch):
+def test_a_store_that_goes_away(tmp_path, monkeypatch, for_server):
     """After a plan, or in the middle of a build: told, nothing half-registered, and the next build goes on."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for_server(tmp_path)
     port = servers.free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/mlflow.db",
-        "--artifacts-destination",
-        f"{tmp_path}/files",
-    ]
-    server = partial(servers.running, command, f"{url}/health", cwd=tmp_path)
+    server = partial(servers.mlflow_server, tmp_path, port=port)
     models = [f"+models.d{day}.uri=models:/day_{day}/1" for day in range(4)]
     call = partial(api.build, "name=gone", *ROUTED, *models, f"tracking.uri={url}", plugins=PLUGINS)
     with contextlib.ExitStack() as running:
