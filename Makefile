@@ -31,6 +31,8 @@ $(BIN)/.ready: pyproject.toml constraints.txt $(PLUGIN_SOURCES)
 demo: $(BIN)/.ready
 	$(BIN)/mmeframe demo
 
+# Tests start many processes: each would compile mmeframe anew where Python may not keep bytecode.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(BIN)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -20,14 +20,15 @@ from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.draft import Draft
 from mmeframe.build.environment import merge
 from mmeframe.build.live import LiveModels
+from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
-from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
+from mmeframe.build.store import ModelFolder, Progress, Store, fetched
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
-from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SourceContext, SubModelEntry
+from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
@@ -121,7 +122,7 @@ class _Resolver:
         """The strategies and the sub-models of the config, checked as far as that goes without reading any."""
         self.problems += self.plugins.check_spec(self.spec)
         strategies = self._strategies()
-        entries = self._fleet()
+        entries = Members(self.spec, self.plugins, self.store, self.problems, self.dropped).read()
         routed = [entry for entry in entries if entry.routed]
         self._levels(routed)
         self._keys(routed)
@@ -207,151 +208,6 @@ class _Resolver:
             except Exception as error:  # noqa: BLE001 - a plugin's own code
                 self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
-
-    # -- who belongs to the fleet ------------------------------------------------------------------------------
-
-    def _fleet(self) -> list[SubModelEntry]:
-        """Explicit entries and what sources bring: explicit ones win by id, field by field, and by (key, arm)."""
-        parts = tuple(part.name for part in self.spec.routing.parts)
-        explicit = {entry.id: entry for entry in self.spec.models}
-        brought = self._expand(parts)
-        fleet: dict[str, SubModelEntry] = {}
-        for entry in brought:
-            mine = explicit.get(entry.id)
-            if mine is not None:
-                fleet[entry.id] = self._overlay(mine, entry)
-            elif (other := fleet.get(entry.id)) is not None:
-                self.problem(
-                    entry.origin, f"its id {entry.id!r} is also the id of an entry of {other.origin}.", "Exclude one."
-                )
-            else:
-                fleet[entry.id] = entry
-        for id_, entry in explicit.items():
-            fleet.setdefault(id_, entry)
-            if not fleet[id_].uri and entry.combine is None:
-                self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
-        keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
-        return self._unique(keyed, set(explicit))
-
-    def _expand(self, parts: tuple[str, ...]) -> list[SubModelEntry]:
-        # An entry with the id that the source gives overrides it field by field; another one takes the model away.
-        named = ((entry.id, registered_name(entry.uri)) for entry in self.spec.models)
-        taken = frozenset(name for id_, name in named if name and id_ != name)
-        found: list[SubModelEntry] = []
-        for name, component in self.spec.sources:
-            source = make_component(component)
-            source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
-            try:
-                found += [self._defaults(entry, component.options) for entry in source.expand()]
-            except ProblemsError as error:
-                self.problems += error.problems
-            except MmeframeError as error:
-                where = f"sources.{name}.{error.where}" if error.where == "filter" else error.where or f"sources.{name}"
-                self.problems.append(replace(Problem.of(error), where=where))
-            except Exception as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
-                said = redact((str(error).splitlines() or [""])[0])
-                what = f"{component.kind} failed: {type(error).__name__}: {said}"
-                self.problem(f"sources.{name}", what, "Check the file or store that it reads.", "fleet")
-        unused = []
-        for pattern in self.spec.exclude:
-            matched = {entry.id for entry in found if fnmatch.fnmatchcase(entry.id, pattern)}
-            unused += [] if matched else [pattern]
-            found = [entry for entry in found if entry.id not in matched]
-        for pattern in unused if not self.problems else ():
-            self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
-        return found
-
-    def _defaults(self, entry: SubModelEntry, options: Mapping[str, Any]) -> SubModelEntry:
-        """The arm and signature of the source's options, and ``model_defaults``, under what the entry itself says."""
-        arm = options["arm"] if entry.arm == MAIN_ARM else entry.arm
-        defaults = self.spec.model_defaults
-        flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
-        own = self._loader(entry.loader, f"{entry.origin}.loader")
-        loader = self._loader(defaults.get("loader", "auto"), "model_defaults.loader") if own == "auto" else own
-        signature = entry.signature or options["signature"]
-        known = (entry.arm, entry.flavor, entry.loader, entry.signature)
-        if arm == MAIN_ARM and known == (arm, flavor, loader, signature):
-            return entry
-        id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
-        return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature)
-
-    def _loader(self, loader: Any, where: str) -> Component | str:
-        if isinstance(loader, Component):
-            return loader
-        if loader == "auto":
-            return "auto"
-        options = {"kind": loader} if isinstance(loader, str) else dict(loader)
-        return self.plugins.get("model loader", options.pop("kind"), where).component(options)
-
-    def _overlay(self, mine: SubModelEntry, theirs: SubModelEntry) -> SubModelEntry:
-        """An explicit entry over a source's, field by field. Another URI forgets what the source had pinned."""
-        return replace(
-            mine if mine.uri or mine.combine else theirs,
-            key=theirs.key if mine.key is None else mine.key,
-            arm=theirs.arm if mine.arm == MAIN_ARM else mine.arm,
-            routed=mine.routed,
-            flavor=theirs.flavor if mine.flavor == "auto" else mine.flavor,
-            loader=theirs.loader if mine.loader == "auto" else mine.loader,
-            signature=_halves(mine.signature, theirs.signature),
-            origin=mine.origin,
-        )
-
-    def _key(self, entry: SubModelEntry, parts: tuple[str, ...]) -> SubModelEntry | None:
-        """The entry with canonical key values; None, with a problem, if they cannot be keys."""
-        key = entry.key
-        texts = [entry.id, entry.uri, *(key or {}).values()]
-        if odd := [text for text in texts if isinstance(text, str) and not _unicode(text)]:
-            what = f"{odd[0]!r} has bytes or halves of letters that are no UTF-8."
-            self.problem(entry.origin, what, "Give it another name.")
-            return None
-        if key is not None and all(type(value) is str and value for value in key.values()):
-            # Text is itself.
-            return entry
-        if key is None:
-            if len(parts) != 1:
-                what = (
-                    "it needs a key: routing has several parts." if parts else "it needs 'key: {}': no key is routed."
-                )
-                self.problem(
-                    f"{entry.origin}.key", what, f"Write key: {{{', '.join(f'{part}: ...' for part in parts)}}}."
-                )
-                return None
-            key = {parts[0]: entry.id}
-        found = {}
-        for part, value in key.items():
-            text = canonical(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
-            if not text:
-                shown = "null" if value is None else f"the {type(value).__name__} {value!r}"
-                self.problem(
-                    entry.origin,
-                    f"the key part {part!r} of {entry.id!r} is {shown}; keys are text or whole numbers.",
-                    "Quote it where it is declared.",
-                )
-                return None
-            found[part] = text
-        return replace(entry, key=found)
-
-    def _unique(self, entries: list[SubModelEntry], explicit: set[str]) -> list[SubModelEntry]:
-        """One sub-model per (key, arm): an explicit entry drops a source's; otherwise both are named."""
-        owner: dict[Any, SubModelEntry] = {}
-        for entry in sorted(entries, key=lambda entry: entry.id not in explicit):
-            place = (frozenset((entry.key or {}).items()), entry.arm) if entry.routed else entry.id
-            rival = owner.setdefault(place, entry)
-            if rival is entry:
-                continue
-            if rival.id in explicit and entry.id not in explicit:
-                self.dropped.append((entry.id, rival.id))
-            else:
-                key = (
-                    ", ".join(f"{part}={value}" for part, value in (entry.key or {}).items()) or "the global sub-model"
-                )
-                arm = "" if entry.arm == MAIN_ARM else f", arm {entry.arm}"
-                self.problem(
-                    entry.origin,
-                    f"{entry.id!r} and {rival.id!r} ({rival.origin}) are both for {key}{arm}.",
-                    "Exclude one, or give it another key or arm.",
-                )
-        return sorted(owner.values(), key=lambda entry: entry.id)
 
     # -- keys and levels ---------------------------------------------------------------------------------------
 
@@ -726,19 +582,3 @@ class _Resolver:
                 f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider "
                 "type and cast back for each."
             )
-
-
-def _unicode(text: str) -> bool:
-    """Whether it is text that files can hold: names of files may be any bytes, and JSON may name half a letter."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _halves(mine: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """One declared signature over another: what it leaves out, the other says."""
-    if not mine or not theirs:
-        return mine or theirs
-    return {half: mine[half] or theirs[half] for half in ("inputs", "outputs")}
