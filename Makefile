@@ -32,8 +32,8 @@ demo: $(BIN)/.ready
 	$(BIN)/mmeframe demo
 
 # Tests start many processes: each would compile mmeframe anew where Python may not keep bytecode.
-test: export PYTHONDONTWRITEBYTECODE :=
 test: $(BIN)/.ready
+	$(BIN)/python -m compileall -q mmeframe
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(BIN)/.ready
