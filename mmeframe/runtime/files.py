@@ -13,12 +13,16 @@ from typing import Any
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import cache_folder, work_folder
 from mmeframe.errors import MmeframeError
-from mmeframe.plugin import ModelLoader
+from mmeframe.plugin import ModelLoader, SubModelFiles
 
 __all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
 
 CODE = "code/"
 _UNPACKING = ".unpacking-"
+# What Python 3.11 may say in one of two threads that parse at once, though nothing is wrong: it keeps one depth for
+# both. numpy parses the header of each array.
+_MISMATCH = "recursion depth mismatch"
+_TRIES = 5
 _lock = threading.Lock()
 
 
@@ -86,8 +90,18 @@ def add_code(bundle: Bundle, record: SubModelRecord) -> None:
 def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]) -> Any:
     """The live sub-model of a record, as its rows will be given to it."""
     add_code(bundle, record)
-    model: Any = loader.load(BundleFiles(bundle, record))
+    model = _loaded(BundleFiles(bundle, record), loader)
     return loader.for_arrays(model) if record.arrays else model
+
+
+def _loaded(files: SubModelFiles, loader: ModelLoader[Any]) -> Any:
+    for _ in range(_TRIES - 1):
+        try:
+            return loader.load(files)
+        except SystemError as error:
+            if _MISMATCH not in str(error):
+                raise
+    return loader.load(files)
 
 
 class BundleFiles:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import hashlib
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmeframe.bundle import PACK, Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.cache import work_folder
 from mmeframe.errors import CorruptBundleError, MmeframeError
+from mmeframe.plugin import LoaderConf, ModelLoader
 from mmeframe.runtime import files as module
-from mmeframe.runtime.files import BundleFiles, add_code, unpack
+from mmeframe.runtime.files import BundleFiles, add_code, load_record, unpack
 
 CONTENT = {"model.pkl": b"model", "code/shop_of_test_files/__init__.py": b"OPEN = True\n", "data/a b/empty": b""}
 
@@ -336,6 +343,83 @@ def test_a_sub_model_without_code(bundle, cache, paths):
     add_code(bundle, bare)
 
     assert (paths, cache.exists()) == (before, False)
+
+
+# -- loading -------------------------------------------------------------------------------------------------------
+
+
+class Arrays(ModelLoader):
+    """An array, read by numpy; or whatever error a test wants."""
+
+    tries = 0
+    error: BaseException | None = None
+
+    def load(self, files):
+        self.tries += 1
+        if self.error is not None:
+            raise self.error
+        return np.load(io.BytesIO(bytes(files.read("model.npy"))))
+
+
+@pytest.fixture
+def array(tmp_path):
+    """A bundle with one array, and its record."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(5.0))
+    with BundleWriter(tmp_path / "array") as writer:
+        writer.add(buffer.getvalue())
+        writer.finish({}, (), (), ())
+    refs = (ref("model.npy", buffer.getvalue()),)
+    record = SubModelRecord("a", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
+    return Bundle(tmp_path / "array"), record
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """While numpy parses a header, another thread parses, too; and ends before."""
+    others = []
+
+    def parse(phase, info):
+        names = {frame.name for frame in traceback.extract_stack()}
+        if not others and "literal_eval" in names:
+            others.append(threading.Thread(target=ast.literal_eval, args=("[1, (2, 3)]",)))
+            others[0].start()
+            others[0].join()
+
+    before = gc.get_threshold()
+    gc.callbacks.append(parse)
+    gc.set_threshold(1)
+    yield others
+    gc.set_threshold(*before)
+    gc.callbacks.remove(parse)
+
+
+def test_two_threads_that_parse_at_once(array, beside):
+    """Python 3.11 fails one of them, though nothing is wrong; the sub-model is loaded all the same."""
+    loader = Arrays(LoaderConf())
+
+    assert load_record(*array, loader).tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert len(beside) == 1
+    assert loader.tries == (2 if sys.version_info < (3, 12) else 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        pytest.param(SystemError("AST constructor recursion depth mismatch (before=9, after=8)"), 5, id="for-ever"),
+        pytest.param(SystemError("another"), 1, id="another"),
+        pytest.param(ValueError("recursion depth mismatch"), 1, id="of-another-type"),
+    ],
+)
+def test_errors_that_stay(array, error, tries):
+    """What is wrong is raised."""
+    loader = Arrays(LoaderConf())
+    loader.error = error
+
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        load_record(*array, loader)
+
+    assert loader.tries == tries
 
 
 def test_the_public_names():
