@@ -203,6 +203,16 @@ def among(site: Path | None, store: Store, *command: str) -> subprocess.Complete
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="module")
+def released(install, week):
+    """The URI of a router that was logged with mmeframe-geo 0.3.1, which it requires by name."""
+    config = ["name=released", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
+    fleet = "+models.day={uri:'models:/day_0/1',key:{dow:0}}"
+    built = among(install(RELEASES["0.3.1"]), week, "-m", "mmeframe", "build", *config, fleet)
+    assert built.returncode == 0, built.stderr
+    return "models:/released/1"
+
+
 @pytest.mark.parametrize(
     ("release", "said"),
     [
@@ -212,20 +222,11 @@ def among(site: Path | None, store: Store, *command: str) -> subprocess.Complete
         pytest.param("0.4.0", None, id="newer"),
     ],
 )
-def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, release, said):
+def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, released, release, said):
     """A plugin that an index serves is required by name, so what is installed decides: real distributions."""
 
-    def ran(site: Path | None, *command: str) -> subprocess.CompletedProcess[str]:
-        return among(site, week, *command)
-
-    name = f"released_{(release or 'none').replace('.', '_')}"
-    config = [f"name={name}", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
-    fleet = "+models.day={uri:'models:/day_0@champion',key:{dow:0}}"
-    built = ran(install(RELEASES["0.3.1"]), "-m", "mmeframe", "build", *config, fleet)
-    assert built.returncode == 0, built.stderr
-
     load = "import sys; from mmeframe import api; print(api.load_router(sys.argv[1]).bundle.manifest['plugins'])"
-    loaded = ran(install(RELEASES[release]) if release else None, "-c", load, f"models:/{name}/1")
+    loaded = among(install(RELEASES[release]) if release else None, week, "-c", load, released)
 
     if said is None:
         assert loaded.stdout == "{'geo_of_a_release': {'distribution': 'mmeframe-geo', 'version': '0.3.1'}}\n"
@@ -245,14 +246,11 @@ print("mmeframe.plugin.manager" in sys.modules)
 """
 
 
-def test_entry_points_are_not_scanned_where_a_router_is_loaded(install, week):
+def test_entry_points_are_not_scanned_where_a_router_is_loaded(install, week, released):
     """Whatever else is installed: the recorded module is imported, and what looks for plugins is not."""
     site = install(RELEASES["0.3.1"], METRO)
-    config = ["name=among_others", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
-    built = among(site, week, "-m", "mmeframe", "build", *config, "+models.day={uri:'models:/day_0/1',key:{dow:0}}")
-    assert built.returncode == 0, built.stderr
 
-    loaded = among(site, week, "-c", _IMPORTED, "models:/among_others/1", str(site))
+    loaded = among(site, week, "-c", _IMPORTED, released, str(site))
 
     assert loaded.stdout.splitlines() == ["['geo_of_a_release']", "False"]
 

@@ -107,9 +107,15 @@ def logged(build) -> Any:
     return build("apart")
 
 
+@pytest.fixture(scope="module")
+def skipping(build) -> Any:
+    return build("skipping", "output.on_error=skip")
+
+
 @pytest.fixture
 def load(module_store, monkeypatch) -> Iterator[Callable[[Any], Any]]:
-    """Load a logged router; its processes end with the test."""
+    """Load a logged router; its processes start when they are asked, and end with the test."""
+    monkeypatch.setenv("MMEFRAME_RESIDENCY_KIND", "lazy")
     with contextlib.ExitStack() as stack:
 
         def load(logged: Any) -> Any:
@@ -312,9 +318,9 @@ def test_a_worker_that_exits(router):
 
 
 @pytest.mark.parametrize("x1", [RAISE, EXIT], ids=["raises", "exits"])
-def test_on_error_skip(build, load, x1):
+def test_on_error_skip(skipping, load, x1):
     """Rows of a sub-model that fails, or whose process ends, are null; the others are answered."""
-    router = load(build("skipping", "output.on_error=skip"))
+    router = load(skipping)
     frame = rows("new", "old", "plain", "old").assign(x1=[1.0, x1, 1.0, 1.0])
 
     answer = router.predict(frame, {"annotate": True})
@@ -349,6 +355,7 @@ def test_a_worker_survives_ctrl_c_in_its_terminal(router):
 def test_a_sub_model_that_cannot_be_loaded(logged, load, tmp_path, monkeypatch):
     """As in one process: whatever is in the way is told, and what to do."""
     monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("MMEFRAME_RESIDENCY_KIND", "eager")
     (tmp_path / "file").write_text("")
 
     with pytest.raises(MmeframeError, match=r"cache: the cache folder takes no files: Not a directory\.\n  Free space"):
