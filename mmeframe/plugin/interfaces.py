@@ -106,8 +106,8 @@ class Component(Generic[C]):
     def prepare(self) -> Mapping[str, bytes]:
         """Files to put into the bundle, read from the paths in the config; called once, at build.
 
-        No path of the config exists where the router is served, so read tables here and get them back from
-        ``context.files``.
+        Asked of strategies, combiners and observers. No path of the config exists where the router is served, so read
+        tables here and get them back from ``context.files``.
         """
         return {}
 
