@@ -96,6 +96,18 @@ class Nameless(Good):
         return batch.column("x")
 
 
+class Divides(Good):
+    """Looks at its parameter before it looks at its column."""
+
+    def inputs(self) -> RoutingInputs:
+        return RoutingInputs({"x": "double"}, ("by",))
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        if "by" not in params:
+            raise BadInputError("the parameter 'by' is missing.")
+        return batch.numbers("x") // params["by"]
+
+
 class Unlisted(Good):
     def keys(self) -> list[int]:
         return [1, 2]

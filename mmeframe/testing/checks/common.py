@@ -144,7 +144,7 @@ def check_prepare(case: Case) -> None:
     for name, data in first.items():
         expect(isinstance(name, str) and isinstance(data, bytes), f"prepare() gives {name!r}: {type(data).__name__}")
     expect(first == second, "prepare() gives other bytes when it is asked again: equal routers would have two digests")
-    case.bound()  # type: ignore[attr-defined]
+    case.bound()
 
 
 COMMON_CHECKS = (
