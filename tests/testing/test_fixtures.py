@@ -76,6 +76,31 @@ def test_what_follows_from_the_environment_is_composed_anew(mmeframe_compose, mo
     assert found == ["one", "two"]
 
 
+@pytest.mark.parametrize("how", ["file", "override"])
+def test_a_kind_that_follows_from_the_environment(mmeframe_compose, monkeypatch, tmp_path, how):
+    """A resolver that chooses a file is in no composed config, and may choose another one the next time."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "kinds.yaml").write_text(
+        "# @package _global_\ndefaults:\n- override /routing: ${oc.env:A_KIND_OF_A_TEST}\n- _self_\nname: r\n"
+    )
+    chosen = {"file": ["experiment=kinds"], "override": ["name=r", "routing=${oc.env:A_KIND_OF_A_TEST}"]}[how]
+    found = []
+    for kind in ("column", "param"):
+        monkeypatch.setenv("A_KIND_OF_A_TEST", kind)
+        spec = mmeframe_compose(*chosen, f"+routing.{kind}=dow", "+models.a.uri=models:/a/1", config_dirs=tmp_path)
+        found.append(spec.routing.parts[0].strategy.kind)
+
+    assert found == ["column", "param"]
+
+
+@pytest.mark.mmeframe("name=r", "routing=good", "+models.a.uri=models:/a/1", plugins="tests.testing.strategies")
+def test_one_plugin_needs_no_list(mmeframe_cfg, mmeframe_compose, pytestconfig):
+    """One name stands for a list of one, as everywhere in a config."""
+    routed = ("name=r", "routing=good", "+models.a.uri=models:/a/1")
+
+    assert mmeframe_compose(*routed, plugins="tests.testing.strategies") == mmeframe_cfg
+
+
 def test_an_application_with_hydra_keeps_it(mmeframe_compose, tmp_path):
     """Hydra's own state is what it was, also after an error."""
     from hydra import initialize_config_dir
