@@ -319,16 +319,20 @@ def test_a_command(mmeframe_cli):
     assert "Did you mean 'validate'?" in wrong.err
 
 
-def test_a_command_leaves_the_process_as_it_was(mmeframe_cli, capfd):
-    """Hydra's own flags too; what the test captures itself is not disturbed."""
+def test_a_command_leaves_the_process_as_it_was(mmeframe_cli, capfd, tmp_path, monkeypatch):
+    """Hydra's own flags too, and plugins of the working directory; what the test captures itself is not disturbed."""
     from hydra.core.global_hydra import GlobalHydra
 
-    before = list(sys.argv), dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plugin_of_a_command.py").write_text(
+        "from mmeframe.plugin import hookimpl\n@hookimpl\ndef mmeframe_observers():\n    return []\n"
+    )
+    before = list(sys.argv), list(sys.path), dict(os.environ)
 
-    done = mmeframe_cli("build", "--cfg", "job", *DOW)
+    done = mmeframe_cli("build", "--cfg", "job", "-p", "plugin_of_a_command", *DOW)
 
     assert (done.code, "column: dow" in done.out) == (0, True)
-    assert (sys.argv, dict(os.environ)) == before
+    assert (sys.argv, sys.path, dict(os.environ)) == before
     assert not GlobalHydra.instance().is_initialized()
     assert capfd.readouterr() == ("", "")
 
