@@ -96,6 +96,15 @@ class Nameless(Good):
         return batch.column("x")
 
 
+class Indexed(Good):
+    """Gives a series with an index of its own, of the type that the column has."""
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        import pandas as pd
+
+        return pd.Series(batch.column("x"), range(5, 5 + len(batch)))
+
+
 class Divides(Good):
     """Looks at its parameter before it looks at its column."""
 

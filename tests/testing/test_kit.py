@@ -77,6 +77,7 @@ GOOD = [
     on_table("good"),
     strategy("ofthebatch", HOLED),
     strategy("divides", HOLED, params={"by": 2}),
+    strategy("indexed", HOLED),
     loader("good"),
     loader("good", options={"times": 3}),
     loader("good", bare, id="of-a-bare-file"),

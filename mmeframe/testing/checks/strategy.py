@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, canonical, normalised
-from mmeframe.runtime.batch import FrameBatch, as_batch
+from mmeframe.runtime.batch import FrameBatch, as_batch, values_of
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
 from mmeframe.testing.promises import BrokenError, expect, promise
@@ -59,7 +59,8 @@ def bound(strategy: Strategy) -> Strategy:
 def keys_of(strategy: Strategy, frame: pd.DataFrame, params: Params = None) -> list[str | None]:
     """The canonical key of each row by a bound strategy, None where it is missing."""
     raw = strategy.route_keys(batch_of(strategy, frame), params or {})
-    keys = normalised(raw, len(frame))
+    # As the router does, which looks at no index.
+    keys = normalised(values_of(raw) if isinstance(raw, pd.Series) else raw, len(frame))
     texts = [*map(str, keys.categories), None]
     return [texts[code] for code in keys.codes]
 
