@@ -184,6 +184,16 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             ["init", "--plugin", "Geo Hash"], "error: --plugin: 'Geo Hash' cannot name a plugin.", id="plugin"
         ),
         pytest.param(
+            ["init", "--plugin", "column"],
+            "error: --plugin: 'column' is a name of mmeframe's own.\n  Write what is particular",
+            id="plugin-of-ours",
+        ),
+        pytest.param(
+            ["init", "--plugin", "mmeframe-loader", "--kind", "loader"],
+            "error: --plugin: 'mmeframe-loader' is a name of mmeframe's own.",
+            id="plugin-of-a-class-of-ours",
+        ),
+        pytest.param(
             ["init", "--plugin", "geohash", "--kind", "stratgy"],
             "error: --kind: there is no kind 'stratgy' of component.\n  Did you mean 'strategy'? Kinds:",
             id="kind",

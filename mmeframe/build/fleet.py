@@ -158,6 +158,7 @@ class _Resolver:
         self._reads(union)
         self._decides(union)
         self._prepare({f"observers.{name}": component for name, component in self.spec.observers})
+        self._prepare({f"models.{model.id}.combine": model.loader for model in models if model.of})
         self._possible(strategies, models)
         outputs = self._answers(models)
         requirements = self._requirements(models)

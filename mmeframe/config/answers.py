@@ -11,6 +11,7 @@ from typing import Any
 
 from mmeframe.config.active import active
 from mmeframe.config.calls import conf_dir, group_options, groups, innermost, parse_override, paths, reason
+from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.errors import Problem, ProblemsError, known_names, suggest
 
 __all__ = ["bad_interpolations", "broken_file", "explain"]
@@ -20,6 +21,8 @@ _OPEN = re.compile(
     r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)|traffic\.(arms|only)|tracking\.tags"
     r"|environment\.override|train\.estimator\.params"
 )
+# Sections whose kinds have options, and the groups that these are chosen from.
+_GROUPS = {"routing": "routing", "sources": "source", "observers": "observer"}
 
 
 def broken_file(config_name: str, error: Exception) -> ProblemsError:
@@ -169,7 +172,8 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
         return Problem(override, f"{key} takes new keys with a plus.", f"Use +{plain}, or +{key}.<name>=<value>.")
     if not parsed.is_add() and (head[0] == "models" and len(head) > 2 and ".".join(head[:2]) not in known):
         return Problem(override, f"there is no sub-model {head[1]!r} yet.", f"Use +{plain} to add it.")
-    if not parsed.is_add() and not parsed.is_delete() and _OPEN.fullmatch(parent) and parent in known:
+    takes_any = _OPEN.fullmatch(parent) or _is_map(tree, parent)
+    if not parsed.is_add() and not parsed.is_delete() and takes_any and parent in known:
         return Problem(override, f"{parent} has no {head[-1]!r} yet.", f"Use +{plain} to add it.")
     if not parsed.is_delete() and head[-1] in _left_out(tree, parent):
         what = f"the file that chooses the kind of {parent} leaves {head[-1]!r} out."
@@ -193,15 +197,31 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
 
 def _left_out(tree: Any, place: str) -> list[str]:
     """Options of the kind that is chosen for a place."""
+    config = _config_of(tree, place)
+    return [option.name for option in dataclasses.fields(config)] if config else []
+
+
+def _is_map(tree: Any, path: str) -> bool:
+    """Whether a path is an option of a kind, and takes any names."""
+    place, _, name = path.rpartition(".")
+    config = _config_of(tree, place)
+    if config is None or config_fault(config):
+        return False
+    whole = config_schema(config)
+    found = members(whole["properties"].get(name, {}), whole["$defs"])
+    return any(member.get("type") == "object" and "properties" not in member for member in found)
+
+
+def _config_of(tree: Any, place: str) -> Any:
+    """The dataclass of the kind that is chosen for a place, None where there is none."""
     from omegaconf import DictConfig, OmegaConf
 
-    current = active.get()
-    node = OmegaConf.select(tree, place)
-    kind = str(node.get("kind")) if isinstance(node, DictConfig) else ""
-    for names in current.options.values() if current else ():
-        if kind in names:
-            return [option.name for option in dataclasses.fields(names[kind].record.config)]
-    return []
+    current, group = active.get(), _GROUPS.get(place.split(".")[0])
+    node = OmegaConf.select(tree, place) if group else None
+    if current is None or group is None or not isinstance(node, DictConfig):
+        return None
+    entry = current.options.get(group, {}).get(str(node.get("kind")))
+    return entry.record.config if entry else None
 
 
 def _same_leaf(key: str, known: Sequence[str]) -> list[str]:

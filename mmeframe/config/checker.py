@@ -6,14 +6,14 @@ import dataclasses
 import math
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from mmeframe.config import schema
-from mmeframe.config.options import describe, options_error
+from mmeframe.config.options import config_schema, describe, members, options_error, recorded
 from mmeframe.errors import MmeframeError, Problem, suggest
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
@@ -39,7 +39,8 @@ class Checker:
     def required(self, path: str) -> None:
         """Report a required option once, whoever finds it."""
         if not any(problem.where == path for problem in self.problems):
-            self.problem(path, "this option is required.", f"Set it: {path}=<value>.")
+            # An override reaches no entry of a list.
+            self.problem(path, "this option is required.", "" if "[" in path else f"Set it: {path}=<value>.")
 
     def check(self, kind: Any, value: Any, where: str) -> Any:
         """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
@@ -48,23 +49,22 @@ class Checker:
         except ValidationError as error:
             # The deepest first: of a union's members, the one that came furthest is the one that was meant.
             reported: list[list[Any]] = []
-            found = [(_path(item["loc"], value), item) for item in error.errors()]
+            found = [(_path(item, value), item) for item in error.errors()]
             for path, item in sorted(found, key=lambda it: -len(it[0])):
                 if any(other[: len(path)] == path for other in reported):
                     continue
                 reported.append(path)
                 several = len({other["msg"] for at, other in found if at == path}) > 1
-                self._report(kind, where + _steps(path, value), item, _type_of(kind, path) if several else "")
+                if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+                    hint = suggest(str(path[-1]), _names(kind, path[:-1]), "It has")
+                    self.problem(where + _steps(path, value), f"there is no option {str(path[-1])!r}.", hint)
+                    continue
+                self._report(where + _steps(path, value), item, _type_of(kind, path) if several else "")
         return None
 
-    def _report(self, kind: Any, path: str, item: Any, type_: str = "") -> None:
+    def _report(self, path: str, item: Any, type_: str = "") -> None:
         if item["type"] == "missing" or item.get("input") == MISSING:
             self.required(path)
-            return
-        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            leaf = path.rsplit(".", 1)[-1]
-            names = [option.alias for option in _options(kind, item["loc"][:-1])]
-            self.problem(path, f"there is no option {leaf!r}.", suggest(leaf, names, "It has"))
             return
         if any(problem.where == path for problem in self.problems):
             return
@@ -124,13 +124,13 @@ class Checker:
             conf = None if missing else self.check(config, options, where)
             if conf is None:
                 return None
-            values = TypeAdapter(config).dump_python(conf, mode="json")
+            values = recorded(conf)
         except Exception as error:  # noqa: BLE001 - a plugin's annotations, factories and validators
             self.problems.append(Problem.of(options_error(entry, where, error)))
             return None
-        for name, item in values.items():
-            if isinstance(item, float) and not math.isfinite(item):
-                self.problem(f"{where}.{name}", f"{item} is not a finite number.")
+        for path, item in _numbers(values, ()):
+            if not math.isfinite(item):
+                self.problem(where + _steps(path, values), f"{item} is not a finite number.")
         return entry.component(values)
 
 
@@ -146,24 +146,30 @@ def _steps(path: Sequence[Any], value: Any) -> str:
     return text
 
 
+def _numbers(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], float]]:
+    """Every number with a point in a value, with where it stands."""
+    if isinstance(value, float):
+        yield path, value
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for step, item in inner:
+        yield from _numbers(item, (*path, step))
+
+
 def _fields(plugins: Plugins, noun: str, kind: str) -> list[str]:
     return [option.name for option in dataclasses.fields(plugins.registered[noun][kind].record.config)]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Option:
-    name: str
-    alias: str
-
-
-def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
-    """Options of the (nested) dataclass at ``loc``."""
-    for step in loc:
-        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
-        kind = hints.get(str(step), kind)
-    if not dataclasses.is_dataclass(kind):
+def _names(kind: Any, path: Sequence[Any]) -> list[str]:
+    """Options of the dataclass that stands at a path, also in a list, in a map, or beside other types."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(kind, type):
         return []
-    return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
+    whole = config_schema(kind)
+    found = list(members(whole, whole["$defs"]))
+    for step in path:
+        at = "items" if isinstance(step, int) else "additionalProperties"
+        inner = [part.get("properties", {}).get(step) or part.get(at) for part in found]
+        found = [it for part in inner if isinstance(part, Mapping) for it in members(part, whole["$defs"])]
+    return [name for part in found for name in part.get("properties", ())]
 
 
 # What pydantic calls members of unions in the location of an error; others have brackets, or are names of classes.
@@ -171,11 +177,11 @@ _LABELS = {"str", "int", "float", "bool", "none", "any", "bytes", "date", "datet
 _LABELS |= {"path", "uuid", "url", "enum", "constrained-str", "constrained-int", "constrained-float"}
 
 
-def _path(loc: Sequence[Any], value: Any) -> list[Any]:
-    """The steps of an error's location that are keys of the config."""
+def _path(item: Mapping[str, Any], value: Any) -> list[Any]:
+    """The steps of an error's location that are keys of the config, the last one also where it is missing there."""
     path = []
-    for step in loc:
-        inside = isinstance(value, Mapping) and step in value
+    for left, step in enumerate(item["loc"], 1 - len(item["loc"])):
+        inside = (isinstance(value, Mapping) and step in value) or (item["type"] == "missing" and not left)
         if isinstance(step, str) and not inside and ("[" in step or step in _LABELS or step[:1].isupper()):
             continue
         path.append(step)

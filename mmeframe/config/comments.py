@@ -39,7 +39,7 @@ def _own_comments(owner: Hashable) -> dict[str, str]:
     except (OSError, TypeError, ValueError, SyntaxError, tokenize.TokenError):
         return {}
     comments = {
-        token.start[0]: token.string.lstrip("# ")
+        token.start[0]: token.string.lstrip("#: ")
         for token in tokens
         if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#")
     }

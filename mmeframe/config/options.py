@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -31,8 +31,10 @@ __all__ = [
     "config_schema",
     "default_text",
     "describe",
+    "members",
     "options_error",
     "plain_defaults",
+    "recorded",
     "type_text",
 ]
 
@@ -195,6 +197,8 @@ def _length(schema: Mapping[str, Any], of: str, noun: str) -> str:
     low, high = schema.get(f"min{of}"), schema.get(f"max{of}")
     if low == 1 and high is None:
         return ", not empty"
+    if low == high and low is not None:
+        return f", {low} {noun}"
     told = [f"{low} or more"] if low else []
     told += [f"{high} or fewer"] if high is not None else []
     return f", {' and '.join(told)} {noun}" if told else ""
@@ -202,13 +206,21 @@ def _length(schema: Mapping[str, Any], of: str, noun: str) -> str:
 
 def choices(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterable[Any]:
     """Values to choose from, also those beside others: ``auto`` of a word or a list."""
+    for member in members(schema, definitions):
+        yield from member.get("enum", ())
+        yield from [member["const"]] if "const" in member else ()
+        yield from {"boolean": (True, False), "null": (None,)}.get(str(member.get("type")), ())
+
+
+def members(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What a value may be, one by one, each as its own schema."""
     if "$ref" in schema:
-        schema = definitions[schema["$ref"].removeprefix(REF)]
-    for member in schema.get("anyOf") or schema.get("oneOf") or ():
-        yield from choices(member, definitions)
-    yield from schema.get("enum", ())
-    yield from [schema["const"]] if "const" in schema else ()
-    yield from {"boolean": (True, False), "null": (None,)}.get(str(schema.get("type")), ())
+        yield from members(definitions[schema["$ref"].removeprefix(REF)], definitions)
+    elif several := schema.get("anyOf") or schema.get("oneOf"):
+        for member in several:
+            yield from members(member, definitions)
+    else:
+        yield schema
 
 
 # -- plain values, and what is wrong with a dataclass ----------------------------------------------------------------
@@ -226,6 +238,24 @@ def plain(value: Any) -> Any:
         return sorted(map(plain, value), key=str)
     # An enum is its value, also one of text.
     return value if type(value) in (str, int, float, bool, type(None)) else to_jsonable_python(value)
+
+
+def recorded(conf: Any) -> dict[str, Any]:
+    """Validated options as a bundle records them. Sets are sorted: equal configs give equal bytes."""
+    adapter = TypeAdapter(type(conf))
+    found: dict[str, Any] = _sorted(adapter.dump_python(conf, mode="json"), adapter.dump_python(conf))
+    return found
+
+
+def _sorted(value: Any, source: Any) -> Any:
+    """source: what the plain value is made of."""
+    if isinstance(source, set | frozenset) and isinstance(value, list):
+        return sorted(value, key=lambda item: json.dumps(item, sort_keys=True))
+    if isinstance(source, list | tuple) and isinstance(value, list) and len(source) == len(value):
+        return list(map(_sorted, value, source))
+    if isinstance(source, Mapping) and isinstance(value, dict) and len(source) == len(value):
+        return dict(zip(value, map(_sorted, value.values(), source.values()), strict=True))
+    return value
 
 
 def plain_defaults(entry: Registered, where: str) -> dict[str, Any]:

@@ -80,12 +80,16 @@ class ModelDefaultsConf(Section):
     loader: Any = "auto"
 
 
+# Editors are told which values can be keys; ``parse`` says what to do about others, such as YAML's NO.
+KeyValue = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]})]
+
+
 @dataclass
 class ModelConf(Section):
     # Any URI that MLflow knows, a folder, or a bare estimator file.
     uri: str | None = None
     # {part: value}; {} for the global sub-model, none for one that no row is routed to. null: the id is the key.
-    key: dict[str, Any] | Literal["none"] | None = None
+    key: dict[str, KeyValue] | Literal["none"] | None = None
     # The flavor of the MLmodel file to load.
     flavor: str = "auto"
     # A loader's name, or {kind: <name>, <option>: <value>}.

@@ -32,10 +32,10 @@ class Deprecation:
         return DeprecationWarning(text + self.instead)
 
 
-def _mark(what: str, since: str, remove_in: str, instead: str) -> DeprecationWarning:
+def _mark(what: str, since: str, remove_in: str, instead: str) -> Deprecation:
     found = Deprecation(what, since, remove_in, instead)
     _marked.append(found)
-    return found.warning()
+    return found
 
 
 def deprecated(*, since: str, remove_in: str, instead: str) -> Callable[[F], F]:
@@ -49,7 +49,8 @@ def deprecated(*, since: str, remove_in: str, instead: str) -> Callable[[F], F]:
 
         @functools.wraps(function)
         def warned(*args: Any, **kwargs: Any) -> Any:
-            warnings.warn(told, stacklevel=2)
+            # A new one each time: where warnings are errors, it holds the frames of whoever was told.
+            warnings.warn(told.warning(), stacklevel=2)
             return function(*args, **kwargs)
 
         return warned  # type: ignore[return-value]
@@ -63,7 +64,8 @@ def deprecated_args(hook: str, *, since: str, remove_in: str, **instead: str) ->
     pluggy warns at the line of every implementation that takes such an argument.
     """
     return {
-        name: _mark(f"argument {name!r} of {hook}()", since, remove_in, sentence) for name, sentence in instead.items()
+        name: _mark(f"argument {name!r} of {hook}()", since, remove_in, sentence).warning()
+        for name, sentence in instead.items()
     }
 
 

@@ -101,13 +101,16 @@ class Component(Generic[C]):
         self.conf = conf
 
     def bind(self, context: ComponentContext) -> None:
-        """Take what the host offers; called once, before any other method but ``prepare``."""
+        """Take what the host offers; called once, before anything is routed, loaded, listed, combined or observed.
+
+        What describes the component is asked before: ``inputs``, ``answer_type``, ``keep``, ``runs_code``.
+        """
 
     def prepare(self) -> Mapping[str, bytes]:
         """Files to put into the bundle, read from the paths in the config; called once, at build.
 
-        No path of the config exists where the router is served, so read tables here and get them back from
-        ``context.files``.
+        Asked of strategies, combiners and observers. No path of the config exists where the router is served, so read
+        tables here and get them back from ``context.files``.
         """
         return {}
 

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
@@ -44,6 +45,7 @@ API_VERSION = 1
 BUILTIN = "mmeframe.builtin.plugin"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_DISABLED = "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS"
 _RESERVED = {"keys", "levels", "on_unknown", "kind"}
 
 
@@ -216,11 +218,13 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     switches = list(switches)
     enable, disable = split_switches(switches)
     loader = _Loader(disable, switches)
-    loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
-    loader.add_installed()
-    for name in dict.fromkeys(enable):
-        loader.add_named(name)
-    plugins = loader.collect()
+    # What a plugin prints would be part of an answer: of --json, or to a shell that completes.
+    with redirect_stdout(sys.stderr):
+        loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
+        loader.add_installed()
+        for name in dict.fromkeys(enable):
+            loader.add_named(name)
+        plugins = loader.collect()
     for info in plugins.plugins:
         if info.module in enable and info.status == "broken":
             raise PluginError(info.reason, where=f"-p {info.module}")
@@ -271,7 +275,7 @@ class _Loader:
             self._infos.append(info)
             rival = next((o for o in self._infos[:-1] if o.name == entry.name and o.status != "disabled"), None)
             if self._disable & {entry.name, name}:
-                info.status, info.reason = "disabled", "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS"
+                info.status, info.reason = "disabled", _DISABLED
             elif rival:
                 info.status = "broken"
                 info.reason = f"{rival.title} has a plugin of the same name. Disable one with -p no:{name}."
@@ -282,6 +286,9 @@ class _Loader:
     def add_named(self, module: str) -> None:
         """A module named on the command line: here every fault stops the command."""
         if module in [info.module for info in self._infos]:
+            return
+        if module in self._disable:
+            self._infos.append(PluginInfo(module, module, status="disabled", reason=_DISABLED))
             return
         where = f"-p {module}" if module in self._switched else "MMEFRAME_PLUGINS"
         if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
@@ -327,6 +334,10 @@ class _Loader:
             module = load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take us down
             return str(error) or type(error).__name__
+        if name := self._manager.get_name(module):
+            return f"Plugin {info.name!r} is registered already, as {name!r}."
+        if rival := self._modules.get(info.name):
+            return f"{rival.title} has a plugin of the same name."
         fault = _hook_faults(info.name, module, self._manager)
         if fault:
             return fault
@@ -335,8 +346,7 @@ class _Loader:
             self._manager.check_pending()
             info.hooks = sorted(caller.name for caller in self._manager.get_hookcallers(module) or ())
         except (ValueError, pluggy.PluginValidationError) as error:
-            if self._manager.has_plugin(info.name):
-                self._manager.unregister(name=info.name)
+            self._manager.unregister(name=info.name)
             return f"Plugin {info.name!r}: {error}"
         self._modules[info.name] = info
         return ""

@@ -52,8 +52,11 @@ def observer_of(target: str, where: str) -> tuple[Observer[Any], Mapping[str, by
             hint="Give them when the router is built: +observer@observers.<name>=<kind>.",
         )
     config = f"{conf.__module__}:{conf.__qualname__}"
-    observer = make_component(Component(target, target, config, options))
-    return observer, observer.prepare()
+    try:
+        observer = make_component(Component(target, target, config, options))
+        return observer, observer.prepare()
+    except Exception as error:
+        raise ConfigError(f"{target} cannot be used: {type(error).__name__}: {error}.", where=where) from error
 
 
 def _conf_of(observer: type[Observer[Any]]) -> type[Conf]:

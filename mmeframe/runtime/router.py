@@ -127,13 +127,16 @@ class Router:
         self.routing = self._routing(manifest, turned)
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
-        self._loaders = [self._component(it, f"loaders[{number}]") for number, it in enumerate(manifest["loaders"])]
+        # Of equal combiners, which are one, any has what all have prepared.
+        combiner_of = {number: bundle[number].loader for number in self.members.of}
+        places = {at: f"models.{bundle.id(number)}.combine" for number, at in combiner_of.items()}
+        self._loaders = [self._component(it, places.get(at, "")) for at, it in enumerate(manifest["loaders"])]
         self._workers = Workers(bundle, code) if manifest["isolation"] == "process" else None
         forbidden = turned.who_forbids_pickle(manifest["allow_pickle"])
         if forbidden:
             self._refuse_code(forbidden)
         combiners = {
-            number: (self._loaders[bundle[number].loader], [self._number(id_) for id_ in of])
+            number: (self._loaders[combiner_of[number]], [self._number(id_) for id_ in of])
             for number, of in self.members.of.items()
         }
         self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), turned)

@@ -50,7 +50,7 @@ def _from_bundle(folder: str, digest: str, code: Path | None, number: int) -> An
     bundle = _opened(folder, digest)
     record, manifest = bundle.record(number), bundle.manifest
     loader = load_component(Component.from_json(manifest["loaders"][record.loader]), manifest["plugins"], code)
-    loader.bind(ComponentContext(bundle.component_files(f"loaders[{record.loader}]")))
+    loader.bind(ComponentContext())
     return load_record(bundle, record, loader)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mmeframe
 from mmeframe.errors import UsageError, suggest
+from mmeframe.plugin.manager import isolated_plugins
 
 __all__ = ["KINDS", "new_plugin", "new_project"]
 
@@ -57,6 +58,9 @@ def new_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]:
     if kind not in KINDS:
         raise UsageError(f"there is no kind {kind!r} of component.", where="--kind", hint=suggest(kind, KINDS, "Kinds"))
     kept = short.replace("-", "_")
+    if kept in {"builtin", *KINDS, *isolated_plugins().names(KINDS[kind])}:
+        hint = f"Write what is particular about yours, such as my-{short}."
+        raise UsageError(f"{name!r} is a name of mmeframe's own.", where="--plugin", hint=hint)
     values = {
         "distribution": f"mmeframe-{short}",
         "package": f"mmeframe_{kept}",

@@ -151,6 +151,12 @@ class Case:
         with self.workspace():
             return dict(self.make().prepare())
 
+    def bound(self) -> Any:
+        """A fresh component, bound to what another one prepared."""
+        component = self.make()
+        component.bind(ComponentContext({name: memoryview(data) for name, data in self.prepared().items()}))
+        return component
+
 
 @dataclass(eq=False)
 class StrategyCase(Case):
@@ -171,8 +177,7 @@ class StrategyCase(Case):
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        found: pd.DataFrame = self.rows() if callable(self.rows) else self.rows
-        return found
+        return _some_rows(self)
 
     @property
     def _preset(self) -> bool:
@@ -222,8 +227,7 @@ class LoaderCase(Case):
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        found: pd.DataFrame = self.rows() if callable(self.rows) else self.rows
-        return found
+        return _some_rows(self)
 
     @cached_property
     def path(self) -> Path:
@@ -300,6 +304,8 @@ class CombinerCase(Case):
         import numpy as np
 
         found = [np.array(answer) for answer in self.answers]
+        if not found or not len(found[0]):
+            raise _no_rows(self)
         for array in found:
             array.flags.writeable = False
         return found
@@ -319,12 +325,6 @@ class CombinerCase(Case):
         (found,) = [model.combine for model in spec.models if model.combine is not None]
         return found
 
-    def bound(self) -> Combiner[Any]:
-        """A fresh combiner."""
-        combiner: Combiner[Any] = self.make()
-        combiner.bind(ComponentContext())
-        return combiner
-
 
 @dataclass(eq=False)
 class ObserverCase(Case):
@@ -340,13 +340,6 @@ class ObserverCase(Case):
     def _found(self, spec: RouterSpec) -> Component:
         ((_, found),) = spec.observers
         return found
-
-    def bound(self) -> Observer[Any]:
-        """A fresh observer, bound to what another one prepared."""
-        files = {name: memoryview(data) for name, data in self.prepared().items()}
-        observer: Observer[Any] = self.make()
-        observer.bind(ComponentContext(files))
-        return observer
 
 
 # Names of columns that cannot carry a key.
@@ -367,6 +360,17 @@ class _Active:
 
         with using_store(None) as store:
             return store.logged_models(filter_string, experiments)
+
+
+def _some_rows(case: StrategyCase | LoaderCase) -> pd.DataFrame:
+    found: pd.DataFrame = case.rows() if callable(case.rows) else case.rows
+    if not len(found):
+        raise _no_rows(case)
+    return found
+
+
+def _no_rows(case: Case) -> UsageError:
+    return UsageError("there are no rows, with which every promise would be kept.", where=str(case))
 
 
 def _short(value: Any) -> str:

@@ -64,9 +64,9 @@ def _no_server(*_: Any) -> NoReturn:
 
 @contextlib.contextmanager
 def _as_it_was(config_dirs: Sequence[str | Path]) -> Iterator[None]:
-    """Hydra's own state, the arguments of the process, levels of logs and filters of warnings, restored at the end."""
+    """What a command changes, restored at the end: Hydra's state, arguments and path, levels of logs, warnings."""
     logger = logging.getLogger("mmeframe")
-    argv, level, execve, hydra = sys.argv, logger.level, os.execve, _global_hydra()
+    argv, path, level, execve, hydra = sys.argv, list(sys.path), logger.level, os.execve, _global_hydra()
     said = {name: os.environ.get(name) for name in (_LEVEL, _DIRS)}
     with warnings.catch_warnings():
         os.execve = _no_server  # type: ignore[assignment]
@@ -75,7 +75,7 @@ def _as_it_was(config_dirs: Sequence[str | Path]) -> Iterator[None]:
             yield
         finally:
             os.execve = execve
-            sys.argv = argv
+            sys.argv, sys.path[:] = argv, path
             logger.setLevel(level)
             for name, value in said.items():
                 os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mmeframe.api import job
@@ -17,6 +17,8 @@ __all__ = ["Compositions"]
 
 # A call of a resolver, such as ${oc.env:HOME} or ${now:%Y}: what it gives may be another value the next time.
 _CALL = re.compile(r"\$\{[\w.]+:")
+# What a file says of other files: it is not in a composed config.
+_DEFAULTS = re.compile(r"^defaults:.*?(?=^\w|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class Compositions:
@@ -49,10 +51,16 @@ class Compositions:
             loaded = plugins if isinstance(plugins, Plugins) else found_plugins(plugins)
             work = job(command, overrides, config_dirs=folders, plugins=loaded)
             known = pickle.dumps(work.spec)
-            if not _CALL.search(work.composed.text):
+            if not any(map(_CALL.search, [work.composed.text, *overrides, *_defaults(files)])):
                 self._known[key] = known
         found: RouterSpec = pickle.loads(known)  # noqa: S301 - pickled above
         return found
+
+
+def _defaults(files: Iterable[tuple[str, int, int]]) -> Iterator[str]:
+    """The ``defaults`` of config files."""
+    for path, _, _ in files:
+        yield from _DEFAULTS.findall(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:

@@ -65,12 +65,20 @@ def _marked(item: Any) -> _Marked:
         found.overrides += mark.args
         found.command = options.pop("command", found.command)
         # Folders that are named nearer to the test win over others.
-        found.config_dirs = [*(root / folder for folder in options.pop("config_dirs", ())), *found.config_dirs]
-        found.plugins += options.pop("plugins", ())
+        found.config_dirs = [
+            *(root / folder for folder in _several(options.pop("config_dirs", ()))),
+            *found.config_dirs,
+        ]
+        found.plugins += _several(options.pop("plugins", ()))
         alien = [repr(it) for it in mark.args if not isinstance(it, str)] + sorted(options)
         if alien:
             raise pytest.UsageError(f"the marker mmeframe takes no {alien[0]}: {_MARKER}")
     return found
+
+
+def _several(names: Any) -> Any:
+    """Names, also where one is given for many."""
+    return (names,) if isinstance(names, str | Path) else names
 
 
 def _markers(item: Any) -> Iterator[pytest.Mark]:
@@ -130,10 +138,10 @@ def mmeframe_compose(_mmeframe_compositions: Compositions, pytestconfig: pytest.
     def compose(
         *overrides: str,
         command: str = "build",
-        config_dirs: Sequence[str | Path] = (),
-        plugins: Sequence[str] | Plugins = (),
+        config_dirs: str | Path | Sequence[str | Path] = (),
+        plugins: str | Sequence[str] | Plugins = (),
     ) -> RouterSpec:
-        return _mmeframe_compositions.get(overrides, command, [*config_dirs, *dirs], plugins)
+        return _mmeframe_compositions.get(overrides, command, [*_several(config_dirs), *dirs], _several(plugins))
 
     return compose
 
@@ -148,8 +156,7 @@ def mmeframe_overrides(request: pytest.FixtureRequest) -> list[str]:
         def mmeframe_overrides(mmeframe_overrides, column):
             return [*mmeframe_overrides, f"routing.column={column}"]
     """
-    more = getattr(request, "param", ())
-    return [*_marked(request.node).overrides, *([more] if isinstance(more, str) else more)]
+    return [*_marked(request.node).overrides, *_several(getattr(request, "param", ()))]
 
 
 @pytest.fixture

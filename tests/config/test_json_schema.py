@@ -16,7 +16,7 @@ from mmeframe.cli import main
 from mmeframe.config import conf_dir
 from mmeframe.config.json_schema import GROUPS, json_schema
 from mmeframe.plugin import manager
-from mmeframe.plugin.manager import Plugins, load_plugins
+from mmeframe.plugin.manager import Plugins, isolated_plugins
 from tests import run_doc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def builtins() -> Plugins:
     """The built-in plugins only, whatever else is installed beside the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manager, "_distributions", list)
-        return load_plugins()
+    return isolated_plugins()
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +122,7 @@ def test_interpolations_are_right_wherever_a_value_may_be(faults, text):
         pytest.param("exclude: [old_*, new]", id="several-names"),
         pytest.param("models: {a: 'models:/a/1'}", id="only-a-uri"),
         pytest.param("models: {a: {uri: x, key: none}}", id="no-key"),
+        pytest.param("models: {a: {uri: x, key: {b: 1, c: 'NO', d: '${e}'}}}", id="key"),
         pytest.param("models: {a: {uri: x, loader: sklearn}}", id="loader-by-name"),
         pytest.param("models: {a: {uri: x, loader: {kind: sklearn}}}", id="loader-with-options"),
         pytest.param("models: {a: {uri: x, signature: {inputs: [a, b], outputs: double}}}", id="signature"),
@@ -171,6 +170,7 @@ def test_what_a_config_may_say_in_several_ways(faults, text):
         pytest.param("models: {a: {ur: x}}", "models.a", id="sub-model"),
         pytest.param("models: {a: {uri: x, pin: often}}", "models.a.pin", id="sub-models-option"),
         pytest.param("models: {a: 5}", "models.a", id="no-sub-model"),
+        pytest.param("models: {a: {uri: x, key: {b: NO}}}", "models.a.key", id="key-that-yaml-reads-as-a-bool"),
         pytest.param("models: {a: {uri: x, loader: sklean}}", "models.a.loader", id="loader"),
         pytest.param("models: {a: {uri: x, loader: {kind: sklearn, a: 1}}}", "models.a.loader", id="loader-option"),
         pytest.param("models: {a: {combine: {kind: mean, weights: [1]}}}", "models.a.combine", id="combiner"),

@@ -62,7 +62,7 @@ class Inner:
         pytest.param(dict[str, Any], "map of any value", id="open-map"),
         pytest.param(Inner, "map with height", id="dataclass"),
         pytest.param(Inner | None, "map with height or null", id="dataclass-or-null"),
-        pytest.param(tuple[int, str], "list of (int or str), 2 or more and 2 or fewer entries", id="tuple"),
+        pytest.param(tuple[int, str], "list of (int or str), 2 entries", id="tuple"),
         pytest.param(Annotated[int, BeforeValidator(abs)], "int", id="validator"),
         pytest.param(Annotated[int, PlainValidator(abs)], "any value", id="validator-in-place-of-a-type"),
     ],
@@ -148,7 +148,7 @@ def test_a_class_inside_a_function():
 
     @dataclass
     class Local(StrategyConf):
-        # Indented.
+        #: Indented.
         option: int = 1
 
     assert field_comments(Local) == {"option": "Indented."}

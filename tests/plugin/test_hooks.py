@@ -222,6 +222,22 @@ def test_a_deprecated_function_says_where_it_is_called(marked):
     assert caught[0].filename == __file__
 
 
+def test_a_deprecated_function_keeps_nothing_of_its_callers(marked):
+    """Where warnings are errors, as in most test suites, each call raises an error of its own."""
+
+    @deprecated(since="0.2", remove_in="0.4", instead="Call new().")
+    def old():
+        return 3
+
+    depths = []
+    for _ in range(2):
+        with pytest.raises(DeprecationWarning) as caught:
+            old()
+        depths.append(len(caught.traceback))
+
+    assert depths[0] == depths[1]
+
+
 def test_a_deprecated_argument_of_a_hook(marked):
     """pluggy tells the author of an implementation that takes it, and nobody else."""
     spec, impl = pluggy.HookspecMarker("some"), pluggy.HookimplMarker("some")

@@ -621,6 +621,54 @@ def test_a_module_that_is_installed_already(installed):
     assert plugins.names("routing strategy") == sorted([*BUILT_IN, "geo"])
 
 
+@pytest.mark.parametrize("how", ["switch", "variable"])
+def test_a_module_that_is_named_and_disabled(module, monkeypatch, how):
+    """Who disables wins, as with an installed plugin: a switch without effect would look like one that works."""
+    name = module(strategies(GEO))
+    monkeypatch.setenv("MMEFRAME_PLUGINS", name)
+    if how == "variable":
+        monkeypatch.setenv("MMEFRAME_DISABLE_PLUGINS", name)
+
+    plugins = load_plugins([f"no:{name}"] if how == "switch" else [])
+
+    assert info(plugins, name).status == "disabled"
+    assert plugins.names("routing strategy") == BUILT_IN
+
+
+def test_a_module_called_like_an_installed_plugin(installed, tmp_path, monkeypatch):
+    """Two plugins have one name: the text says whose, and lists no modules."""
+    installed(GOOD)
+    (tmp_path / "geo.py").write_text(strategies(GEO.replace('"geo"', '"other"')))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(PluginError) as caught:
+        load_plugins(["geo"])
+
+    assert str(caught.value) == "-p geo: mmeframe-geo 0.3.1 has a plugin of the same name."
+
+
+def test_one_module_behind_two_entry_points(installed):
+    """The second is broken, and says why."""
+    two = Project("twice-geo", "1.0", (("one", strategies(GEO)), ("two", strategies(GEO))), package="twice_geo")
+    installed(two)
+
+    plugins = load_plugins([])
+
+    assert (info(plugins, "one").status, info(plugins, "two").status) == ("ok", "broken")
+    assert info(plugins, "two").reason == "Plugin 'two' is registered already, as 'one'."
+
+
+def test_what_a_plugin_prints_is_no_answer(installed, run):
+    """A line at import goes where warnings go: --json stays JSON."""
+    source = "print('thank you for using geo')\n" + strategies(GEO)
+    installed(Project("noisy-geo", "1.0", (("noisy", source),)))
+
+    done = run("plugins", "--json")
+
+    assert "noisy" in [it["name"] for it in done.json["plugins"]]
+    assert done.err == "thank you for using geo\n"
+
+
 def test_switches_join_the_variables(monkeypatch):
     """Variables first, then ``-p``, each in its order."""
     monkeypatch.setenv("MMEFRAME_PLUGINS", "a,b")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.plugin.geohash import GEOHASH
@@ -159,6 +163,95 @@ def test_a_validator_that_fails_itself(installed, run):
     assert done.err.startswith(
         "error: routing: routing strategy 'odd' of odd-validator 1.0: its options cannot be read: KeyError: 'c'."
     )
+
+
+NESTED = """\
+from dataclasses import dataclass, field
+from mmeframe.plugin import RoutingStrategy, RoutingStrategyPlugin, StrategyConf, hookimpl
+
+@dataclass
+class Index:
+    path: str
+    depth: int = 3
+
+@dataclass
+class Rule:
+    column: str
+    value: str = "x"
+
+@dataclass
+class Conf(StrategyConf):
+    index: Index | None = None
+    rules: list[Rule] = field(default_factory=list)
+    named: dict[str, Rule] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    edges: list[float] = field(default_factory=list)
+    words: set[str] = field(default_factory=lambda: set("hgfedcba"))
+
+class Deep(RoutingStrategy):
+    pass
+
+@hookimpl
+def mmeframe_routing_strategies():
+    return [RoutingStrategyPlugin("deep", Conf, __name__ + ":Deep", "")]
+"""
+DEEP = Project("deep-options", "1.0", (("deep", NESTED),))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        pytest.param(
+            "routing.index={depth:4}",
+            "routing.index.path: this option is required.\n  Set it: routing.index.path=<value>.",
+            id="missing",
+        ),
+        pytest.param("routing.rules=[{value:a}]", "routing.rules[0].column: this option is required.", id="in-a-list"),
+        pytest.param(
+            "routing.index={path:a,dept:4}",
+            "routing.index.dept: there is no option 'dept'.\n  Did you mean 'depth'? It has: depth, path.",
+            id="alien",
+        ),
+        pytest.param(
+            "routing.rules=[{column:a,valu:b}]",
+            "routing.rules[0].valu: there is no option 'valu'.\n  Did you mean 'value'? It has: column, value.",
+            id="alien-in-a-list",
+        ),
+        pytest.param(
+            "+routing.named.one={column:a,valu:b}",
+            "routing.named.one.valu: there is no option 'valu'.\n  Did you mean 'value'? It has: column, value.",
+            id="alien-in-a-map",
+        ),
+        pytest.param(
+            "routing.weights.a=1",
+            "routing.weights.a=1: routing.weights has no 'a' yet.\n  Use +routing.weights.a=1 to add it.",
+            id="new-name",
+        ),
+        pytest.param("routing.edges=[0.5,inf]", "routing.edges[1]: inf is not a finite number.", id="infinite"),
+    ],
+)
+def test_options_inside_of_options(installed, run, override, expected):
+    """The path goes down to what is wrong, and the hint is about what stands there."""
+    installed(DEEP)
+
+    done = run("validate", "name=r", "+models.a.uri=models:/a/1", "routing=deep", override)
+
+    assert (done.code, done.out, done.err) == (2, "", f"error: {expected}\n")
+
+
+def test_a_set_is_recorded_in_order(install):
+    """Equal configs give equal bytes, in whichever order a process has the set."""
+    code = (
+        "from mmeframe.api import compose\n"
+        "spec = compose('name=r', '+models.a.uri=models:/a/1', 'routing=deep')\n"
+        "print(*spec.routing.parts[0].strategy.options['words'])"
+    )
+    path = {"PYTHONPATH": str(install(DEEP))}
+    seeds = [{**os.environ, **path, "PYTHONHASHSEED": seed} for seed in "12"]
+
+    told = [subprocess.run([sys.executable, "-c", code], env=it, capture_output=True, text=True) for it in seeds]
+
+    assert [(it.stdout, it.stderr) for it in told] == [("a b c d e f g h\n", "")] * 2
 
 
 # -- sweeps ----------------------------------------------------------------------------------------------------------

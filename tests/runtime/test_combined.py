@@ -774,10 +774,12 @@ class Framed(Side):
 '''
 # Combiners that raise, or give another number of answers, and an observer that keeps what it is told.
 BLENDING = '''
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 import numpy as np
 from mmeframe.plugin import (
-    Combiner, CombinerConf, CombinerPlugin, Observer, ObserverConf, ObserverPlugin, hookimpl,
+    MISSING, Combiner, CombinerConf, CombinerPlugin, Observer, ObserverConf, ObserverPlugin, hookimpl,
 )
 
 EVENTS = []
@@ -799,6 +801,19 @@ class Short(Combiner[BlendConf]):
         return np.sum(answers, axis=0)[: 1 if np.isnan(answers).any() else None]
 
 @dataclass
+class StackConf(CombinerConf):
+    table: str = MISSING
+
+class Stack(Combiner[StackConf]):
+    """The sum with the weights of a file."""
+    def prepare(self):
+        return {"weights": Path(self.conf.table).read_bytes()}
+    def bind(self, context):
+        self.weights = json.loads(bytes(context.files["weights"]))
+    def combine(self, answers):
+        return np.tensordot(self.weights, answers, 1)
+
+@dataclass
 class NoteConf(ObserverConf):
     pass
 
@@ -813,6 +828,7 @@ def mmeframe_combiners():
     return [
         CombinerPlugin("fussy", BlendConf, f"{__name__}:Fussy", "a sum of what is there"),
         CombinerPlugin("short", BlendConf, f"{__name__}:Short", "a sum that loses rows"),
+        CombinerPlugin("stack", StackConf, f"{__name__}:Stack", "a sum with the weights of a file"),
     ]
 
 @hookimpl
@@ -946,6 +962,28 @@ def failing(
         )
         found[on_error] = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
     return found
+
+
+def test_a_combiner_with_a_table(module_store, paths, blending, tmp_path):
+    """What it prepares of the config's files is in the bundle; a table that is not there is found before a build."""
+    for name, weights in (("a", "[1, 2]"), ("b", "[3, -1]")):
+        (tmp_path / f"{name}.json").write_text(weights)
+    tables = {"first": "a", "second": "b", "third": "b", "gone": "c"}
+    stacked = {
+        id_: combined(id_, "stack", "linear,tree", f",table:'{tmp_path}/{it}.json'") for id_, it in tables.items()
+    }
+    config = ["name=stacked", *ROUTED, *(member(id_, paths[id_]) for id_ in ("linear", "tree")), module_store.override]
+
+    with pytest.raises(ProblemsError, match=r"models\.gone\.combine: stack cannot prepare: FileNotFoundError"):
+        api.validate(*config, stacked.pop("gone"), plugins=blending)
+    logged = api.build(*config, *stacked.values(), plugins=blending)
+    for table in tmp_path.glob("*.json"):
+        table.unlink()
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+
+    linear, tree = (MEMBERS[id_][0].predict(ROWS[X12]) for id_ in ("linear", "tree"))
+    for id_, expected in (("first", linear + 2 * tree), ("second", 3 * linear - tree), ("third", 3 * linear - tree)):
+        np.testing.assert_allclose(router.predict(ROWS.assign(key=id_)), expected, rtol=1e-12)
 
 
 def disliked(keys: list[str]) -> pd.DataFrame:

@@ -391,6 +391,9 @@ class PathConf(ObserverConf):
 class Path(Observer[PathConf]): ...
 class Silent(Observer): ...
 class Other: ...
+class Table(Observer):
+    def prepare(self):
+        raise ValueError("no table here")
 """
 
 
@@ -429,6 +432,11 @@ def test_an_observer_without_options(load, shadowed, importable, monkeypatch):
             "other_observers:Path has options without a default: path.\n"
             "  Give them when the router is built: +observer@observers.<name>=<kind>.",
             id="an-option-without-a-default",
+        ),
+        pytest.param(
+            "other_observers:Table",
+            "other_observers:Table cannot be used: ValueError: no table here.",
+            id="its-own-error",
         ),
     ],
 )

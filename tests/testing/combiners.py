@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmeframe.plugin import Combiner, CombinerConf, CombinerPlugin, ConfigError, hookimpl
+from mmeframe.plugin import Combiner, CombinerConf, CombinerPlugin, ComponentContext, ConfigError, hookimpl
 
 
 @dataclass
 class SomeConf(CombinerConf):
     """Options of all of them."""
+
+    # A file with a weight for each answer.
+    table: str | None = None
 
 
 class Good(Combiner[SomeConf]):
@@ -25,6 +31,33 @@ class Good(Combiner[SomeConf]):
 
     def combine(self, answers: Sequence[Any]) -> Any:
         return np.maximum.reduce(list(answers))
+
+
+class Weighs(Good):
+    def prepare(self) -> Mapping[str, bytes]:
+        return {"weights": Path(str(self.conf.table)).read_bytes()}
+
+    def bind(self, context: ComponentContext) -> None:
+        self.weights = json.loads(bytes(context.files["weights"]))
+
+    def combine(self, answers: Sequence[Any]) -> Any:
+        return np.sum([weight * answer for weight, answer in zip(self.weights, answers, strict=True)], axis=0)
+
+
+class MostSay(Good):
+    """Answers with objects, whatever it is given, and None where nobody says anything."""
+
+    def answer_type(self, kind: str, width: int) -> str:
+        return "string"
+
+    def combine(self, answers: Sequence[Any]) -> Any:
+        said = [Counter(it for it in row if it is not None) for row in zip(*answers, strict=True)]
+        return np.array([row.most_common(1)[0][0] if row else None for row in said], object)
+
+
+class BindsFirst(Weighs):
+    def answer_type(self, kind: str, width: int) -> str:
+        return "double" if self.weights else kind
 
 
 class Lists(Good):

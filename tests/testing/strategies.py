@@ -96,6 +96,27 @@ class Nameless(Good):
         return batch.column("x")
 
 
+class Indexed(Good):
+    """Gives a series with an index of its own, of the type that the column has."""
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        import pandas as pd
+
+        return pd.Series(batch.column("x"), range(5, 5 + len(batch)))
+
+
+class Divides(Good):
+    """Looks at its parameter before it looks at its column."""
+
+    def inputs(self) -> RoutingInputs:
+        return RoutingInputs({"x": "double"}, ("by",))
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        if "by" not in params:
+            raise BadInputError("the parameter 'by' is missing.")
+        return batch.numbers("x") // params["by"]
+
+
 class Unlisted(Good):
     def keys(self) -> list[int]:
         return [1, 2]

@@ -76,6 +76,31 @@ def test_what_follows_from_the_environment_is_composed_anew(mmeframe_compose, mo
     assert found == ["one", "two"]
 
 
+@pytest.mark.parametrize("how", ["file", "override"])
+def test_a_kind_that_follows_from_the_environment(mmeframe_compose, monkeypatch, tmp_path, how):
+    """A resolver that chooses a file is in no composed config, and may choose another one the next time."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "kinds.yaml").write_text(
+        "# @package _global_\ndefaults:\n- override /routing: ${oc.env:A_KIND_OF_A_TEST}\n- _self_\nname: r\n"
+    )
+    chosen = {"file": ["experiment=kinds"], "override": ["name=r", "routing=${oc.env:A_KIND_OF_A_TEST}"]}[how]
+    found = []
+    for kind in ("column", "param"):
+        monkeypatch.setenv("A_KIND_OF_A_TEST", kind)
+        spec = mmeframe_compose(*chosen, f"+routing.{kind}=dow", "+models.a.uri=models:/a/1", config_dirs=tmp_path)
+        found.append(spec.routing.parts[0].strategy.kind)
+
+    assert found == ["column", "param"]
+
+
+@pytest.mark.mmeframe("name=r", "routing=good", "+models.a.uri=models:/a/1", plugins="tests.testing.strategies")
+def test_one_plugin_needs_no_list(mmeframe_cfg, mmeframe_compose, pytestconfig):
+    """One name stands for a list of one, as everywhere in a config."""
+    routed = ("name=r", "routing=good", "+models.a.uri=models:/a/1")
+
+    assert mmeframe_compose(*routed, plugins="tests.testing.strategies") == mmeframe_cfg
+
+
 def test_an_application_with_hydra_keeps_it(mmeframe_compose, tmp_path):
     """Hydra's own state is what it was, also after an error."""
     from hydra import initialize_config_dir
@@ -294,16 +319,20 @@ def test_a_command(mmeframe_cli):
     assert "Did you mean 'validate'?" in wrong.err
 
 
-def test_a_command_leaves_the_process_as_it_was(mmeframe_cli, capfd):
-    """Hydra's own flags too; what the test captures itself is not disturbed."""
+def test_a_command_leaves_the_process_as_it_was(mmeframe_cli, capfd, tmp_path, monkeypatch):
+    """Hydra's own flags too, and plugins of the working directory; what the test captures itself is not disturbed."""
     from hydra.core.global_hydra import GlobalHydra
 
-    before = list(sys.argv), dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plugin_of_a_command.py").write_text(
+        "from mmeframe.plugin import hookimpl\n@hookimpl\ndef mmeframe_observers():\n    return []\n"
+    )
+    before = list(sys.argv), list(sys.path), dict(os.environ)
 
-    done = mmeframe_cli("build", "--cfg", "job", *DOW)
+    done = mmeframe_cli("build", "--cfg", "job", "-p", "plugin_of_a_command", *DOW)
 
     assert (done.code, "column: dow" in done.out) == (0, True)
-    assert (sys.argv, dict(os.environ)) == before
+    assert (sys.argv, sys.path, dict(os.environ)) == before
     assert not GlobalHydra.instance().is_initialized()
     assert capfd.readouterr() == ("", "")
 

@@ -49,16 +49,20 @@ def on_table(kind: str) -> StrategyCase:
     return strategy(kind, HOLED, options={"table": "key.txt"}, files={"key.txt": "other"})
 
 
-def loader(kind: str, model: Callable[[Path], Path] = write_model, **options: Any) -> LoaderCase:
-    return LoaderCase(kind, model, NUMBERS, plugins=["tests.testing.loaders"], **options)
+def loader(kind: str, model: Callable[[Path], Path] = write_model, rows: Any = NUMBERS, **options: Any) -> LoaderCase:
+    return LoaderCase(kind, model, rows, plugins=["tests.testing.loaders"], **options)
 
 
 def source(kind: str, **options: Any) -> SourceCase:
     return SourceCase(kind, files=NAMES, plugins=["tests.testing.sources"], **options)
 
 
-def combiner(kind: str, answers: Any = ANSWERS) -> CombinerCase:
-    return CombinerCase(kind, answers, plugins=["tests.testing.combiners"])
+def combiner(kind: str, answers: Any = ANSWERS, **options: Any) -> CombinerCase:
+    return CombinerCase(kind, answers, plugins=["tests.testing.combiners"], **options)
+
+
+def on_weights(kind: str) -> CombinerCase:
+    return combiner(kind, options={"table": "weights.json"}, files={"weights.json": "[0.5, 2.0, 0.25]"})
 
 
 def observer(kind: str) -> ObserverCase:
@@ -69,8 +73,11 @@ GOOD = [
     strategy("good", HOLED),
     strategy("good", lambda: ROWS.astype({"x": int}), id="of-whole-numbers"),
     strategy("good", options={"column": "y"}),
+    strategy("good", HOLED.astype({"x": "Int64"}), id="of-nullable-numbers"),
     on_table("good"),
     strategy("ofthebatch", HOLED),
+    strategy("divides", HOLED, params={"by": 2}),
+    strategy("indexed", HOLED),
     loader("good"),
     loader("good", options={"times": 3}),
     loader("good", bare, id="of-a-bare-file"),
@@ -78,6 +85,8 @@ GOOD = [
     source("good", expected={"a": {"key": "a"}, "b": {"key": "b"}, "c": {"key": "c"}}, id="with-keys"),
     combiner("good"),
     combiner("good", [[1, 5], [2, 2]]),
+    combiner("mostsay", [["a", "b", "a", "c"], ["b", "b", "a", "c"], ["b", "a", "a", "c"]]),
+    on_weights("weighs"),
     combiner("good", [[[0.25, 0.75], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]]),
     observer("good"),
 ]
@@ -169,6 +178,11 @@ BROKEN: list[tuple[Case, str, str]] = [
     (combiner("fills"), "missing_answers", "with missing answers, rows that have all get another answer"),
     (combiner("saystext"), "answer_type", r"answer_type\('double', 1\) is 'string', and combine\(\) gives 'double'"),
     (combiner("saysnumber"), "other_types_refused", r"answer_type\('string', 1\) is 'number', which MLflow has no"),
+    (
+        on_weights("bindsfirst"),
+        "answer_type",
+        "check_answer_type ended with AttributeError: .* has no attribute 'weights'",
+    ),
     (combiner("stumbles"), "other_types_refused", "check_other_types_refused ended with KeyError: 'boolean'"),
     (combiner("writes"), "answers_are_kept", r"combine\(\) changed the answers of sub-model 0"),
     (combiner("counts"), "answers_are_kept", "it gives other answers when it is asked again"),
@@ -197,6 +211,22 @@ def test_a_broken_promise_is_found(case, name, said):
     assert lines[0].startswith(f"{case.noun} {case.id!r}: ")
     assert re.search(said, str(caught.value), re.DOTALL)
     assert lines[-1] == f"  Promised: {check.promised}"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param((strategy("good", ROWS[:0]), "check_row_wise"), id="strategy"),
+        pytest.param((loader("good", rows=NUMBERS[:0]), "check_threads"), id="loader"),
+        pytest.param((combiner("good", [[], []]), "check_row_wise"), id="combiner"),
+    ],
+)
+def test_a_case_without_rows(check):
+    """Every promise would be kept, and nothing seen."""
+    case, name = check
+
+    with pytest.raises(AssertionError, match=r"'good': there are no rows"):
+        the_check(case, name)(case)
 
 
 def test_a_file_that_is_still_there(tmp_path, monkeypatch):

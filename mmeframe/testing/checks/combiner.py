@@ -11,7 +11,7 @@ from mmeframe.build.examples import same
 from mmeframe.build.signature import type_of
 from mmeframe.errors import ConfigError
 from mmeframe.testing.cases import CombinerCase
-from mmeframe.testing.checks.common import COMMON_CHECKS
+from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
 from mmeframe.testing.promises import BrokenError, expect, promise
 from mmeframe.testing.trials import THREADS, in_threads
 
@@ -57,7 +57,7 @@ def check_row_wise(case: CombinerCase) -> None:
     alone = [order[number : number + 1] for number in range(min(rows, 20))]
     for some in [order, order[::-1], *np.array_split(order, 3), *alone]:
         found = combiner.combine([array[some] for array in case.arrays])
-        expect(_alike(found, whole[some]), f"in a batch of {len(some)}, rows have other answers than among all rows")
+        expect(same(found, whole[some]), f"in a batch of {len(some)}, rows have other answers than among all rows")
 
 
 @promise()
@@ -77,23 +77,22 @@ def check_missing_answers(case: CombinerCase) -> None:
             except Warning as warning:
                 raise BrokenError(f"with missing answers it warns: {warning}") from None
         expect(found.shape == whole.shape, f"with missing answers it gives shape {found.shape}, not {whole.shape}")
-        expect(_alike(found[~gone], whole[~gone]), "with missing answers, rows that have all get another answer")
+        expect(same(found[~gone], whole[~gone]), "with missing answers, rows that have all get another answer")
 
 
 @promise()
 def check_answer_type(case: CombinerCase) -> None:
-    """``answer_type`` names the type that the combined answers have."""
-    combiner = case.bound()
+    """``answer_type``, which is asked before ``bind``, names the type that the combined answers have."""
     kind, width = type_of(case.arrays[0].dtype), 1 if case.arrays[0].ndim == 1 else case.arrays[0].shape[1]
-    told = combiner.answer_type(kind, width)
-    found = type_of(combiner.combine(case.arrays).dtype)
+    told = case.make().answer_type(kind, width)
+    found = type_of(case.bound().combine(case.arrays).dtype)
     expect(told == found, f"answer_type({kind!r}, {width}) is {told!r}, and combine() gives {found!r}")
 
 
 @promise()
 def check_other_types_refused(case: CombinerCase) -> None:
     """Of any other type ``answer_type`` names a type, or raises ConfigError."""
-    combiner = case.bound()
+    combiner = case.make()
     for kind in _KINDS:
         for width in (1, 3):
             try:
@@ -110,9 +109,9 @@ def check_answers_are_kept(case: CombinerCase) -> None:
     sent = [np.array(array) for array in case.arrays]
     first = combiner.combine(sent)
     for number, (array, kept) in enumerate(zip(sent, case.arrays, strict=True)):
-        expect(_alike(array, kept), f"combine() changed the answers of sub-model {number}")
-    expect(_alike(combiner.combine(sent), first), "it gives other answers when it is asked again")
-    expect(_alike(case.bound().combine(sent), first), "two that are made alike give different answers")
+        expect(same(array, kept), f"combine() changed the answers of sub-model {number}")
+    expect(same(combiner.combine(sent), first), "it gives other answers when it is asked again")
+    expect(same(case.bound().combine(sent), first), "two that are made alike give different answers")
 
 
 @promise()
@@ -122,12 +121,13 @@ def check_threads(case: CombinerCase) -> None:
     pieces = [[array[number % 3 :] for array in case.arrays] for number in range(THREADS)]
     alone = [combiner.combine(piece) for piece in pieces]
     for found in in_threads(lambda number: combiner.combine(pieces[number])):
-        wrong = [number for number, answers in enumerate(found) if not _alike(answers, alone[number])]
+        wrong = [number for number, answers in enumerate(found) if not same(answers, alone[number])]
         expect(not wrong, f"it gives other answers when {THREADS} threads ask at once")
 
 
 COMBINER_CHECKS = (
     *COMMON_CHECKS,
+    check_prepare,
     check_shape,
     check_no_rows,
     check_row_wise,
@@ -137,15 +137,6 @@ COMBINER_CHECKS = (
     check_answers_are_kept,
     check_threads,
 )
-
-
-def _alike(one: Array, other: Array) -> bool:
-    """Equal, but for the last bits of numbers; missing answers are equal."""
-    if np.dtype(object) in (one.dtype, other.dtype):
-        return one.shape == other.shape and list(map(repr, one.astype(object).flat)) == list(
-            map(repr, other.astype(object).flat)
-        )
-    return same(one, other)
 
 
 def _without(array: Array, gone: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, canonical, normalised
-from mmeframe.runtime.batch import FrameBatch, as_batch
+from mmeframe.runtime.batch import FrameBatch, as_batch, values_of
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
 from mmeframe.testing.promises import BrokenError, expect, promise
@@ -59,7 +59,8 @@ def bound(strategy: Strategy) -> Strategy:
 def keys_of(strategy: Strategy, frame: pd.DataFrame, params: Params = None) -> list[str | None]:
     """The canonical key of each row by a bound strategy, None where it is missing."""
     raw = strategy.route_keys(batch_of(strategy, frame), params or {})
-    keys = normalised(raw, len(frame))
+    # As the router does, which looks at no index.
+    keys = normalised(values_of(raw) if isinstance(raw, pd.Series) else raw, len(frame))
     texts = [*map(str, keys.categories), None]
     return [texts[code] for code in keys.codes]
 
@@ -120,13 +121,11 @@ def check_missing_columns_refused(case: StrategyCase) -> None:
     live = case.bound()
     inputs = live.inputs()
     for name in [name for name in inputs.columns if name in case.frame.columns]:
-        # Where a parameter may carry the key too, it is left out as well.
-        params = {} if inputs.params else case.params
-        refusal = None
-        try:
-            keys_of(live, case.frame.drop(columns=name), params)
-        except BadInputError as error:
-            refusal = str(error)
+        rows = case.frame.drop(columns=name)
+        refusal = _refusal(live, rows, case.params)
+        if refusal is None and inputs.params:
+            # A parameter that carries the key in the column's place is left out as well.
+            refusal = _refusal(live, rows, {})
         expect(refusal is not None, f"it gives keys without the column {name!r}, which inputs() says it reads")
         expect(name in str(refusal), f"it does not name the column {name!r} that is missing: {refusal}")
 
@@ -211,6 +210,15 @@ STRATEGY_CHECKS = (
 )
 
 
+def _refusal(live: Strategy, frame: pd.DataFrame, params: Params) -> str | None:
+    """Why rows have no keys, None if they have some."""
+    try:
+        keys_of(live, frame, params)
+    except BadInputError as error:
+        return str(error)
+    return None
+
+
 def _read(live: Strategy, frame: pd.DataFrame) -> list[str]:
     """The columns that the strategy reads, and those that stand for key parts it builds on."""
     inputs = live.inputs()
@@ -241,10 +249,8 @@ def _forms(column: pd.Series[Any]) -> Iterator[tuple[str, pd.Series[Any]]]:
 def _exact(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
     """Whether two columns hold equal values."""
     numbers = pd.api.types.is_numeric_dtype(one.dtype) and pd.api.types.is_numeric_dtype(other.dtype)
-    if numbers and not pd.api.types.is_bool_dtype(one.dtype) and (one.abs().max() or 0) >= _EXACT:
-        return False
     left, right = one[one.notna()].astype(object).tolist(), other[other.notna()].astype(object).tolist()
-    return left == right
+    return left == right and not (numbers and any(abs(value) >= _EXACT for value in left))
 
 
 def _without(column: pd.Series[Any], gone: np.ndarray[Any, Any]) -> Iterator[tuple[str, pd.Series[Any]]]:

@@ -6,6 +6,7 @@ All that serving imports; it must not import ``plugin``, because no plugin is di
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -141,6 +142,7 @@ def _counts(found: Mapping[str, int]) -> list[tuple[str, int]]:
 def _text(answers: np.ndarray[Any, Any]) -> str:
     """Answers of any type and shape as JSON: missing ones are null, infinities and times are text."""
     import numpy as np
+    import pandas as pd
 
     values = np.array(answers, object)
     if answers.dtype.kind == "f":
@@ -151,5 +153,7 @@ def _text(answers: np.ndarray[Any, Any]) -> str:
         values = answers.astype(str).astype(object)
         values[np.isnat(answers)] = None
     elif answers.dtype.kind == "O":
-        values[values != values] = None
+        values[pd.isna(values)] = None
+        infinite = np.array([isinstance(it, float) and math.isinf(it) for it in values.flat], bool)
+        values.flat[infinite] = values.flat[infinite].astype(str)
     return json.dumps(values.tolist(), default=str)

@@ -189,6 +189,9 @@ def test_shadows_are_data(tmp_path, observer):
         pytest.param(np.array([True, False]), [True, False], id="bools"),
         pytest.param(np.array(["a", "ü"]), ["a", "ü"], id="text"),
         pytest.param(np.array(["a", None, np.nan], object), ["a", None, None], id="objects"),
+        pytest.param(
+            np.array([[pd.NA, np.inf], [1.5, -np.inf]], object), [[None, "inf"], [1.5, "-inf"]], id="nullable"
+        ),
         pytest.param(np.array(["2013-01-01", "NaT"], "M8[D]"), ["2013-01-01", None], id="times"),
         pytest.param(np.array([]), [], id="none"),
     ],
