@@ -194,16 +194,13 @@ class _Resolver:
         """The components, made, with what each puts into the bundle; their faults join the report."""
         made = {}
         for where, component in components.items():
-            made[where] = make_component(component)
             try:
+                made[where] = make_component(component)
                 self.prepared[where] = made[where].prepare()
             except ProblemsError as error:
-                self.problems += [
-                    replace(it, where=f"{where}.{it.where}" if it.where else where) for it in error.problems
-                ]
+                self.problems += [_below(it, where) for it in error.problems]
             except MmeframeError as error:
-                found = Problem.of(error)
-                self.problems.append(replace(found, where=f"{where}.{found.where}" if found.where else where))
+                self.problems.append(_below(Problem.of(error), where))
             except Exception as error:  # noqa: BLE001 - a plugin's own code
                 self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
@@ -239,7 +236,11 @@ class _Resolver:
         taken = frozenset(name for id_, name in named if name and id_ != name)
         found: list[SubModelEntry] = []
         for name, component in self.spec.sources:
-            source = make_component(component)
+            try:
+                source = make_component(component)
+            except MmeframeError as error:
+                self.problems.append(_below(Problem.of(error), f"sources.{name}"))
+                continue
             source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
             try:
                 found += [self._defaults(entry, component.options) for entry in source.expand()]
@@ -636,7 +637,7 @@ class _Resolver:
             kind, width = make_component(combiner).answer_type, outputs.width or len(outputs.columns)
             outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type, width)) for c in outputs.columns))
         except MmeframeError as error:
-            self.problems.append(replace(Problem.of(error), where=f"models.{entry.id}.combine"))
+            self.problems.append(_below(Problem.of(error), f"models.{entry.id}.combine"))
             outputs = Outputs(())
         return SubModel(
             id=entry.id,
@@ -726,6 +727,11 @@ class _Resolver:
                 f"column {name!r} is {' and '.join(types)} in different sub-models; rows are checked as the wider "
                 "type and cast back for each."
             )
+
+
+def _below(problem: Problem, where: str) -> Problem:
+    """What a component says of its own options, with their place in the config."""
+    return replace(problem, where=f"{where}.{problem.where}" if problem.where else where)
 
 
 def _unicode(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmeframe.config.active import active
 from mmeframe.config.calls import conf_dir, group_options, groups, innermost, parse_override, paths, reason
+from mmeframe.config.options import config_fault, describe
 from mmeframe.errors import Problem, ProblemsError, known_names, suggest
 
 __all__ = ["bad_interpolations", "broken_file", "explain"]
@@ -125,6 +126,8 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
 
 
 def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
+    from hydra.errors import MissingConfigException
+
     group, value, options = parsed.key_or_group, parsed.value(), group_options(parsed.key_or_group)
     if not isinstance(value, str | list):
         return Problem(override, f"{group} is chosen by name.", suggest("", options))
@@ -142,6 +145,9 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
     if re.search("No match in the defaults list|No earlier Group Default", str(error)):
         hint = f"Add '- {group}: null' to the defaults of your config, after _self_."
         return Problem(override, f"the config does not take {group}.", hint)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        asked, _, name = str(error.missing_cfg_file).rpartition("/")
+        return Problem(override, f"its file names {name!r}, which is no {asked}.", suggest(name, group_options(asked)))
     return Problem(override, reason(error))
 
 
@@ -171,11 +177,17 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
         return Problem(override, f"there is no sub-model {head[1]!r} yet.", f"Use +{plain} to add it.")
     if not parsed.is_add() and not parsed.is_delete() and _OPEN.fullmatch(parent) and parent in known:
         return Problem(override, f"{parent} has no {head[-1]!r} yet.", f"Use +{plain} to add it.")
+    if not parsed.is_add() and not parsed.is_delete() and _is_map(tree, head[:-1]):
+        return Problem(override, f"{parent} has no {head[-1]!r} yet.", f"Use +{plain} to add it.")
     if not parsed.is_delete() and head[-1] in _left_out(tree, parent):
         what = f"the file that chooses the kind of {parent} leaves {head[-1]!r} out."
         return Problem(override, what, f"Use +{plain} to add it.")
-    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
     assigned = "" if parsed.is_delete() else f"={parsed.get_value_string()}"
+    # The first name that is wrong is the one to mend; what stands below it is kept.
+    while len(head) > 2 and parent not in known and head[0] in tree:
+        assigned = f".{head.pop()}{assigned}"
+        key, parent = ".".join(head), ".".join(head[:-1])
+    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
     guess = f"Did you mean {sign}{close[0]}{assigned}? " if close else ""
     if not close and len(head) == 1:
@@ -193,15 +205,32 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
 
 def _left_out(tree: Any, place: str) -> list[str]:
     """Options of the kind that is chosen for a place."""
+    config = _chosen(tree, place)
+    return [option.name for option in dataclasses.fields(config)] if config else []
+
+
+def _chosen(tree: Any, place: str) -> Any:
+    """The options dataclass of the kind that is chosen for a place, None if none is."""
     from omegaconf import DictConfig, OmegaConf
 
     current = active.get()
-    node = OmegaConf.select(tree, place)
+    node = OmegaConf.select(tree, place) if place else None
     kind = str(node.get("kind")) if isinstance(node, DictConfig) else ""
     for names in current.options.values() if current else ():
         if kind in names:
-            return [option.name for option in dataclasses.fields(names[kind].record.config)]
-    return []
+            return names[kind].record.config
+    return None
+
+
+def _is_map(tree: Any, head: Sequence[str]) -> bool:
+    """Whether an option of the kind that is chosen there is a map, which takes any name."""
+    place, name = ".".join(head[:-1]), head[-1] if head else ""
+    config = _chosen(tree, place)
+    return (
+        config is not None
+        and not config_fault(config)
+        and any(option.name == name and option.type.startswith("map of") for option in describe(config))
+    )
 
 
 def _same_leaf(key: str, known: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,10 +19,15 @@ from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
 
-__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "without_missing"]
+__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "missing_paths", "walk", "without_missing"]
 
 # Options of routing itself; every other one belongs to the short form's kind.
 OWN_ROUTING = ("keys", "levels", "on_unknown")
+# What pydantic calls by Python's names: what it is in YAML, and how it is written.
+_MAP, _LIST = ("a map", "Write {name: value}."), ("a list", "Write [value, value].")
+_SHAPES = {"dict": _MAP, "dictionary": _MAP, "list": _LIST, "set": _LIST, "tuple": _LIST, "frozenset": _LIST}
+_SHAPES["frozen_set"], _SHAPES["dataclass"] = _LIST, _MAP
+_YAML_WORDS = re.compile(r"a valid (dictionary|list|set|tuple|frozenset)|a dictionary or an instance of \w+")
 LEVELS_HINT = "Use auto, or list them: [[store],[region],[]]."
 
 
@@ -70,8 +75,9 @@ class Checker:
             return
         what = str(item["msg"]).removeprefix("Value error, ")
         what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
+        what = _YAML_WORDS.sub(lambda found: _SHAPES[found[1] or "dict"][0], what)
         # One wrong value fails every member of a union, and the first is only one of them.
-        hint = f"It is {type_}." if type_ else ""
+        hint = f"It is {type_}." if type_ else _SHAPES.get(item["type"].removesuffix("_type"), ("", ""))[1]
         if item["type"] in ("literal_error", "enum") and isinstance(item.get("input"), str):
             close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
             hint = f"Did you mean {close[0]!r}?" if close else hint
@@ -128,6 +134,8 @@ class Checker:
         except Exception as error:  # noqa: BLE001 - a plugin's annotations, factories and validators
             self.problems.append(Problem.of(options_error(entry, where, error)))
             return None
+        for path in missing_paths(values, where):
+            self.required(path)
         for name, item in values.items():
             if isinstance(item, float) and not math.isfinite(item):
                 self.problem(f"{where}.{name}", f"{item} is not a finite number.")
@@ -159,11 +167,20 @@ class _Option:
 def _options(kind: Any, loc: tuple[Any, ...]) -> list[_Option]:
     """Options of the (nested) dataclass at ``loc``."""
     for step in loc:
+        kind = _inside(kind)
         hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
         kind = hints.get(str(step), kind)
+    kind = _inside(kind)
     if not dataclasses.is_dataclass(kind):
         return []
     return [_Option(option.name, option.name.rstrip("_")) for option in dataclasses.fields(kind)]
+
+
+def _inside(kind: Any) -> Any:
+    """The dataclass that a list, a map or an optional value holds."""
+    while not dataclasses.is_dataclass(kind) and (held := [it for it in typing.get_args(kind) if it is not type(None)]):
+        kind = held[-1]
+    return kind
 
 
 # What pydantic calls members of unions in the location of an error; others have brackets, or are names of classes.
@@ -209,6 +226,23 @@ def _valid(kind: Any, value: Mapping[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Everything inside a config: its path, its name, and the value."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            where = f"{path}.{name}" if path else str(name)
+            yield where, str(name), item
+            yield from walk(item, where)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from walk(item, f"{path}[{number}]")
+
+
+def missing_paths(value: Any, path: str = "") -> list[str]:
+    """Where ``???`` stands for an option that is required."""
+    return [where for where, _, item in walk(value, path) if item == MISSING]
 
 
 def without_missing(value: Any) -> Any:
