@@ -497,7 +497,8 @@ def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
             return f"Plugin {name!r}: there is no hook {attribute!r}.{guess}"
         if attribute in known:
             takes = inspect.signature(getattr(hookspecs, attribute)).parameters
-            needs = [it.name for it in inspect.signature(value).parameters.values() if it.default is it.empty]
+            has = inspect.signature(value).parameters.values()
+            needs = [it.name for it in has if it.kind is it.POSITIONAL_OR_KEYWORD and it.default is it.empty]
             if strange := [argument for argument in needs if argument not in takes]:
                 its = f"It has {' and '.join(takes)}." if takes else "It has none."
                 return f"Plugin {name!r}: the hook {attribute}() has no argument {strange[0]!r}. {its}"
