@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
@@ -177,6 +177,10 @@ class Problem:
     what: str
     hint: str = ""
     code: Code = "config"
+
+    def below(self, where: str) -> Problem:
+        """The same with its place inside of another: what a component says of its own options names no config path."""
+        return replace(self, where=f"{where}.{self.where}" if self.where else where)
 
     @classmethod
     def of(cls, error: MmeframeError) -> Problem:

@@ -137,6 +137,14 @@ def test_nothing_that_exists_is_touched(tmp_path):
     assert list((tmp_path / "shop" / "tests").iterdir()) == []
 
 
+def test_the_first_of_many_files_that_exist(tmp_path):
+    """A second ``init`` says how many there are."""
+    written = new_project(tmp_path / "shop")
+
+    with pytest.raises(UsageError, match=rf"and {len(written) - 1} more exist already\."):
+        new_project(tmp_path / "shop")
+
+
 def test_a_folder_of_the_users_may_have_other_files(tmp_path):
     """A repository that was just made, for instance."""
     (tmp_path / "shop").mkdir()

@@ -241,7 +241,9 @@ class Describer:
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
         else:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
-            self.problem(where, f"there is no MLflow model at {redact(entry.uri)}.", hint, "missing")
+            is_file = folder.here is not None and folder.here.is_file()
+            what = "{} is a file of a kind that no router takes." if is_file else "there is no MLflow model at {}."
+            self.problem(where, what.format(redact(entry.uri)), hint, "missing")
         return None
 
     def _bare(

@@ -196,16 +196,13 @@ class _Resolver:
         """The components, made, with what each puts into the bundle; their faults join the report."""
         made = {}
         for where, component in components.items():
-            made[where] = make_component(component)
             try:
+                made[where] = make_component(component)
                 self.prepared[where] = made[where].prepare()
             except ProblemsError as error:
-                self.problems += [
-                    replace(it, where=f"{where}.{it.where}" if it.where else where) for it in error.problems
-                ]
+                self.problems += [it.below(where) for it in error.problems]
             except MmeframeError as error:
-                found = Problem.of(error)
-                self.problems.append(replace(found, where=f"{where}.{found.where}" if found.where else where))
+                self.problems.append(Problem.of(error).below(where))
             except Exception as error:  # noqa: BLE001 - a plugin's own code
                 self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
@@ -493,7 +490,7 @@ class _Resolver:
             kind, width = make_component(combiner).answer_type, outputs.width or len(outputs.columns)
             outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type, width)) for c in outputs.columns))
         except MmeframeError as error:
-            self.problems.append(replace(Problem.of(error), where=f"models.{entry.id}.combine"))
+            self.problems.append(Problem.of(error).below(f"models.{entry.id}.combine"))
             outputs = Outputs(())
         return SubModel(
             id=entry.id,

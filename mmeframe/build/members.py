@@ -64,7 +64,11 @@ class Members:
         taken = frozenset(name for id_, name in named if name and id_ != name)
         found: list[SubModelEntry] = []
         for name, component in self.spec.sources:
-            source = make_component(component)
+            try:
+                source = make_component(component)
+            except MmeframeError as error:
+                self.problems.append(Problem.of(error).below(f"sources.{name}"))
+                continue
             source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
             try:
                 found += [self._defaults(entry, component.options) for entry in source.expand()]

@@ -128,6 +128,8 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
 
 
 def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
+    from hydra.errors import MissingConfigException
+
     group, value, options = parsed.key_or_group, parsed.value(), group_options(parsed.key_or_group)
     if not isinstance(value, str | list):
         return Problem(override, f"{group} is chosen by name.", suggest("", options))
@@ -145,6 +147,9 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
     if re.search("No match in the defaults list|No earlier Group Default", str(error)):
         hint = f"Add '- {group}: null' to the defaults of your config, after _self_."
         return Problem(override, f"the config does not take {group}.", hint)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        asked, _, name = str(error.missing_cfg_file).rpartition("/")
+        return Problem(override, f"its file names {name!r}, which is no {asked}.", suggest(name, group_options(asked)))
     return Problem(override, reason(error))
 
 
@@ -178,8 +183,12 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     if not parsed.is_delete() and head[-1] in _left_out(tree, parent):
         what = f"the file that chooses the kind of {parent} leaves {head[-1]!r} out."
         return Problem(override, what, f"Use +{plain} to add it.")
-    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
     assigned = "" if parsed.is_delete() else f"={parsed.get_value_string()}"
+    # The first name that is wrong is the one to mend; what stands below it is kept.
+    while len(head) > 2 and parent not in known and head[0] in tree:
+        assigned = f".{head.pop()}{assigned}"
+        key, parent = ".".join(head), ".".join(head[:-1])
+    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
     guess = f"Did you mean {sign}{close[0]}{assigned}? " if close else ""
     if not close and len(head) == 1:

@@ -19,10 +19,15 @@ from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
 
-__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "without_missing"]
+__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "missing_paths", "walk", "without_missing"]
 
 # Options of routing itself; every other one belongs to the short form's kind.
 OWN_ROUTING = ("keys", "levels", "on_unknown")
+# What pydantic calls by Python's names: what it is in YAML, and how it is written.
+_MAP, _LIST = ("a map", "Write {name: value}."), ("a list", "Write [value, value].")
+_SHAPES = {"dict": _MAP, "dictionary": _MAP, "list": _LIST, "set": _LIST, "tuple": _LIST, "frozenset": _LIST}
+_SHAPES["frozen_set"], _SHAPES["dataclass"] = _LIST, _MAP
+_YAML_WORDS = re.compile(r"a valid (dictionary|list|set|tuple|frozenset)|a dictionary or an instance of \w+")
 LEVELS_HINT = "Use auto, or list them: [[store],[region],[]]."
 
 
@@ -70,8 +75,9 @@ class Checker:
             return
         what = str(item["msg"]).removeprefix("Value error, ")
         what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
+        what = _YAML_WORDS.sub(lambda found: _SHAPES[found[1] or "dict"][0], what)
         # One wrong value fails every member of a union, and the first is only one of them.
-        hint = f"It is {type_}." if type_ else ""
+        hint = f"It is {type_}." if type_ else _SHAPES.get(item["type"].removesuffix("_type"), ("", ""))[1]
         if item["type"] in ("literal_error", "enum") and isinstance(item.get("input"), str):
             close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
             hint = f"Did you mean {close[0]!r}?" if close else hint
@@ -128,6 +134,8 @@ class Checker:
         except Exception as error:  # noqa: BLE001 - a plugin's annotations, factories and validators
             self.problems.append(Problem.of(options_error(entry, where, error)))
             return None
+        for missed in missing_paths(values, where):
+            self.required(missed)
         for path, item in _numbers(values, ()):
             if not math.isfinite(item):
                 self.problem(where + _steps(path, values), f"{item} is not a finite number.")
@@ -215,6 +223,23 @@ def _valid(kind: Any, value: Mapping[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Everything inside a config: its path, its name, and the value."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            where = f"{path}.{name}" if path else str(name)
+            yield where, str(name), item
+            yield from walk(item, where)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from walk(item, f"{path}[{number}]")
+
+
+def missing_paths(value: Any, path: str = "") -> list[str]:
+    """Where ``???`` stands for an option that is required."""
+    return [where for where, _, item in walk(value, path) if item == MISSING]
 
 
 def without_missing(value: Any) -> Any:

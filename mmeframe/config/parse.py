@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmeframe.config import schema
-from mmeframe.config.checker import LEVELS_HINT, OWN_ROUTING, Checker, without_missing
+from mmeframe.config.checker import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
 from mmeframe.config.compose import Composed
-from mmeframe.errors import ProblemsError, suggest
+from mmeframe.errors import ConfigError, ProblemsError, suggest
 from mmeframe.graph import circle
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
@@ -177,7 +177,7 @@ class _Parser(Checker):
             raise ProblemsError([*self.composed, *later])
 
     def _missing(self) -> None:
-        for path in _missing_paths(self.tree):
+        for path in missing_paths(self.tree):
             if not path.startswith("train.") or self.command in ("train", "demo"):
                 self.required(path)
 
@@ -230,7 +230,7 @@ class _Parser(Checker):
             self.problem(
                 "routing", "no routing is declared.", f"Choose one: routing=column routing.column=dow. {kinds}"
             )
-        reads = {part.name: self._inputs(part) for part in parts}
+        reads = {part.name: self._inputs(part, "" if keys else "routing") for part in parts}
         self._order(reads)
         return RoutingSpec(tuple(parts), self._levels(conf.levels, parts, declared), conf.on_unknown)
 
@@ -252,14 +252,22 @@ class _Parser(Checker):
         name = next((options[it] for it in ("param", "column") if isinstance(options.get(it), str)), component.kind)
         return [KeyPart(str(name), component)]
 
-    def _inputs(self, part: KeyPart) -> tuple[str, ...]:
-        """Check what a strategy reads; returns the other key parts that it builds on."""
+    def _inputs(self, part: KeyPart, options: str) -> tuple[str, ...]:
+        """Check what a strategy reads; returns the other key parts that it builds on.
+
+        options: where its options stand, if not below ``routing.keys``.
+        """
         if part.strategy is _REFUSED:
             return ()
         try:
             inputs = make_component(part.strategy).inputs()
+        except ConfigError as error:
+            at = options or f"routing.keys.{part.name}"
+            self.problem(f"{at}.{error.where}" if error.where else at, error.what, error.hint)
+            return ()
         except Exception as error:  # noqa: BLE001 - a plugin's own code
-            self.problem(f"routing.keys.{part.name}", f"{part.strategy.kind} failed: {type(error).__name__}: {error}.")
+            said = str(error).rstrip(".")
+            self.problem(f"routing.keys.{part.name}", f"{part.strategy.kind} failed: {type(error).__name__}: {said}.")
             return ()
         for name in [*inputs.columns, *inputs.params]:
             if name in (*_RESERVED_INPUTS, "annotate"):
@@ -482,23 +490,8 @@ def _section(where: str) -> str:
     return re.split(r"[.\[]", path.rpartition("@")[2])[0]
 
 
-def _walk(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            where = f"{path}.{name}" if path else str(name)
-            yield where, str(name), item
-            yield from _walk(item, where)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _walk(item, f"{path}[{number}]")
-
-
-def _missing_paths(tree: Any) -> list[str]:
-    return [path for path, _, item in _walk(tree) if item == MISSING]
-
-
 def _forbidden(tree: Any) -> list[tuple[str, str]]:
-    return [(path, name) for path, name, _ in _walk(tree) if name in _FORBIDDEN]
+    return [(path, name) for path, name, _ in walk(tree) if name in _FORBIDDEN]
 
 
 def _bundle(conf: schema.BundleConf) -> BundleSpec:

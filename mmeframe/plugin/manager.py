@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -333,7 +335,9 @@ class _Loader:
         try:
             module = load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take us down
-            return str(error) or type(error).__name__
+            # What is not installed says enough by its name.
+            place = "" if isinstance(error, ModuleNotFoundError) else _place(error, info.module)
+            return f"{str(error) or type(error).__name__}{place}"
         if name := self._manager.get_name(module):
             return f"Plugin {info.name!r} is registered already, as {name!r}."
         if rival := self._modules.get(info.name):
@@ -357,8 +361,12 @@ class _Loader:
             for impl in getattr(self._manager.hook, hook.name).get_hookimpls():
                 info = self._modules[impl.plugin_name]
                 try:
-                    records = list(impl.function())
+                    given = impl.function()
+                    records = [] if isinstance(given, ComponentPlugin) else list(given)
                     faults = [fault for record in records if (fault := _record_fault(hook, record))]
+                    if isinstance(given, ComponentPlugin):
+                        what = f"return [{type(given).__name__}(...)]"
+                        faults = [f"{hook.name}() must return a list of records: {what}."]
                 except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                     records, faults = [], [f"{hook.name}() raised {type(error).__name__}: {error}"]
                 if faults:
@@ -368,7 +376,7 @@ class _Loader:
                     _claim(registered[hook.noun], hook, Registered(record, info))
                     info.provides.setdefault(hook.noun, []).append(record.name)
         _check_flavors(registered["model loader"])
-        paths = self._config_paths()
+        paths = self._config_paths(registered)
         calls = {name: list(self._calls(name)) for name in ("mmeframe_check_spec", "mmeframe_router_logged")}
         return Plugins(self._infos, registered, paths, calls)
 
@@ -379,12 +387,12 @@ class _Loader:
             if info.status == "ok":
                 yield info, partial(_called, impl)
 
-    def _config_paths(self) -> list[str]:
+    def _config_paths(self, registered: Mapping[str, Mapping[str, Registered]]) -> list[str]:
         found: list[str] = []
         for info, call in self._calls("mmeframe_config_paths"):
             try:
                 paths = list(call({}))
-                fault = next((it for it in map(_path_fault, paths) if it), "")
+                fault = next((it for path in paths if (it := _path_fault(path) or _hides(path, registered))), "")
             except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                 paths, fault = [], f"raised {type(error).__name__}: {error}"
             if fault:
@@ -394,6 +402,15 @@ class _Loader:
             if paths:
                 info.provides["config path"] = [str(path) for path in paths]
         return found
+
+
+def _place(error: BaseException, module: str) -> str:
+    """`` (plugin.py, line 7)``: the last line of the plugin's own package that was running; empty if none was."""
+    package, place = module.partition(":")[0].partition(".")[0], ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+            place = f" ({Path(frame.f_code.co_filename).name}, line {line})"
+    return place
 
 
 def _called(impl: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
@@ -406,6 +423,17 @@ def _path_fault(path: Any) -> str:
         return f"must return texts such as 'pkg://my_package.conf', not {path!r}."
     if not any(Path(folder).is_dir() for folder in _folders(path)):
         return f"names {path!r}, and there is no such folder in a package."
+    return ""
+
+
+def _hides(path: str, registered: Mapping[str, Mapping[str, Registered]]) -> str:
+    """A file named like a kind would be what everybody gets who chooses that kind."""
+    for hook in HOOKS:
+        for folder in _folders(path) if hook.group else ():
+            for file in sorted((Path(folder) / str(hook.group)).glob("*.yaml")):
+                if (entry := registered[hook.noun].get(file.stem)) is not None:
+                    kind = f"{hook.noun} {file.stem!r} of {entry.plugin.title}"
+                    return f"brings {hook.group}/{file.name}, which would hide the {kind}. Rename the file."
     return ""
 
 
@@ -447,11 +475,20 @@ def _version_clash(dist: metadata.Distribution) -> str:
         need = Requirement(text)
         applies = need.marker is None or need.marker.evaluate({"extra": ""})
         if need.name == "mmeframe" and applies and not need.specifier.contains(mmeframe.__version__, prereleases=True):
+            later = any(_after(it) for it in need.specifier)
+            cure = f"a newer mmeframe, or an older {dist.name}" if later else f"a newer {dist.name}"
             return (
                 f"{dist.name} {dist.version} needs mmeframe {need.specifier}; this is {mmeframe.__version__}. "
-                f"Install a newer {dist.name}."
+                f"Install {cure}."
             )
     return ""
+
+
+def _after(wanted: Any) -> bool:
+    """Whether one clause of a requirement asks for a later mmeframe than this."""
+    from packaging.version import Version
+
+    return wanted.operator in (">=", ">", "~=") and Version(wanted.version) >= Version(mmeframe.__version__)
 
 
 def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
@@ -468,6 +505,13 @@ def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
             close = get_close_matches(attribute, known, n=1)
             guess = f" Did you mean {close[0]!r}?" if close else ""
             return f"Plugin {name!r}: there is no hook {attribute!r}.{guess}"
+        if attribute in known:
+            takes = inspect.signature(getattr(hookspecs, attribute)).parameters
+            has = inspect.signature(value).parameters.values()
+            needs = [it.name for it in has if it.kind is it.POSITIONAL_OR_KEYWORD and it.default is it.empty]
+            if strange := [argument for argument in needs if argument not in takes]:
+                its = f"It has {' and '.join(takes)}." if takes else "It has none."
+                return f"Plugin {name!r}: the hook {attribute}() has no argument {strange[0]!r}. {its}"
     return ""
 
 

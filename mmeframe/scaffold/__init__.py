@@ -82,9 +82,9 @@ def _write(folder: Path, templates: list[str], values: Mapping[str, str]) -> lis
     """All files, or none: what is there already is kept, and what was begun is taken back."""
     texts = {folder / path: text for template in templates for path, text in _rendered(template, values)}
     if taken := sorted(str(path) for path in texts if path.exists()):
-        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        more = f" and {len(taken) - 1} more exist" if len(taken) > 1 else " exists"
         hint = "Name another folder, or move what is there."
-        raise UsageError(f"{taken[0]}{more} exists already.", where="init", hint=hint)
+        raise UsageError(f"{taken[0]}{more} already.", where="init", hint=hint)
     made: list[Path] = []
     try:
         for path, text in texts.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -15,6 +16,20 @@ from mlflow.models import infer_signature
 
 from mmeframe import api
 from mmeframe.errors import ProblemsError
+from mmeframe.plugin import (
+    Combiner,
+    CombinerConf,
+    CombinerPlugin,
+    ConfigError,
+    ModelSource,
+    ModelSourcePlugin,
+    Observer,
+    ObserverConf,
+    ObserverPlugin,
+    SourceConf,
+    hookimpl,
+)
+from mmeframe.plugin.manager import isolated_plugins
 from tests import fleets
 
 ONE_PART = ("name=fleet", "routing=column", "routing.column=dow")
@@ -550,6 +565,16 @@ def test_a_path_that_is_no_model_is_named(store, tmp_path):
     assert f"models.plain: there is no MLflow model at {tmp_path}/nothing." in text
 
 
+def test_a_file_of_another_kind(store, tmp_path):
+    """It is there, so nobody is sent to look for it; the suffixes that would do are listed."""
+    (tmp_path / "a.npz").write_bytes(b"PK")
+
+    text = problems(*ONE_PART, f"+models.plain={{uri:'{tmp_path}/a.npz',key:{{dow:1}}}}")
+
+    assert f"models.plain: {tmp_path}/a.npz is a file of a kind that no router takes." in text
+    assert ".pkl, .pickle," in text
+
+
 def test_loaders_and_flavors_can_be_chosen(week):
     """loader: pyfunc and flavor: pyfunc take the general way; a flavor that is not there is named."""
     base = (*ONE_PART, week.override)
@@ -576,3 +601,48 @@ def test_a_pyfunc_loaded_model_is_unpacked_once(week, tmp_path):
     assert len(list(cache.iterdir())) == 1
     frame = fleets.rows(3).assign(dow=1)
     assert routers[0].predict(frame).tolist() == routers[1].predict(frame).tolist()
+
+
+@dataclass
+class FussyConf(CombinerConf, ObserverConf, SourceConf):
+    limit: int = 0
+
+
+class Fussy(Combiner[FussyConf], Observer[FussyConf], ModelSource[FussyConf]):  # type: ignore[misc]
+    def __init__(self, conf: FussyConf) -> None:
+        super().__init__(conf)
+        raise ConfigError("too much.", where="limit", hint="Write less.")
+
+
+class FussyPlugin:
+    """Components that refuse their options."""
+
+    @hookimpl
+    def mmeframe_combiners(self):
+        return [CombinerPlugin("fussy", FussyConf, f"{__name__}:Fussy", "refuses its options")]
+
+    @hookimpl
+    def mmeframe_observers(self):
+        return [ObserverPlugin("fussy", FussyConf, f"{__name__}:Fussy", "refuses its options")]
+
+    @hookimpl
+    def mmeframe_model_sources(self):
+        return [ModelSourcePlugin("fussy", FussyConf, f"{__name__}:Fussy", "refuses its options")]
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        pytest.param(
+            "+models.both={key:{dow:9},combine:{kind:fussy,of:[day_0]}}", "models.both.combine.limit", id="combiner"
+        ),
+        pytest.param("+observer@observers.log=fussy", "observers.log.limit", id="observer"),
+        pytest.param("+source@sources.more=fussy", "sources.more.limit", id="source"),
+    ],
+)
+def test_what_a_component_has_against_its_options(week, override, where):
+    """It names the option; the report has the whole place of it."""
+    with pytest.raises(ProblemsError) as caught:
+        api.validate(*ONE_PART, *DAYS, week.override, override, plugins=isolated_plugins(FussyPlugin()))
+
+    assert f"{where}: too much.\n  Write less." in str(caught.value)

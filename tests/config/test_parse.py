@@ -512,12 +512,12 @@ def test_a_source_or_an_observer_without_a_name(report):
         ),
         pytest.param(
             "models: {a: {uri: x, key: 3}}",
-            "models.a.key: input should be a valid dictionary.\n  It is map of (str or int) or 'none' or null.",
+            "models.a.key: input should be a map.\n  It is map of (str or int) or 'none' or null.",
             id="key",
         ),
         pytest.param(
             "sources: {s: {kind: template, uri: x, each: 3}}",
-            "sources.s.each: input should be a valid dictionary.",
+            "sources.s.each: input should be a map.\n  Write {name: value}.",
             id="source",
         ),
         pytest.param("serve: null", "serve: this section cannot be null.", id="null-section"),
@@ -1220,7 +1220,9 @@ def test_a_clients_sections_are_checked(report):
     ("change", "expected"),
     [
         pytest.param(
-            "estimator: {params: 5}", "train.estimator.params: input should be a valid dictionary.", id="params"
+            "estimator: {params: 5}",
+            "train.estimator.params: input should be a map.\n  Write {name: value}.",
+            id="params",
         ),
         pytest.param(
             "estimator: {parms: {}}",

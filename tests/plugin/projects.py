@@ -66,6 +66,7 @@ THIRD = Project("zed-geo", "2.0.0", (("geo", strategies(GEO.replace('"geo"', '"z
 SAME_STRATEGY = Project("other-geo", "2.1.0", (("other", strategies(GEO)),))
 NO_IMPORT = Project("mmeframe-geo", "0.3.2", (("geo", "import h3_is_not_installed\n"),))
 TOO_OLD = Project("mmeframe-geo", "0.3.3", (("geo", strategies(GEO)),), ("mmeframe<0.1",))
+TOO_NEW = Project("mmeframe-geo", "9.0.0", (("geo", strategies(GEO)),), ("mmeframe>=9",))
 FITS = Project("mmeframe-geo", "0.3.4", (("geo", strategies(GEO)),), ("mmeframe>=0.1", "mmeframe<0.0; extra == 'x'"))
 ONNX = Project("mmeframe-onnx", "0.2.0", (("onnx", loaders('ModelLoaderPlugin("onnx", MyLoaderConf, "x:Y", "ONNX")')),))
 ACME_ONNX = Project(
@@ -86,6 +87,7 @@ FAULTS = {
     "unmarked": f"{HEAD}def mmeframe_routing_strategies():\n    return []\n",
     "argument": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies(config):\n    return []\n",
     "hook_raises": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return 1 / 0\n",
+    "one_record": strategies(GEO).replace("return [", "return ").replace("]\n", "\n"),
     "no_list": f"{HEAD}@hookimpl\ndef mmeframe_routing_strategies():\n    return None\n",
     "no_record": strategies('{"name": "x"}'),
     "wrong_record": strategies('ModelSourcePlugin("x", SourceConf, "x:Y", "")'),

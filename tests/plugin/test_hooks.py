@@ -64,6 +64,30 @@ def test_a_users_preset_wins(installed, tmp_path):
     assert spec.routing.parts[0].strategy.options == {"column": "town"}
 
 
+@pytest.mark.parametrize(("kind", "owner"), [("geo", "mmeframe-geo 0.4.1"), ("column", "mmeframe ")])
+def test_a_preset_that_would_hide_a_kind(installed, kind, owner):
+    """Whoever chooses ``routing=column`` gets that strategy, and no file of a plugin instead."""
+    files = ((f"geo_presets/routing/{kind}.yaml", "kind: geo\ncolumn: town\n"),)
+    installed(Project("mmeframe-geo", "0.4.1", (("geo", SHIPS),), files=files))
+
+    found = info(load_plugins(), "geo")
+
+    assert found.status == "broken"
+    assert f"brings routing/{kind}.yaml, which would hide the routing strategy {kind!r} of {owner}" in found.reason
+
+
+def test_a_preset_of_a_kind_that_is_not_there(installed):
+    """Its defaults are answered as an override would be."""
+    files = (("geo_presets/routing/city.yaml", "defaults: [goe, _self_]\n"),)
+    installed(Project("mmeframe-geo", "0.4.2", (("geo", SHIPS),), files=files))
+
+    with pytest.raises(ProblemsError) as caught:
+        api.compose("name=r", "routing=city", plugins=load_plugins())
+
+    found = str(caught.value.problems[0])
+    assert found.startswith("routing=city: its file names 'goe', which is no routing.\n  Did you mean 'geo'? Known: ")
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -346,15 +346,14 @@ def test_others_of_that_distribution_are_not_in_the_way(installed, run):
 
 
 def test_a_mutable_default(installed, run):
-    """dataclasses refuses it when the plugin is imported; its words are the reason."""
+    """dataclasses refuses it when the plugin is imported; its words are the reason, with the place."""
     installed(MUTABLE)
 
     (plugin,) = [it for it in run("plugins", "--json").json["plugins"] if it["name"] == "mutable"]
 
-    assert (plugin["status"], plugin["reason"]) == (
-        "broken",
-        "mutable default <class 'list'> for field names is not allowed: use default_factory",
-    )
+    words = "mutable default <class 'list'> for field names is not allowed: use default_factory"
+    place = f" ({MUTABLE.module('mutable')}.py, line 6)"
+    assert (plugin["status"], plugin["reason"]) == ("broken", words + place)
 
 
 def test_a_zoo_of_broken_plugins_is_listed(installed, run):

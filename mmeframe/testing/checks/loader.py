@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from mmeframe.build.bare import bare_file
+from mmeframe.build.bare import FORMS, bare_file
 from mmeframe.build.examples import same
 from mmeframe.errors import MissingError
 from mmeframe.plugin import ModelLoaderPlugin
@@ -82,7 +82,8 @@ def _described(case: LoaderCase) -> tuple[str, dict[str, Any], dict[str, Path]]:
     if case.path.is_file():
         bare = bare_file(str(case.path))
         if bare is None:
-            raise MissingError(f"{case.path.name} is no file that a router takes.", hint="Give a model folder.")
+            hint = f"Give a model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
+            raise MissingError(f"{case.path.name} is a file of a kind that no router takes.", hint=hint)
         file, flavor, options = bare
         return flavor, {**options, "predict_fn": "predict"}, {file.name: case.path}
     flavors = yaml.safe_load((case.path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
