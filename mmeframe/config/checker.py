@@ -45,7 +45,8 @@ class Checker:
         """Report a required option once, whoever finds it."""
         if not any(problem.where == path for problem in self.problems):
             # An override reaches no entry of a list.
-            self.problem(path, "this option is required.", "" if "[" in path else f"Set it: {path}=<value>.")
+            hint = "Add it to that entry." if "[" in path else f"Set it: {path}=<value>."
+            self.problem(path, "this option is required.", hint)
 
     def check(self, kind: Any, value: Any, where: str) -> Any:
         """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, count, suggest
+from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import MISSING, canonical, normalised
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
@@ -142,7 +142,14 @@ class Routing:
         codes: dict[str, Codes] = {}
         n_rows = len(batch)
         for name in self.order:
-            raw = self.strategies[name].route_keys(batch, params)
+            try:
+                raw = self.strategies[name].route_keys(batch, params)
+            except MmeframeError:
+                raise
+            except Exception as error:
+                # Its text may hold the caller's data.
+                what = f"the strategy failed with {type(error).__name__}."
+                raise PluginError(what, where=f"routing.keys.{name}") from error
             batch.raw_parts[name] = raw = values_of(raw) if isinstance(raw, pd.Series) else raw
             index = self.table.indexes[name]
             try:

@@ -115,7 +115,7 @@ OFFICE = "+routing.networks.office=10.0.0.0/8"
         ),
         pytest.param(
             [OFFICE, "routing.sites=[{size: 2}]"],
-            "routing.sites[0].name: this option is required.\n  Set it: routing.sites[0].name=<value>.",
+            "routing.sites[0].name: this option is required.\n  Add it to that entry.",
             id="required-in-a-list",
         ),
         pytest.param(

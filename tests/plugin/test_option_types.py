@@ -206,7 +206,11 @@ DEEP = Project("deep-options", "1.0", (("deep", NESTED),))
             "routing.index.path: this option is required.\n  Set it: routing.index.path=<value>.",
             id="missing",
         ),
-        pytest.param("routing.rules=[{value:a}]", "routing.rules[0].column: this option is required.", id="in-a-list"),
+        pytest.param(
+            "routing.rules=[{value:a}]",
+            "routing.rules[0].column: this option is required.\n  Add it to that entry.",
+            id="in-a-list",
+        ),
         pytest.param(
             "routing.index={path:a,dept:4}",
             "routing.index.dept: there is no option 'dept'.\n  Did you mean 'depth'? It has: depth, path.",

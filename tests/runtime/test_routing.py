@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mmeframe import api
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
-from mmeframe.errors import BadInputError, MmeframeError, UnknownKeyError, count
+from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count
 from mmeframe.explain import Coverage
 from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime import Router
@@ -560,3 +560,18 @@ def test_keys_in_a_matrix(n_rows, column):
         routing.reach(as_batch(pd.DataFrame({"p": ["a"] * n_rows, "n": 1})), {})
 
     assert str(caught.value) == "routing.keys.p: the strategy gave keys of 2 dimensions."
+
+
+def test_a_strategy_that_fails():
+    """It is named by its key part; the text of its error, which may hold the caller's data, is only chained."""
+
+    def fail(frame):
+        raise ValueError(f"cannot take {frame['p'][0]}")
+
+    routing = made(ODD, {"p": Raw(fail)})
+
+    with pytest.raises(PluginError) as caught:
+        routing.reach(as_batch(pd.DataFrame({"p": ["Jane Doe"], "n": 1})), {})
+
+    assert str(caught.value) == "routing.keys.p: the strategy failed with ValueError."
+    assert str(caught.value.__cause__) == "cannot take Jane Doe"
