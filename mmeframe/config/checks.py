@@ -38,7 +38,7 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
             problems.append(Problem(override, f"{package} is chosen twice: {first} and {override}.", "Keep one."))
             continue
         try:
-            wanted = OmegaConf.select(run_hydra(f"{group}/{parsed.value()}", []), f"{group}.kind")
+            wanted = _kind(group, parsed.value())
         except failures():
             # Reported where the override itself fails.
             continue
@@ -54,6 +54,18 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
     return problems
 
 
+def _kind(group: str, name: str) -> Any:
+    """The kind that a choice stands for. Composing it takes longer than all else here, and few files name others."""
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    loader: Any = GlobalHydra.instance().config_loader()
+    file = loader.repository.load_config(f"{group}/{name}")
+    if file is not None and not file.defaults_list and file.header.get("package") is None:
+        return OmegaConf.select(file.config, "kind")
+    return OmegaConf.select(run_hydra(f"{group}/{name}", []), f"{group}.kind")
+
+
 def _default(group: str, package: str, kind: str) -> str:
     return f"override /{group}: {kind}" if package == group else f"/{group}@{package}: {kind}"
 
@@ -63,16 +75,19 @@ def _chosen_again(package: str, override: str, overrides: Sequence[str]) -> bool
     return any(other is not None and (other.package or other.key_or_group) == package for other in others)
 
 
-def misread_integers(config_name: str, overrides: Sequence[str]) -> list[Problem]:
+def misread_integers(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
     """Keys and ids that YAML 1.1 reads as another number than is written: 010 is 8, 12:30 is 750, 1_000 is 1000.
 
-    The composed tree holds only the number, so the text of the user's own files is looked at.
+    The composed tree holds only the number, so where it has any the text of the user's own files is looked at.
     """
     import yaml
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     current = active.get()
+    if current is None or not current.config_dirs or not _has_integers(OmegaConf.to_container(tree), ""):
+        return []
     plain = [piece for override in overrides for piece in as_hydra(override)]
     try:
         used = GlobalHydra.instance().config_loader().compute_defaults_list(config_name, plain, RunMode.RUN).defaults
@@ -80,7 +95,7 @@ def misread_integers(config_name: str, overrides: Sequence[str]) -> list[Problem
         return []
     problems = []
     for path in dict.fromkeys(item.config_path for item in used if item.config_path):
-        for folder in current.config_dirs if current else ():
+        for folder in current.config_dirs:
             file = Path(folder) / f"{path}.yaml"
             if file.is_file():
                 for where, node in _keys_of(yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), ()):
@@ -90,6 +105,18 @@ def misread_integers(config_name: str, overrides: Sequence[str]) -> list[Problem
                         problems.append(Problem(where, what, f"Write '{node.value}' in {file.name}."))
                 break
     return problems
+
+
+def _has_integers(value: Any, name: Any) -> bool:
+    """Whether any id or key value below a name is a number."""
+    if isinstance(value, dict):
+        if name == "models" and any(isinstance(id_, int) for id_ in value):
+            return True
+        below = {"key": "key", "each": "key"}
+        return any(_has_integers(item, name if name == "key" else below.get(it, it)) for it, item in value.items())
+    if isinstance(value, list):
+        return any(_has_integers(item, name) for item in value)
+    return name == "key" and isinstance(value, int)
 
 
 def _keys_of(node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

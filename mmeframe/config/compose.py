@@ -75,7 +75,7 @@ def compose(
         tree, problems = _compose_all(config_name or command, list(overrides))
         failed = {problem.where for problem in problems}
         problems += contradictions(tree, [override for override in overrides if override not in failed])
-        problems += misread_integers(config_name or command, overrides)
+        problems += misread_integers(config_name or command, tree, overrides)
         return _finish(command, tree, tuple(overrides), tuple(problems))
 
 

@@ -379,7 +379,7 @@ def test_wrong_conditions(condition, found):
     ("options", "found"),
     [
         pytest.param({}, ["at.rules: there are no rules; write them as in [{key: far, "], id="none"),
-        pytest.param({"rules": {"a": A}}, ["at.rules: input should be a valid list."], id="map"),
+        pytest.param({"rules": {"a": A}}, ["at.rules: input should be a list."], id="map"),
         pytest.param({"rules": [5]}, ["at.rules[0]: this must be a map of key, when."], id="no-rule"),
         pytest.param({"rules": [{"key": "k"}]}, ["at.rules[0].when: this is required."], id="no-when"),
         pytest.param({"rules": [{"when": A}]}, ["at.rules[0].key: this is required."], id="no-key"),
