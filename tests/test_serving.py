@@ -177,6 +177,8 @@ def test_a_router_is_served_without_mmeframe_installed(week, tmp_path, monkeypat
         "install",
         "--quiet",
         "--disable-pip-version-check",
+        # Most of what is installed is never imported.
+        "--no-compile",
         "-r",
         f"{folder}/requirements.txt",
     ]

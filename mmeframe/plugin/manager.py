@@ -269,11 +269,11 @@ class _Loader:
     def add_installed(self) -> None:
         """Plugins by entry point, in a stable order, each with its own fate."""
         # A distribution reads its metadata anew at each question.
-        named = [(dist.name, dist) for dist in _distributions()]
-        found = [(entry, name, dist) for name, dist in named for entry in dist.entry_points]
+        read = [(dist.metadata, dist.entry_points) for dist in _distributions()]
+        found = [(entry, facts["Name"], facts) for facts, entries in read for entry in entries]
         found = [it for it in found if it[0].group == ENTRY_POINTS]
-        for entry, name, dist in sorted(found, key=lambda it: (it[0].name, it[1])):
-            info = PluginInfo(entry.name, entry.value, name, dist.version)
+        for entry, name, facts in sorted(found, key=lambda it: (it[0].name, it[1])):
+            info = PluginInfo(entry.name, entry.value, name, facts["Version"])
             self._infos.append(info)
             rival = next((o for o in self._infos[:-1] if o.name == entry.name and o.status != "disabled"), None)
             if self._disable & {entry.name, name}:
@@ -282,7 +282,7 @@ class _Loader:
                 info.status = "broken"
                 info.reason = f"{rival.title} has a plugin of the same name. Disable one with -p no:{name}."
             else:
-                info.reason = _clash(dist) or self._import(info, entry.load)
+                info.reason = _clash(info, facts.get_all("Requires-Dist") or ()) or self._import(info, entry.load)
                 info.status = "broken" if info.reason else "ok"
 
     def add_named(self, module: str) -> None:
@@ -458,29 +458,26 @@ def _distributions() -> Iterable[metadata.Distribution]:
     return found.values()
 
 
-def _clash(dist: metadata.Distribution) -> str:
+def _clash(info: PluginInfo, requires: Iterable[str]) -> str:
     from packaging.requirements import InvalidRequirement
 
     try:
-        return _version_clash(dist)
+        return _version_clash(info, requires)
     except InvalidRequirement as error:
         return f"its metadata cannot be read: {str(error).splitlines()[0]}"
 
 
-def _version_clash(dist: metadata.Distribution) -> str:
+def _version_clash(info: PluginInfo, requires: Iterable[str]) -> str:
     """What STYLE asks for when a plugin's own requirement excludes this mmeframe."""
     from packaging.requirements import Requirement
 
-    for text in dist.requires or ():
+    for text in requires:
         need = Requirement(text)
         applies = need.marker is None or need.marker.evaluate({"extra": ""})
         if need.name == "mmeframe" and applies and not need.specifier.contains(mmeframe.__version__, prereleases=True):
             later = any(_after(it) for it in need.specifier)
-            cure = f"a newer mmeframe, or an older {dist.name}" if later else f"a newer {dist.name}"
-            return (
-                f"{dist.name} {dist.version} needs mmeframe {need.specifier}; this is {mmeframe.__version__}. "
-                f"Install {cure}."
-            )
+            cure = f"a newer mmeframe, or an older {info.distribution}" if later else f"a newer {info.distribution}"
+            return f"{info.title} needs mmeframe {need.specifier}; this is {mmeframe.__version__}. Install {cure}."
     return ""
 
 

@@ -22,8 +22,9 @@ DISTRIBUTIONS = 20
 # Imports come first: what is measured is finding, checking and registering.
 _DISCOVERY = """
 import importlib, sys, time
-for name in sys.argv[1:]:
-    importlib.import_module(name)
+from importlib.metadata import entry_points
+for entry in entry_points(group="mmeframe"):
+    entry.load()
 importlib.import_module("mmeframe.builtin.plugin")
 from mmeframe.plugin.manager import load_plugins
 start = time.perf_counter()
