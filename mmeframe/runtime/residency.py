@@ -82,7 +82,11 @@ class ResidencyStatistics:
 
 
 class _Live:
-    """A sub-model in memory. ``users``: batches that hold it. ``marked``: it is to be dropped, and nobody gets it."""
+    """A sub-model in memory.
+
+    users: batches that hold it. used: when the last of them let it go, where there is a ``ttl_s``. marked: it is to be
+    dropped, and nobody gets it.
+    """
 
     __slots__ = ("bytes", "count", "marked", "model", "pinned", "used", "users")
 
@@ -111,10 +115,13 @@ class _Acquired:
         self._residency, self._targets = residency, targets
 
     def __enter__(self) -> Sequence[Any]:
-        found = self._found = self._residency._take_or_refuse(self._targets)
-        self._held = [
-            number for number, model in zip(self._targets, found, strict=True) if type(model) is not ModelError
-        ]
+        try:
+            found = self._residency._take(self._targets)
+        except _TooLargeError:
+            found = self._residency._refused(self._targets)
+        self._found = found
+        failed = ModelError in map(type, found)
+        self._held = _held(dict(zip(self._targets, found, strict=True))) if failed else self._targets
         return found
 
     def __exit__(self, *_: object) -> None:
@@ -156,7 +163,9 @@ class Residency:
         self.spec, self._host = spec, host
         self._pinned = frozenset(numbers if spec.kind == "eager" else pinned)
         self._bounded = spec.max_bytes is not None or spec.max_models is not None
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
+        # Notified when there may be room. Its own ``with`` is Python, and would take a tenth of a look-up.
+        self._room = threading.Condition(self._lock)
         self._live: dict[int, _Live] = {}
         # Not pinned and held by nobody, the least recently used first.
         self._idle: OrderedDict[int, _Live] = OrderedDict()
@@ -207,13 +216,14 @@ class Residency:
         while rest:
             wave = self._fitting(rest[:most], groups) if self._bounded else rest
             targets = list(dict.fromkeys(number for index in wave for number in groups[index]))
-            take = self._take if len(wave) > 1 else self._take_or_refuse
             try:
-                live = dict(zip(targets, take(targets), strict=True))
+                live = dict(zip(targets, self._take(targets), strict=True))
             except _TooLargeError:
-                # Some have turned out larger than was expected.
-                most = len(wave) // 2
-                continue
+                if len(wave) > 1:
+                    # Some have turned out larger than was expected.
+                    most = len(wave) // 2
+                    continue
+                live = dict(zip(targets, self._refused(targets), strict=True))
             held = _held(live)
             try:
                 yield wave, live
@@ -272,18 +282,18 @@ class Residency:
 
     # -- taking and letting go -----------------------------------------------------------------------------------
 
-    def _take_or_refuse(self, targets: Sequence[int]) -> list[Any]:
-        """Like ``_take``; an error for each where they never fit at once."""
-        try:
-            return self._take(targets)
-        except _TooLargeError:
-            needed = size_text(sum(map(self._expected, targets)))
-            what = f"{'it takes' if len(targets) == 1 else 'what it needs takes'} {needed}, which never fits at once."
-            hint = "Raise residency.max_bytes or residency.max_models."
-            return [ModelError(what, where=self._host.name(targets[0]), hint=hint) for _ in targets]
+    def _refused(self, targets: Sequence[int]) -> list[Any]:
+        """An error for each of those that never fit at once."""
+        needed = size_text(sum(map(self._expected, targets)))
+        what = f"{'it takes' if len(targets) == 1 else 'what it needs takes'} {needed}, which never fits at once."
+        hint = "Raise residency.max_bytes or residency.max_models."
+        return [ModelError(what, where=self._host.name(targets[0]), hint=hint) for _ in targets]
 
     def _take(self, targets: Sequence[int]) -> list[Any]:
-        """Hold all of these at once: live sub-models, and the errors of those that cannot be loaded."""
+        """Hold all of these at once: live sub-models, and the errors of those that cannot be loaded.
+
+        Raises _TooLargeError if they never fit at once.
+        """
         while True:
             with self._lock:
                 found = self._there(targets)
@@ -304,13 +314,12 @@ class Residency:
         """Hold all if all are there, or known not to be loadable; else None."""
         found: list[Any] = []
         for number in targets:
-            live = self._live.get(number)
-            if live is not None and not live.marked:
-                found.append(live)
-            elif self._failed and (error := self._failure(number)) is not None:
-                found.append(error)
-            else:
-                return None
+            live: Any = self._live.get(number)
+            if live is None or live.marked:
+                live = self._failure(number) if self._failed else None
+                if live is None:
+                    return None
+            found.append(live)
         for place, number in enumerate(targets):
             live = found[place]
             if type(live) is _Live:
@@ -326,7 +335,7 @@ class Residency:
             self._busy[number] = live
 
     def _let_go(self, numbers: Sequence[int]) -> None:
-        now = time.monotonic()
+        now = 0.0 if self.spec.ttl_s is None else time.monotonic()
         with self._lock:
             for number in numbers:
                 live = self._live[number]
@@ -339,7 +348,8 @@ class Residency:
                         self._mark_idle(number, live)
                     else:
                         self._idle[number] = live
-            self._wake()
+            if self._waiting:
+                self._wake()
 
     def _failure(self, number: int) -> ModelError | None:
         """Why it could not be loaded a short while ago: an error of the caller's own, since raising changes it."""
@@ -348,7 +358,7 @@ class Residency:
 
     def _wake(self) -> None:
         if self._waiting:
-            self._lock.notify_all()
+            self._room.notify_all()
 
     # -- making room ---------------------------------------------------------------------------------------------
 
@@ -378,7 +388,7 @@ class Residency:
                 waited = True
                 self._waiting += 1
                 try:
-                    self._lock.wait()
+                    self._room.wait()
                 finally:
                     self._waiting -= 1
         except BaseException:
