@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import socket
@@ -18,11 +19,18 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 
 _FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"# (?P<name>[\w./-]+\.(?:py|ya?ml|toml|csv|txt))$")
+# A command that is run in this process: variables, mmeframe's words, and what is done with its exit code.
+_PLAIN = re.compile(
+    r"(?:export (?P<exported>(?:[A-Z_]+=\S+ *)+)"
+    r"|(?P<variables>(?:[A-Z_]+=\S+ +)*)(?P<command>mmeframe (?!serve)(?:(?! [|&>]).)*?)"
+    r"(?P<merged> 2>&1)?(?P<told> \|\| echo \"exit code \$\?\")?)"
+)
 _KNOWN = {"python", "bash", "yaml", "text", "toml"}
 
 
@@ -93,17 +101,22 @@ def _run_block(block: Block, namespace: dict[str, object]) -> str:
 
 def _run_bash(body: str) -> str:
     lines = body.replace("\\\n", "").splitlines()
-    if all(_is_plain(line) for line in lines):
+    if all(map(_is_plain, lines)):
         said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        # Variables that a line exports are there until the block ends.
+        with mock.patch.dict(os.environ), contextlib.redirect_stdout(said):
             for line in lines:
                 _run_plain(line)
         return said.getvalue()
     # The reader has the port that the text names; a test takes one that is free.
     for port in dict.fromkeys(re.findall(r"serve\.port=(\d+)", body)):
         body = body.replace(port, str(_free_port()))
+    return _bash(body)
+
+
+def _bash(script: str) -> str:
     environment = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; set -euo pipefail\n"
-    ran = subprocess.run(["bash", "-c", environment + body], check=True, stdout=subprocess.PIPE, text=True)
+    ran = subprocess.run(["bash", "-c", environment + script], check=True, stdout=subprocess.PIPE, text=True)
     return ran.stdout
 
 
@@ -114,27 +127,32 @@ def _free_port() -> int:
 
 
 def _is_plain(line: str) -> bool:
-    return not line.strip() or line.startswith(("#", "make ", "printf ")) or (
-        line.startswith("mmeframe ") and not line.startswith("mmeframe serve") and not re.search(r" [|&>] ?", line)
-        and "--cfg" not in line
-    )  # fmt: skip
+    simple = line.startswith(("#", "make ", "printf ", "cut ")) and "<<" not in line
+    return not line.strip() or simple or _PLAIN.fullmatch(line) is not None
 
 
 def _run_plain(line: str) -> None:
-    words = shlex.split(line, comments=True)
-    if not words:
+    plain = _PLAIN.fullmatch(line)
+    if plain is None:
+        if line.startswith("make "):
+            # The targets exist and their recipes hold together; what they run is tested as it is.
+            subprocess.run(["make", "-C", str(ROOT), "-n", *shlex.split(line, comments=True)[1:]], check=True, capture_output=True)
+        else:
+            print(_bash(line), end="")
         return
-    if words[0] == "make":
-        # The targets exist and their recipes hold together; what they run is tested as it is.
-        subprocess.run(["make", "-C", str(ROOT), "-n", *words[1:]], check=True, capture_output=True)
-    elif words[0] == "mmeframe":
-        from mmeframe.cli import main
+    variables = dict(word.split("=", 1) for word in shlex.split(plain["exported"] or plain["variables"]))
+    if plain["exported"]:
+        os.environ.update(variables)
+        return
+    from mmeframe.cli import main
 
-        code = main(words[1:])
-        if code:
-            raise AssertionError(f"exit code {code}: {line}")
-    else:
-        subprocess.run(["bash", "-c", line], check=True)
+    errors = contextlib.redirect_stderr(sys.stdout) if plain["merged"] else contextlib.nullcontext()
+    with mock.patch.dict(os.environ, variables), errors:
+        code = main(shlex.split(plain["command"], comments=True)[1:])
+    if code and plain["told"]:
+        print(f"exit code {code}")
+    elif code:
+        raise AssertionError(f"exit code {code}: {line}")
 
 
 if __name__ == "__main__":
