@@ -136,7 +136,9 @@ def _run_plain(line: str) -> None:
     if plain is None:
         if line.startswith("make "):
             # The targets exist and their recipes hold together; what they run is tested as it is.
-            subprocess.run(["make", "-C", str(ROOT), "-n", *shlex.split(line, comments=True)[1:]], check=True, capture_output=True)
+            subprocess.run(
+                ["make", "-C", str(ROOT), "-n", *shlex.split(line, comments=True)[1:]], check=True, capture_output=True
+            )
         else:
             print(_bash(line), end="")
         return
