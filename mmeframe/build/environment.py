@@ -19,7 +19,10 @@ from mmeframe.errors import Problem
 from mmeframe.redact import redact
 from mmeframe.spec import EnvironmentSpec
 
-__all__ = ["merge", "read_requirements"]
+__all__ = ["distributions_of", "merge", "read_requirements"]
+
+# Top-level packages and modules in lines of a RECORD or of a top_level.txt.
+_SHIPPED = re.compile(r"^(\w+)(?:$|/|\.py,|\.[^/,\n]+\.(?:so|pyd),)", re.MULTILINE)
 
 
 # Thousands of sub-models have the same few texts.
@@ -53,6 +56,20 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
     narrower = read_requirements(constraints)[0] if constraints else ()
     found += [line for line in narrower if canonicalize_name(Requirement(line).name) in names]
     return tuple(found), tuple(left)
+
+
+def distributions_of(packages: Collection[str]) -> dict[str, str]:
+    """Installed distributions that ship these top-level packages, by package; the others are left out.
+
+    Lists of shipped files are searched as text: ``metadata.packages_distributions`` makes a path of each file and looks
+    whether it is there, which takes several times as long where MLflow is installed.
+    """
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions() if packages else ():
+        files = distribution.read_text("top_level.txt") or distribution.read_text("RECORD") or ""
+        for package in set(_SHIPPED.findall(files)).intersection(packages):
+            found.setdefault(package, distribution.metadata["Name"])
+    return found
 
 
 def _has_credentials(requirement: Requirement) -> bool:

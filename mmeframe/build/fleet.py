@@ -12,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import packages_distributions
 from typing import Any
 
 from mmeframe.budget import check_residency
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.draft import Draft
-from mmeframe.build.environment import merge
+from mmeframe.build.environment import distributions_of, merge
 from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
@@ -537,10 +536,10 @@ class _Resolver:
     def _shadowing(self, models: Iterable[SubModel]) -> None:
         """Which of a shipped and an installed module is imported depends on who comes first, for everybody."""
         owner = {module.split(".")[0]: model.id for model in models for module in model.code}
-        installed = packages_distributions() if owner else {}
+        installed = distributions_of(owner)
         for module, id_ in sorted(owner.items()):
             if module in sys.stdlib_module_names or module in installed:
-                what = f"{installed[module][0]} has too" if module in installed else "the standard library has too"
+                what = f"{installed[module]} has too" if module in installed else "the standard library has too"
                 self.warnings.append(
                     f"models.{id_}: it ships a module {module!r}, which {what}; all sub-models get the one that is "
                     "imported first. isolation=process keeps it to this one."

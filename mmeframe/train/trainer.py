@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmeframe.build.cleanup import Undo
+from mmeframe.build.environment import distributions_of
 from mmeframe.build.log import experiment_id, log_folder, move_alias, register
 from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
@@ -496,17 +497,7 @@ def _column_type(series: pd.Series[Any]) -> Any:
 
 def _requirements(settings: TrainSpec) -> list[str]:
     """What a sub-model needs, said and not inferred: MLflow would start a process per model to find out."""
-    names = ["mlflow", "scikit-learn", "pandas", "numpy", _distribution(settings.estimator.class_.split(".")[0])]
+    package = settings.estimator.class_.split(".")[0]
+    names = ["mlflow", "scikit-learn", "pandas", "numpy", distributions_of([package]).get(package, package)]
     names += [settings.serialization] if settings.serialization in ("skops", "cloudpickle") else []
     return [f"{name}=={metadata.version(name)}" for name in dict.fromkeys(names)]
-
-
-def _distribution(package: str) -> str:
-    """What ships a package. Most have its name; finding the others means reading what all distributions ship."""
-    if package == "sklearn":
-        return "scikit-learn"
-    try:
-        metadata.distribution(package)
-    except metadata.PackageNotFoundError:
-        return metadata.packages_distributions().get(package, [package])[0]
-    return package

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from mmeframe.build.environment import merge, read_requirements
+from mmeframe.build.environment import distributions_of, merge, read_requirements
 from mmeframe.errors import Problem
 from mmeframe.spec import EnvironmentSpec
 
@@ -502,3 +502,15 @@ def test_ranges_without_a_common_version_clash(one, two, clash):
     assert [problem.what for problem in problems] == (
         [f"models.a needs {one} and models.b needs {two}."] if clash else []
     )
+
+
+# -- what is installed -----------------------------------------------------------------------------------------------
+
+
+def test_what_ships_a_package():
+    """Whatever is installed is found as the standard library finds it, which takes longer."""
+    shipped = metadata.packages_distributions()
+    expected = {package: names[0] for package, names in shipped.items() if package.isidentifier()}
+    assert expected["sklearn"] == "scikit-learn"
+
+    assert distributions_of([*expected, "json", "nobody_ships_this"]) == expected
