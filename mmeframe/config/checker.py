@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mmeframe.config import schema
 from mmeframe.config.options import config_schema, describe, members, options_error, recorded
 from mmeframe.errors import MmeframeError, Problem, suggest
+from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
@@ -51,7 +52,8 @@ class Checker:
     def check(self, kind: Any, value: Any, where: str) -> Any:
         """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
         try:
-            return TypeAdapter(kind).validate_python(value)
+            adapter = adapter_of(kind) if isinstance(kind, type) else TypeAdapter(kind)
+            return adapter.validate_python(value)
         except ValidationError as error:
             # The deepest first: of a union's members, the one that came furthest is the one that was meant.
             reported: list[list[Any]] = []
@@ -90,7 +92,7 @@ class Checker:
 
     def section(self, name: str, value: Any) -> Any:
         """One closed section, its defaults where it is wrong."""
-        kind = schema.SECTIONS[name]
+        kind: Any = schema.SECTIONS[name]
         if value is None:
             self.problem(name, "this section cannot be null.")
             return kind()
@@ -98,7 +100,7 @@ class Checker:
         conf = self.check(kind, value, name)
         if conf is None and isinstance(value, Mapping):
             # What is right in it still counts, so that one mistake is not reported as several.
-            conf = TypeAdapter(kind).validate_python(_right(kind, value))
+            conf = adapter_of(kind).validate_python(_right(kind, value))
         return conf or kind()
 
     def component(self, noun: str, value: Any, where: str) -> Component | None:
@@ -220,7 +222,7 @@ def _right(kind: Any, value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _valid(kind: Any, value: Mapping[str, Any]) -> bool:
     try:
-        TypeAdapter(kind).validate_python(value)
+        adapter_of(kind).validate_python(value)
     except ValidationError:
         return False
     return True

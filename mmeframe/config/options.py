@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from mmeframe.config.comments import field_comments
 from mmeframe.errors import PluginError
+from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import HOOKS, Registered
 
@@ -242,7 +243,8 @@ def plain(value: Any) -> Any:
 
 def recorded(conf: Any) -> dict[str, Any]:
     """Validated options as a bundle records them. Sets are sorted: equal configs give equal bytes."""
-    adapter = TypeAdapter(type(conf))
+    config: Any = type(conf)
+    adapter = adapter_of(config)
     found: dict[str, Any] = _sorted(adapter.dump_python(conf, mode="json"), adapter.dump_python(conf))
     return found
 

@@ -14,7 +14,7 @@ from mmeframe.spec import Component
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["import_target", "make_component", "runs_code"]
+__all__ = ["adapter_of", "import_target", "make_component", "runs_code"]
 
 _CODE = "code/"
 
@@ -32,7 +32,8 @@ def import_target(target: str) -> Any:
 
 # Making one takes longer than what it is made for, and thousands of sub-models have the same loader.
 @lru_cache(maxsize=256)
-def _checks(config: type[Any]) -> TypeAdapter[Any]:
+def adapter_of(config: type[Any]) -> TypeAdapter[Any]:
+    """Pydantic's checks of an option dataclass, or of a section of a config."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(config)
@@ -41,7 +42,7 @@ def _checks(config: type[Any]) -> TypeAdapter[Any]:
 def make_component(component: Component) -> Any:
     """A fresh component: its config dataclass filled with the options, its class called with it."""
     options: Mapping[str, Any] = component.options
-    conf = _checks(import_target(component.config)).validate_python(dict(options))
+    conf = adapter_of(import_target(component.config)).validate_python(dict(options))
     return import_target(component.target)(conf)
 
 
