@@ -103,8 +103,14 @@ def job(
     """Compose and validate the config of a command.
 
     plugins: values of ``-p``, or plugins that are loaded already. logged: the command is about a logged router, so the
-    config need not declare one. Raises ProblemsError with everything that is wrong.
+    config need not declare one. Raises ProblemsError with everything that is wrong, UsageError for overrides that are
+    no texts.
     """
+    for override in overrides:
+        if not isinstance(override, str):
+            what = f"an override is a text; this is a {type(override).__name__}."
+            hint = 'Give each as an argument of its own, as in ("name=a", "routing=column"); those of a list with *.'
+            raise UsageError(what, where="overrides", hint=hint)
     loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
     composed = _compose(command, overrides, plugins=loaded, config_dirs=config_dirs, config_name=config_name)
     # A plan compares a config with a logged router, where there is a config.

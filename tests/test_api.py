@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from mmeframe import api
+from mmeframe.errors import UsageError
 from tests import fleets
 
 
@@ -31,3 +34,15 @@ def test_a_router_that_was_logged_again_to_the_same_place_is_fetched_again(week,
 
     assert found == [first.digest] * 2 + [second.digest] * 2
     assert len(list((tmp_path / "cache" / "routers").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [pytest.param((["name=a"],), "list", id="a-list"), pytest.param(("name=a", {"name": "a"}), "dict", id="a-map")],
+)
+def test_overrides_are_texts(overrides, kind):
+    """A list in place of its elements is told as what it is, not as what Hydra's parser makes of it."""
+    with pytest.raises(UsageError, match=rf"^overrides: an override is a text; this is a {kind}\.") as caught:
+        api.compose(*overrides)
+
+    assert "those of a list with *" in caught.value.hint

@@ -110,6 +110,8 @@ class Describer:
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
     _columns: dict[tuple[str, ...], tuple[Column, ...]] = field(default_factory=dict)
     _outputs: dict[Outputs, Outputs] = field(default_factory=dict)
+    # Requirements of bare files, None where a distribution is missing.
+    _needed: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
 
     def problem(self, where: str, what: str, hint: str, code: Any) -> None:
         self.problems.append(Problem(where, what, hint, code))
@@ -206,11 +208,23 @@ class Describer:
                 continue
             if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
                 continue
-            if isinstance(folder, ModelFile) and not _installed(facts):
+            if isinstance(folder, ModelFile) and not self._installed(facts):
                 continue
             kept = facts.kept if facts.method == wanted else None
             return _model(entry, folder, stamp=stamp, **{**vars(facts), "kept": kept})
         return None
+
+    def _installed(self, facts: Facts) -> bool:
+        """Whether a bare file would get the same requirements again: they are of what is installed here."""
+        # Thousands of files have the same few.
+        key = repr((facts.loader, facts.options))
+        if key not in self._needed:
+            try:
+                self._needed[key] = requirements(facts.loader, facts.options)
+            except MmeframeError:
+                # Reading it will say what is missing.
+                self._needed[key] = None
+        return self._needed[key] == facts.requirements
 
     def _pin(self, entry: SubModelEntry, models: dict[str, RegisteredModel]) -> tuple[SubModelEntry, str] | None:
         """The entry with name, version and LoggedModel id, and the URI that its files come from."""
@@ -391,15 +405,6 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
         routed=entry.routed,
         **facts,
     )
-
-
-def _installed(facts: Facts) -> bool:
-    """Whether a bare file would get the same requirements again: they are of what is installed here."""
-    try:
-        return requirements(facts.loader, facts.options) == facts.requirements
-    except MmeframeError:
-        # Reading it will say what is missing.
-        return False
 
 
 def _where(entry: SubModelEntry) -> str:
