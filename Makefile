@@ -21,7 +21,9 @@ help:
 $(BIN)/.ready: pyproject.toml constraints.txt $(PLUGIN_SOURCES)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmeframe needs Python 3.11 or newer; set PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	$(BIN)/pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+# With all processors, where pip takes one. What a library ships for other Pythons may not compile.
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	rm -rf $(VENV)/wheels
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(VENV)/wheels $(dir $(PLUGINS))
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(VENV)/wheels/*.whl
