@@ -16,6 +16,7 @@ from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
 from mmeframe.errors import MissingError, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins, load_plugins
+from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def promoted_in(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) ->
     types: dict[str, set[str]] = {}
     for schema in schemas:
         for column in schema:
-            types.setdefault(column.name, set()).add(column.type)
+            types.setdefault(column.name, set()).add(shown(column.type))
     return {column.name: sorted(types[column.name]) for column in union if len(types[column.name]) > 1}
 
 
@@ -262,12 +263,12 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
         "traffic": spec.traffic.to_json(),
         "disabled_models": list(spec.disabled_models),
         "isolation": spec.isolation,
-        "columns": [{"name": c.name, "type": c.type, "required": c.required} for c in fleet.union.columns],
+        "columns": [{"name": c.name, "type": shown(c.type), "required": c.required} for c in fleet.union.columns],
         "routing_columns": {
             **{name: part for part, inputs in fleet.inputs.items() for name in inputs.columns},
             **dict.fromkeys(spec.traffic.sticky, "traffic.sticky"),
         },
-        "answers": [{"name": c.name, "type": c.type} for c in fleet.outputs.columns],
+        "answers": [{"name": c.name, "type": shown(c.type)} for c in fleet.outputs.columns],
         "promoted": {name: list(types) for name, types in fleet.union.promoted.items()},
         "requirements": list(fleet.requirements),
         "dropped": [{"id": id_, "replaced_by": by} for id_, by in fleet.dropped],

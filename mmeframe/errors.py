@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 __all__ = [
     "BadInputError",
@@ -75,7 +75,7 @@ def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:
 class MmeframeError(Exception):
     """Root of the tree. ``where`` is a config path, a file or a model id; ``hint`` says what to try."""
 
-    code: ClassVar[Code] = "internal"
+    code: Code = "internal"
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.where, self.what, self.hint = where, what, hint
@@ -149,7 +149,7 @@ class UnknownKeyError(MmeframeError):
 class ModelError(MmeframeError):
     """A sub-model failed to load or to predict."""
 
-    code = "model"
+    code: Code = "model"
 
 
 class CorruptBundleError(MmeframeError):

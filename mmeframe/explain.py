@@ -21,7 +21,7 @@ from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
-from mmeframe.runtime.scoring import call, combine, flat
+from mmeframe.runtime.scoring import asked, call, combine, flat, holed, required
 from mmeframe.spec import MAIN_ARM
 from mmeframe.tables import column_types, read_table, without_rows
 
@@ -52,8 +52,8 @@ def routing_of(fleet: Fleet) -> Routing:
         if model_id not in live:
             with model.folder.local() as root:
                 live[model_id] = fleet.live.load(model, root)
-        required = frozenset(column.name for column in model.inputs if column.required)
-        return call(live[model_id], "predict", check_frame(batch.frame, model.inputs, required), lambda: model_id)
+        rows = check_frame(batch.frame, model.inputs, required(model.inputs))
+        return asked(holed(model.inputs), rows, lambda some: call(live[model_id], "predict", some, lambda: model_id))
 
     return Routing(
         fleet.spec.routing,

@@ -31,6 +31,7 @@ _RUNTIME = (
     "shares.py",
     "graph.py",
     "routes.py",
+    "rows",
     "budget.py",
     "cache.py",
     "redact.py",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.keys import is_whole
+from mmeframe.rows.labels import unlabelled
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def same(one: Any, two: Any) -> bool:
 def example_rows(model: SubModel, root: Path) -> Any:
     """A few rows for a sub-model: its logged input example, else made up from its signature, with its types."""
     logged = _logged_example(model, root)
-    return made_up_rows(model.inputs) if logged is None else logged
+    return made_up_rows(model.inputs) if logged is None else unlabelled(logged)
 
 
 def made_up_rows(columns: Sequence[Column]) -> Any:

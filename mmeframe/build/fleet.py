@@ -31,6 +31,7 @@ from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, Su
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
+from mmeframe.rows.types import is_nested, shown
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
 
 __all__ = ["Fleet", "declared", "resolve"]
@@ -347,11 +348,10 @@ class _Resolver:
         """Columns by which rows get their arm hold one value in each row: a list has no canonical text."""
         traffic = self.spec.traffic
         for column in union.columns if traffic.arms else ():
-            # MLflow writes its compound types with brackets: Array(double).
-            if column.name in (traffic.sticky or union.names) and {"(", "{"} & set(column.type):
+            if column.name in (traffic.sticky or union.names) and is_nested(column.type):
                 self.problem(
                     "traffic.sticky",
-                    f"column {column.name!r} is {column.type} in the sub-models, and would decide a row's arm.",
+                    f"column {column.name!r} is {shown(column.type)} in the sub-models, and would decide a row's arm.",
                     "Name columns with one value in a row.",
                 )
 

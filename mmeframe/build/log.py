@@ -40,6 +40,7 @@ from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
+from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 
 __all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register"]
@@ -240,7 +241,9 @@ def _record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tu
 
 
 def _columns(fleet: Fleet) -> str:
-    return ", ".join(f"{column.name} {column.type}" for column in [*_routing_columns(fleet), *fleet.union.columns])
+    return ", ".join(
+        f"{column.name} {shown(column.type)}" for column in [*_routing_columns(fleet), *fleet.union.columns]
+    )
 
 
 def _routing_columns(fleet: Fleet) -> list[Column]:
@@ -302,7 +305,7 @@ def _save(
                 "mmeframe": {
                     "digest": digest,
                     "sub_models": len(fleet.models),
-                    "columns": {column.name: column.type for column in [*routing, *fleet.union.columns]},
+                    "columns": {column.name: shown(column.type) for column in [*routing, *fleet.union.columns]},
                 }
             },
         )

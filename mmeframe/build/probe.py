@@ -24,6 +24,8 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
     Returns warnings, naming sub-models that could not be called on the probe rows. Raises BuildError where the router
     answers differently.
     """
+    from mmeframe.rows.answers import as_prediction
+
     answering = fleet.answering
     # What combines others has no files of its own.
     own_files = [model for model in fleet.models if not model.of and not (model.kept and model.kept.since)]
@@ -36,14 +38,15 @@ def probe(router: Any, fleet: Fleet, progress: Progress) -> list[str]:
             # A gate is asked to predict, whatever the others are asked.
             method = fleet.spec.output.method if model.id in answering else "predict"
             try:
-                expected = fleet.live.run(_own_answer, model, root, rows, method)
+                raw = fleet.live.run(_own_answer, model, root, rows, method)
             except Exception as error:  # noqa: BLE001 - probe rows may be nonsense to a model
                 warnings.append(
                     f"{model.id}: its probe rows were refused ({type(error).__name__}); it was only loaded."
                 )
                 continue
         answer = router.score(model.id, rows)
-        if not same(answer, expected):
+        kind = model.outputs.columns[0].type if model.outputs.single else ""
+        if not same(answer, as_prediction(raw, len(rows), model.id, kind)):
             raise BuildError(
                 "the logged router answers differently from the sub-model's own files.",
                 where=f"models.{model.id}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from mmeframe.errors import Problem
 from mmeframe.keys import is_whole
+from mmeframe.rows.types import is_nested, shown, type_text
 from mmeframe.spec import Column
 
 __all__ = [
@@ -67,7 +69,7 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
     for spec in schema.inputs:
         if spec.name is None:
             return "its signature has columns without names."
-        columns.append(Column(spec.name, _type_name(spec.type), bool(spec.required)))
+        columns.append(Column(spec.name, type_text(spec.type), bool(spec.required)))
     return tuple(columns)
 
 
@@ -84,7 +86,7 @@ def read_outputs(schema: Any) -> Outputs | str:
             return f"its answers are tensors of shape {spec.shape}."
         width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
         return Outputs((Column("prediction", kind),), width)
-    columns = tuple(Column(spec.name or "prediction", _type_name(spec.type)) for spec in schema.inputs)
+    columns = tuple(Column(spec.name or "prediction", type_text(spec.type)) for spec in schema.inputs)
     if len(columns) == 1:
         return Outputs((Column("prediction", columns[0].type),))
     return Outputs(columns)
@@ -93,11 +95,6 @@ def read_outputs(schema: Any) -> Outputs | str:
 def type_of(dtype: Any) -> str:
     """MLflow's name of a column type, from that of an answer."""
     return _TENSOR_TYPES.get(dtype.kind, "string") if hasattr(dtype, "kind") else "string"
-
-
-def _type_name(kind: Any) -> str:
-    """MLflow's name of a column type; its compound types keep their whole description."""
-    return str(kind.name) if hasattr(kind, "name") else str(kind)
 
 
 def _wider(one: str, two: str) -> str | None:
@@ -154,7 +151,8 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
                 problems.append(
                     Problem(
                         f"models.{id_}",
-                        f"column {column.name!r} is {column.type} here and {known.type} in {owner[column.name]!r}.",
+                        f"column {column.name!r} is {shown(column.type)} here and {shown(known.type)} in "
+                        f"{owner[column.name]!r}.",
                         "One table cannot have both: log one with the other's type, or give it its own router.",
                         "fleet",
                     )
@@ -201,7 +199,7 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
                 problems.append(
                     Problem(
                         f"models.{id_}",
-                        f"its {column.name} is {column.type}, and {merged[column.name]} in {first_id!r}.",
+                        f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}.",
                         "Answers of one router have one type.",
                         "fleet",
                     )
@@ -263,7 +261,10 @@ def mlflow_signature(
 
 
 def _data_type(kind: str) -> Any:
-    from mlflow.types import DataType
+    """MLflow's type; ``any`` for one of ours that it does not know, such as ``key``."""
+    from mlflow.types import ColSpec, DataType
     from mlflow.types.schema import AnyType
 
+    if is_nested(kind):
+        return ColSpec.from_json_dict(**json.loads(kind)).type  # type: ignore[no-untyped-call]
     return DataType[kind] if kind in DataType.__members__ else AnyType()  # type: ignore[no-untyped-call]

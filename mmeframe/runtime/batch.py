@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import pandas as pd
 
 from mmeframe.errors import BadInputError, suggest
 from mmeframe.keys import normalised
+from mmeframe.rows.labels import unlabelled
+from mmeframe.rows.types import EXACT
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
@@ -48,10 +50,14 @@ class _Sent:
 
 
 class FrameBatch:
-    """The ``Batch`` of the plugin API over a DataFrame with unique text names. One request's own, not shared."""
+    """The ``Batch`` of the plugin API over a DataFrame with unique text names. One request's own, not shared.
+
+    ``index``: the caller's labels of the rows; those of ``frame`` are 0 to n - 1.
+    """
 
     def __init__(self, frame: pd.DataFrame, sent: _Sent | None = None) -> None:
-        self.frame, self._n_rows = frame, len(frame)
+        self.index, self._n_rows = frame.index, len(frame)
+        self.frame = unlabelled(frame)
         self._sent = _Sent(frame.columns, list(frame.columns)) if sent is None else sent
         self._places = self._sent.places
         # Raw values of the key parts that were computed so far; normalised when another part asks.
@@ -94,7 +100,7 @@ class FrameBatch:
             cell[0] = value
             return cell
         # Beside floats a whole number comes as a float, which is exact only so far.
-        exact = kind is int or (kind in (float, np.float64) and abs(value) < _EXACT) or kind is np.int64
+        exact = kind is int or (kind in (float, np.float64) and abs(value) < EXACT) or kind is np.int64
         return np.array([value]) if exact else None
 
     def _cells(self) -> np.ndarray[Any, Any]:
@@ -125,7 +131,7 @@ class FrameBatch:
             # A text that is missing is NaN here too, and no missing number.
             if any((type(cell) is not float and type(cell) is not int) or cell != cell for cell in cells):
                 return None
-            if any(abs(cell) >= _EXACT for cell in cells if type(cell) is int):
+            if any(abs(cell) >= EXACT for cell in cells if type(cell) is int):
                 return None
             cells = cells.astype(np.float64)
         return _doubles(cells.reshape(1, -1))
@@ -151,14 +157,12 @@ def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
 
 
 _OBJECT, _DOUBLE = np.dtype(object), np.dtype(np.float64)
-# Whole numbers are exact as doubles below this.
-_EXACT = 2**53
 
 
 def _doubles(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     if values.dtype == _DOUBLE:
         return values
-    if values.dtype.kind in "iu" and values.size and (values.max() >= _EXACT or values.min() <= -_EXACT):
+    if values.dtype.kind in "iu" and values.size and (values.max() >= EXACT or values.min() <= -EXACT):
         return None
     return values.astype(_DOUBLE) if values.dtype.kind in "iuf" else None
 
@@ -168,15 +172,16 @@ _known: dict[tuple[str, ...], _Sent] = {}
 _newest = [_Sent(None, [])]
 
 
-def as_batch(data: Any) -> FrameBatch:
+def as_batch(data: Any, nested: Collection[str] = ()) -> FrameBatch:
     """Accept what MLflow hands over: a frame, a dict of columns, or a list of rows.
 
+    nested: names of columns that may hold lists: of others, a list of one value is that value.
     Raises BadInputError for data without usable column names.
     """
     if isinstance(data, pd.DataFrame):
         frame = data
     elif isinstance(data, Mapping):
-        frame = _from_columns(data)
+        frame = _from_columns(data, nested)
     elif isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
         frame = _from_records([{name: _scalar(value) for name, value in row.items()} for row in data])
     else:
@@ -229,27 +234,31 @@ def _from_records(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
 
 def _whole(column: pd.Series[Any], sent: Sequence[Any]) -> pd.Series[Any]:
     """A column, as it was sent where pandas has made doubles of whole numbers that doubles do not hold."""
-    large = any(isinstance(cell, int | np.integer) and abs(int(cell)) >= _EXACT for cell in sent)
+    large = any(isinstance(cell, int | np.integer) and abs(int(cell)) >= EXACT for cell in sent)
     return pd.Series(sent, column.index, dtype=object) if large else column
 
 
-def _from_columns(data: Mapping[Any, Any]) -> pd.DataFrame:
+def _from_columns(data: Mapping[Any, Any], nested: Collection[str]) -> pd.DataFrame:
     """MLflow's ``inputs`` and ``instances``: lists or arrays, which may hold 0-d arrays or rows of one value."""
-    columns = {name: _column(str(name), value) for name, value in data.items()}
+    columns = {name: _column(str(name), value, str(name) in nested) for name, value in data.items()}
     if len({len(column) for column in columns.values()}) > 1:
         raise BadInputError("the columns differ in length.", hint="Send as many values in each as there are rows.")
     return pd.DataFrame(columns)
 
 
-def _column(name: str, value: Any) -> Any:
+def _column(name: str, value: Any, nested: bool) -> Any:
     """One column with the values that were sent: numpy would make one kind of a list of several."""
     if isinstance(value, np.ndarray) and value.dtype != object:
+        if value.ndim > 1 and nested:
+            return _objects(value.tolist())
         if value.ndim > 1 and value.size != len(value):
             raise BadInputError(f"column {name!r} has {value.ndim} dimensions.", hint="Send one value per row.")
         return value.ravel()
     if isinstance(value, pd.Series | pd.api.extensions.ExtensionArray):
         return pd.Series(value).array
     cells = [_scalar(cell) for cell in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
+    if nested:
+        return _objects(cells)
     cells = [cell[0] if isinstance(cell, list | tuple | np.ndarray) and len(cell) == 1 else cell for cell in cells]
     if any(isinstance(cell, list | tuple | dict | np.ndarray) for cell in cells):
         raise BadInputError(f"column {name!r} has more than one value in a row.", hint="Send one value per row.")
@@ -257,3 +266,11 @@ def _column(name: str, value: Any) -> Any:
         return np.empty(0, object)
     column = pd.Series(cells)
     return _whole(column, cells) if column.dtype == _DOUBLE else column
+
+
+def _objects(cells: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """Cells as they are: numpy would make a table of lists of one length."""
+    column = np.empty(len(cells), object)
+    for row, cell in enumerate(cells):
+        column[row] = cell
+    return column

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import ModelError, count
+from mmeframe.errors import ModelError
+from mmeframe.rows.answers import gather, nulls, of_kind
 from mmeframe.spec import Column
 
-__all__ = ["Answers", "as_prediction", "gather", "nulls"]
+__all__ = ["Answers"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -32,6 +33,10 @@ class Answers:
         name: Callable[[int], str],
     ) -> None:
         self.columns = tuple(Column(*column) for column in answer["columns"])
+        # The type of a row's one value, "" of answers with several.
+        self.kind = (
+            self.columns[0].type if len(self.columns) == 1 and not answer["width"] and not answer["aligned"] else ""
+        )
         self._width, self._fill, self._name = answer["width"], float(answer["fill"]), name
         declared = [column.name for column in self.columns]
         # Columns that are classes make an array; several others a frame.
@@ -83,7 +88,15 @@ class Answers:
                 raise self._other(answer, number, len(own))
             answer = pd.DataFrame(answer, columns=own, copy=False)
         framed: pd.DataFrame = answer
-        return framed if list(framed.columns) == self._frame else framed.reindex(columns=self._frame)
+        if list(framed.columns) == self._frame and object not in framed.dtypes.array:
+            return framed
+        columns = {
+            column.name: of_kind(framed[column.name].to_numpy(), column.type)
+            if column.name in framed
+            else nulls(column.type, len(framed))
+            for column in self.columns
+        }
+        return pd.DataFrame(columns)
 
     def _other(self, answer: Any, number: int, declared: int) -> ModelError:
         found = answer.shape[1] if np.ndim(answer) == 2 else 1
@@ -132,93 +145,3 @@ class Answers:
         if len(self.columns) == 1:
             return nulls(self.columns[0].type, n_rows)
         return pd.DataFrame({column.name: nulls(column.type, n_rows) for column in self.columns})
-
-
-def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
-    """A sub-model's answer as a frame, or as an array of shape (n_rows,) or (n_rows, outputs).
-
-    Raises ModelError if it is not one answer per row.
-    """
-    if isinstance(raw, pd.DataFrame):
-        found: Any = raw
-        if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
-            found = pd.DataFrame({name: _plain(raw[name]) for name in raw.columns}, index=raw.index)
-    elif isinstance(raw, pd.Series):
-        found = _plain(raw)
-    else:
-        try:
-            found = np.asarray(raw)
-        except ValueError:
-            raise ModelError("its answers have different lengths.", where=model_id) from None
-    length = len(found) if np.ndim(found) else 0
-    if length != n_rows or np.ndim(found) > 2:
-        raise ModelError(f"it gave {count(length, 'answer')} for {count(n_rows, 'row')}.", where=model_id)
-    return found
-
-
-def _plain(series: pd.Series[Any]) -> np.ndarray[Any, Any]:
-    """numpy's values of pandas' types: NaN for a missing number, None for a missing text or boolean."""
-    dtype = series.dtype
-    if isinstance(dtype, np.dtype):
-        return series.to_numpy()
-    if isinstance(dtype, pd.CategoricalDtype | pd.DatetimeTZDtype):
-        return np.asarray(series, object if isinstance(dtype, pd.DatetimeTZDtype) else None)
-    missing = series.isna()
-    if dtype.kind in "iuf":
-        if missing.any():
-            return series.to_numpy(np.float64, na_value=np.nan)
-        return series.to_numpy(getattr(dtype, "numpy_dtype", None))
-    if dtype.kind == "b" and not missing.any():
-        return series.to_numpy(bool)
-    return series.astype(object).where(~missing, None).to_numpy()
-
-
-def gather(pieces: Sequence[tuple[Rows, Any]], n_rows: int) -> Any:
-    """One array or frame with ``n_rows`` rows from the pieces of sub-models, which have one shape.
-
-    pieces: (rows, prediction). Rows that no piece covers are NaN, or None for text and booleans.
-    """
-    if isinstance(pieces[0][1], pd.DataFrame):
-        frame = pd.concat([piece.set_axis(rows) for rows, piece in pieces])
-        whole: pd.DataFrame = frame.reindex(np.arange(n_rows))
-        answered = np.zeros(n_rows, bool)
-        answered[frame.index] = True
-        for name in () if answered.all() else [it for it in frame.columns if frame[it].dtype.kind not in "iufMmc"]:
-            whole[name] = whole[name].astype(object).where(answered, None)
-        return whole
-    covered = sum(len(piece) for _, piece in pieces)
-    dtype = _common([piece.dtype for _, piece in pieces], whole=covered == n_rows)
-    empty = np.empty if covered == n_rows else _nulls
-    out = empty((n_rows, *pieces[0][1].shape[1:]), dtype)
-    for rows, piece in pieces:
-        out[rows] = piece
-    return out
-
-
-def _common(dtypes: list[np.dtype[Any]], *, whole: bool) -> np.dtype[Any]:
-    """The type that holds all answers, and nulls unless every row is covered."""
-    kinds = {dtype.kind for dtype in dtypes}
-    if kinds <= {"b"} and whole:
-        return np.dtype(bool)
-    if kinds <= set("iuf"):
-        common = np.result_type(*dtypes)
-        return common if whole or common.kind == "f" else np.dtype(np.float64)
-    if kinds in ({"M"}, {"m"}):
-        return np.result_type(*dtypes)
-    if len(set(dtypes)) == 1 and whole:
-        return dtypes[0]
-    if kinds == {"U"} and whole:
-        return np.result_type(*dtypes)
-    return np.dtype(object)
-
-
-def nulls(kind: str, n_rows: int) -> np.ndarray[Any, Any]:
-    """``n_rows`` nulls of one of MLflow's types: NaN for numbers, NaT for times, None for the rest."""
-    if kind in ("integer", "long", "float", "double"):
-        return np.full(n_rows, np.nan)
-    return np.full(n_rows, "NaT", "M8[ns]") if kind == "datetime" else np.full(n_rows, None, object)
-
-
-def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    null: Any = {"f": np.nan, "M": "NaT", "m": "NaT"}.get(dtype.kind)
-    return np.full(shape, null, dtype)

@@ -13,6 +13,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 from mmeframe.errors import MmeframeError
+from mmeframe.rows.answers import for_json
 from mmeframe.runtime.knobs import Knobs, is_nested
 from mmeframe.runtime.router import Router
 
@@ -23,6 +24,22 @@ CODE_ARCHIVE = "mmeframe.zip"
 
 # MLflow's error codes by ours; each has its HTTP status.
 _CODES = {"unknown_key": RESOURCE_DOES_NOT_EXIST, "bad_input": INVALID_PARAMETER_VALUE}
+
+
+# Set by MLflow in processes that answer in JSON.
+_SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
+
+
+class _RouterError(MlflowException):
+    """Keeps its text: MLflow's server would put the caller's rows before it."""
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    @message.setter
+    def message(self, text: str) -> None:
+        """What MLflow sets is the same, or has the rows in it."""
 
 
 class RouterModel(PythonModel):
@@ -47,6 +64,7 @@ class RouterModel(PythonModel):
         """Score a batch. Errors keep their meaning: 404 for unknown keys, 400 for bad input, 500 for the rest."""
         del context
         try:
-            return self.router.predict(model_input, params)
+            answer = self.router.predict(model_input, params)
         except MmeframeError as error:
-            raise MlflowException(str(error), error_code=_CODES.get(error.code, INTERNAL_ERROR)) from error
+            raise _RouterError(str(error), error_code=_CODES.get(error.code, INTERNAL_ERROR)) from error
+        return for_json(answer) if os.environ.get(_SERVING) == "true" else answer

@@ -28,6 +28,7 @@ from mmeframe.plugin import (
 )
 from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
+from mmeframe.rows.types import is_nested
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component, observer_of
@@ -114,6 +115,7 @@ class Router:
         self.method: str = manifest["output"]["method"]
         self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
         self.union = tuple(Column(*column) for column in manifest["union"])
+        self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_nested(it.type))
         self._skip: bool = manifest["output"]["on_error"] == "skip"
         self._plugins, self._code = manifest["plugins"], code
         # Made one by one when asked for: there may be many.
@@ -321,7 +323,7 @@ class Router:
         if failed:
             routed = self._failed(routed, failed, len(batch))
         if isinstance(values, pd.DataFrame):
-            values = values.set_axis(batch.frame.index)
+            values = values.set_axis(batch.index)
         answer = Answer(self, values, routed, len(batch))
         if self.observers:
             self._tell(answer, time.perf_counter() - start)
@@ -343,7 +345,7 @@ class Router:
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
         if params:
             self.routing.check(params)
-        return as_batch(data), params or {}
+        return as_batch(data, self._nested), params or {}
 
     def _failed(self, routed: Routed, failed: Mapping[int, ModelError], n_rows: int) -> Routed:
         """With the reason of the rows whose sub-model failed, in a router that skips them."""
@@ -368,8 +370,8 @@ class Router:
         users = [number for number in self.members.of if self.members.routed[number]]
         needs = {self.bundle.id(number): of for number, of in self.members.of.items()}
         if not self.members.routed[number] and model_id not in reached(map(self.bundle.id, users), needs):
-            return self._scorer.key(as_batch(data), number)
-        return self._scorer.whole(as_batch(data), number, self.method)
+            return self._scorer.key(as_batch(data, self._nested), number)
+        return self._scorer.whole(as_batch(data, self._nested), number, self.method)
 
     def shaped(self, model_id: str, answer: Any) -> Any:
         """A sub-model's own answer in the shape of the router's. Raises ModelError if it is not what it declares."""

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from mmeframe.errors import BadInputError, suggest
+from mmeframe.rows.types import EXACT, RefusedError, converter, instant, is_missing, is_nested, nullable, shown
 from mmeframe.spec import Column
 
 __all__ = ["NUMBERS", "check_frame"]
@@ -27,47 +28,54 @@ NUMBERS: Mapping[str, np.dtype[Any]] = {
 }
 
 
-class _RefusedError(Exception):
-    """Why a column cannot have its declared type."""
-
-
 def check_frame(
     frame: pd.DataFrame, schema: Sequence[Column], needed: frozenset[str], also: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The columns of ``schema`` that were sent, in its order, with its types; index and rows as they are.
+    """The columns of ``schema``, in its order, with its types; index and rows as they are.
 
-    needed: names that must be there. Other columns of the schema may be missing; columns outside it are left out.
+    needed: names that must be there. Another column that was not sent is null in every row; it is left out where its
+    type has no null. Where an optional column of such a type has missing values, it has pandas' nullable type.
+    Columns outside the schema are left out.
     also: names of columns that were sent and are not in ``frame``, for messages.
     Raises BadInputError with everything that is wrong.
     """
     faults = []
-    columns = {}
+    columns: dict[str, Any] = {}
     for column in schema:
         if column.name not in frame.columns:
             if column.name in needed:
                 others = [name for name in (*frame.columns, *also) if name not in {item.name for item in schema}]
                 close = suggest(column.name, others, "Other columns that were sent")
-                faults.append(f"column {column.name!r} ({column.type}) is missing. {close}")
+                faults.append(f"column {column.name!r} ({shown(column.type)}) is missing. {close}")
+            elif nullable(column.type):
+                columns[column.name] = _nulls(column.type, frame.index)
             continue
         try:
-            columns[column.name] = _convert(frame[column.name], column.type)
-        except _RefusedError as error:
-            faults.append(f"column {column.name!r} must be {column.type}: {error}.")
+            columns[column.name] = _convert(frame[column.name], column.type, column.name in needed)
+        except RefusedError as error:
+            faults.append(f"column {column.name!r} must be {shown(column.type)}: {error}.")
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
     return pd.DataFrame(columns, index=frame.index, copy=False)
 
 
-def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
+def _nulls(kind: str, index: Any) -> pd.Series[Any]:
+    dtype = _PLAIN.get(kind, object)
+    return pd.Series(None if dtype is object and kind != "string" else np.nan, index, dtype=dtype)
+
+
+def _convert(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
     if isinstance(series.dtype, pd.CategoricalDtype):
         # As numpy sees it: whole numbers with a missing one become floats.
         series = pd.Series(np.asarray(series.array), series.index, name=series.name)
-    if kind not in _EMPTY:
-        return series
     if not len(series):
         # A table without rows has no types: JSON gives object columns, whatever was declared.
-        empty: pd.Series[Any] = pd.Series([], series.index, dtype=_EMPTY[kind], name=series.name)
+        empty: pd.Series[Any] = pd.Series([], series.index, dtype=_PLAIN.get(kind, object), name=series.name)
         return empty
+    if kind not in _PLAIN:
+        return _cells(series, kind, needed)
+    if not needed and not nullable(kind) and (missing := series.isna()).any():
+        return _with_holes(series, kind, missing)
     if kind in NUMBERS:
         return _number(series, kind)
     if kind == "boolean":
@@ -75,7 +83,30 @@ def _convert(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
     return _string(series) if kind == "string" else _datetime(series)
 
 
-_EMPTY: Mapping[str, Any] = {**NUMBERS, "boolean": bool, "string": object, "datetime": "datetime64[ns]"}
+_PLAIN: Mapping[str, Any] = {**NUMBERS, "boolean": bool, "string": object, "datetime": "datetime64[ns]"}
+
+
+def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
+    """Arrays, maps, objects, bytes, and what may be anything: cell by cell."""
+    convert = converter(kind)
+    cells = [None if is_missing(cell) else convert(cell) for cell in series]
+    if needed and is_nested(kind) and (missing := sum(cell is None for cell in cells)):
+        raise RefusedError(f"{missing} rows are missing")
+    found = np.empty(len(cells), object)
+    for row, cell in enumerate(cells):
+        found[row] = cell
+    return pd.Series(found, series.index, name=series.name)
+
+
+def _with_holes(series: pd.Series[Any], kind: str, missing: pd.Series[Any]) -> pd.Series[Any]:
+    """Whole numbers or booleans with missing ones among them, in pandas' nullable type."""
+    found = pd.Series(pd.NA, series.index, dtype=_HOLED[kind], name=series.name)
+    if not missing.all():
+        found[~missing] = _convert(series[~missing], kind, True)
+    return found
+
+
+_HOLED = {"integer": "Int32", "long": "Int64", "boolean": "boolean"}
 
 
 def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
@@ -84,9 +115,9 @@ def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
         return series
     if series.dtype == object:
         if infer_dtype(series, skipna=True) not in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
-            raise _RefusedError(f"it holds {_content(series)}")
+            raise RefusedError(f"it holds {_content(series)}")
     elif not is_numeric_dtype(series.dtype) or is_bool_dtype(series.dtype) or is_complex_dtype(series.dtype):
-        raise _RefusedError(f"it is {series.dtype}")
+        raise RefusedError(f"it is {series.dtype}")
     values = _floats(series, wanted) if wanted.kind == "f" else _wholes(series, wanted)
     return pd.Series(values, series.index, name=series.name)
 
@@ -97,39 +128,50 @@ def _floats(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, An
     try:
         wide = series.to_numpy(np.float64, na_value=np.nan)
     except OverflowError:
-        raise _RefusedError("a value is out of range") from None
+        raise RefusedError("a value is out of range") from None
     with np.errstate(over="ignore"):
         values = wide.astype(wanted, copy=False)
     if wanted != wide.dtype and (np.isinf(values) & ~np.isinf(wide)).any():
-        raise _RefusedError("a value is out of range")
+        raise RefusedError("a value is out of range")
     return values
 
 
 def _wholes(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:
     missing = int(series.isna().sum())
     if missing:
-        raise _RefusedError(f"{missing} rows are missing, and whole numbers cannot be")
+        raise RefusedError(f"{missing} rows are missing, and whole numbers cannot be")
     values = series.to_numpy()
     if values.dtype == object:
         whole = np.array([math.isfinite(value) and value == int(value) for value in values])
     else:
         whole = np.isfinite(values) & (values == np.floor(values))
     if not whole.all():
-        raise _RefusedError(f"{int((~whole).sum())} rows are not whole numbers")
+        raise RefusedError(f"{int((~whole).sum())} rows are not whole numbers")
     bounds = np.iinfo(wanted)
     # Compared as Python's numbers, which neither round nor overflow.
     if int(values.min()) < bounds.min or int(values.max()) > bounds.max:
-        raise _RefusedError("a value is out of range")
+        raise RefusedError("a value is out of range")
+    if _inexact(values):
+        raise RefusedError("a value has more digits than a float holds: send integers")
     return values.astype(wanted)
+
+
+def _inexact(values: np.ndarray[Any, Any]) -> bool:
+    """Whether some are floats that may stand for several whole numbers."""
+    if values.dtype.kind == "f":
+        return bool((np.abs(values.astype(np.float64)) >= 2.0 ** (np.finfo(values.dtype).nmant + 1)).any())
+    return (
+        any(isinstance(value, float) and abs(value) >= EXACT for value in values) if values.dtype == object else False
+    )
 
 
 def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype == np.dtype(bool):
         return series
     if series.isna().any():
-        raise _RefusedError(f"{int(series.isna().sum())} rows are missing")
+        raise RefusedError(f"{int(series.isna().sum())} rows are missing")
     if not is_bool_dtype(series.dtype) and infer_dtype(series) != "boolean":
-        raise _RefusedError(f"it is {series.dtype}")
+        raise RefusedError(f"it is {series.dtype}")
     return series.astype(bool)
 
 
@@ -138,9 +180,9 @@ def _string(series: pd.Series[Any]) -> pd.Series[Any]:
     if not missing.all():
         if series.dtype == object:
             if infer_dtype(series, skipna=True) != "string":
-                raise _RefusedError(f"it holds {_content(series)}")
+                raise RefusedError(f"it holds {_content(series)}")
         elif not pd.api.types.is_string_dtype(series.dtype):
-            raise _RefusedError(f"it is {series.dtype}")
+            raise RefusedError(f"it is {series.dtype}")
     # pandas' default text type is what models were trained on; others become objects. A missing text is NaN in both,
     # however it was sent: whether JSON's null comes as None or as NaN depends on the other rows.
     return series if str(series.dtype) == "str" else series.astype(object).where(~missing, np.nan)
@@ -149,11 +191,15 @@ def _string(series: pd.Series[Any]) -> pd.Series[Any]:
 def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
     """Times without a zone, in nanoseconds, as MLflow's ``datetime`` is; those with one are UTC's."""
     if is_numeric_dtype(series.dtype) and not series.isna().all():
-        raise _RefusedError(f"it is {series.dtype}")
+        raise RefusedError(f"it is {series.dtype}")
+    if series.dtype == object or isinstance(series.dtype, pd.StringDtype):
+        for cell in series:
+            if isinstance(cell, str):
+                instant(cell)
     if series.dtype == object and infer_dtype(series, skipna=True) not in _TIMES:
         # Times as text beside times: each row alone would be accepted.
         if not all(isinstance(cell, str) or hasattr(cell, "isoformat") for cell in series.dropna()):
-            raise _RefusedError(f"it holds {_content(series)}")
+            raise RefusedError(f"it holds {_content(series)}")
         series = series.map(lambda cell: cell if isinstance(cell, str) else cell.isoformat(), na_action="ignore")
     try:
         times: pd.Series[Any] = series
@@ -163,15 +209,17 @@ def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:
             times = times.dt.tz_convert(None)
         return times.astype("datetime64[ns]")
     except pd.errors.OutOfBoundsDatetime:
-        raise _RefusedError("a value is out of range") from None
+        raise RefusedError("a value is out of range") from None
     except (ValueError, TypeError):
-        raise _RefusedError("it holds text that is no ISO 8601 timestamp") from None
+        raise RefusedError("it holds text that is no ISO 8601 timestamp") from None
 
 
 _TIMES = ("string", "datetime", "datetime64", "date", "empty")
 
 
 def _content(series: pd.Series[Any]) -> str:
+    if series.map(lambda cell: isinstance(cell, list | tuple | dict | np.ndarray)).any():
+        return "lists or objects"
     return {"string": "text", "boolean": "booleans", "mixed-integer": "text and numbers"}.get(
         found := infer_dtype(series, skipna=True), f"{found} values"
     )

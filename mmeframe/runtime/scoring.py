@@ -14,12 +14,15 @@ import pandas as pd
 from mmeframe.errors import BadInputError, MmeframeError, ModelError
 from mmeframe.plugin import Combiner
 from mmeframe.routes import NO_TARGET
+from mmeframe.rows.answers import as_prediction, gather
+from mmeframe.rows.labels import unlabelled
+from mmeframe.rows.types import nullable
 from mmeframe.runtime.batch import FrameBatch
-from mmeframe.runtime.outputs import Answers, as_prediction
+from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer", "call", "combine", "flat", "gathered"]
+__all__ = ["Residency", "Scorer", "asked", "call", "combine", "flat", "gathered", "holed", "required"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -58,8 +61,10 @@ class Scorer:
         self._method, self._skip = method, skip
         self._combiners = {number: combiner for number, (combiner, _) in combiners.items()}
         self._of = {number: others for number, (_, others) in combiners.items()}
-        everywhere = [column for column in union if all(_has(schema, column) for schema in schemas)]
-        self._shared = tuple(everywhere)
+        self._holed = [holed(schema) for schema in schemas]
+        self._shared = tuple(
+            column for column in union if all(column in schema for schema in schemas) and not holed([column])
+        )
 
     def score(self, batch: FrameBatch, target: Any) -> tuple[Any, Mapping[int, ModelError]]:
         """Answers in the order of the rows, and the sub-models that failed, whose rows are null.
@@ -69,7 +74,7 @@ class Scorer:
         n_rows = len(batch)
         # Libraries refuse empty frames, so without rows no sub-model is asked.
         if n_rows == 0:
-            check_frame(batch.frame, self._union, _required(self._union))
+            check_frame(batch.frame, self._union, required(self._union))
             return self._answers.nothing(0), {}
         only: int | None
         if isinstance(target, int):
@@ -96,7 +101,7 @@ class Scorer:
         leaves = self._leaves([target])
         with self.residency.acquire(leaves) as models:
             if self._arrays[target] and (matrix := batch.matrix(self._schemas[self._inputs[target]])) is not None:
-                return self._call(models[0], target, matrix, method)
+                return self._call(models[0], target, matrix, method=method)
             live = dict(zip(leaves, models, strict=True))
             return self._ask(live, target, partial(self._own_frame, batch.frame), method)
 
@@ -109,7 +114,7 @@ class Scorer:
 
     def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
         own = self._schemas[self._inputs[target]]
-        return check_frame(frame, own, _required(own))
+        return check_frame(frame, own, required(own))
 
     def _leaves(self, targets: Iterable[int]) -> list[int]:
         """The sub-models with files behind these: what combines others needs those."""
@@ -155,7 +160,7 @@ class Scorer:
             matrix = batch.matrix(self._schemas[inputs.pop()])
             if matrix is not None:
                 rows, method = gathered(matrix, order, len(groups)), self._method
-                return lambda live, number, start, end: self._call(live[number], number, rows[start:end], method)
+                return lambda live, number, start, end: self._call(live[number], number, rows[start:end], method=method)
         return self._cut_frames(batch.frame, order, groups[0][1])
 
     def _cut_frames(self, frame: pd.DataFrame, order: Rows, first: int) -> Any:
@@ -165,15 +170,15 @@ class Scorer:
         Rows before ``first`` have no sub-model, and need nothing.
         """
         names = [column.name for column in self._union if column.name in frame.columns]
-        taken = frame[names].take(order[first:])
+        taken = unlabelled(frame[names].take(order[first:]))
         also = [name for name in frame.columns if name not in names]
-        checked = check_frame(taken, self._shared, _required(self._shared), also)
+        checked = check_frame(taken, self._shared, required(self._shared), also)
         rest = taken[[name for name in names if name not in checked.columns]]
 
         def ask(live: Mapping[int, Any], number: int, start: int, end: int) -> Any:
             def own(leaf: int) -> pd.DataFrame:
                 rows = slice(start - first, end - first)
-                return self._complete(checked.iloc[rows], rest.iloc[rows], also, leaf)
+                return self._complete(unlabelled(checked.iloc[rows]), unlabelled(rest.iloc[rows]), also, leaf)
 
             return self._ask(live, number, own, self._method)
 
@@ -185,7 +190,7 @@ class Scorer:
         own = [column for column in schema if column.name not in shared.columns]
         if own:
             try:
-                shared = pd.concat([shared, check_frame(rest, own, _required(own), also)], axis=1)
+                shared = pd.concat([shared, check_frame(rest, own, required(own), also)], axis=1)
             except BadInputError as error:
                 # Other sub-models do without these columns, so it matters whose they are.
                 raise BadInputError(error.what, where=self._name(target), hint=error.hint) from None
@@ -198,7 +203,8 @@ class Scorer:
         Sub-models that are combined get a frame each: what one writes into its own, the others do not see.
         """
         if target not in self._of:
-            return self._call(live[target], target, self._as_it_takes(own(target), target), method)
+            ask = partial(self._call, live[target], target, method=method)
+            return asked(self._holed[self._inputs[target]], self._as_it_takes(own(target), target), ask)
         answers = [self._answers.aligned(self._ask(live, it, own, method), it) for it in self._of[target]]
         return self._answers.combined(answers, partial(combine, self._combiners[target], self._name(target)))
 
@@ -206,14 +212,17 @@ class Scorer:
         """Sub-models that were made to take arrays have lost the names of their columns."""
         return frame.to_numpy(np.float64) if self._arrays[target] else frame
 
-    def _call(self, model: Any, target: int, rows: Any, method: str) -> Any:
+    def _call(self, model: Any, target: int, rows: Any, *, method: str) -> Any:
         if type(model) is ModelError:
             raise model
         try:
-            return call(model, method, rows, partial(self._name, target))
+            return call(model, method, rows, partial(self._name, target), self._answers.kind)
         except ModelError as error:
             if (lacking := self._lacking(rows, target)) and not error.hint:
                 error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
+                if isinstance(error.__cause__, ValueError | TypeError):
+                    # Most likely it takes none, which is for the caller to mend.
+                    error.code = "bad_input"
             raise
 
     def _lacking(self, rows: Any, target: int) -> list[str]:
@@ -223,10 +232,34 @@ class Scorer:
         return [name for name, some in zip(names, missing, strict=True) if some]
 
 
-def call(model: Any, method: str, rows: Any, name: Callable[[], str]) -> Any:
+def holed(schema: Sequence[Column]) -> tuple[str, ...]:
+    """Columns that a row may lack though their type has no null: optional whole numbers and booleans."""
+    return tuple(column.name for column in schema if not column.required and not nullable(column.type))
+
+
+def asked(holed: Sequence[str], rows: Any, ask: Callable[[Any], Any]) -> Any:
+    """A sub-model's answer, whose rows may lack values of columns whose type has no null: they lack the columns then.
+
+    So each row gets the answer that it gets alone. holed: names of such columns.
+    """
+    lacking = [name for name in holed if name in rows and not isinstance(rows[name].dtype, np.dtype)]
+    if not lacking:
+        return ask(rows)
+    patterns, which = np.unique(rows[lacking].isna().to_numpy(), axis=0, return_inverse=True)
+    pieces = []
+    for number, pattern in enumerate(patterns):
+        of = np.flatnonzero(which == number)
+        left = rows.drop(columns=[name for name, lacks in zip(lacking, pattern, strict=True) if lacks]).take(of)
+        types = {name: left[name].dtype.numpy_dtype for name in lacking if name in left}
+        pieces.append((of, ask(unlabelled(left.astype(types)))))
+    return gather(pieces, len(rows))
+
+
+def call(model: Any, method: str, rows: Any, name: Callable[[], str], kind: str = "") -> Any:
     """A live sub-model's answer: a frame, or an array of shape (n_rows,) or (n_rows, outputs).
 
-    name: gives the sub-model's id. Raises ModelError with it, whatever the sub-model raised.
+    name: gives the sub-model's id. kind: as of ``as_prediction``.
+    Raises ModelError with the id, whatever the sub-model raised.
     """
     try:
         raw = getattr(model, method)(rows)
@@ -237,9 +270,9 @@ def call(model: Any, method: str, rows: Any, name: Callable[[], str]) -> Any:
             raise
         # The text of a library's error may hold the caller's data: it stays in the chained exception.
         raise ModelError(f"its {method} failed with {type(error).__name__}.", where=model_id) from error
-    if type(raw) is np.ndarray and raw.ndim == 1 and len(raw) == len(rows):
+    if type(raw) is np.ndarray and raw.ndim == 1 and raw.dtype != object and len(raw) == len(rows):
         return raw
-    return as_prediction(raw, len(rows), name())
+    return as_prediction(raw, len(rows), name(), kind)
 
 
 def flat(answer: Any) -> Any:
@@ -279,10 +312,6 @@ def gathered(matrix: Matrix, order: Rows, n_groups: int) -> Matrix:
     return columns.T
 
 
-def _has(schema: Sequence[Column], column: Column) -> bool:
-    """Whether a sub-model has a column, with the same type."""
-    return any(own.name == column.name and own.type == column.type for own in schema)
-
-
-def _required(columns: Sequence[Column]) -> frozenset[str]:
+def required(columns: Sequence[Column]) -> frozenset[str]:
+    """Names of the columns that every row has."""
     return frozenset(column.name for column in columns if column.required)

@@ -116,7 +116,7 @@ def test_a_column_of_lists_decides_no_arm(validate, refused, tmp_path, sticky):
     (found,) = refused(*overrides, *sticky)
 
     assert found == (
-        "traffic.sticky: column 'x' is Array(double) in the sub-models, and would decide a row's arm.\n"
+        "traffic.sticky: column 'x' is array(double) in the sub-models, and would decide a row's arm.\n"
         "  Name columns with one value in a row."
     )
     assert validate(*overrides, "traffic.sticky=[user]").union.names == ["x"]

@@ -19,10 +19,13 @@ def content(data: object) -> dict[str, list]:
 
 
 def test_a_frame_is_not_copied():
-    """A DataFrame with text names is taken as it is, with its index."""
-    frame = pd.DataFrame({"x": [1, 2]}, index=[5, 5])
+    """A DataFrame with text names is taken as it is; its labels are kept beside it."""
+    frame = pd.DataFrame({"x": [1, 2]})
+    labelled = as_batch(frame.set_axis([5, 5]))
 
     assert as_batch(frame).frame is frame
+    assert np.shares_memory(labelled.frame["x"].to_numpy(), frame["x"].to_numpy())
+    assert (labelled.frame.index.tolist(), labelled.index.tolist()) == ([0, 1], [5, 5])
 
 
 @pytest.mark.parametrize(

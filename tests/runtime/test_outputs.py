@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import ModelError
-from mmeframe.runtime.outputs import as_prediction, gather
+from mmeframe.rows.answers import as_prediction, gather
 
 F = pd.DataFrame
 
@@ -120,14 +120,14 @@ def test_gather(one, two, dtype, values):
     [
         pytest.param([1.5, 2.5], "float64", [2.5, None, 1.5], id="floats"),
         pytest.param(np.array([1.5, 2.5], "float32"), "float32", [2.5, None, 1.5], id="float32"),
-        pytest.param([1, 2], "float64", [2.0, None, 1.0], id="ints-become-floats"),
+        pytest.param([1, 2], "object", [2, None, 1], id="ints"),
         pytest.param([True, False], "object", [False, None, True], id="bools"),
         pytest.param(["a", "b"], "object", ["b", None, "a"], id="text"),
         pytest.param([[1.0, 2.0], [3.0, 4.0]], "float64", [[3.0, 4.0], [None, None], [1.0, 2.0]], id="2d"),
     ],
 )
 def test_rows_without_an_answer(piece, dtype, values):
-    """Rows that no sub-model took are NaN among numbers, None among text and booleans."""
+    """Rows that no sub-model took are NaN among doubles, None among whole numbers, text and booleans, which stay."""
     out = gather([(rows(2, 0), np.asarray(piece))], 3)
 
     nulls = np.where(pd.isna(out), None, out.astype(object)).tolist()

@@ -1,0 +1,211 @@
+"""Answers of sub-models as arrays and frames: values as they are given, in the order of the rows, gathered by rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmeframe.errors import ModelError, count
+from mmeframe.rows.labels import in_order
+from mmeframe.rows.types import EXACT, RefusedError, converter, is_missing, is_nested
+
+__all__ = ["as_prediction", "cells", "for_json", "gather", "nulls", "of_kind"]
+
+Rows = np.ndarray[Any, np.dtype[np.intp]]
+
+
+def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
+    """A sub-model's answer as a frame, or as an array of shape (n_rows,) or (n_rows, outputs), in the rows' order.
+
+    Values stay as they are given: where no type of numpy holds all of them, they are objects. kind: the declared type,
+    where one value per row is declared: a row's answer may then be a list or an object.
+    Raises ModelError if it is not one answer per row.
+    """
+    raw = in_order(raw)
+    if isinstance(raw, list | tuple):
+        raw = _listed(raw, kind, model_id)
+    found: Any = raw
+    if isinstance(raw, pd.DataFrame):
+        if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
+            found = pd.DataFrame({name: _plain(raw[name]) for name in raw.columns}, index=raw.index)
+    elif isinstance(raw, pd.Series):
+        found = _plain(raw)
+    elif not isinstance(raw, np.ndarray):
+        found = np.asarray(raw)
+    if is_nested(kind) and isinstance(found, np.ndarray) and found.ndim > 1:
+        found = cells(found.tolist())
+    length = len(found) if np.ndim(found) else 0
+    if length != n_rows or np.ndim(found) > 2:
+        raise ModelError(f"it gave {count(length, 'answer')} for {count(n_rows, 'row')}.", where=model_id)
+    return of_kind(found, kind)
+
+
+def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
+    """A list's answers: values, or rows of values, or records; numpy would make one kind of values of several."""
+    if is_nested(kind) and (not _records(answers) or _fits(answers[0], kind)):
+        return cells(answers)
+    if _records(answers):
+        names = dict.fromkeys(name for row in answers for name in row)
+        return pd.DataFrame({name: _column([row.get(name) for row in answers]) for name in names})
+    if not any(isinstance(it, list | tuple | np.ndarray) and np.ndim(it) for it in answers):
+        return _column([it[()] if isinstance(it, np.ndarray) else it for it in answers])
+    if len({len(it) if isinstance(it, list | tuple | np.ndarray) else -1 for it in answers}) > 1:
+        raise ModelError("its answers have different lengths.", where=model_id)
+    if all(isinstance(it, np.ndarray) for it in answers):
+        return np.stack(answers)
+    values = _column([value for row in answers for value in row])
+    return values.reshape(len(answers), -1)
+
+
+def _records(answers: Sequence[Any]) -> bool:
+    return len(answers) > 0 and all(isinstance(it, Mapping) for it in answers)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a record is a value of the declared type, not one that holds it by its column's name."""
+    try:
+        converter(kind)(value)
+    except RefusedError:
+        return False
+    return True
+
+
+def _column(values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    """An array of numbers or booleans of one kind, else of objects."""
+    kinds = {_KINDS.get(type(value), object) for value in values}
+    if len(kinds) == 1 and (kind := kinds.pop()) is not object:
+        found = np.array(values)
+        # Python's whole numbers have any size.
+        if found.dtype.kind == np.dtype(kind).kind:
+            return found
+    return cells(values)
+
+
+_KINDS: Mapping[type, type] = {bool: bool, np.bool_: bool, int: int, float: float} | {
+    kind: int if issubclass(kind, np.integer) else float
+    for kind in np.sctypeDict.values()
+    if issubclass(kind, np.integer | np.floating)
+}
+
+
+def of_kind(found: Any, kind: str) -> Any:
+    """Objects as the doubles that are declared, if doubles hold them; a null among them is NaN."""
+    if kind not in ("float", "double") or not isinstance(found, np.ndarray) or found.dtype != object:
+        return found
+    plain = [np.nan if is_missing(value) else value for value in found.ravel().tolist()]
+    whole = [value for value in plain if isinstance(value, int)]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in plain):
+        return found
+    return found if any(abs(value) > EXACT for value in whole) else np.array(plain, np.float64).reshape(found.shape)
+
+
+def _plain(series: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """numpy's values of pandas' types: NaN for a missing double, None for what else is missing."""
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype):
+        return series.to_numpy()
+    missing = series.isna()
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return series.to_numpy(object)
+    if isinstance(dtype, pd.CategoricalDtype) and not (missing.any() and dtype.categories.dtype.kind in "iub"):
+        return _plain(series.astype(dtype.categories.dtype))
+    if dtype.kind == "f":
+        return series.to_numpy(np.float64 if missing.any() else getattr(dtype, "numpy_dtype", None), na_value=np.nan)
+    if dtype.kind in "iu" and not missing.any():
+        return series.to_numpy(getattr(dtype, "numpy_dtype", None))
+    if dtype.kind == "b" and not missing.any():
+        return series.to_numpy(bool)
+    return series.astype(object).where(~missing, None).to_numpy()
+
+
+def gather(pieces: Sequence[tuple[Rows, Any]], n_rows: int) -> Any:
+    """One array or frame with ``n_rows`` rows from the pieces of sub-models, which have one shape.
+
+    pieces: (rows, prediction). Rows that no piece covers are NaN among doubles, NaT among times, else None.
+    """
+    if isinstance(pieces[0][1], pd.DataFrame):
+        names = pieces[0][1].columns
+        return pd.DataFrame(
+            {name: gather([(rows, piece[name].to_numpy()) for rows, piece in pieces], n_rows) for name in names}
+        )
+    covered = sum(len(piece) for _, piece in pieces)
+    dtype = _common([piece for _, piece in pieces], whole=covered == n_rows)
+    empty = np.empty if covered == n_rows else _nulls
+    out = empty((n_rows, *pieces[0][1].shape[1:]), dtype)
+    for rows, piece in pieces:
+        out[rows] = _objects(piece) if dtype.kind == "O" else piece
+    return out
+
+
+def _common(pieces: Sequence[np.ndarray[Any, Any]], *, whole: bool) -> np.dtype[Any]:
+    """The type that holds all answers as they are, and nulls unless every row is covered."""
+    dtypes: set[np.dtype[Any]] = {piece.dtype for piece in pieces}
+    kinds = {dtype.kind for dtype in dtypes}
+    if not (whole or kinds <= {"f"} or kinds == {"M"} or kinds == {"m"}):
+        return np.dtype(object)
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    if kinds <= set("iuf") or kinds in ({"M"}, {"m"}, {"U"}):
+        common: np.dtype[Any] = np.result_type(*dtypes)
+        if all(piece.dtype == common or _holds(common, piece) for piece in pieces):
+            return np.dtype(common)
+    return np.dtype(object)
+
+
+def _holds(common: np.dtype[Any], piece: np.ndarray[Any, Any]) -> bool:
+    """Whether a type has every value of an array."""
+    if piece.dtype.kind == "f":
+        return True
+    with np.errstate(invalid="ignore", over="ignore"):
+        back = piece.astype(common).astype(piece.dtype)
+    return bool(((back == piece) | (piece != piece)).all())
+
+
+def cells(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """An array of objects, one for each value: numpy would look into lists."""
+    found = np.empty(len(values), object)
+    for row, value in enumerate(values):
+        found[row] = value
+    return found
+
+
+def _objects(piece: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Values as objects; times stay times, which numpy would make numbers of."""
+    return np.asarray(pd.Series(piece).astype(object)) if piece.dtype.kind in "Mm" and piece.ndim == 1 else piece
+
+
+def nulls(kind: str, n_rows: int) -> np.ndarray[Any, Any]:
+    """``n_rows`` nulls of one of MLflow's types: NaN for doubles, NaT for times, None for the rest."""
+    if kind in ("float", "double"):
+        return np.full(n_rows, np.nan)
+    return np.full(n_rows, "NaT", "M8[ns]") if kind == "datetime" else np.full(n_rows, None, object)
+
+
+def _nulls(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    null: Any = {"f": np.nan, "M": "NaT", "m": "NaT"}.get(dtype.kind)
+    return np.full(shape, null, dtype)
+
+
+def for_json(answer: Any) -> Any:
+    """An answer with None for what JSON has no word for: NaN, NaT and infinite numbers, of which it makes null."""
+    if isinstance(answer, Mapping):
+        return {name: for_json(values) for name, values in answer.items()}
+    if isinstance(answer, pd.DataFrame):
+        return pd.DataFrame({name: for_json(_plain(answer[name])) for name in answer.columns}, index=answer.index)
+    if answer.dtype.kind in "Mm" and np.isnat(answer).any():
+        answer = _objects(answer)
+    if answer.dtype.kind == "f" and not (known := np.isfinite(answer)).all():
+        return np.where(known, answer.astype(object), None)
+    return cells([_known(value) for value in answer.tolist()]) if answer.dtype == object else answer
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray) and np.ndim(value):
+        return [_known(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _known(item) for name, item in value.items()}
+    return None if is_missing(value) or (isinstance(value, float) and math.isinf(value)) else value

@@ -1,0 +1,266 @@
+"""MLflow's column types, and how one value of each is checked and converted: the same for every way in.
+
+A type is text: MLflow's name of it (``double``, ``string`` ...), ``any``, or, of an array, a map or an object, MLflow's
+own description as JSON. Whole columns of the plain types are converted by ``runtime.schema``, by the same rules.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+__all__ = ["EXACT", "RefusedError", "converter", "instant", "is_missing", "is_nested", "nullable", "shown", "type_text"]
+
+# Whole numbers are exact as doubles below this.
+EXACT = 2**53
+# Types without a null: numpy has none for them.
+_NEVER_NULL = frozenset(["integer", "long", "boolean"])
+# pandas takes "now" and "today" for ISO 8601, too. Missing times are written in several ways.
+_ISO = re.compile(r"\d|(NaT|nan|)$")
+
+Convert = Callable[[Any], Any]
+
+
+class RefusedError(Exception):
+    """Why a value, or a column, cannot have its declared type: what it holds, never the value itself."""
+
+
+def type_text(kind: Any) -> str:
+    """The text of one of MLflow's types."""
+    if hasattr(kind, "name"):
+        return str(kind.name)
+    described = kind.to_dict()
+    return "any" if described["type"] == "any" else json.dumps(described, sort_keys=True, separators=(",", ":"))
+
+
+def is_nested(kind: str) -> bool:
+    """Whether a type is an array, a map or an object."""
+    return kind.startswith("{")
+
+
+def nullable(kind: str) -> bool:
+    """Whether a type has a null: numpy has none for whole numbers and booleans."""
+    return kind not in _NEVER_NULL
+
+
+@lru_cache(maxsize=256)
+def shown(kind: str) -> str:
+    """A type as messages show it: ``array(double)``, ``object(a: string, b: long)``."""
+    return _shown(json.loads(kind)) if is_nested(kind) else kind
+
+
+def _shown(kind: Mapping[str, Any]) -> str:
+    name = kind["type"]
+    if name == "array":
+        return f"array({_shown(kind['items'])})"
+    if name == "map":
+        return f"map({_shown(kind['values'])})"
+    if name == "object":
+        return f"object({', '.join(f'{key}: {_shown(it)}' for key, it in kind['properties'].items())})"
+    return str(name)
+
+
+@lru_cache(maxsize=256)
+def converter(kind: str) -> Convert:
+    """What converts one value to a type. It raises RefusedError for a value that is of no such type.
+
+    Arrays become lists, maps and objects dicts, as in JSON, however they were sent; their values are Python's own.
+    """
+    return _converter(json.loads(kind) if is_nested(kind) else {"type": kind})
+
+
+def _converter(kind: Mapping[str, Any]) -> Convert:
+    name = kind["type"]
+    if name == "array":
+        return _array(_or_null(kind["items"]), _shown(kind))
+    if name == "map":
+        return _map(_or_null(kind["values"]), _shown(kind))
+    if name == "object":
+        known = {key: (_converter(it), it.get("required", True)) for key, it in kind["properties"].items()}
+        return _object(known, _shown(kind))
+    if name not in _PLAIN:
+        return _unknown(name)
+    return _PLAIN[name]
+
+
+def _or_null(kind: Mapping[str, Any]) -> Convert:
+    """Items may be null where their type has one."""
+    convert, null = _converter(kind), np.nan if kind["type"] in ("float", "double") else None
+    if not nullable(kind["type"]):
+        return convert
+    return lambda value: null if is_missing(value) else convert(value)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether one cell is null: None, NaN, NaT or pandas' NA."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (np.ndim(value) == 0 and value != value)
+
+
+def _array(item: Convert, wanted: str) -> Convert:
+    def convert(value: Any) -> list[Any]:
+        if not isinstance(value, list | tuple | np.ndarray) or (isinstance(value, np.ndarray) and not value.ndim):
+            raise RefusedError(f"it holds {_kind_of(value)}, not {wanted}")
+        return [item(it) for it in value]
+
+    return convert
+
+
+def _map(item: Convert, wanted: str) -> Convert:
+    def convert(value: Any) -> dict[str, Any]:
+        pairs = _pairs(value, wanted)
+        return {key: item(it) for key, it in pairs.items()}
+
+    return convert
+
+
+def _object(known: Mapping[str, tuple[Convert, bool]], wanted: str) -> Convert:
+    def convert(value: Any) -> dict[str, Any]:
+        # Arrow's objects have a null for what one of them leaves out.
+        given = {key: it for key, it in _pairs(value, wanted).items() if not is_missing(it)}
+        if lacking := [key for key, (_, required) in known.items() if required and key not in given]:
+            raise RefusedError(f"it lacks {lacking[0]!r} of {wanted}")
+        if more := [key for key in given if key not in known]:
+            raise RefusedError(f"it has {len(more)} names more than {wanted}")
+        return {key: convert(given[key]) for key, (convert, _) in known.items() if key in given}
+
+    return convert
+
+
+def _pairs(value: Any, wanted: str) -> Mapping[str, Any]:
+    """A map's or an object's content; Arrow's maps are lists of pairs."""
+    if isinstance(value, list | np.ndarray) and all(isinstance(it, tuple) and len(it) == 2 for it in value):
+        value = dict(value)
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise RefusedError(f"it holds {_kind_of(value)}, not {wanted}")
+    return value
+
+
+def _unknown(name: str) -> Convert:
+    def convert(value: Any) -> Any:
+        del value
+        raise RefusedError(f"{name} is a type that is not supported")
+
+    return convert
+
+
+def _number(value: Any, wanted: str) -> Any:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating | Decimal):
+        raise RefusedError(f"it holds {_kind_of(value)}, not {wanted}")
+    return value
+
+
+def _double(value: Any) -> float:
+    try:
+        return float(_number(value, "double"))
+    except OverflowError:
+        raise RefusedError("a value is out of range") from None
+
+
+def _float(value: Any) -> float:
+    wide = _double(value)
+    with np.errstate(over="ignore"):
+        narrow = float(np.float32(wide))
+    if np.isinf(narrow) and not np.isinf(wide):
+        raise RefusedError("a value is out of range")
+    return narrow
+
+
+def _whole(bits: int, name: str) -> Convert:
+    limit = 1 << (bits - 1)
+
+    def convert(value: Any) -> int:
+        number = _number(value, name)
+        if number != number or number in (float("inf"), float("-inf")) or number != int(number):
+            raise RefusedError("a value is not a whole number")
+        if isinstance(number, float | np.floating) and abs(number) >= EXACT:
+            raise RefusedError("a value has more digits than a float holds: send integers")
+        whole: int = int(number)
+        if not -limit <= whole < limit:
+            raise RefusedError("a value is out of range")
+        return whole
+
+    return convert
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise RefusedError(f"it holds {_kind_of(value)}, not boolean")
+    return bool(value)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise RefusedError(f"it holds {_kind_of(value)}, not string")
+    return str(value)
+
+
+def _bytes(value: Any) -> bytes:
+    """Bytes; as text, which is how JSON and CSV hold them, they are base64."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if not isinstance(value, str):
+        raise RefusedError(f"it holds {_kind_of(value)}, not binary")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise RefusedError("it holds text that is not base64") from None
+
+
+def instant(text: str) -> str:
+    """Text that may be a time in ISO 8601: not one that is read relative to the clock."""
+    if not _ISO.match(text):
+        raise RefusedError("it holds text that is no ISO 8601 timestamp")
+    return text
+
+
+def _datetime(value: Any) -> Any:
+    """One time, as a column of one would hold it."""
+    import pandas as pd
+
+    if not isinstance(value, str | np.datetime64) and not hasattr(value, "isoformat"):
+        raise RefusedError(f"it holds {_kind_of(value)}, not datetime")
+    try:
+        read = pd.to_datetime([instant(value) if isinstance(value, str) else value], format="ISO8601", utc=True)
+    except pd.errors.OutOfBoundsDatetime:
+        raise RefusedError("a value is out of range") from None
+    except (ValueError, TypeError):
+        raise RefusedError("it holds text that is no ISO 8601 timestamp") from None
+    return read.tz_localize(None)[0]
+
+
+def _kind_of(value: Any) -> str:
+    for kinds, name in _KINDS:
+        if isinstance(value, kinds):
+            return name
+    return f"{type(value).__name__} values"
+
+
+_KINDS: tuple[tuple[Any, str], ...] = (
+    ((bool, np.bool_), "booleans"),
+    ((int, float, Decimal, np.number), "numbers"),
+    (str, "text"),
+    ((bytes, bytearray), "bytes"),
+    ((list, tuple, np.ndarray), "lists"),
+    (Mapping, "objects"),
+    (type(None), "nulls"),
+)
+
+_PLAIN: Mapping[str, Convert] = {
+    "double": _double,
+    "float": _float,
+    "integer": _whole(32, "integer"),
+    "long": _whole(64, "long"),
+    "boolean": _boolean,
+    "string": _string,
+    "binary": _bytes,
+    "datetime": _datetime,
+    "any": lambda value: value.tolist() if isinstance(value, np.ndarray) else value,
+}
