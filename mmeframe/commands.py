@@ -236,7 +236,7 @@ _SECTIONS = {
     "disabled_models": "sub-models that get no rows",
     "isolation": "shared or process",
     "observers": "observers or their options",
-    "output": "method, annotate or on_error",
+    "output": "method, annotate, on_error or missing_note",
     "residency": "options",
     "signature": "mode",
     "union": "columns or their types",

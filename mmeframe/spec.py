@@ -213,11 +213,13 @@ class OutputSpec:
     """The method called on sub-models, whether answers say who gave them, and what a failing sub-model does.
 
     on_error: ``raise`` fails the request, ``skip`` only the rows of the sub-model that failed.
+    missing_note: what answers say in place of a ``model_id``, ``model_version`` or ``arm`` that a row has not.
     """
 
     method: str = "predict"
     annotate: bool = False
     on_error: str = "raise"
+    missing_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,11 @@ class RouterSpec:
     predict: PredictSpec = PredictSpec()
     validate: ValidateSpec = ValidateSpec()
     train: TrainSpec | None = None
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether a row may be left without an answer."""
+        return self.routing.on_unknown == "skip" or self.output.on_error == "skip"
 
 
 @dataclass(frozen=True)

@@ -553,7 +553,10 @@ class _Resolver:
             return Outputs(())
         union_outputs(answers, self.problems)
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
-        return union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
+        seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
+        if not self.spec.may_skip:
+            return seen
+        return replace(seen, columns=tuple(replace(column, required=False) for column in seen.columns))
 
     def _union_mode(self, entries: Sequence[SubModelEntry], union: Union) -> None:
         """MLflow casts JSON numbers to a declared long column, and reads no CSV with a column of any type."""

@@ -261,6 +261,15 @@ def _routing_columns(fleet: Fleet) -> list[Column]:
     ]
 
 
+def _nulls(fleet: Fleet) -> set[str]:
+    """Notes that a row may be without: no sub-model answers it, or one that has no version."""
+    if fleet.spec.output.missing_note is not None:
+        return set()
+    if fleet.spec.may_skip:
+        return {"model_id", "model_version", "arm"}
+    return {"model_version"} if any(model.version is None for model in fleet.models if model.routed) else set()
+
+
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
@@ -286,7 +295,9 @@ def _save(
     needed = {name for it in fleet.inputs.values() if not it.params for name in it.columns} | {*spec.traffic.sticky}
     # A column that some sub-model does without is required all the same if routing reads it.
     union = [replace(column, required=column.required or column.name in needed) for column in fleet.union.columns]
-    signature = mlflow_signature(spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate)
+    signature = mlflow_signature(
+        spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate, _nulls(fleet)
+    )
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmeframe.errors import Problem
@@ -86,9 +86,9 @@ def read_outputs(schema: Any) -> Outputs | str:
             return f"its answers are tensors of shape {spec.shape}."
         width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
         return Outputs((Column("prediction", kind),), width)
-    columns = tuple(Column(spec.name or "prediction", type_text(spec.type)) for spec in schema.inputs)
+    columns = tuple(Column(it.name or "prediction", type_text(it.type), bool(it.required)) for it in schema.inputs)
     if len(columns) == 1:
-        return Outputs((Column("prediction", columns[0].type),))
+        return Outputs((replace(columns[0], name="prediction"),))
     return Outputs(columns)
 
 
@@ -172,9 +172,14 @@ def natural(value: str) -> tuple[bool, int, str]:
 
 
 def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Outputs:
-    """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models."""
+    """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models.
+
+    A column that a sub-model lacks, or may leave out, may be null; a class that it lacks has a number of its own.
+    """
     first_id, first = next(iter(outputs.items()))
     merged = {column.name: column.type for column in first.columns}
+    distinct = {id(it): it for it in outputs.values()}.values()
+    always = set.intersection(*({it.name for it in other.columns if it.required} for other in distinct))
     fitting: set[int] = set()
     for id_, other in outputs.items():
         if id(other) in fitting:
@@ -209,7 +214,8 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
         if len(problems) == before:
             fitting.add(id(other))
     names = sorted(merged, key=natural) if first.aligned else list(merged)
-    return Outputs(tuple(Column(name, merged[name]) for name in names), first.width, first.aligned, first.fill)
+    columns = tuple(Column(name, merged[name], first.aligned or name in always) for name in names)
+    return Outputs(columns, first.width, first.aligned, first.fill)
 
 
 def _shape(outputs: Outputs) -> str:
@@ -231,10 +237,12 @@ def mlflow_signature(
     outputs: Outputs,
     params: Mapping[str, str],
     annotate: bool,
+    nulls: Collection[str] = (),
 ) -> Any:
     """What the router declares to MLflow.
 
     mode: ``checked`` leaves inputs to the router, ``union`` declares them. routing: columns that only routing reads.
+    nulls: notes that may be null.
     params: routing parameter -> type. None as their default means "left out": no default ever routes.
     """
     from mlflow.models import ModelSignature
@@ -252,10 +260,10 @@ def mlflow_signature(
     else:
         named = outputs.columns
         if outputs.width:
-            named = tuple(Column(f"prediction_{number}", named[0].type) for number in range(outputs.width))
-        answers: list[Any] = [ColSpec(_data_type(column.type), column.name) for column in named]
+            named = tuple(replace(named[0], name=f"prediction_{number}") for number in range(outputs.width))
+        answers: list[Any] = [ColSpec(_data_type(column.type), column.name, column.required) for column in named]
         notes = NOTES if annotate else ()
-        declared = Schema(answers + [ColSpec(DataType.string, note) for note in notes])
+        declared = Schema(answers + [ColSpec(DataType.string, note, note not in nulls) for note in notes])
     specs = [ParamSpec(name, kind, None) for name, kind in params.items()]
     return ModelSignature(inputs, declared, ParamSchema([*specs, ParamSpec("annotate", "boolean", None)]))
 

@@ -141,6 +141,7 @@ class OutputConf(Section):
     method: Annotated[str, AfterValidator(_method)] = "predict"
     annotate: bool = False
     on_error: Literal["raise", "skip"] = "raise"
+    missing_note: str | None = None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from mmeframe.errors import ModelError, count
 from mmeframe.rows.labels import in_order
 from mmeframe.rows.types import EXACT, RefusedError, converter, is_missing, is_nested
 
-__all__ = ["as_prediction", "cells", "for_json", "gather", "nulls", "of_kind"]
+__all__ = ["as_prediction", "cells", "for_json", "frame_of", "gather", "nulls", "of_kind"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -31,7 +31,7 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
     found: Any = raw
     if isinstance(raw, pd.DataFrame):
         if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
-            found = pd.DataFrame({name: _plain(raw[name]) for name in raw.columns}, index=raw.index)
+            found = frame_of({name: _plain(raw[name]) for name in raw.columns})
     elif isinstance(raw, pd.Series):
         found = _plain(raw)
     elif not isinstance(raw, np.ndarray):
@@ -50,15 +50,19 @@ def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
         return cells(answers)
     if _records(answers):
         names = dict.fromkeys(name for row in answers for name in row)
-        return pd.DataFrame({name: _column([row.get(name) for row in answers]) for name in names})
-    if not any(isinstance(it, list | tuple | np.ndarray) and np.ndim(it) for it in answers):
+        return frame_of({name: _column([row.get(name) for row in answers]) for name in names})
+    if not any(map(_several, answers)):
         return _column([it[()] if isinstance(it, np.ndarray) else it for it in answers])
-    if len({len(it) if isinstance(it, list | tuple | np.ndarray) else -1 for it in answers}) > 1:
+    if len({len(it) if _several(it) else -1 for it in answers}) > 1:
         raise ModelError("its answers have different lengths.", where=model_id)
     if all(isinstance(it, np.ndarray) for it in answers):
         return np.stack(answers)
     values = _column([value for row in answers for value in row])
     return values.reshape(len(answers), -1)
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _records(answers: Sequence[Any]) -> bool:
@@ -129,9 +133,7 @@ def gather(pieces: Sequence[tuple[Rows, Any]], n_rows: int) -> Any:
     """
     if isinstance(pieces[0][1], pd.DataFrame):
         names = pieces[0][1].columns
-        return pd.DataFrame(
-            {name: gather([(rows, piece[name].to_numpy()) for rows, piece in pieces], n_rows) for name in names}
-        )
+        return frame_of({name: gather([(rows, it[name].to_numpy()) for rows, it in pieces], n_rows) for name in names})
     covered = sum(len(piece) for _, piece in pieces)
     dtype = _common([piece for _, piece in pieces], whole=covered == n_rows)
     empty = np.empty if covered == n_rows else _nulls
@@ -165,6 +167,11 @@ def _holds(common: np.dtype[Any], piece: np.ndarray[Any, Any]) -> bool:
     return bool(((back == piece) | (piece != piece)).all())
 
 
+def frame_of(columns: Mapping[Any, np.ndarray[Any, Any]]) -> pd.DataFrame:
+    """A frame of these columns as they are: of objects that are texts pandas would make its own type, without None."""
+    return pd.DataFrame({name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()}, copy=False)
+
+
 def cells(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
     """An array of objects, one for each value: numpy would look into lists."""
     found = np.empty(len(values), object)
@@ -195,7 +202,7 @@ def for_json(answer: Any) -> Any:
     if isinstance(answer, Mapping):
         return {name: for_json(values) for name, values in answer.items()}
     if isinstance(answer, pd.DataFrame):
-        return pd.DataFrame({name: for_json(_plain(answer[name])) for name in answer.columns}, index=answer.index)
+        return frame_of({name: for_json(_plain(answer[name])) for name in answer.columns}).set_axis(answer.index)
     if answer.dtype.kind in "Mm" and np.isnat(answer).any():
         answer = _objects(answer)
     if answer.dtype.kind == "f" and not (known := np.isfinite(answer)).all():
@@ -204,7 +211,7 @@ def for_json(answer: Any) -> Any:
 
 
 def _known(value: Any) -> Any:
-    if isinstance(value, list | tuple | np.ndarray) and np.ndim(value):
+    if _several(value):
         return [_known(item) for item in value]
     if isinstance(value, Mapping):
         return {name: _known(item) for name, item in value.items()}

@@ -72,7 +72,8 @@ def _shown(kind: Mapping[str, Any]) -> str:
 def converter(kind: str) -> Convert:
     """What converts one value to a type. It raises RefusedError for a value that is of no such type.
 
-    Arrays become lists, maps and objects dicts, as in JSON, however they were sent; their values are Python's own.
+    Arrays become lists, maps and objects dicts, as in JSON, however they were sent. Their values are Python's own;
+    Python has no integer and no float of 32 bits, so those are numpy's.
     """
     return _converter(json.loads(kind) if is_nested(kind) else {"type": kind})
 
@@ -101,7 +102,9 @@ def _or_null(kind: Mapping[str, Any]) -> Convert:
 
 def is_missing(value: Any) -> bool:
     """Whether one cell is null: None, NaN, NaT or pandas' NA."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (np.ndim(value) == 0 and value != value)
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.generic | Decimal) and value != value
 
 
 def _array(item: Convert, wanted: str) -> Convert:
@@ -164,28 +167,28 @@ def _double(value: Any) -> float:
         raise RefusedError("a value is out of range") from None
 
 
-def _float(value: Any) -> float:
+def _float(value: Any) -> np.float32:
     wide = _double(value)
     with np.errstate(over="ignore"):
-        narrow = float(np.float32(wide))
+        narrow = np.float32(wide)
     if np.isinf(narrow) and not np.isinf(wide):
         raise RefusedError("a value is out of range")
     return narrow
 
 
-def _whole(bits: int, name: str) -> Convert:
-    limit = 1 << (bits - 1)
+def _whole(name: str, kind: Any) -> Convert:
+    limit = 2 ** (31 if kind is np.int32 else 63)
 
-    def convert(value: Any) -> int:
+    def convert(value: Any) -> Any:
         number = _number(value, name)
         if number != number or number in (float("inf"), float("-inf")) or number != int(number):
             raise RefusedError("a value is not a whole number")
-        if isinstance(number, float | np.floating) and abs(number) >= EXACT:
+        if isinstance(number, float | np.floating) and abs(float(number)) >= EXACT:
             raise RefusedError("a value has more digits than a float holds: send integers")
         whole: int = int(number)
         if not -limit <= whole < limit:
             raise RefusedError("a value is out of range")
-        return whole
+        return kind(whole)
 
     return convert
 
@@ -256,8 +259,8 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 _PLAIN: Mapping[str, Convert] = {
     "double": _double,
     "float": _float,
-    "integer": _whole(32, "integer"),
-    "long": _whole(64, "long"),
+    "integer": _whole("integer", np.int32),
+    "long": _whole("long", int),
     "boolean": _boolean,
     "string": _string,
     "binary": _bytes,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.errors import ModelError
-from mmeframe.rows.answers import gather, nulls, of_kind
+from mmeframe.rows.answers import frame_of, gather, nulls, of_kind
 from mmeframe.spec import Column
 
 __all__ = ["Answers"]
@@ -96,7 +96,7 @@ class Answers:
             else nulls(column.type, len(framed))
             for column in self.columns
         }
-        return pd.DataFrame(columns)
+        return frame_of(columns)
 
     def _other(self, answer: Any, number: int, declared: int) -> ModelError:
         found = answer.shape[1] if np.ndim(answer) == 2 else 1
@@ -144,4 +144,4 @@ class Answers:
             return self._named(np.full((n_rows, len(self._classes)), np.nan))
         if len(self.columns) == 1:
             return nulls(self.columns[0].type, n_rows)
-        return pd.DataFrame({column.name: nulls(column.type, n_rows) for column in self.columns})
+        return frame_of({column.name: nulls(column.type, n_rows) for column in self.columns})

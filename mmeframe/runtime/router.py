@@ -74,7 +74,10 @@ class Answer:
             columns = {"prediction": self.values}
         target = np.broadcast_to(self.routed.target, (self.n_rows,))
         reason = np.broadcast_to(self.routed.reason, (self.n_rows,))
-        model_id, version, arm = self.router.labels.of(target)
+        notes = self.router.labels.of(target)
+        if (text := self.router.missing_note) is not None:
+            notes = [np.where(pd.isna(note), text, note).astype(object) for note in notes]
+        model_id, version, arm = notes
         reasons = self.router.reasons.take(reason)
         return {**columns, "model_id": model_id, "model_version": version, "reason": reasons, "arm": arm}
 
@@ -113,6 +116,7 @@ class Router:
         self.spec = RoutingSpec.from_json(manifest["routing"])
         self.annotate: bool = manifest["output"]["annotate"]
         self.method: str = manifest["output"]["method"]
+        self.missing_note: str | None = manifest["output"]["missing_note"]
         self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
         self.union = tuple(Column(*column) for column in manifest["union"])
         self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_nested(it.type))

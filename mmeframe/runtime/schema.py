@@ -60,8 +60,9 @@ def check_frame(
 
 
 def _nulls(kind: str, index: Any) -> pd.Series[Any]:
-    dtype = _PLAIN.get(kind, object)
-    return pd.Series(None if dtype is object and kind != "string" else np.nan, index, dtype=dtype)
+    null = None if kind not in _PLAIN else np.nan
+    found: pd.Series[Any] = pd.Series(np.full(len(index), null, object), index, dtype=_PLAIN.get(kind, object))
+    return found
 
 
 def _convert(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
@@ -83,7 +84,9 @@ def _convert(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
     return _string(series) if kind == "string" else _datetime(series)
 
 
-_PLAIN: Mapping[str, Any] = {**NUMBERS, "boolean": bool, "string": object, "datetime": "datetime64[ns]"}
+# Objects before pandas 3.
+_TEXT = pd.Series(["a"]).dtype
+_PLAIN: Mapping[str, Any] = {**NUMBERS, "boolean": bool, "string": _TEXT, "datetime": "datetime64[ns]"}
 
 
 def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
@@ -183,9 +186,8 @@ def _string(series: pd.Series[Any]) -> pd.Series[Any]:
                 raise RefusedError(f"it holds {_content(series)}")
         elif not pd.api.types.is_string_dtype(series.dtype):
             raise RefusedError(f"it is {series.dtype}")
-    # pandas' default text type is what models were trained on; others become objects. A missing text is NaN in both,
-    # however it was sent: whether JSON's null comes as None or as NaN depends on the other rows.
-    return series if str(series.dtype) == "str" else series.astype(object).where(~missing, np.nan)
+    # pandas' default text type, whatever was sent: models were trained on it. A missing text is NaN in it.
+    return series if series.dtype == _TEXT else series.astype(object).where(~missing, np.nan).astype(_TEXT)
 
 
 def _datetime(series: pd.Series[Any]) -> pd.Series[Any]:

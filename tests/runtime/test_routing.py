@@ -381,7 +381,10 @@ def test_rows_without_a_column_of_others_have_their_arm(kind, cells, texts):
 def test_lists_decide_nothing():
     """They have no canonical text: what can be done is said."""
     with pytest.raises(BadInputError) as caught:
-        reached(made(HALVED, union=[Column("x", '{"items":{"type":"double"},"type":"array"}')]), pd.DataFrame({"p": ["a"], "x": [[1.0, 2.0]]}))
+        reached(
+            made(HALVED, union=[Column("x", '{"items":{"type":"double"},"type":"array"}')]),
+            pd.DataFrame({"p": ["a"], "x": [[1.0, 2.0]]}),
+        )
 
     assert str(caught.value) == (
         "column 'x': a routing key must be one value, not list.\n"
