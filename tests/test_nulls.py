@@ -178,10 +178,8 @@ def test_in_files(run, tmp_path, module_store, logged, name, suffix):
     assert done.code == 0, done.err
     if suffix == ".parquet":
         table = pq.read_table(out)
-        assert (str(table.schema.field("prediction").type), table["prediction"].to_pylist()) == (
-            kind,
-            [value, None, None],
-        )
+        assert table["prediction"].to_pylist() == [value, None, None]
+        assert str(table.schema.field("prediction").type).removeprefix("large_") == kind
     elif suffix == ".jsonl":
         lines = [json.loads(line, parse_constant=no_json) for line in out.read_text().splitlines()]
         assert [line["prediction"] for line in lines] == [value, None, None]

@@ -19,7 +19,7 @@ def unlabelled(frame: pd.DataFrame) -> pd.DataFrame:
 
     if _plain(frame.index, len(frame)):
         return frame
-    out = frame.copy(deep=False)
+    out = frame.iloc[:]
     out.index = pd.RangeIndex(len(frame))
     return out
 

@@ -178,19 +178,21 @@ class Scorer:
         def ask(live: Mapping[int, Any], number: int, start: int, end: int) -> Any:
             def own(leaf: int) -> pd.DataFrame:
                 rows = slice(start - first, end - first)
-                return self._complete(unlabelled(checked.iloc[rows]), unlabelled(rest.iloc[rows]), also, leaf)
+                return self._complete(_part(checked, rows), partial(_part, rest, rows), also, leaf)
 
             return self._ask(live, number, own, self._method)
 
         return ask
 
-    def _complete(self, shared: pd.DataFrame, rest: pd.DataFrame, also: Sequence[str], target: int) -> pd.DataFrame:
+    def _complete(
+        self, shared: pd.DataFrame, rest: Callable[[], pd.DataFrame], also: Sequence[str], target: int
+    ) -> pd.DataFrame:
         """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
         schema = self._schemas[self._inputs[target]]
         own = [column for column in schema if column.name not in shared.columns]
         if own:
             try:
-                shared = pd.concat([shared, check_frame(rest, own, required(own), also)], axis=1)
+                shared = pd.concat([shared, check_frame(rest(), own, required(own), also)], axis=1)
             except BadInputError as error:
                 # Other sub-models do without these columns, so it matters whose they are.
                 raise BadInputError(error.what, where=self._name(target), hint=error.hint) from None
@@ -310,6 +312,13 @@ def gathered(matrix: Matrix, order: Rows, n_groups: int) -> Matrix:
     for number, column in enumerate(columns):
         column[place] = matrix[:, number]
     return columns.T
+
+
+def _part(frame: pd.DataFrame, rows: slice) -> pd.DataFrame:
+    """Rows of a frame that stand together, labelled 0 to n - 1."""
+    part = frame.iloc[rows]
+    part.index = pd.RangeIndex(len(part))
+    return part
 
 
 def required(columns: Sequence[Column]) -> frozenset[str]:
