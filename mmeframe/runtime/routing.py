@@ -15,7 +15,7 @@ import pandas as pd
 
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import MISSING, canonical, normalised
+from mmeframe.keys import MISSING, canonical, normalised, one_per_row
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch, values_of
@@ -150,17 +150,17 @@ class Routing:
                 # Its text may hold the caller's data.
                 what = f"the strategy failed with {type(error).__name__}."
                 raise PluginError(what, where=f"routing.keys.{name}") from error
-            batch.raw_parts[name] = raw = values_of(raw) if isinstance(raw, pd.Series) else raw
+            try:
+                batch.raw_parts[name] = raw = one_per_row(raw, n_rows)
+            except (TypeError, ValueError) as error:
+                hint = "route_keys returns one scalar for all rows, or an array, a Series or a list with one for each."
+                raise PluginError(f"the strategy gave {error}.", where=f"routing.keys.{name}", hint=hint) from None
             index = self.table.indexes[name]
             try:
-                alike = _alike(raw, n_rows)
-                if alike is _VARIED and np.ndim(raw) > 1:
-                    raise ValueError(f"keys of {np.ndim(raw)} dimensions")
+                alike = _alike(raw)
                 codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
             except BadInputError as error:
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
-            except ValueError as error:
-                raise MmeframeError(f"the strategy gave {error}.", where=f"routing.keys.{name}") from error
         return codes
 
     def route(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
@@ -221,17 +221,21 @@ class Routing:
         typed = [self._typed[name] for name in self._sticky if name in self._typed]
         sent = [column for column in typed if column.name in batch.columns]
         declared = _declared(batch.frame[[column.name for column in sent]].iloc[rows], sent)
+        kinds = {column.name: column.type for column in sent}
         columns = []
         for name in self._sticky:
-            value = None
-            if name in declared:
-                value = values_of(declared[name])
-            elif self._named:
-                value = batch.column(name)[rows]
+            kind = kinds.get(name)
+            # A double is the same however it was sent; of all columns, which are no names of anybody, none is refused.
+            exact = self._named and kind not in ("float", "double")
+            raw = batch.column(name)[rows] if exact and kind in (None, "integer", "long") else None
             try:
-                columns.append(normalised(value, len(rows)))
+                if kind is not None and raw is not None and raw.dtype.kind not in "iu":
+                    # Whole numbers that came as floats are declared ones now, and may be others.
+                    normalised(raw, len(rows))
+                value = values_of(declared[name]) if name in declared else raw
+                columns.append(normalised(value, len(rows), exact))
             except BadInputError as error:
-                hint = "Set traffic.sticky to columns with one value in a row."
+                hint = error.hint or "Set traffic.sticky to columns with one value in a row."
                 raise BadInputError(error.what, where=f"column {name!r}", hint=hint) from None
         return fractions(arm, columns or [normalised(None, len(rows))])
 
@@ -381,16 +385,14 @@ def _declared(frame: pd.DataFrame, columns: Sequence[Column]) -> Mapping[str, pd
 _VARIED = object()
 
 
-def _alike(raw: Any, n_rows: int) -> Any:
+def _alike(raw: Any) -> Any:
     """The value of rows that all have the same one, where that is cheap to see: then they all go one way."""
-    if not isinstance(raw, np.ndarray):
-        return raw if np.ndim(raw) == 0 else _VARIED
-    if raw.ndim != 1:
-        return raw if raw.ndim == 0 else _VARIED
-    if len(raw) != n_rows or not n_rows:
+    if not getattr(raw, "ndim", 0):
+        return raw
+    if not isinstance(raw, np.ndarray) or not len(raw):
         return _VARIED
     first = raw[0]
-    same = n_rows == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min())
+    same = len(raw) == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min())
     return first if same else _VARIED
 
 
