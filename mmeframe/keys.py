@@ -218,7 +218,7 @@ def _arrayed(raw: Any) -> Any:
         return pd.Series(raw, dtype=pd.ArrowDtype(raw.type)).array
     if hasattr(raw, "__array__") and not hasattr(raw, "columns"):
         return np.asarray(raw)
-    raise TypeError(f"{kind.__name__}, which is neither one value nor an array with one for each row")
+    raise TypeError(f"a {kind.__name__}, which is neither one value nor an array with one for each row")
 
 
 def normalised(raw: Any, n_rows: int, exact: bool = True) -> pd.Categorical:

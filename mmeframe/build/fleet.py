@@ -22,16 +22,16 @@ from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
-from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
+from mmeframe.build.signature import Outputs, Union, as_sent, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import canonical, csv_hazard, is_whole
+from mmeframe.keys import canonical, csv_hazard
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
-from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.spec import MAIN_ARM, Column, Component, RouterSpec
 
 __all__ = ["Fleet", "declared", "resolve"]
 
@@ -162,7 +162,7 @@ class _Resolver:
         outputs = self._answers(models)
         requirements = self._requirements(models)
         self._promotions(union)
-        self._union_mode(routed, union)
+        self._union_mode(union)
         if self.spec.isolation == "shared":
             self._code_clashes(models)
             self._shadowing(models)
@@ -555,23 +555,17 @@ class _Resolver:
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
         return union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
 
-    def _union_mode(self, entries: Sequence[SubModelEntry], union: Union) -> None:
-        """MLflow casts JSON numbers to a declared long column, and reads no CSV with a column of any type."""
-        read = [name for it in self.inputs.values() for name, kind in it.columns.items() if kind == "any"]
-        free = [name for name in (*read, *self.spec.traffic.sticky) if name not in union.names]
+    def _union_mode(self, union: Union) -> None:
+        """Columns that routing reads are of any type to MLflow, and it reads no CSV with such a column."""
+        types = {name: kind for it in self.inputs.values() for name, kind in it.columns.items()}
+        types = dict.fromkeys(self.spec.traffic.sticky, "any") | types | {it.name: it.type for it in union.columns}
+        read = [*(name for it in self.inputs.values() for name in it.columns), *self.spec.traffic.sticky]
+        free = [name for name in read if as_sent(Column(name, types[name])).type == "any"]
         if self.spec.signature.mode == "union" and free:
             self.warnings.append(
-                f"signature.mode=union declares {free[0]!r} as a column of any type: MLflow's server then takes "
-                "no CSV. signature.mode=checked does."
+                f"signature.mode=union declares {free[0]!r} as a column of any type, which MLflow leaves as it is "
+                "sent: its server then takes no CSV. signature.mode=checked does."
             )
-        for part in self.spec.routing.parts:
-            values = [str((entry.key or {}).get(part.name, "")) for entry in entries if part.name in (entry.key or {})]
-            columns = [name for name, kind in self.inputs[part.name].columns.items() if kind == "key"]
-            if self.spec.signature.mode == "union" and columns and values and all(map(is_whole, values)):
-                self.warnings.append(
-                    f"signature.mode=union declares the key column {columns[0]!r} as long: MLflow's server then makes "
-                    "2.5 in JSON into 2, and routes it. signature.mode=checked refuses it."
-                )
 
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmeframe.errors import Problem
@@ -13,6 +13,7 @@ from mmeframe.spec import Column
 
 __all__ = [
     "Outputs",
+    "as_sent",
     "mlflow_signature",
     "natural",
     "read_columns",
@@ -220,10 +221,12 @@ def _shape(outputs: Outputs) -> str:
     return "one value" if outputs.single else f"{len(outputs.columns)} columns"
 
 
-def param_type(declared: Iterable[str]) -> str:
-    """MLflow's type of a routing parameter: ``long`` where all declared keys are whole numbers."""
-    keys = list(declared)
-    return "long" if keys and all(map(is_whole, keys)) else "string"
+def as_sent(column: Column) -> Column:
+    """A column that routing reads, declared so that MLflow leaves its values as they are sent, as it does with doubles.
+
+    Of others its parsers make text of numbers, 2 of 2.5, and of a null the text "None" or False.
+    """
+    return column if column.type in ("float", "double") else replace(column, type="any")
 
 
 def mlflow_signature(
@@ -231,13 +234,14 @@ def mlflow_signature(
     union: Sequence[Column],
     routing: Sequence[Column],
     outputs: Outputs,
-    params: Mapping[str, str],
+    params: Iterable[str],
     annotate: bool,
 ) -> Any:
     """What the router declares to MLflow.
 
     mode: ``checked`` leaves inputs to the router, ``union`` declares them. routing: columns that only routing reads.
-    params: routing parameter -> type. None as their default means "left out": no default ever routes.
+    params: of routing. They are text, which every key can be, so that another sub-model never changes what a client may
+    send; None as their default means "left out": no default ever routes.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -258,7 +262,7 @@ def mlflow_signature(
         answers: list[Any] = [ColSpec(_data_type(column.type), column.name) for column in named]
         notes = NOTES if annotate else ()
         declared = Schema(answers + [ColSpec(DataType.string, note) for note in notes])
-    specs = [ParamSpec(name, kind, None) for name, kind in params.items()]
+    specs = [ParamSpec(name, "string", None) for name in params]
     return ModelSignature(inputs, declared, ParamSchema([*specs, ParamSpec("annotate", "boolean", None)]))
 
 

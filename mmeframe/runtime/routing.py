@@ -26,7 +26,7 @@ from mmeframe.spec import Column, RoutingSpec, TrafficSpec
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
 
-__all__ = ["ANNOTATE", "Members", "Routable", "Routing"]
+__all__ = ["ANNOTATE", "Members", "Routable", "Routing", "as_given"]
 
 # The request parameter that asks for annotated answers; it never routes.
 ANNOTATE = "annotate"
@@ -124,26 +124,14 @@ class Routing:
 
     # -- keys --------------------------------------------------------------------------------------------------
 
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Raises BadInputError for a parameter that is no single value, or that nothing reads: it would do nothing."""
-        for name, value in params.items():
-            if name not in self.params:
-                raise BadInputError(
-                    f"there is no parameter {name!r}.", hint=suggest(name, [*self.params, ANNOTATE], "Parameters")
-                )
-            if not isinstance(value, str | int | float) and np.ndim(value):
-                raise BadInputError(
-                    f"parameter {name!r} must be one value for all rows, not {type(value).__name__}.",
-                    hint="Send what differs from row to row as a column.",
-                )
-
     def keys(self, batch: FrameBatch, params: Mapping[str, Any]) -> dict[str, Codes]:
         """The code of every row's key parts; parts that build on others come after those."""
         codes: dict[str, Codes] = {}
         n_rows = len(batch)
+        given = as_given(self.params, params)
         for name in self.order:
             try:
-                raw = self.strategies[name].route_keys(batch, params)
+                raw = self.strategies[name].route_keys(batch, given)
             except MmeframeError:
                 raise
             except Exception as error:
@@ -353,6 +341,26 @@ class Routing:
             variant = self.models.at(target)
             return f"{name}, arm {variant.arm}: {variant.id}"
         return f"{name} is disabled"
+
+
+def as_given(names: Collection[str], params: Mapping[str, Any]) -> dict[str, str | None]:
+    """Routing parameters as strategies get them on every way: canonical texts, None for those that were left out.
+
+    names: of all that there are. Raises BadInputError for a parameter that is no single value, or that nothing reads:
+    it would do nothing.
+    """
+    given: dict[str, str | None] = dict.fromkeys(names)
+    for name, value in params.items():
+        if name not in given:
+            raise BadInputError(
+                f"there is no parameter {name!r}.", hint=suggest(name, [*names, ANNOTATE], "Parameters")
+            )
+        try:
+            given[name] = canonical(value)
+        except BadInputError as error:
+            hint = error.hint or "Send one value for all rows, and what differs from row to row as a column."
+            raise BadInputError(error.what, where=f"parameter {name!r}", hint=hint) from None
+    return given
 
 
 def _declared(frame: pd.DataFrame, columns: Sequence[Column]) -> Mapping[str, pd.Series[Any]]:
