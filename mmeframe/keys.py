@@ -34,6 +34,7 @@ __all__ = [
     "UNKNOWN",
     "KeyIndex",
     "canonical",
+    "csv_form",
     "csv_hazard",
     "is_whole",
     "normalised",
@@ -163,19 +164,35 @@ def _of_decimal(value: Decimal) -> str | None:
     return str(value.normalize(Context(len(value.as_tuple().digits), Emin=MIN_EMIN, Emax=MAX_EMAX)))
 
 
-def csv_hazard(text: str) -> str | None:
-    """What a CSV reader would make of this key instead, None if it survives as it is."""
+def csv_form(text: str) -> str | None:
+    """What a CSV reader makes of this key: another key's text, "" for a missing value, None if it survives as it is."""
     if text in NA_WORDS:
-        return "a missing value"
+        return ""
     if text.lower() in ("true", "false"):
-        return None if text in ("True", "False") else f"the boolean {text.capitalize()}"
-    if is_whole(text) or "_" in text:
+        return None if text in ("True", "False") else text.capitalize()
+    if "_" in text:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return None if canonical(number) == text else f"the number {number:g}"
+    form: str | None
+    if _DIGITS.fullmatch(text):
+        # Readers keep more than 64 bits as text.
+        form = str(int(text)) if -(2**63) <= int(text) < 2**64 else text
+    else:
+        try:
+            form = canonical(float(text), exact=False)
+        except ValueError:
+            return None
+    return None if form == text else form
+
+
+_DIGITS = re.compile(r"[+-]?[0-9]{1,400}")
+
+
+def csv_hazard(text: str) -> str | None:
+    """What a CSV reader would make of this key instead, for messages; None if it survives as it is."""
+    form = csv_form(text)
+    if not form:
+        return None if form is None else "a missing value"
+    return f"the boolean {form}" if form in ("True", "False") else f"the number {float(text):g}"
 
 
 def one_per_row(raw: Any, n_rows: int) -> Any:
@@ -289,13 +306,17 @@ class KeyIndex:
     Immutable but for what is remembered of values that were asked for; safe to share between threads.
 
     text: the values' UTF-8, one after another. ends: shape (n + 1,), where each ends, after a 0. whole: shape (n,), the
-    values as integers, if every one is whole.
+    values as integers, if every one is whole. forms: what CSV readers make of those that they change, a line of UTF-8
+    for each.
     """
 
-    def __init__(self, text: Array, ends: Array, whole: Array | None = None) -> None:
+    def __init__(self, text: Array, ends: Array, whole: Array | None = None, forms: Array | None = None) -> None:
         # What it is made of, by name.
-        self.arrays: Mapping[str, Array] = {"text": text, "ends": ends} | ({} if whole is None else {"whole": whole})
+        made = {"text": text, "ends": ends, "whole": whole, "forms": forms}
+        self.arrays: Mapping[str, Array] = {name: array for name, array in made.items() if array is not None}
         self._text, self._ends, self._whole = text.data, ends.data, whole
+        # See ``csv_form``.
+        self.csv_forms = frozenset() if forms is None else frozenset(bytes(forms).decode().splitlines())
         # Whether every declared value is a whole number, so that a column of them is read as integers.
         self.integer = whole is not None
         # Codes by value: of those that were asked for, and in the end of all.
@@ -312,8 +333,11 @@ class KeyIndex:
         texts = [_raw(value) for value in ordered]
         ends = np.zeros(len(texts) + 1, np.int64)
         np.cumsum([len(text) for text in texts], out=ends[1:])
-        whole = np.array([*map(int, ordered)], np.int64) if ordered and all(map(is_whole, ordered)) else None
-        return cls(np.frombuffer(b"".join(texts), np.uint8), ends, whole)
+        if ordered and all(map(is_whole, ordered)):
+            return cls(np.frombuffer(b"".join(texts), np.uint8), ends, np.array([*map(int, ordered)], np.int64))
+        forms = sorted({form for text in ordered if (form := csv_form(text)) is not None})
+        lines = np.frombuffer("".join(f"{form}\n" for form in forms).encode(), np.uint8) if forms else None
+        return cls(np.frombuffer(b"".join(texts), np.uint8), ends, None, lines)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

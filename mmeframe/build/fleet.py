@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from mmeframe.budget import check_residency
@@ -24,9 +25,9 @@ from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, as_sent, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched
-from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
+from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import canonical, csv_hazard
+from mmeframe.keys import canonical, csv_form, csv_hazard
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
@@ -59,6 +60,12 @@ class Fleet:
         """Ids of the sub-models whose answers callers see, alone or in a combination; gates are not among them."""
         return reached([it.id for it in self.models if it.routed], {it.id: it.of for it in self.models})
 
+    @property
+    def csv_changes(self) -> dict[str, dict[str, str]]:
+        """Key part -> its declared values that CSV readers change -> what they make of them."""
+        read = [part for part, inputs in self.inputs.items() if "key" in inputs.columns.values()]
+        return {part: changes for part in read if (changes := _csv_changes(self.declared[part]))}
+
     @cached_property
     def declared(self) -> dict[str, tuple[str, ...]]:
         """Key part -> its declared values, sorted."""
@@ -67,6 +74,10 @@ class Fleet:
             for part, value in model.key.items() if model.routed else ():
                 values[part].add(value)
         return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
+
+
+def _csv_changes(keys: Iterable[str]) -> dict[str, str]:
+    return {key: change for key in sorted(keys, key=natural) if (change := csv_hazard(key))}
 
 
 def resolve(
@@ -235,26 +246,28 @@ class _Resolver:
             )
 
     def _keys(self, entries: Sequence[SubModelEntry]) -> None:
-        """Keys that a CSV file would change are warned about; two that it makes one are an error."""
+        """Keys that a CSV reader would change are warned about; two that it makes one are an error."""
         for part in self.spec.routing.parts:
             if "key" not in self.inputs[part.name].columns.values():
                 # Computed keys, and those of parameters, never stand in a CSV file.
                 continue
             values = {str((entry.key or {})[part.name]) for entry in entries if part.name in (entry.key or {})}
-            hazards = {value: hazard for value in values if (hazard := csv_hazard(value))}
-            for value in sorted(hazards):
-                plain = value.lstrip("0") or "0"
-                if plain != value and plain in values:
+            changes = _csv_changes(values)
+            for value in changes:
+                plain = csv_form(value)
+                if plain in values:
+                    how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
                     self.problem(
                         f"routing.keys.{part.name}",
-                        f"the keys {value!r} and {plain!r} differ only in leading zeros.",
+                        f"the keys {value!r} and {plain!r} differ only in {how}.",
                         "A CSV file or a spreadsheet makes them one. Rename one.",
                     )
-            if hazards:
-                some = ", ".join(f"{value!r} as {hazards[value]}" for value in sorted(hazards)[:3])
+            if changes:
+                some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
                 self.warnings.append(
-                    f"routing.keys.{part.name}: CSV readers take {some}. Requests in CSV need it as text; "
-                    "JSON, Parquet and 'mmeframe predict' keep it."
+                    f"routing.keys.{part.name}: CSV readers change {len(changes)} of {count(len(values), 'key')}: they "
+                    f"take {some}{' ...' if len(changes) > 3 else ''}. Rows that come so are refused: send the column "
+                    "as text. 'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
                 )
 
     def _arms(self, entries: Sequence[SubModelEntry]) -> None:

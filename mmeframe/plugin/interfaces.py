@@ -61,7 +61,7 @@ class Batch(Protocol):
         """
 
     def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """One column as doubles, NaN where it is missing.
+        """One column as doubles, NaN where it is missing; whole numbers from 2**53 on are rounded.
 
         Raises BadInputError if it was not sent, or holds something else than numbers.
         """

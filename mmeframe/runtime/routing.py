@@ -15,7 +15,7 @@ import pandas as pd
 
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import MISSING, canonical, normalised, one_per_row
+from mmeframe.keys import MISSING, KeyIndex, canonical, csv_form, normalised, one_per_row
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch, values_of
@@ -98,6 +98,10 @@ class Routing:
         inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
+        # Parts that read a column of keys, of which some do not survive a CSV file.
+        self._readable = {
+            name for name, it in inputs.items() if "key" in it.columns.values() and table.indexes[name].csv_forms
+        }
         self.disabled = frozenset(disabled)
         self._typed = {column.name: column for column in columns}
         self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(self._typed), False)
@@ -147,6 +151,8 @@ class Routing:
             try:
                 alike = _alike(raw)
                 codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
+                if name in self._readable:
+                    _refuse_changed(raw, codes[name], index)
             except BadInputError as error:
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
         return codes
@@ -341,6 +347,27 @@ class Routing:
             variant = self.models.at(target)
             return f"{name}, arm {variant.arm}: {variant.id}"
         return f"{name} is disabled"
+
+
+def _refuse_changed(raw: Any, codes: Codes, index: KeyIndex) -> None:
+    """Raises BadInputError for values without a sub-model that a CSV reader may have made of a declared key.
+
+    Numbers and booleans, as 7 of "007", and NaN, as of "NA". Text is as it was sent, and so are None and pd.NA.
+    """
+    lost = np.flatnonzero(np.asarray(codes) < 0)
+    if not len(lost) or isinstance(raw, pd.Categorical):
+        return
+    cells = raw[lost] if getattr(raw, "ndim", 0) else np.array([raw], object)
+    cells = cells if cells.dtype == np.dtype(object) else pd.unique(cells)
+    changed = [cell for cell in cells if not (isinstance(cell, str) or cell is None or cell is pd.NA)]
+    found = {canonical(cell) or "" for cell in changed} & index.csv_forms
+    if found:
+        key, form = next((key, form) for key in index if (form := csv_form(key)) in found)
+        what = "a number or boolean as its key" if form else "no key"
+        raise BadInputError(
+            f"a row has {what}, which CSV readers make of {key!r}.",
+            hint="Send the keys as text: in quotes in JSON, a CSV file read with dtype=str and keep_default_na=False.",
+        )
 
 
 def as_given(names: Collection[str], params: Mapping[str, Any]) -> dict[str, str | None]:

@@ -240,7 +240,7 @@ def test_manifest_rows_are_sub_models(week, tmp_path, suffix):
     )
 
     assert keys(fleet) == {"boston": {"zip": "02108"}, "new_york": {"zip": "10001"}, "rest": {}}
-    assert any("CSV readers take '02108' as the number 2108" in warning for warning in fleet.warnings)
+    assert any("change 1 of 2 keys: they take '02108' as the number 2108." in warning for warning in fleet.warnings)
 
 
 def test_manifest_of_whole_numbers_with_an_empty_one(week, tmp_path):
