@@ -340,8 +340,7 @@ def test_a_rule_names_a_whole_number_without_an_exponent():
     told = problems("routing strategy", kind="rules", rules=[{"key": "a", "when": when}])
 
     assert told == [
-        "at.rules[0].when.value: a float of this size may be a rounded whole number; write it without a point or "
-        "exponent."
+        "at.rules[0].when.value: a float this large may be a rounded number; write it without point or exponent."
     ]
 
 

@@ -351,7 +351,7 @@ class _Reader:
         if not self._scalar(value, at):
             return False
         if not _is_key(value):
-            self._fault(at, "a float of this size may be a rounded whole number; write it without a point or exponent")
+            self._fault(at, "a float this large may be a rounded number; write it without point or exponent")
             return False
         return True
 
