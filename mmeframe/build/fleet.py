@@ -266,7 +266,7 @@ class _Resolver:
                 some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
                 self.warnings.append(
                     f"routing.keys.{part.name}: CSV readers change {len(changes)} of {count(len(values), 'key')}: they "
-                    f"take {some}{' ...' if len(changes) > 3 else ''}. Rows that come so are refused: send the column "
+                    f"take {some}{' ...' if len(changes) > 3 else '.'} Rows that come so are refused: send the column "
                     "as text. 'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
                 )
 

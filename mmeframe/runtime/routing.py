@@ -364,10 +364,9 @@ def _refuse_changed(raw: Any, codes: Codes, index: KeyIndex) -> None:
     if found:
         key, form = next((key, form) for key in index if (form := csv_form(key)) in found)
         what = "a number or boolean as its key" if form else "no key"
-        raise BadInputError(
-            f"a row has {what}, which CSV readers make of {key!r}.",
-            hint="Send the keys as text: in quotes in JSON, a CSV file read with dtype=str and keep_default_na=False.",
-        )
+        lacking = " For a row without a key send None or pandas.NA as objects, or rename the key." if not form else ""
+        hint = "Send the keys as text: in quotes in JSON, a CSV file read with dtype=str and keep_default_na=False."
+        raise BadInputError(f"a row has {what}, which CSV readers make of {key!r}.", hint=hint + lacking)
 
 
 def as_given(names: Collection[str], params: Mapping[str, Any]) -> dict[str, str | None]:
