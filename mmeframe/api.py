@@ -273,6 +273,7 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
         "requirements": list(fleet.requirements),
         "dropped": [{"id": id_, "replaced_by": by} for id_, by in fleet.dropped],
         "paths": _paths(spec),
+        "csv_changes": fleet.csv_changes,
         "warnings": list(fleet.warnings),
     }
 

@@ -279,6 +279,8 @@ def _show_plan(data: Mapping[str, Any]) -> None:
     _show_traffic(data)
     _show_columns([(c["name"], c["type"], c["required"]) for c in data["columns"]], data["routing_columns"])
     print("requirements: " + ", ".join(data["requirements"]))
+    for part, changes in data["csv_changes"].items():
+        print(f"{part}, as CSV readers take it: " + ", ".join(f"{key} as {change}" for key, change in changes.items()))
     for entry in data["dropped"]:
         print(f"dropped: {entry['id']} (replaced by {entry['replaced_by']})")
     for where, path in data["paths"].items():

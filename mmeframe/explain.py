@@ -88,8 +88,7 @@ def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
     return RouteTable.of(parts, routing.levels, keys, routed, [model.arm for model in reached])
 
 
-def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapping[str, Any]) -> Iterator[FrameBatch]:
-    routing.check(params)
+def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
     types = column_types(routing, union)
     for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
         yield as_batch(piece if len(piece.columns) else without_rows(types))
@@ -100,7 +99,7 @@ def explain_rows(
 ) -> Iterator[dict[str, Any]]:
     """For each row of a table what ``Routing.explain`` says; ``row`` counts from 0 in the file."""
     start = 0
-    for batch in _batches(routing, union, data, params):
+    for batch in _batches(routing, union, data):
         for found in routing.explain(batch, params):
             yield {**found, "row": start + found["row"]}
         start += len(batch)
@@ -122,7 +121,7 @@ class Coverage:
         self.faults: dict[str, None] = {}
 
     def read(self, data: Path, params: Mapping[str, Any]) -> Coverage:
-        for batch in _batches(self._routing, self._union, data, params):
+        for batch in _batches(self._routing, self._union, data):
             self._add(batch, params)
         return self
 

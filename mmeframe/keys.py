@@ -3,14 +3,18 @@
 A value's canonical form is text: ``7``, ``7.0``, ``Decimal("7.00")`` and ``np.int64(7)`` are ``"7"``; text is itself
 (``"02108"`` stays ``"02108"``, ``"7.0"`` is not ``"7"``); bools are ``"True"`` and ``"False"``; timestamps are
 ISO; None, NaN and NaT are missing. Integer columns never become text: they are looked up as integers.
+
+A whole float is a key only where its type holds every whole number of that size: below 2**53 in float64. A larger one
+may have been another number, as 2**53 + 1 is 2**53 once a null beside it has made its column floats.
 """
 
 from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +28,18 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Codes = int | np.ndarray[Any, np.dtype[np.int32]]
 
-__all__ = ["MISSING", "NA_WORDS", "UNKNOWN", "KeyIndex", "canonical", "csv_hazard", "is_whole", "normalised"]
+__all__ = [
+    "MISSING",
+    "NA_WORDS",
+    "UNKNOWN",
+    "KeyIndex",
+    "canonical",
+    "csv_form",
+    "csv_hazard",
+    "is_whole",
+    "normalised",
+    "one_per_row",
+]
 
 UNKNOWN = -1
 MISSING = -2
@@ -49,10 +64,11 @@ def is_whole(text: str) -> bool:
     return short and _LEAST <= int(text) <= _MOST
 
 
-def canonical(value: Any) -> str | None:
+def canonical(value: Any, exact: bool = True) -> str | None:
     """The canonical text of one key value, None if it is missing.
 
-    Raises BadInputError for what is no scalar: the text of a list would be a key that nobody declared.
+    exact: whether whole floats that may be rounded are refused; else they have a text that no whole number has: 1e+16.
+    Raises BadInputError for those, and for what is no scalar: the text of a list would be a key that nobody declared.
     """
     kind = type(value)
     if kind is str:
@@ -60,66 +76,183 @@ def canonical(value: Any) -> str | None:
     if kind is int or kind is np.int64:
         return str(value)
     if kind is float or kind is np.float64:
-        if value != value:  # NaN
-            return None
-        return str(int(value)) if value.is_integer() else repr(float(value))
+        return _of_float(value, float, exact)
     if value is None:
         return None
-    if isinstance(value, np.generic):
-        if isinstance(value, np.datetime64 | np.timedelta64):
-            if np.isnat(value):
-                return None
-            import pandas as pd
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        if np.isnat(value):
+            return None
+        import pandas as pd
 
-            return canonical(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
-        return canonical(float(value) if isinstance(value, np.floating) else value.item())
+        return canonical(pd.Timestamp(value) if isinstance(value, np.datetime64) else pd.Timedelta(value))
+    if isinstance(value, np.floating):
+        return _of_float(value, kind, exact)
     if isinstance(value, np.ndarray) and value.ndim == 0:
-        return canonical(value[()])
-    if isinstance(value, list | tuple | dict | set | frozenset | np.ndarray):
+        return canonical(value[()], exact)
+    if isinstance(value, np.generic):
+        return canonical(value.item(), exact)
+    if kind.__name__ in ("NAType", "NaTType"):
+        return None
+    if not _is_value(value):
         raise BadInputError(f"a routing key must be one value, not {kind.__name__}.")
     if isinstance(value, Decimal):
-        # As files and databases hold money: 7.00 has the digits of its column, and is 7.
-        if value.is_nan():
-            return None
-        # 1E+999999999 has a billion digits.
-        short = value.is_finite() and value.adjusted() < 400
-        return str(int(value)) if short and value == int(value) else canonical(float(value))
-    if type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return _of_decimal(value)
+    if hasattr(value, "as_py"):
+        # A scalar of Arrow, whose own text tells 7.0 from 7.
+        return canonical(value.as_py(), exact)
+    # A member of an enum of texts or numbers is its value: what str() shows may be its name.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return _of_float(float(value), float, exact)
+    if isinstance(value, int) and kind is not bool:
+        return int.__repr__(value)
+    if value != value:
         return None
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
-def csv_hazard(text: str) -> str | None:
-    """What a CSV reader would make of this key instead, None if it survives as it is."""
+def _is_value(value: Any) -> bool:
+    """Whether a text says what it is: no list, no bytes, and no object whose text is its place in memory."""
+    kind = type(value)
+    if isinstance(value, str | int | float | Decimal):
+        return True
+    own: Any = object.__str__
+    return kind.__str__ is not own and not isinstance(value, bytes | bytearray | Iterable)
+
+
+def _of_float(value: Any, kind: Any, exact: bool) -> str | None:
+    if value != value:  # NaN
+        return None
+    if not value.is_integer():
+        return repr(float(value))
+    if abs(value) < _exact_below(kind):
+        return str(int(value))
+    if exact:
+        raise _rounded(kind)
+    return repr(float(value))
+
+
+@cache
+def _exact_below(kind: Any) -> float:
+    """The whole numbers below this are all exact in a type of floats."""
+    return float(2.0 ** (np.finfo(kind).nmant + 1))
+
+
+def _rounded(kind: Any) -> BadInputError:
+    name, bits = np.dtype(kind).name, np.finfo(kind).nmant + 1
+    return BadInputError(
+        f"a routing key is a whole number that came as {name}, which is exact only below 2**{bits}.",
+        hint="Send it as text or as an integer. Beside an empty cell JSON, CSV and Spark make floats of whole numbers: "
+        "send that column as text.",
+    )
+
+
+def _of_decimal(value: Decimal) -> str | None:
+    """As files and databases hold money: 7.00 has the digits of its column, and is 7."""
+    if value.is_nan():
+        return None
+    if not value.is_finite():
+        return repr(float(value))
+    # 1E+999999999 has a billion digits.
+    if value.adjusted() < 400 and value == int(value):
+        return str(int(value))
+    text = repr(float(value))
+    if text != "inf" and Decimal(text) == value:
+        return text
+    # It has more digits than a double, and is no key of one.
+    return str(value.normalize(Context(len(value.as_tuple().digits), Emin=MIN_EMIN, Emax=MAX_EMAX)))
+
+
+def csv_form(text: str) -> str | None:
+    """What a CSV reader makes of this key: another key's text, "" for a missing value, None if it survives as it is."""
     if text in NA_WORDS:
-        return "a missing value"
+        return ""
     if text.lower() in ("true", "false"):
-        return None if text in ("True", "False") else f"the boolean {text.capitalize()}"
-    if is_whole(text) or "_" in text:
+        return None if text in ("True", "False") else text.capitalize()
+    if "_" in text:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return None if canonical(number) == text else f"the number {number:g}"
+    form: str | None
+    if _DIGITS.fullmatch(text):
+        # Readers keep more than 64 bits as text.
+        form = str(int(text)) if -(2**63) <= int(text) < 2**64 else text
+    else:
+        try:
+            form = canonical(float(text), exact=False)
+        except ValueError:
+            return None
+    return None if form == text else form
 
 
-def normalised(raw: Any, n_rows: int) -> pd.Categorical:
+_DIGITS = re.compile(r"[+-]?[0-9]{1,400}")
+
+
+def csv_hazard(text: str) -> str | None:
+    """What a CSV reader would make of this key instead, for messages; None if it survives as it is."""
+    form = csv_form(text)
+    if not form:
+        return None if form is None else "a missing value"
+    return f"the boolean {form}" if form in ("True", "False") else f"the number {float(text):g}"
+
+
+def one_per_row(raw: Any, n_rows: int) -> Any:
+    """Raw keys as one scalar for all rows, or as a 1-D numpy or pandas array with one for each; no index is looked at.
+
+    raw: such a scalar or array, a Series, a list, or what becomes an array: a column of Arrow or of another library.
+    Raises TypeError for anything else, as a generator is, whose text would be the key of all rows; ValueError for
+    another length.
+    """
+    if type(raw) is not np.ndarray:
+        raw = _arrayed(raw)
+    dimensions = getattr(raw, "ndim", 0)
+    if dimensions == 0:
+        return raw
+    if dimensions > 1:
+        raise TypeError(f"keys of {dimensions} dimensions")
+    if len(raw) != n_rows:
+        raise ValueError(f"{len(raw)} key values for {n_rows} rows")
+    return raw
+
+
+def _arrayed(raw: Any) -> Any:
+    kind = type(raw)
+    if raw is None or isinstance(raw, np.generic) or kind.__name__ in ("NAType", "NaTType") or _is_value(raw):
+        return raw
+    if isinstance(raw, np.ma.MaskedArray):
+        cells = np.ma.getdata(raw).astype(object)
+        cells[np.ma.getmaskarray(raw)] = None
+        return cells
+    import pandas as pd
+
+    if isinstance(raw, pd.Series | pd.Index):
+        return raw.to_numpy() if isinstance(raw.dtype, np.dtype) else raw.array
+    if isinstance(raw, pd.api.extensions.ExtensionArray):
+        return raw
+    if isinstance(raw, Sequence) and not isinstance(raw, bytes | bytearray | memoryview):
+        return np.fromiter(raw, object, len(raw))
+    if kind.__module__ == "pyarrow.lib" and hasattr(raw, "type"):
+        # numpy would make floats of whole numbers beside a null.
+        return pd.Series(raw, dtype=pd.ArrowDtype(raw.type)).array
+    if hasattr(raw, "__array__") and not hasattr(raw, "columns"):
+        return np.asarray(raw)
+    raise TypeError(f"a {kind.__name__}, which is neither one value nor an array with one for each row")
+
+
+def normalised(raw: Any, n_rows: int, exact: bool = True) -> pd.Categorical:
     """Raw key values as a category of canonical texts, one per row; missing values have no category.
 
-    raw: a scalar for all rows, or a 1-D array or pandas array. The work is done once per distinct value.
-    Raises BadInputError for what is no scalar, ValueError if an array has another length.
+    raw: what ``one_per_row`` takes. exact: see ``canonical``. The work is done once per distinct value.
+    Raises BadInputError for what is no scalar, TypeError and ValueError as ``one_per_row`` does.
     """
     import pandas as pd
 
+    raw = one_per_row(raw, n_rows)
     if np.ndim(raw) == 0:
-        text = canonical(raw)
+        text = canonical(raw, exact)
         codes = np.full(n_rows, -1 if text is None else 0, np.int32)
         return pd.Categorical.from_codes(codes, pd.Index([] if text is None else [text], dtype=object), validate=False)
-    if len(raw) != n_rows:
-        raise ValueError(f"{len(raw)} key values for {n_rows} rows")
     positions, distinct = _distinct(raw)
-    texts = np.array([*map(canonical, distinct), None], object)
+    texts = np.array([*(canonical(value, exact) for value in distinct), None], object)
     # Values that differ may have one text: 7 and 7.0 are one key.
     merged, known = pd.factorize(texts)
     return pd.Categorical.from_codes(merged.take(positions), pd.Index(known, dtype=object), validate=False)
@@ -129,14 +262,41 @@ def _distinct(raw: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Sequence[An
     """Position of each row's value among distinct ones, -1 for a missing one."""
     import pandas as pd
 
-    dtype = getattr(raw, "dtype", None)
-    if isinstance(dtype, pd.CategoricalDtype):
-        return np.asarray(raw.codes, np.intp), list(raw.categories)
-    if dtype is None or (dtype == np.dtype(object) and not _uniform(np.asarray(raw))):
-        # 1, 1.0 and True are one value to a hash table, but not one key.
+    raw = _plain(raw)
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        return np.asarray(raw.codes, np.intp), list(_floats_as_such(raw.categories))
+    if _singly(raw):
         return np.arange(len(raw)), list(raw)
     positions, distinct = pd.factorize(raw)
     return positions, list(distinct)
+
+
+def _plain(raw: Any) -> Any:
+    """Without what has nothing to do with the rows: categories that none has, which could be no keys."""
+    import pandas as pd
+
+    if not isinstance(raw.dtype, pd.CategoricalDtype):
+        return _floats_as_such(raw)
+    kinds = raw.categories.dtype
+    safe = kinds.kind != "f" and (kinds != np.dtype(object) or _uniform(np.asarray(raw.categories)))
+    return raw if safe else raw.remove_unused_categories()
+
+
+def _floats_as_such(values: Any) -> Any:
+    """Floats as a numpy array of their own width, which says which of them are exact; others as they are."""
+    dtype = values.dtype
+    if isinstance(values, np.ndarray) or dtype.kind != "f":
+        return values
+    width = getattr(dtype, "numpy_dtype", None)
+    return np.asarray(values) if width is None else values.to_numpy(width, na_value=np.nan)
+
+
+def _singly(raw: Any) -> bool:
+    """Whether values must be looked at one by one."""
+    if not isinstance(raw, np.ndarray):
+        return False
+    # 1, 1.0 and True are one value to a hash table, but not one key; and pandas makes doubles of longer floats.
+    return not _uniform(raw) if raw.dtype == np.dtype(object) else raw.dtype.kind == "f" and raw.dtype.itemsize > 8
 
 
 class KeyIndex:
@@ -146,13 +306,17 @@ class KeyIndex:
     Immutable but for what is remembered of values that were asked for; safe to share between threads.
 
     text: the values' UTF-8, one after another. ends: shape (n + 1,), where each ends, after a 0. whole: shape (n,), the
-    values as integers, if every one is whole.
+    values as integers, if every one is whole. forms: what CSV readers make of those that they change, a line of UTF-8
+    for each.
     """
 
-    def __init__(self, text: Array, ends: Array, whole: Array | None = None) -> None:
+    def __init__(self, text: Array, ends: Array, whole: Array | None = None, forms: Array | None = None) -> None:
         # What it is made of, by name.
-        self.arrays: Mapping[str, Array] = {"text": text, "ends": ends} | ({} if whole is None else {"whole": whole})
+        made = {"text": text, "ends": ends, "whole": whole, "forms": forms}
+        self.arrays: Mapping[str, Array] = {name: array for name, array in made.items() if array is not None}
         self._text, self._ends, self._whole = text.data, ends.data, whole
+        # See ``csv_form``.
+        self.csv_forms = frozenset() if forms is None else frozenset(bytes(forms).decode().splitlines())
         # Whether every declared value is a whole number, so that a column of them is read as integers.
         self.integer = whole is not None
         # Codes by value: of those that were asked for, and in the end of all.
@@ -169,8 +333,11 @@ class KeyIndex:
         texts = [_raw(value) for value in ordered]
         ends = np.zeros(len(texts) + 1, np.int64)
         np.cumsum([len(text) for text in texts], out=ends[1:])
-        whole = np.array([*map(int, ordered)], np.int64) if ordered and all(map(is_whole, ordered)) else None
-        return cls(np.frombuffer(b"".join(texts), np.uint8), ends, whole)
+        if ordered and all(map(is_whole, ordered)):
+            return cls(np.frombuffer(b"".join(texts), np.uint8), ends, np.array([*map(int, ordered)], np.int64))
+        forms = sorted({form for text in ordered if (form := csv_form(text)) is not None})
+        lines = np.frombuffer("".join(f"{form}\n" for form in forms).encode(), np.uint8) if forms else None
+        return cls(np.frombuffer(b"".join(texts), np.uint8), ends, None, lines)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -227,36 +394,31 @@ class KeyIndex:
     def codes(self, raw: Any, n_rows: int) -> Codes:
         """Codes of raw key values: an int for a scalar, else an int32 array of shape (n_rows,).
 
-        raw: a scalar, or a 1-D array or pandas array with one value per row.
-        Raises ValueError if an array has another length.
+        raw: what ``one_per_row`` takes. Raises as it does, and BadInputError as ``canonical`` does.
         """
+        raw = one_per_row(raw, n_rows)
         if np.ndim(raw) == 0:
             return self.code(raw)
-        if len(raw) != n_rows:
-            raise ValueError(f"{len(raw)} key values for {n_rows} rows")
-        if n_rows == 1:
+        if n_rows == 1 and isinstance(raw, np.ndarray):
             return np.array([self.code(raw[0])], np.int32)
-        return self._array_codes(raw)
+        return self._array_codes(_plain(raw))
 
     def _array_codes(self, raw: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
         import pandas as pd
 
-        dtype = raw.dtype if hasattr(raw, "dtype") else None
+        dtype = raw.dtype
         if isinstance(dtype, pd.CategoricalDtype):
-            table = np.array([self.code(value) for value in raw.categories] + [MISSING], np.int32)
+            table = np.array([self.code(value) for value in _floats_as_such(raw.categories)] + [MISSING], np.int32)
             return table.take(np.asarray(raw.codes))
         if isinstance(dtype, np.dtype):
             if dtype.kind == "b":
                 return np.where(raw, self.code(True), self.code(False)).astype(np.int32)
             if dtype.kind in "iu":
                 return self._integers(raw)
+            if _singly(raw):
+                return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
             if dtype.kind == "f":
                 return self._floats(raw)
-            if dtype.kind == "O" and not _uniform(raw):
-                # 1, 1.0 and True are one value to a hash table, but not one key.
-                return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
-        elif isinstance(raw, list | tuple):
-            return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
         positions, uniques = pd.factorize(raw)
         table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
         return np.asarray(table.take(positions), np.int32)
@@ -299,16 +461,21 @@ class KeyIndex:
         return pd.Index([])
 
     def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        kind, bound = raw.dtype, _exact_below(raw.dtype)
         raw = raw.astype(np.float64, copy=False)
         missing = np.isnan(raw)
         whole = np.zeros(len(raw), bool)
         np.equal(np.floor(raw), raw, out=whole, where=~missing)
-        whole &= (raw >= -(2.0**63)) & (raw < 2.0**63)
+        whole &= (raw > -bound) & (raw < bound)
         codes = np.full(len(raw), UNKNOWN, np.int32)
         codes[whole] = self._integers(raw[whole].astype(np.int64))
         rest = ~(whole | missing)
-        if not self.integer and rest.any():
-            codes[rest] = np.fromiter((self.code(value) for value in raw[rest].tolist()), np.int32, int(rest.sum()))
+        if rest.any():
+            others = raw[rest]
+            if ((np.abs(others) >= bound) & np.isfinite(others)).any():
+                raise _rounded(kind)
+            if not self.integer:
+                codes[rest] = np.fromiter((self.code(value) for value in others.tolist()), np.int32, len(others))
         codes[missing] = MISSING
         return codes
 

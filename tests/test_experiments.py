@@ -45,11 +45,11 @@ def test_the_tutorial_trains_seven_weekday_models(tutorial):
 
 @pytest.mark.parametrize("dow", range(7))
 def test_the_tutorials_router_equals_its_sub_models_bit_for_bit(tutorial, dow):
-    """params={"dow": n} gives exactly what MLflow's own pyfunc of model n gives."""
+    """params={"dow": "n"} gives exactly what MLflow's own pyfunc of model n gives."""
     _, router = tutorial
     rows = weekly()[["x1", "x2", "x3"]].head(200)
 
-    answer = router.predict(rows, params={"dow": dow})
+    answer = router.predict(rows, params={"dow": str(dow)})
 
     own = mlflow.pyfunc.load_model(f"models:/DOW_model_{dow}@champion").predict(rows)
     assert np.array_equal(answer, own)

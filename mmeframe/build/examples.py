@@ -67,11 +67,11 @@ def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
         row = {column.name: next(_made_up(column.type)) for column in fleet.union.columns}
         for part, inputs in fleet.inputs.items():
             key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
-            if all(map(is_whole, fleet.declared[part])) and key is not None:
-                key = int(key)
             if inputs.params:
                 params.setdefault(inputs.params[0], key)
                 continue
+            if all(map(is_whole, fleet.declared[part])) and key is not None:
+                key = int(key)
             for name, kind in inputs.columns.items():
                 made_up: Any = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
                 # Text that a key is read from is likely to hold it.

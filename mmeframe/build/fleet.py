@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from mmeframe.budget import check_residency
@@ -22,17 +23,17 @@ from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
-from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
+from mmeframe.build.signature import Outputs, Union, as_sent, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched
-from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
+from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import canonical, csv_hazard, is_whole
+from mmeframe.keys import canonical, csv_form, csv_hazard
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.rows.types import is_nested, shown
-from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.spec import MAIN_ARM, Column, Component, RouterSpec
 
 __all__ = ["Fleet", "declared", "resolve"]
 
@@ -60,6 +61,12 @@ class Fleet:
         """Ids of the sub-models whose answers callers see, alone or in a combination; gates are not among them."""
         return reached([it.id for it in self.models if it.routed], {it.id: it.of for it in self.models})
 
+    @property
+    def csv_changes(self) -> dict[str, dict[str, str]]:
+        """Key part -> its declared values that CSV readers change -> what they make of them."""
+        read = [part for part, inputs in self.inputs.items() if "key" in inputs.columns.values()]
+        return {part: changes for part in read if (changes := _csv_changes(self.declared[part]))}
+
     @cached_property
     def declared(self) -> dict[str, tuple[str, ...]]:
         """Key part -> its declared values, sorted."""
@@ -68,6 +75,10 @@ class Fleet:
             for part, value in model.key.items() if model.routed else ():
                 values[part].add(value)
         return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
+
+
+def _csv_changes(keys: Iterable[str]) -> dict[str, str]:
+    return {key: change for key in sorted(keys, key=natural) if (change := csv_hazard(key))}
 
 
 def resolve(
@@ -163,7 +174,7 @@ class _Resolver:
         outputs = self._answers(models)
         requirements = self._requirements(models)
         self._promotions(union)
-        self._union_mode(routed, union)
+        self._union_mode(union)
         if self.spec.isolation == "shared":
             self._code_clashes(models)
             self._shadowing(models)
@@ -236,26 +247,28 @@ class _Resolver:
             )
 
     def _keys(self, entries: Sequence[SubModelEntry]) -> None:
-        """Keys that a CSV file would change are warned about; two that it makes one are an error."""
+        """Keys that a CSV reader would change are warned about; two that it makes one are an error."""
         for part in self.spec.routing.parts:
             if "key" not in self.inputs[part.name].columns.values():
                 # Computed keys, and those of parameters, never stand in a CSV file.
                 continue
             values = {str((entry.key or {})[part.name]) for entry in entries if part.name in (entry.key or {})}
-            hazards = {value: hazard for value in values if (hazard := csv_hazard(value))}
-            for value in sorted(hazards):
-                plain = value.lstrip("0") or "0"
-                if plain != value and plain in values:
+            changes = _csv_changes(values)
+            for value in changes:
+                plain = csv_form(value)
+                if plain in values:
+                    how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
                     self.problem(
                         f"routing.keys.{part.name}",
-                        f"the keys {value!r} and {plain!r} differ only in leading zeros.",
+                        f"the keys {value!r} and {plain!r} differ only in {how}.",
                         "A CSV file or a spreadsheet makes them one. Rename one.",
                     )
-            if hazards:
-                some = ", ".join(f"{value!r} as {hazards[value]}" for value in sorted(hazards)[:3])
+            if changes:
+                some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
                 self.warnings.append(
-                    f"routing.keys.{part.name}: CSV readers take {some}. Requests in CSV need it as text; "
-                    "JSON, Parquet and 'mmeframe predict' keep it."
+                    f"routing.keys.{part.name}: CSV readers change {len(changes)} of {count(len(values), 'key')}: they "
+                    f"take {some}{' ...' if len(changes) > 3 else '.'} Rows that come so are refused: send the column "
+                    "as text. 'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
                 )
 
     def _arms(self, entries: Sequence[SubModelEntry]) -> None:
@@ -558,23 +571,17 @@ class _Resolver:
             return seen
         return replace(seen, columns=tuple(replace(column, required=False) for column in seen.columns))
 
-    def _union_mode(self, entries: Sequence[SubModelEntry], union: Union) -> None:
-        """MLflow casts JSON numbers to a declared long column, and reads no CSV with a column of any type."""
-        read = [name for it in self.inputs.values() for name, kind in it.columns.items() if kind == "any"]
-        free = [name for name in (*read, *self.spec.traffic.sticky) if name not in union.names]
+    def _union_mode(self, union: Union) -> None:
+        """Columns that routing reads are of any type to MLflow, and it reads no CSV with such a column."""
+        types = {name: kind for it in self.inputs.values() for name, kind in it.columns.items()}
+        types = dict.fromkeys(self.spec.traffic.sticky, "any") | types | {it.name: it.type for it in union.columns}
+        read = [*(name for it in self.inputs.values() for name in it.columns), *self.spec.traffic.sticky]
+        free = [name for name in read if as_sent(Column(name, types[name])).type == "any"]
         if self.spec.signature.mode == "union" and free:
             self.warnings.append(
-                f"signature.mode=union declares {free[0]!r} as a column of any type: MLflow's server then takes "
-                "no CSV. signature.mode=checked does."
+                f"signature.mode=union declares {free[0]!r} as a column of any type, which MLflow leaves as it is "
+                "sent: its server then takes no CSV. signature.mode=checked does."
             )
-        for part in self.spec.routing.parts:
-            values = [str((entry.key or {}).get(part.name, "")) for entry in entries if part.name in (entry.key or {})]
-            columns = [name for name, kind in self.inputs[part.name].columns.items() if kind == "key"]
-            if self.spec.signature.mode == "union" and columns and values and all(map(is_whole, values)):
-                self.warnings.append(
-                    f"signature.mode=union declares the key column {columns[0]!r} as long: MLflow's server then makes "
-                    "2.5 in JSON into 2, and routes it. signature.mode=checked refuses it."
-                )
 
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():

@@ -33,7 +33,7 @@ from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import components, pack
 from mmeframe.build.previous import STAMPS
 from mmeframe.build.probe import probe
-from mmeframe.build.signature import mlflow_signature, param_type
+from mmeframe.build.signature import as_sent, mlflow_signature
 from mmeframe.build.store import Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.cache import work_folder
@@ -247,14 +247,13 @@ def _columns(fleet: Fleet) -> str:
 
 
 def _routing_columns(fleet: Fleet) -> list[Column]:
-    """Columns that only routing reads, as MLflow can declare them; optional where a parameter may carry the key."""
+    """Columns that only routing reads; optional where a parameter may carry the key."""
     known = {column.name for column in fleet.union.columns}
     found = {}
-    for part, inputs in fleet.inputs.items():
+    for inputs in fleet.inputs.values():
         for name, kind in inputs.columns.items():
             if name not in known:
-                wanted = param_type(fleet.declared[part]) if kind == "key" else kind
-                found[name] = Column(name, wanted if wanted != "datetime" else "string", not inputs.params)
+                found[name] = Column(name, kind, not inputs.params)
     # They are only hashed, so any type will do.
     return list(found.values()) + [
         Column(name, "any") for name in fleet.spec.traffic.sticky if name not in known and name not in found
@@ -290,13 +289,20 @@ def _save(
     import mlflow.pyfunc
 
     spec = fleet.spec
-    params = {name: param_type(fleet.declared[part]) for part, inputs in fleet.inputs.items() for name in inputs.params}
+    params = dict.fromkeys(name for inputs in fleet.inputs.values() for name in inputs.params)
     routing = _routing_columns(fleet)
+    read = {name for inputs in fleet.inputs.values() for name in inputs.columns} | {*spec.traffic.sticky}
     needed = {name for it in fleet.inputs.values() if not it.params for name in it.columns} | {*spec.traffic.sticky}
     # A column that some sub-model does without is required all the same if routing reads it.
     union = [replace(column, required=column.required or column.name in needed) for column in fleet.union.columns]
     signature = mlflow_signature(
-        spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate, _nulls(fleet)
+        spec.signature.mode,
+        [as_sent(column) if column.name in read else column for column in union],
+        [as_sent(column) for column in routing],
+        fleet.outputs,
+        params,
+        spec.output.annotate,
+        _nulls(fleet),
     )
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.

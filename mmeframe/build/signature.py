@@ -15,6 +15,7 @@ from mmeframe.spec import Column
 
 __all__ = [
     "Outputs",
+    "as_sent",
     "mlflow_signature",
     "natural",
     "read_columns",
@@ -224,10 +225,12 @@ def _shape(outputs: Outputs) -> str:
     return "one value" if outputs.single else f"{len(outputs.columns)} columns"
 
 
-def param_type(declared: Iterable[str]) -> str:
-    """MLflow's type of a routing parameter: ``long`` where all declared keys are whole numbers."""
-    keys = list(declared)
-    return "long" if keys and all(map(is_whole, keys)) else "string"
+def as_sent(column: Column) -> Column:
+    """A column that routing reads, declared so that MLflow leaves its values as they are sent, as it does with doubles.
+
+    Of others its parsers make text of numbers, 2 of 2.5, and of a null the text "None" or False.
+    """
+    return column if column.type in ("float", "double") else replace(column, type="any")
 
 
 def mlflow_signature(
@@ -235,15 +238,15 @@ def mlflow_signature(
     union: Sequence[Column],
     routing: Sequence[Column],
     outputs: Outputs,
-    params: Mapping[str, str],
+    params: Iterable[str],
     annotate: bool,
     nulls: Collection[str] = (),
 ) -> Any:
     """What the router declares to MLflow.
 
     mode: ``checked`` leaves inputs to the router, ``union`` declares them. routing: columns that only routing reads.
-    nulls: notes that may be null.
-    params: routing parameter -> type. None as their default means "left out": no default ever routes.
+    params: of routing. They are text, which every key can be, so that another sub-model never changes what a client may
+    send; None as their default means "left out": no default ever routes. nulls: notes that may be null.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -264,7 +267,7 @@ def mlflow_signature(
         answers: list[Any] = [ColSpec(_data_type(column.type), column.name, column.required) for column in named]
         notes = NOTES if annotate else ()
         declared = Schema(answers + [ColSpec(DataType.string, note, note not in nulls) for note in notes])
-    specs = [ParamSpec(name, kind, None) for name, kind in params.items()]
+    specs = [ParamSpec(name, "string", None) for name in params]
     return ModelSignature(inputs, declared, ParamSchema([*specs, ParamSpec("annotate", "boolean", None)]))
 
 

@@ -6,15 +6,24 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictFloat
 
 from mmeframe.plugin import MISSING, Batch, ComponentContext, RoutingInputs, RoutingStrategy, StrategyConf
 
-__all__ = ["BinsConf", "BinsStrategy"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["BinsConf", "BinsStrategy", "as_sent"]
 
 Edges = list[float | None]
+
+
+def _unrounded(edge: Any) -> Any:
+    if isinstance(edge, int) and (abs(edge) >= 2**1023 or int(float(edge)) != edge):
+        raise ValueError("no double is this whole number, so the border would be another one; name one that is")
+    return edge
 
 
 def _edges(edges: Edges) -> Edges:
@@ -71,7 +80,7 @@ class BinsConf(StrategyConf):
     column: str = MISSING
     # Key -> [from, to] in the column's unit, in ascending order; null is an open end. A row in a gap has no key.
     bins: Annotated[
-        dict[str, Annotated[list[StrictFloat | None], AfterValidator(_edges)]],
+        dict[str, Annotated[list[Annotated[StrictFloat | None, BeforeValidator(_unrounded)]], AfterValidator(_edges)]],
         BeforeValidator(_as_map),
         AfterValidator(_ascending),
         PlainSerializer(_pairs),
@@ -101,10 +110,17 @@ class BinsStrategy(RoutingStrategy[BinsConf]):
 
     def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
         del params
-        import numpy as np
         import pandas as pd
 
         numbers = batch.numbers(self.conf.column)
+        codes = self._codes(numbers)
+        large, exact = as_sent(batch, self.conf.column, numbers)
+        codes[large] = self._codes(exact)
+        return pd.Categorical.from_codes(codes, self._labels, validate=False)
+
+    def _codes(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         if self.conf.closed == "left":
             # The last bin that starts at the number or below it, and the number before its end.
             codes = np.searchsorted(self._starts, numbers, side="right") - 1
@@ -115,5 +131,20 @@ class BinsStrategy(RoutingStrategy[BinsConf]):
             codes[codes == len(self._ends)] = -1
             inside = (codes >= 0) & ((numbers > self._starts[codes]) | np.isneginf(self._starts[codes]))
         # An open end would take NaN, which sorts above every number.
-        codes = np.where(inside & ~np.isnan(numbers), codes, -1)
-        return pd.Categorical.from_codes(codes, self._labels, validate=False)
+        return np.where(inside & (numbers == numbers), codes, -1)
+
+
+def as_sent(
+    batch: Batch, column: str, numbers: np.ndarray[Any, np.dtype[np.float64]]
+) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.object_]]]:
+    """Rows whose whole number a double may have rounded, and the numbers that were sent there, as Python's own.
+
+    numbers: what ``batch.numbers`` gave of the column.
+    """
+    import numpy as np
+
+    rows = np.flatnonzero(np.abs(numbers) >= 2**53)
+    values = batch.column(column)[rows]
+    if values.dtype.kind == "f":
+        return rows[:0], np.empty(0, object)
+    return rows, np.asarray(values, object)

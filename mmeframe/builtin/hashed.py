@@ -100,10 +100,13 @@ class HashStrategy(RoutingStrategy[HashConf]):
         return pd.Categorical.from_codes(codes, pd.Index(list(shares), dtype=object), validate=False)
 
 
-def column_keys(batch: Batch, column: str) -> pd.Categorical:
-    """A column's values as canonical texts. Raises BadInputError naming the column if one is no scalar."""
+def column_keys(batch: Batch, column: str, exact: bool = True) -> pd.Categorical:
+    """A column's values as canonical texts. Raises BadInputError naming the column if one is no key.
+
+    exact: whether whole floats that may be rounded are refused, see ``canonical``.
+    """
     values = batch.column(column)
     try:
-        return normalised(values, len(batch))
+        return normalised(values, len(batch), exact)
     except BadInputError as error:
         raise BadInputError(error.what, where=f"column {column!r}", hint=error.hint) from None

@@ -20,7 +20,7 @@ from mmeframe.plugin import (
     RoutingInputs,
     RoutingStrategy,
     StrategyConf,
-    canonical,
+    normalised,
     suggest,
 )
 
@@ -148,6 +148,8 @@ class LookupStrategy(RoutingStrategy[LookupConf]):
     def _texts(table: pd.DataFrame, name: str, option: str) -> list[str | None]:
         """Canonical values of a column; an empty cell is a missing one, as CSV has no other."""
         try:
-            return [canonical(value) or None for value in table[name].astype(object)]
-        except BadInputError:
-            raise ConfigError(f"the column {name!r} holds lists; one value is needed.", where=option) from None
+            keys = normalised(table[name], len(table))
+            texts = [*(text or None for text in keys.categories), None]
+            return [texts[code] for code in keys.codes]
+        except BadInputError as error:
+            raise ConfigError(f"in the column {name!r} {error.what}", where=option, hint="Save it as text.") from None

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from mmeframe.plugin import (
     MAIN_ARM,
     MISSING,
+    BadInputError,
     ConfigError,
     MissingError,
     ModelSource,
@@ -21,6 +23,7 @@ from mmeframe.plugin import (
     ProblemsError,
     SourceConf,
     SubModelEntry,
+    canonical,
     listed,
     suggest,
 )
@@ -115,11 +118,17 @@ def _read_csv(path: Path, where: str) -> Table:
 
 
 def _read_parquet(path: Path, where: str) -> Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     del where
-    table: Table = pq.read_table(path).to_pydict()
-    return {name: [None if value == "" else value for value in values] for name, values in table.items()}
+    read = pq.read_table(path)
+    # Floats in their own width, which says whether a whole one is exact.
+    columns = {
+        name: column.to_numpy() if pa.types.is_floating(column.type) else column.to_pylist()
+        for name, column in zip(read.column_names, read.columns, strict=True)
+    }
+    return {name: [None if value == "" else value for value in values] for name, values in columns.items()}
 
 
 def _read_lines(path: Path, where: str) -> Table:
@@ -143,11 +152,15 @@ def _read_lines(path: Path, where: str) -> Table:
 
 
 def _whole(value: Any) -> Any:
-    """A whole number that a table with empty cells holds as a double is that number; NaN is an empty cell."""
-    if type(value) is float:
+    """A whole number that a table with empty cells holds as a float is that number, if it is exact; NaN is no cell."""
+    import numpy as np
+
+    if isinstance(value, float | np.floating):
         if value != value:
             return None
-        return int(value) if value.is_integer() else value
+        with suppress(BadInputError):
+            return int(str(canonical(value))) if value.is_integer() else float(value)
+        return float(value)
     return value
 
 

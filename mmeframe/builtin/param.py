@@ -13,7 +13,6 @@ from mmeframe.plugin import (
     RoutingInputs,
     RoutingStrategy,
     StrategyConf,
-    canonical,
     normalised,
 )
 
@@ -53,13 +52,13 @@ class ParamStrategy(RoutingStrategy[ParamConf]):
             self._agree(value, batch.column(column))
         return value
 
-    def _agree(self, value: Any, column: Any) -> None:
+    def _agree(self, value: str, column: Any) -> None:
         """Both were sent: rows that say something else than the parameter are an error; missing values are not."""
         import numpy as np
 
-        known, keys = canonical(value), normalised(column, len(column))
+        keys = normalised(column, len(column))
         # Last, where the code of a missing value, -1, finds it.
-        other = np.array([*(key != known for key in keys.categories), False])
+        other = np.array([*(key != value for key in keys.categories), False])
         rows = np.flatnonzero(other.take(keys.codes))
         if len(rows):
             shown = ", ".join(map(str, rows[:5])) + (" ..." if len(rows) > 5 else "")

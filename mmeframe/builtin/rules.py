@@ -10,15 +10,18 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from mmeframe.builtin.bins import as_sent
 from mmeframe.builtin.datepart import clock_times
 from mmeframe.builtin.hashed import column_keys
 from mmeframe.builtin.pattern import distinct_texts
 from mmeframe.plugin import (
+    BadInputError,
     Batch,
     ComponentContext,
     RoutingInputs,
@@ -90,7 +93,10 @@ class _Compare:
         if self.operator in _EQUAL or self.operator in _LISTED:
             return self._equals(rows)
         if self.kind == "double":
-            found: Mask = _ORDER[self.operator](rows.get(_numbers, self.column), self.value)
+            numbers = rows.get(_numbers, self.column)
+            found: Mask = _ORDER[self.operator](numbers, self.value)
+            large, exact = as_sent(rows.batch, self.column, numbers)
+            found[large] = _ORDER[self.operator](exact, self.value)
             return found
         if self.kind == "datetime":
             value, zone = _moment(self.value)
@@ -107,10 +113,20 @@ class _Compare:
         wanted = frozenset(map(str, map(canonical, self.value if self.operator in _LISTED else [self.value])))
         values = rows.get(_column, self.column)
         if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+            if np.isin(values, [value for value in _rounded(wanted) if value.dtype == values.dtype]).any():
+                raise self._doubtful()
             found = _among(values, wanted)
             return found if positive else ~found & ~np.isnan(values)
-        keys = rows.get(column_keys, self.column)
+        keys = rows.get(column_keys, self.column, False)
+        if not {canonical(value, exact=False) for value in _rounded(wanted)}.isdisjoint(keys.categories):
+            raise self._doubtful()
         return _spread([(key in wanted) == positive for key in keys.categories], keys.codes)
+
+    def _doubtful(self) -> BadInputError:
+        return BadInputError(
+            f"column {self.column!r} is compared with a whole number, and has floats that it may have been rounded to.",
+            hint="Send the column as text or as integers.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +165,31 @@ def _is_number(text: str, kind: type[float]) -> bool:
     """Whether a number of that kind has this text as its key."""
     try:
         return canonical(kind(text)) == text
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, BadInputError):
         return False
+
+
+@lru_cache(maxsize=256)
+def _rounded(wanted: frozenset[str]) -> tuple[np.floating[Any], ...]:
+    """The floats of every width that are no exact keys, and that one of these whole numbers is rounded to."""
+    import numpy as np
+
+    found = []
+    for text in wanted:
+        # A longer one is beyond all floats.
+        if len(text) > 3 and len(text) < 300 and _is_number(text, int):
+            with np.errstate(over="ignore"):
+                floats = [kind(int(text)) for kind in (np.float16, np.float32, np.float64)]
+            found += [value for value in floats if not _is_key(value)]
+    return tuple(found)
+
+
+def _is_key(value: Any) -> bool:
+    try:
+        canonical(value)
+    except BadInputError:
+        return False
+    return True
 
 
 def _missing(batch: Batch, column: str) -> Mask:
@@ -283,12 +322,12 @@ class _Reader:
                 self._fault(at, f"{name!r} needs a list of values, one at least")
                 return None
             # All of them, so that all that is wrong is one report.
-            good = [self._scalar(item, (*at, number)) for number, item in enumerate(value)]
+            good = [self._equal(item, (*at, number)) for number, item in enumerate(value)]
             return "any" if all(good) else None
+        if name in _EQUAL:
+            return "any" if self._equal(value, at) else None
         if not self._scalar(value, at):
             return None
-        if name in _EQUAL:
-            return "any"
         if name in _TEXT:
             if not isinstance(value, str) or not value:
                 what = f"{name!r} needs text" if value == "" else f"{name!r} needs text: quote it"
@@ -306,6 +345,15 @@ class _Reader:
             self._fault(at, f"{_shown(value)} begins as a date and is no ISO 8601 timestamp")
             return None
         return "datetime"
+
+    def _equal(self, value: Any, at: Path) -> bool:
+        """Whether rows can be equal to the value, as keys are."""
+        if not self._scalar(value, at):
+            return False
+        if not _is_key(value):
+            self._fault(at, "a float this large may be a rounded number; write it without point or exponent")
+            return False
+        return True
 
     def _scalar(self, value: Any, at: Path) -> bool:
         if value is None:

@@ -61,7 +61,7 @@ class Batch(Protocol):
         """
 
     def numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """One column as doubles, NaN where it is missing.
+        """One column as doubles, NaN where it is missing; whole numbers from 2**53 on are rounded.
 
         Raises BadInputError if it was not sent, or holds something else than numbers.
         """
@@ -123,8 +123,7 @@ class RoutingInputs:
     """What a strategy reads: columns with their types, request parameters, other key parts, sub-models it asks.
 
     A column's type is MLflow's name for it (``double``, ``string``, ``datetime`` ...); ``key`` if the column carries
-    the key itself, which is then read as an integer where all declared keys are whole numbers, else as text; ``any``
-    if its values are only compared or hashed, as text where a file has no types.
+    the key itself; ``any`` if its values are only compared or hashed, as text where a file has no types.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -147,12 +146,15 @@ class RoutingStrategy(Component[S]):
         """The columns and parameters that this strategy reads."""
         return RoutingInputs()
 
-    def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
-        """Raw key values: one scalar for the whole request, or a 1-D array with one per row.
+    def route_keys(self, batch: Batch, params: Mapping[str, str | None]) -> Any:
+        """Raw key values: one scalar for the whole request, or an array, a Series or a list with one per row.
 
         A ``pd.Categorical`` is the cheapest to look up; the index of a Series is not looked at. None or NaN means
-        missing. The host normalises, looks up and falls back; raise BadInputError for a request that cannot be
-        understood at all.
+        missing. Anything else, such as a generator or a table, is refused. The host normalises, looks up and falls
+        back; raise BadInputError for a request that cannot be understood at all.
+
+        params: every parameter that ``inputs`` names, as the canonical text of its value (7, 7.0 and "7" are "7"), None
+        if the request has left it out.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement route_keys")
 

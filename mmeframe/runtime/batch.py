@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -99,8 +100,8 @@ class FrameBatch:
             cell = np.empty(1, object)
             cell[0] = value
             return cell
-        # Beside floats a whole number comes as a float, which is exact only so far.
-        exact = kind is int or (kind in (float, np.float64) and abs(value) < EXACT) or kind is np.int64
+        # Beside floats a whole number comes as a float, and a narrow float as a wide one: each is exact only so far.
+        exact = kind is int or kind is np.int64 or (kind in (float, np.float64) and _exact_in_all(abs(value)))
         return np.array([value]) if exact else None
 
     def _cells(self) -> np.ndarray[Any, Any]:
@@ -157,6 +158,12 @@ def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
 
 
 _OBJECT, _DOUBLE = np.dtype(object), np.dtype(np.float64)
+
+
+def _exact_in_all(number: float) -> bool:
+    """Whether no type of floats may have rounded another whole number to this one."""
+    # Half precision has 11 bits and ends at 2**16, single precision has 24.
+    return number < 2**11 or (number < 2**24 and (number >= 2**16 or number % 2 ** (math.frexp(number)[1] - 11) != 0))
 
 
 def _doubles(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:

@@ -316,9 +316,9 @@ class Router:
     def answer(self, data: Any, params: Mapping[str, Any] | None = None) -> Answer:
         """Like ``predict``, with where every row went and why."""
         start = time.perf_counter() if self.observers else 0.0
-        batch, given = self._request(data, params)
+        batch = as_batch(data, self._nested)
         try:
-            routed = self._route(batch, given)
+            routed = self._route(batch, params or {})
             values, failed = self._scorer.score(batch, routed.target)
         except ModelError as error:
             if self.observers:
@@ -346,11 +346,6 @@ class Router:
                 self.observers.tell("on_error", ErrorEvent(error.where, len(batch), error, shadow=False))
             return Routed(NO_TARGET, self.table.failed)
 
-    def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
-        if params:
-            self.routing.check(params)
-        return as_batch(data, self._nested), params or {}
-
     def _failed(self, routed: Routed, failed: Mapping[int, ModelError], n_rows: int) -> Routed:
         """With the reason of the rows whose sub-model failed, in a router that skips them."""
         target = np.broadcast_to(routed.target, (n_rows,))
@@ -365,8 +360,7 @@ class Router:
 
     def explain(self, data: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """For each row why its sub-model would answer it; nothing is predicted, but by a gate."""
-        batch, given = self._request(data, params)
-        return self.routing.explain(batch, given)
+        return self.routing.explain(as_batch(data, self._nested), params or {})
 
     def score(self, model_id: str, data: Any) -> Any:
         """One sub-model's answer for all rows, past routing. Raises MissingError for an unknown id."""

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import MISSING, canonical, normalised
+from mmeframe.keys import MISSING, KeyIndex, canonical, csv_form, normalised, one_per_row
 from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch, values_of
@@ -26,7 +26,7 @@ from mmeframe.spec import Column, RoutingSpec, TrafficSpec
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
 
-__all__ = ["ANNOTATE", "Members", "Routable", "Routing"]
+__all__ = ["ANNOTATE", "Members", "Routable", "Routing", "as_given"]
 
 # The request parameter that asks for annotated answers; it never routes.
 ANNOTATE = "annotate"
@@ -98,6 +98,10 @@ class Routing:
         inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
+        # Parts that read a column of keys, of which some do not survive a CSV file.
+        self._readable = {
+            name for name, it in inputs.items() if "key" in it.columns.values() and table.indexes[name].csv_forms
+        }
         self.disabled = frozenset(disabled)
         self._typed = {column.name: column for column in columns}
         self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(self._typed), False)
@@ -124,43 +128,33 @@ class Routing:
 
     # -- keys --------------------------------------------------------------------------------------------------
 
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Raises BadInputError for a parameter that is no single value, or that nothing reads: it would do nothing."""
-        for name, value in params.items():
-            if name not in self.params:
-                raise BadInputError(
-                    f"there is no parameter {name!r}.", hint=suggest(name, [*self.params, ANNOTATE], "Parameters")
-                )
-            if not isinstance(value, str | int | float) and np.ndim(value):
-                raise BadInputError(
-                    f"parameter {name!r} must be one value for all rows, not {type(value).__name__}.",
-                    hint="Send what differs from row to row as a column.",
-                )
-
     def keys(self, batch: FrameBatch, params: Mapping[str, Any]) -> dict[str, Codes]:
         """The code of every row's key parts; parts that build on others come after those."""
         codes: dict[str, Codes] = {}
         n_rows = len(batch)
+        given = as_given(self.params, params)
         for name in self.order:
             try:
-                raw = self.strategies[name].route_keys(batch, params)
+                raw = self.strategies[name].route_keys(batch, given)
             except MmeframeError:
                 raise
             except Exception as error:
                 # Its text may hold the caller's data.
                 what = f"the strategy failed with {type(error).__name__}."
                 raise PluginError(what, where=f"routing.keys.{name}") from error
-            batch.raw_parts[name] = raw = values_of(raw) if isinstance(raw, pd.Series) else raw
+            try:
+                batch.raw_parts[name] = raw = one_per_row(raw, n_rows)
+            except (TypeError, ValueError) as error:
+                hint = "route_keys returns one scalar for all rows, or an array, a Series or a list with one for each."
+                raise PluginError(f"the strategy gave {error}.", where=f"routing.keys.{name}", hint=hint) from None
             index = self.table.indexes[name]
             try:
-                alike = _alike(raw, n_rows)
-                if alike is _VARIED and np.ndim(raw) > 1:
-                    raise ValueError(f"keys of {np.ndim(raw)} dimensions")
+                alike = _alike(raw)
                 codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
+                if name in self._readable:
+                    _refuse_changed(raw, codes[name], index)
             except BadInputError as error:
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
-            except ValueError as error:
-                raise MmeframeError(f"the strategy gave {error}.", where=f"routing.keys.{name}") from error
         return codes
 
     def route(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:
@@ -221,17 +215,21 @@ class Routing:
         typed = [self._typed[name] for name in self._sticky if name in self._typed]
         sent = [column for column in typed if column.name in batch.columns]
         declared = _declared(batch.frame[[column.name for column in sent]].iloc[rows], sent)
+        kinds = {column.name: column.type for column in sent}
         columns = []
         for name in self._sticky:
-            value = None
-            if name in declared:
-                value = values_of(declared[name])
-            elif self._named:
-                value = batch.column(name)[rows]
+            kind = kinds.get(name)
+            # A double is the same however it was sent; of all columns, which are no names of anybody, none is refused.
+            exact = self._named and kind not in ("float", "double")
+            raw = batch.column(name)[rows] if exact and kind in (None, "integer", "long") else None
             try:
-                columns.append(normalised(value, len(rows)))
+                if kind is not None and raw is not None and raw.dtype.kind not in "iu":
+                    # Whole numbers that came as floats are declared ones now, and may be others.
+                    normalised(raw, len(rows))
+                value = values_of(declared[name]) if name in declared else raw
+                columns.append(normalised(value, len(rows), exact))
             except BadInputError as error:
-                hint = "Set traffic.sticky to columns with one value in a row."
+                hint = error.hint or "Set traffic.sticky to columns with one value in a row."
                 raise BadInputError(error.what, where=f"column {name!r}", hint=hint) from None
         return fractions(arm, columns or [normalised(None, len(rows))])
 
@@ -351,6 +349,46 @@ class Routing:
         return f"{name} is disabled"
 
 
+def _refuse_changed(raw: Any, codes: Codes, index: KeyIndex) -> None:
+    """Raises BadInputError for values without a sub-model that a CSV reader may have made of a declared key.
+
+    Numbers and booleans, as 7 of "007", and NaN, as of "NA". Text is as it was sent, and so are None and pd.NA.
+    """
+    lost = np.flatnonzero(np.asarray(codes) < 0)
+    if not len(lost) or isinstance(raw, pd.Categorical):
+        return
+    cells = raw[lost] if getattr(raw, "ndim", 0) else np.array([raw], object)
+    cells = cells if cells.dtype == np.dtype(object) else pd.unique(cells)
+    changed = [cell for cell in cells if not (isinstance(cell, str) or cell is None or cell is pd.NA)]
+    found = {canonical(cell) or "" for cell in changed} & index.csv_forms
+    if found:
+        key, form = next((key, form) for key in index if (form := csv_form(key)) in found)
+        what = "a number or boolean as its key" if form else "no key"
+        lacking = " For a row without a key send None or pandas.NA as objects, or rename the key." if not form else ""
+        hint = "Send the keys as text: in quotes in JSON, a CSV file read with dtype=str and keep_default_na=False."
+        raise BadInputError(f"a row has {what}, which CSV readers make of {key!r}.", hint=hint + lacking)
+
+
+def as_given(names: Collection[str], params: Mapping[str, Any]) -> dict[str, str | None]:
+    """Routing parameters as strategies get them on every way: canonical texts, None for those that were left out.
+
+    names: of all that there are. Raises BadInputError for a parameter that is no single value, or that nothing reads:
+    it would do nothing.
+    """
+    given: dict[str, str | None] = dict.fromkeys(names)
+    for name, value in params.items():
+        if name not in given:
+            raise BadInputError(
+                f"there is no parameter {name!r}.", hint=suggest(name, [*names, ANNOTATE], "Parameters")
+            )
+        try:
+            given[name] = canonical(value)
+        except BadInputError as error:
+            hint = error.hint or "Send one value for all rows, and what differs from row to row as a column."
+            raise BadInputError(error.what, where=f"parameter {name!r}", hint=hint) from None
+    return given
+
+
 def _declared(frame: pd.DataFrame, columns: Sequence[Column]) -> Mapping[str, pd.Series[Any]]:
     """Columns with the values that the sub-models declare; those that have none there are as they were sent.
 
@@ -381,16 +419,14 @@ def _declared(frame: pd.DataFrame, columns: Sequence[Column]) -> Mapping[str, pd
 _VARIED = object()
 
 
-def _alike(raw: Any, n_rows: int) -> Any:
+def _alike(raw: Any) -> Any:
     """The value of rows that all have the same one, where that is cheap to see: then they all go one way."""
-    if not isinstance(raw, np.ndarray):
-        return raw if np.ndim(raw) == 0 else _VARIED
-    if raw.ndim != 1:
-        return raw if raw.ndim == 0 else _VARIED
-    if len(raw) != n_rows or not n_rows:
+    if not getattr(raw, "ndim", 0):
+        return raw
+    if not isinstance(raw, np.ndarray) or not len(raw):
         return _VARIED
     first = raw[0]
-    same = n_rows == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min())
+    same = len(raw) == 1 or (raw.dtype.kind in "iu" and first == raw.max() and first == raw.min())
     return first if same else _VARIED
 
 

@@ -58,13 +58,11 @@ class DryRouter:
         import numpy as np
 
         batch = as_batch(rows)
-        self._routing.check(params or {})
         target = np.broadcast_to(self._routing.route(batch, params or {}).target, (len(batch),))
         return [None if number == NO_TARGET else self._routing.models.at(int(number)).id for number in target]
 
     def explain(self, rows: Any, params: Mapping[str, Any] | None = None) -> Sequence[Mapping[str, Any]]:
         """For each row: its key, what every level said, the arm, the sub-model, the reason; as ``mmeframe explain``."""
-        self._routing.check(params or {})
         return self._routing.explain(as_batch(rows), params or {})
 
 

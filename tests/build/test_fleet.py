@@ -240,7 +240,7 @@ def test_manifest_rows_are_sub_models(week, tmp_path, suffix):
     )
 
     assert keys(fleet) == {"boston": {"zip": "02108"}, "new_york": {"zip": "10001"}, "rest": {}}
-    assert any("CSV readers take '02108' as the number 2108" in warning for warning in fleet.warnings)
+    assert any("change 1 of 2 keys: they take '02108' as the number 2108." in warning for warning in fleet.warnings)
 
 
 def test_manifest_of_whole_numbers_with_an_empty_one(week, tmp_path):
@@ -516,11 +516,15 @@ def test_answers_that_would_hide_the_annotations_are_refused(store):
     assert "its answers have a column 'reason', which annotated answers use." in text
 
 
-def test_union_mode_warns_about_whole_number_keys(week):
-    """MLflow's server would make 2.5 into 2 before the router sees it."""
+def test_union_mode_warns_about_csv(week):
+    """MLflow's server reads no CSV with a column of any type, as key columns are."""
     fleet = api.validate(*ONE_PART, *DAYS, "signature.mode=union", week.override)
 
-    assert any("makes 2.5 in JSON into 2" in warning for warning in fleet.warnings)
+    (warning,) = fleet.warnings
+    assert warning == (
+        "signature.mode=union declares 'dow' as a column of any type, which MLflow leaves as it is sent: its server "
+        "then takes no CSV. signature.mode=checked does."
+    )
 
 
 def test_a_model_folder_needs_no_registry(store, tmp_path):

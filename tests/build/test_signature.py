@@ -12,7 +12,6 @@ from mmeframe.build.signature import (
     Outputs,
     Union,
     mlflow_signature,
-    param_type,
     read_columns,
     read_outputs,
     union_columns,
@@ -309,33 +308,19 @@ def test_answers_that_do_not_mix(one, two, what, hint):
 # -- what MLflow is told -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("keys", "kind"),
-    [
-        pytest.param(["1", "-2"], "long", id="whole"),
-        pytest.param(["1", "02"], "string", id="leading-zero"),
-        pytest.param(["1", "a"], "string", id="text"),
-        pytest.param([], "string", id="none"),
-    ],
-)
-def test_param_type(keys, kind):
-    """A routing parameter is a whole number where every declared key is, else text."""
-    assert param_type(iter(keys)) == kind
-
-
 UNION = (Column("x", "double"), Column("note", "string", False), Column("tags", TEXTS))
 
 
 def test_checked_leaves_inputs_to_the_router():
     """No declaration of a key column is safe under MLflow's enforcement, so there is none."""
-    assert mlflow_signature("checked", UNION, [Column("dow", "key")], one_value("double"), {}, False).inputs is None
+    assert mlflow_signature("checked", UNION, [Column("dow", "key")], one_value("double"), [], False).inputs is None
 
 
 def test_union_declares_the_inputs():
     """Routing columns come first, then the union; keys are anything."""
     routing = [Column("dow", "key"), Column("x", "string")]
 
-    inputs = mlflow_signature("union", UNION, routing, one_value("double"), {}, False).inputs
+    inputs = mlflow_signature("union", UNION, routing, one_value("double"), [], False).inputs
 
     assert [(spec.name, read_columns(Schema([spec]))[0].type, spec.required) for spec in inputs] == [
         ("dow", "any", True),
@@ -348,10 +333,10 @@ def test_union_declares_the_inputs():
 @pytest.mark.parametrize("mode", ["checked", "union"])
 def test_routing_parameters_have_no_default(mode):
     """A parameter that is left out is None: no default ever routes."""
-    signature = mlflow_signature(mode, UNION, [], one_value("double"), {"dow": "long", "shop": "string"}, False)
+    signature = mlflow_signature(mode, UNION, [], one_value("double"), ["dow", "shop"], False)
 
     assert signature.params.params == [
-        ParamSpec("dow", DataType.long, None),
+        ParamSpec("dow", DataType.string, None),
         ParamSpec("shop", DataType.string, None),
         ParamSpec("annotate", DataType.boolean, None),
     ]
@@ -385,11 +370,11 @@ def test_routing_parameters_have_no_default(mode):
 )
 def test_declared_outputs(outputs, annotate, declared):
     """MLflow is told what the router answers, with the notes where they are always added."""
-    assert mlflow_signature("checked", (), [], outputs, {}, annotate).outputs == declared
+    assert mlflow_signature("checked", (), [], outputs, [], annotate).outputs == declared
 
 
 def test_the_signature_survives_storage():
     """What is logged is read back as it was."""
-    signature = mlflow_signature("union", UNION, [Column("dow", "key")], one_value("double"), {"dow": "long"}, True)
+    signature = mlflow_signature("union", UNION, [Column("dow", "key")], one_value("double"), ["dow"], True)
 
     assert type(signature).from_dict(signature.to_dict()) == signature

@@ -278,7 +278,7 @@ def test_lists_in_a_table(tmp_path):
     path = tmp_path / "stores.parquet"
     pd.DataFrame({"store": ["a"], "region": [["eu", "us"]]}).to_parquet(path)
 
-    with pytest.raises(ConfigError, match="the column 'region' holds lists; one value is needed"):
+    with pytest.raises(ConfigError, match="in the column 'region' a routing key must be one value, not ndarray"):
         from_table(path).prepare()
 
 

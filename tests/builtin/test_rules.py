@@ -62,7 +62,7 @@ OBJECTS = np.array([7, 7.0, "7", True, None, "7.0"], object)
         ("==", 0.5, np.array([0.5, 0.1], "float32"), [1, 0]),
         ("==", 0.1, np.array([0.1, 1], "float32"), [0, 0]),
         ("==", 1, [True, False], [0, 0]),
-        ("==", 1e22, [1e22, 1.0], [1, 0]),
+        ("==", 1, [1e22, 1.0], [0, 1]),
         ("!=", 7, [7, 8], [0, 1]),
         ("!=", 7, [np.nan, 8], [0, 1]),
         ("in", [7, "a"], ["7", "b"], [1, 0]),
@@ -144,7 +144,7 @@ def test_timestamps(name, value, values, expected):
     assert holds(when(name, value), values) == list(map(bool, expected))
 
 
-ODD = [7, 7.0, -0.0, 0, 1.5, 1e22, 10**22, 2**53, 2**53 + 1, "7", "07", "7.0", "nan", "inf", "-inf", "1e22", "a", ""]
+ODD = [7, 7.0, -0.0, 0, 1.5, 10**22, 2**53, 2**53 + 1, "7", "07", "7.0", "nan", "inf", "-inf", "1e22", "a", ""]
 ARRAYS = [
     np.array([7, 0, -3, 2**53, 2**53 + 1, 2**63 - 1]),
     np.array([7, 0, 2**63, 2**64 - 1], "uint64"),
@@ -161,10 +161,17 @@ ARRAYS = [
     value=st.one_of(st.sampled_from([it for it in ODD if not isinstance(it, int) or it <= 2**64]), st.integers(-9, 300))
 )
 def test_equal_keys_of_numbers(array, value):
-    """Columns of numbers, which never become text, say what the text of each of their numbers says."""
-    same = [canonical(one) == canonical(value) for one in array]
-    missing = [canonical(one) is None for one in array]
+    """Columns of numbers, which never become text, say what the text of each of their numbers says.
 
+    A float that may be the rounded whole number of the rule is neither equal nor different.
+    """
+    same = [canonical(one, exact=False) == canonical(value) for one in array]
+    missing = [canonical(one, exact=False) is None for one in array]
+
+    if array.dtype == np.float64 and str(value) in ("9007199254740992", "9007199254740993"):
+        with pytest.raises(BadInputError, match="compared with a whole number"):
+            holds(when("==", value), array)
+        return
     assert holds(when("==", value), array) == same
     assert holds(when("not_in", [value]), array) == [not (one or lost) for one, lost in zip(same, missing, strict=True)]
 

@@ -268,7 +268,7 @@ def test_a_routing_parameter_is_one_value(by_param, value, rows, ask):
         getattr(by_param, ask)(fleets.rows(2).head(rows), {"day": value})
 
     assert str(caught.value).splitlines()[0] == (
-        f"parameter 'day' must be one value for all rows, not {type(value).__name__}."
+        f"parameter 'day': a routing key must be one value, not {type(value).__name__}."
     )
 
 

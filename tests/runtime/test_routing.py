@@ -562,7 +562,10 @@ def test_keys_in_a_matrix(n_rows, column):
     with pytest.raises(MmeframeError) as caught:
         routing.reach(as_batch(pd.DataFrame({"p": ["a"] * n_rows, "n": 1})), {})
 
-    assert str(caught.value) == "routing.keys.p: the strategy gave keys of 2 dimensions."
+    assert str(caught.value) == (
+        "routing.keys.p: the strategy gave keys of 2 dimensions.\n"
+        "  route_keys returns one scalar for all rows, or an array, a Series or a list with one for each."
+    )
 
 
 def test_a_strategy_that_fails():

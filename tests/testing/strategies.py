@@ -112,9 +112,43 @@ class Divides(Good):
         return RoutingInputs({"x": "double"}, ("by",))
 
     def route_keys(self, batch: Any, params: Any) -> Any:
-        if "by" not in params:
+        if params["by"] is None:
             raise BadInputError("the parameter 'by' is missing.")
+        return batch.numbers("x") // int(params["by"])
+
+
+class NeedsNumbers(Divides):
+    """Takes a parameter for a number."""
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
         return batch.numbers("x") // params["by"]
+
+
+class FailsWithout(Divides):
+    """Has not thought of a parameter that is left out."""
+
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        return batch.numbers("x") // int(params["by"])
+
+
+class OfAGenerator(Good):
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        return (value for value in batch.column("x"))
+
+
+class OfAMap(Good):
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        return map(str, batch.column("x"))
+
+
+class OfAView(Good):
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        return dict(enumerate(batch.column("x"))).values()
+
+
+class OfObjects(Good):
+    def route_keys(self, batch: Any, params: Any) -> Any:
+        return [object() for _ in batch.column("x")]
 
 
 class Unlisted(Good):

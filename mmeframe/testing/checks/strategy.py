@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmeframe.keys import one_per_row
 from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, canonical, normalised
-from mmeframe.runtime.batch import FrameBatch, as_batch, values_of
+from mmeframe.runtime.batch import FrameBatch, as_batch
+from mmeframe.runtime.routing import as_given
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
 from mmeframe.testing.promises import BrokenError, expect, promise
@@ -29,6 +31,7 @@ __all__ = [
     "check_no_paths_after_build",
     "check_no_rows",
     "check_one_key_per_row",
+    "check_params",
     "check_row_wise",
     "check_threads",
     "keys_of",
@@ -57,10 +60,16 @@ def bound(strategy: Strategy) -> Strategy:
 
 
 def keys_of(strategy: Strategy, frame: pd.DataFrame, params: Params = None) -> list[str | None]:
-    """The canonical key of each row by a bound strategy, None where it is missing."""
-    raw = strategy.route_keys(batch_of(strategy, frame), params or {})
-    # As the router does, which looks at no index.
-    keys = normalised(values_of(raw) if isinstance(raw, pd.Series) else raw, len(frame))
+    """The canonical key of each row by a bound strategy, None where it is missing.
+
+    As the router gets them: parameters are texts, or None, and no index is looked at. Raises AssertionError for what
+    is neither one key nor one for each row.
+    """
+    raw = strategy.route_keys(batch_of(strategy, frame), as_given(strategy.inputs().params, params or {}))
+    try:
+        keys = normalised(one_per_row(raw, len(frame)), len(frame))
+    except (TypeError, ValueError) as error:
+        raise BrokenError(f"it gives {error}") from None
     texts = [*map(str, keys.categories), None]
     return [texts[code] for code in keys.codes]
 
@@ -84,16 +93,26 @@ def check_row_wise(case: StrategyCase) -> None:
 
 @promise()
 def check_one_key_per_row(case: StrategyCase) -> None:
-    """``route_keys`` gives one scalar for all rows, or a 1-D array with one value per row, whatever their index is."""
+    """``route_keys`` gives one scalar for all rows, or an array or list with one for each, whatever their index is."""
     live, frame = case.bound(), case.frame
-    raw = live.route_keys(batch_of(live, frame), case.params)
-    expect(np.ndim(raw) in (0, 1), f"it gives keys of {np.ndim(raw)} dimensions")
-    expect(np.ndim(raw) == 0 or len(raw) == len(frame), f"it gives {np.size(raw)} keys for {len(frame)} rows")
-    for value in [raw] if np.ndim(raw) == 0 else raw:
-        canonical(value)
+    try:
+        keys = keys_of(live, frame, case.params)
+    except BadInputError as error:
+        raise BrokenError(f"it gives what is no key: {error}") from None
     again = frame.set_axis([7] * len(frame), axis=0)
-    same = keys_of(live, again, case.params) == keys_of(live, frame, case.params)
-    expect(same, "its keys depend on the index of the rows")
+    expect(keys_of(live, again, case.params) == keys, "its keys depend on the index of the rows")
+
+
+@promise()
+def check_params(case: StrategyCase) -> None:
+    """Every parameter arrives as text, None if it is left out: then there are keys, or a BadInputError names it."""
+    live = case.bound()
+    for name in live.inputs().params:
+        rest = {given: value for given, value in case.params.items() if given != name}
+        refusal = _refusal(live, case.frame, rest)
+        expect(
+            refusal is None or name in refusal, f"it does not name the parameter {name!r} that is missing: {refusal}"
+        )
 
 
 @promise()
@@ -101,8 +120,7 @@ def check_no_rows(case: StrategyCase) -> None:
     """A batch without rows has no keys, whether its columns have types or not."""
     for empty in (case.frame.iloc[:0], case.frame.iloc[:0].astype(object)):
         live = case.bound()
-        raw = live.route_keys(batch_of(live, empty), case.params)
-        expect(np.ndim(raw) == 0 or len(raw) == 0, f"it gives {np.size(raw)} keys for no rows")
+        keys_of(live, empty, case.params)
 
 
 @promise()
@@ -199,6 +217,7 @@ STRATEGY_CHECKS = (
     check_prepare,
     check_row_wise,
     check_one_key_per_row,
+    check_params,
     check_no_rows,
     check_keys_are_listed,
     check_missing_columns_refused,
