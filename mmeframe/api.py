@@ -269,6 +269,10 @@ def plan_of(fleet: Fleet) -> dict[str, Any]:
             **dict.fromkeys(spec.traffic.sticky, "traffic.sticky"),
         },
         "answers": [{"name": c.name, "type": shown(c.type)} for c in fleet.outputs.columns],
+        "params": {
+            name: {"type": shown(kind), "of": [model.id for model in fleet.models if name in model.params]}
+            for name, (kind, _) in fleet.params.items()
+        },
         "promoted": {name: list(types) for name, types in fleet.union.promoted.items()},
         "requirements": list(fleet.requirements),
         "dropped": [{"id": id_, "replaced_by": by} for id_, by in fleet.dropped],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import size_text
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count, listed
 from mmeframe.output import emit, note, progress_bar, show_trained, table
 
 if TYPE_CHECKING:
@@ -241,6 +241,7 @@ _SECTIONS = {
     "signature": "mode",
     "union": "columns or their types",
     "answer": "columns or their types",
+    "params": "parameters of sub-models",
     "environment": "requirements",
 }
 
@@ -278,6 +279,8 @@ def _show_plan(data: Mapping[str, Any]) -> None:
     table(count(len(rows), "sub-model"), ["id", "key", "arm", "uri", "flavor", "loader"], rows)
     _show_traffic(data)
     _show_columns([(c["name"], c["type"], c["required"]) for c in data["columns"]], data["routing_columns"])
+    for name, parameter in data["params"].items():
+        print(f"parameter {name} ({parameter['type']}): {listed(parameter['of'])}")
     print("requirements: " + ", ".join(data["requirements"]))
     for part, changes in data["csv_changes"].items():
         print(f"{part}, as CSV readers take it: " + ", ".join(f"{key} as {change}" for key, change in changes.items()))

@@ -21,7 +21,7 @@ from mmeframe.routes import NO_TARGET, RouteTable
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
-from mmeframe.runtime.scoring import asked, call, combine, flat, holed, required
+from mmeframe.runtime.scoring import Question, asked, call, combine, flat, holed, required
 from mmeframe.spec import MAIN_ARM
 from mmeframe.tables import column_types, read_table, without_rows
 
@@ -53,7 +53,7 @@ def routing_of(fleet: Fleet) -> Routing:
             with model.folder.local() as root:
                 live[model_id] = fleet.live.load(model, root)
         rows = check_frame(batch.frame, model.inputs, required(model.inputs))
-        return asked(holed(model.inputs), rows, lambda some: call(live[model_id], "predict", some, lambda: model_id))
+        return asked(holed(model.inputs), rows, lambda some: call(live[model_id], Question(), some, lambda: model_id))
 
     return Routing(
         fleet.spec.routing,
@@ -194,6 +194,7 @@ SECTIONS = (
     "signature",
     "union",
     "answer",
+    "params",
     "environment",
 )
 

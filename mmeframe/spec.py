@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = [
+    "ANNOTATE",
     "MAIN_ARM",
     "Column",
     "Component",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 MAIN_ARM = "main"
+# The request parameter that asks for annotated answers; it never routes.
+ANNOTATE = "annotate"
 
 Key = Mapping[str, str]
 

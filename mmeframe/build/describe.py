@@ -18,7 +18,7 @@ from mmeframe.build.draft import Draft
 from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
 from mmeframe.build.previous import Facts, Known, stamp_of
-from mmeframe.build.signature import Outputs, read_columns, read_outputs
+from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import BuildError, MissingError, MmeframeError, Problem, suggest
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
@@ -37,8 +37,8 @@ _READERS = 8
 _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
 )
-# Flavors, columns and answers; a text instead says why they cannot be used.
-_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str]
+# Flavors, columns and answers, and parameters; a text instead says why they cannot be used.
+_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict[str, Param]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,8 @@ class Describer:
             # Answers of ``predict`` are declared, and those of other methods found from there.
             if facts is None or facts.method not in ("predict", wanted):
                 continue
-            if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
+            loader = "pyfunc" if facts.params else self.plugins.loader_for(facts.flavor) or "pyfunc"
+            if entry.loader == "auto" and loader != facts.loader.kind:
                 continue
             if isinstance(folder, ModelFile) and not self._installed(facts):
                 continue
@@ -332,8 +333,8 @@ class Describer:
         return known
 
     def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
-        flavors, inputs, outputs = self._read(raw)
-        loader = self._choose(entry, flavors, where)
+        flavors, inputs, outputs, params = self._read(raw)
+        loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
         for fault in dict.fromkeys(it for it in (inputs, outputs) if isinstance(it, str)):
@@ -351,6 +352,8 @@ class Describer:
         for option in left:
             self.warnings.append(f"{where}: its requirements.txt has {option}, which the router does not take over.")
         options = dict(flavors.get(PYFUNC if flavor == "pyfunc" else flavor, {}))
+        if params:
+            options["params"] = params
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
         return _model(
@@ -366,8 +369,13 @@ class Describer:
             code=_code_modules(folder, code) if code else {},
         )
 
-    def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:
-        """The flavor and the loader of a sub-model: its native flavor's, pyfunc where nobody claims that."""
+    def _choose(
+        self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str, wanted: str | None = None
+    ) -> tuple[str, Component] | None:
+        """The flavor and the loader of a sub-model: its native flavor's, pyfunc where nobody claims that.
+
+        wanted: the loader that it needs where its entry leaves that open: MLflow's knows what parameters do.
+        """
         native = [name for name in flavors if name != PYFUNC]
         if entry.flavor == "auto":
             if len(native) > 1:
@@ -382,7 +390,7 @@ class Describer:
                 return None
         if isinstance(entry.loader, Component):
             return flavor, entry.loader
-        loader = self.plugins.loader_for(flavor) or "pyfunc"
+        loader = wanted or self.plugins.loader_for(flavor) or "pyfunc"
         if loader == "pyfunc" and PYFUNC not in flavors:
             self.problem(
                 where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet"
@@ -420,12 +428,12 @@ def _parse(text: bytes) -> _Described:
         described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
         flavors, signature = dict(described.get("flavors", {})), described.get("signature")
         if not signature:
-            return flavors, "it has no signature.", "it has no signature."
+            return flavors, "it has no signature.", "it has no signature.", {}
         parsed = ModelSignature.from_dict(signature)
     except Exception as error:
         what = "its file MLmodel is cut off, or was not written by MLflow."
         raise BuildError(what, hint="Copy or log the model again.") from error
-    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs)
+    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs), read_params(parsed.params)
 
 
 def _text(folder: ModelFolder, name: str) -> str:

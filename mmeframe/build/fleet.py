@@ -23,7 +23,17 @@ from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
-from mmeframe.build.signature import Outputs, Union, as_sent, natural, readable, union_columns, union_outputs
+from mmeframe.build.signature import (
+    Outputs,
+    Param,
+    Union,
+    as_sent,
+    natural,
+    readable,
+    union_columns,
+    union_outputs,
+    union_params,
+)
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
@@ -33,7 +43,7 @@ from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.rows.types import is_nested, shown
-from mmeframe.spec import MAIN_ARM, Column, Component, RouterSpec
+from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
 
 __all__ = ["Fleet", "declared", "resolve"]
 
@@ -50,6 +60,8 @@ class Fleet:
     outputs: Outputs
     requirements: tuple[str, ...]
     inputs: Mapping[str, RoutingInputs]
+    # Of sub-models: what a request may set.
+    params: Mapping[str, Param] = field(default_factory=dict)
     # Config path of a component -> the files that it puts into the bundle.
     prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     dropped: tuple[tuple[str, str], ...] = ()
@@ -173,6 +185,7 @@ class _Resolver:
         self._possible(strategies, models)
         outputs = self._answers(models)
         requirements = self._requirements(models)
+        params = self._params(models)
         self._promotions(union)
         self._union_mode(union)
         if self.spec.isolation == "shared":
@@ -187,6 +200,7 @@ class _Resolver:
             outputs,
             requirements,
             self.inputs,
+            params,
             self.prepared,
             tuple(self.dropped),
             tuple(self.warnings),
@@ -582,6 +596,11 @@ class _Resolver:
                 f"signature.mode=union declares {free[0]!r} as a column of any type, which MLflow leaves as it is "
                 "sent: its server then takes no CSV. signature.mode=checked does."
             )
+
+    def _params(self, models: Sequence[SubModel]) -> dict[str, Param]:
+        routing = {name for inputs in self.inputs.values() for name in inputs.params}
+        own = {model.id: model.params for model in models if model.params}
+        return union_params(own, {*routing, ANNOTATE}, self.problems)
 
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():

@@ -303,6 +303,7 @@ def _save(
         params,
         spec.output.annotate,
         _nulls(fleet),
+        fleet.params,
     )
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.

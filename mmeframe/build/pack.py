@@ -129,6 +129,7 @@ def settings(fleet: Fleet) -> dict[str, Any]:
         "signature": asdict(spec.signature),
         "union": [column.to_json() for column in fleet.union.columns],
         "answer": fleet.outputs.to_json(),
+        "params": {name: list(param) for name, param in fleet.params.items()},
         "environment": list(fleet.requirements),
         "inputs": {
             part: {"columns": dict(read.columns), "params": list(read.params)} for part, read in fleet.inputs.items()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
-from mmeframe.build.signature import Outputs
+from mmeframe.build.signature import Outputs, Param
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import work_folder
 from mmeframe.spec import Column, Component
@@ -74,6 +74,12 @@ class Facts:
     python: str = ""
     method: str = "predict"
     kept: Kept | None = None
+
+    @property
+    def params(self) -> Mapping[str, Param]:
+        """Parameters of requests that it declares."""
+        found: Mapping[str, Param] = self.options.get("params", {})
+        return found
 
 
 class Known(Protocol):

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from mmeframe.errors import Problem
@@ -20,10 +21,12 @@ __all__ = [
     "natural",
     "read_columns",
     "read_outputs",
+    "read_params",
     "readable",
     "type_of",
     "union_columns",
     "union_outputs",
+    "union_params",
 ]
 
 # Columns of annotated answers beside the prediction.
@@ -31,6 +34,10 @@ NOTES = ("model_id", "model_version", "reason", "arm")
 # Number types from narrow to wide. Mixing whole and floating numbers gives double.
 _WHOLE, _FLOATING = ("integer", "long"), ("float", "double")
 _TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "string", "O": "string", "M": "datetime"}
+
+
+# A parameter of a sub-model: its type, and its default where that is a list; JSON.
+Param = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,47 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
             return "its signature has columns without names."
         columns.append(Column(spec.name, type_text(spec.type), bool(spec.required)))
     return tuple(columns)
+
+
+def read_params(schema: Any) -> dict[str, Param]:
+    """Parameters of an MLflow schema: name -> its type, and its default where that is a list."""
+    found: dict[str, Param] = {}
+    for spec in schema.params if schema is not None else ():
+        kind = type_text(spec.dtype)
+        if spec.shape is None:
+            found[spec.name] = [kind, None]
+        else:
+            listed = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
+            found[spec.name] = [listed, spec.to_dict()["default"]]
+    return found
+
+
+def union_params(
+    params: Mapping[str, Mapping[str, Param]], taken: Collection[str], problems: list[Problem]
+) -> dict[str, Param]:
+    """Parameters of all sub-models. Those that clash with one another, or with the router's, are problems.
+
+    params: sub-model id -> its own. taken: names that the router reads itself.
+    MLflow needs a default of a list, so sub-models must have the same one; of others each has its own.
+    """
+    merged: dict[str, Param] = {}
+    owner: dict[str, str] = {}
+    for id_, own in params.items():
+        for name, (kind, default) in own.items():
+            known, usual = merged.setdefault(name, [kind, default])
+            other = owner.setdefault(name, id_)
+            if name in taken:
+                what, hint = f"its parameter {name!r} has the name of one of the router's.", "Rename one of them."
+            elif known != kind:
+                what = f"its parameter {name!r} is {shown(kind)}, and {shown(known)} in {other!r}."
+                hint = "A request has one value for both: log one of them with the other's type."
+            elif usual != default:
+                what = f"its parameter {name!r} has another default than in {other!r}."
+                hint = "A list that a request leaves out has one default: log both with the same."
+            else:
+                continue
+            problems.append(Problem(f"models.{id_}", what, hint, "fleet"))
+    return merged
 
 
 def read_outputs(schema: Any) -> Outputs | str:
@@ -241,12 +289,14 @@ def mlflow_signature(
     params: Iterable[str],
     annotate: bool,
     nulls: Collection[str] = (),
+    model_params: Mapping[str, Param] = MappingProxyType({}),
 ) -> Any:
     """What the router declares to MLflow.
 
     mode: ``checked`` leaves inputs to the router, ``union`` declares them. routing: columns that only routing reads.
     params: of routing. They are text, which every key can be, so that another sub-model never changes what a client may
     send; None as their default means "left out": no default ever routes. nulls: notes that may be null.
+    model_params: of sub-models, with their types; each has a default of its own where one is left out.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -268,7 +318,17 @@ def mlflow_signature(
         notes = NOTES if annotate else ()
         declared = Schema(answers + [ColSpec(DataType.string, note, note not in nulls) for note in notes])
     specs = [ParamSpec(name, "string", None) for name in params]
+    specs += [_param_spec(name, *param) for name, param in model_params.items()]
     return ModelSignature(inputs, declared, ParamSchema([*specs, ParamSpec("annotate", "boolean", None)]))
+
+
+def _param_spec(name: str, kind: str, default: Any) -> Any:
+    from mlflow.types import ParamSpec
+
+    described: dict[str, Any] = json.loads(kind) if is_nested(kind) else {"type": kind}
+    if described["type"] == "array":
+        return ParamSpec(name, described["items"]["type"], default, (-1,))
+    return ParamSpec(name, _data_type(kind), None)
 
 
 def _data_type(kind: str) -> Any:

@@ -170,7 +170,11 @@ class SubModel(Protocol):
     """A live sub-model. Called concurrently."""
 
     def predict(self, data: pd.DataFrame) -> np.ndarray[Any, Any] | pd.DataFrame | pd.Series[Any] | list[Any]:
-        """One prediction per row of ``data``, which has exactly the columns of the sub-model's signature."""
+        """One prediction per row of ``data``, which has exactly the columns of the sub-model's signature.
+
+        Its rows are labelled 0 to n - 1; labels of an answer that are these in another order are followed. A sub-model
+        whose signature declares parameters is asked with ``params=`` where a request sets some of them.
+        """
 
 
 class SubModelFiles(Protocol):

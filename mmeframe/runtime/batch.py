@@ -61,6 +61,8 @@ class FrameBatch:
         self.frame = unlabelled(frame)
         self._sent = _Sent(frame.columns, list(frame.columns)) if sent is None else sent
         self._places = self._sent.places
+        # Parameters of the request that sub-models may declare.
+        self.params: dict[str, Any] = {}
         # Raw values of the key parts that were computed so far; normalised when another part asks.
         self.raw_parts: dict[str, Any] = {}
         self._parts: dict[str, pd.Categorical] = {}

@@ -28,7 +28,7 @@ from mmeframe.plugin import (
 )
 from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
-from mmeframe.rows.types import is_nested
+from mmeframe.rows.types import RefusedError, converter, is_nested, shown
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component, observer_of
@@ -36,10 +36,10 @@ from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, nested
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
-from mmeframe.runtime.routing import ANNOTATE, Members, Routing
-from mmeframe.runtime.scoring import Scorer
+from mmeframe.runtime.routing import Members, Routing
+from mmeframe.runtime.scoring import Question, Scorer
 from mmeframe.runtime.workers import Workers
-from mmeframe.spec import Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.spec import ANNOTATE, Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
 from mmeframe.worker import Remote
 
 __all__ = ["Answer", "Router"]
@@ -82,6 +82,14 @@ class Answer:
         return {**columns, "model_id": model_id, "model_version": version, "reason": reasons, "arm": arm}
 
 
+def _as_declared(name: str, value: Any, kind: str) -> Any:
+    """A parameter's value in its declared type."""
+    try:
+        return converter(kind)(value)
+    except RefusedError as error:
+        raise BadInputError(f"parameter {name!r} must be {shown(kind)}: {error}.") from None
+
+
 class Labels:
     """Id, version and arm of sub-models by number, read when the first row needs them; None for none."""
 
@@ -120,6 +128,8 @@ class Router:
         self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
         self.union = tuple(Column(*column) for column in manifest["union"])
         self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_nested(it.type))
+        # Parameters of sub-models, with their types.
+        self._params: dict[str, str] = {name: kind for name, (kind, _) in manifest["params"].items()}
         self._skip: bool = manifest["output"]["on_error"] == "skip"
         self._plugins, self._code = manifest["plugins"], code
         # Made one by one when asked for: there may be many.
@@ -164,6 +174,7 @@ class Router:
             self.residency,
             self.method,
             self._skip,
+            self._params_of,
         )
 
     @classmethod
@@ -316,9 +327,9 @@ class Router:
     def answer(self, data: Any, params: Mapping[str, Any] | None = None) -> Answer:
         """Like ``predict``, with where every row went and why."""
         start = time.perf_counter() if self.observers else 0.0
-        batch = as_batch(data, self._nested)
+        batch, given = self._request(data, params)
         try:
-            routed = self._route(batch, params or {})
+            routed = self._route(batch, given)
             values, failed = self._scorer.score(batch, routed.target)
         except ModelError as error:
             if self.observers:
@@ -346,6 +357,24 @@ class Router:
                 self.observers.tell("on_error", ErrorEvent(error.where, len(batch), error, shadow=False))
             return Routed(NO_TARGET, self.table.failed)
 
+    def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
+        """Rows with the parameters of sub-models, and those of routing."""
+        batch = as_batch(data, self._nested)
+        given = dict(params or {})
+        for name in [name for name in given if name in self._params]:
+            value = given.pop(name)
+            if value is not None:
+                batch.params[name] = _as_declared(name, value, self._params[name])
+        if unknown := [name for name in given if name not in self.routing.params]:
+            known = [*self.routing.params, *self._params, ANNOTATE]
+            raise BadInputError(f"there is no parameter {unknown[0]!r}.", hint=suggest(unknown[0], known, "Parameters"))
+        return batch, given
+
+    def _params_of(self, number: int) -> Mapping[str, Any]:
+        """Parameters that a sub-model declares."""
+        found: Mapping[str, Any] = self.records[number].flavor_options.get("params", {})
+        return found
+
     def _failed(self, routed: Routed, failed: Mapping[int, ModelError], n_rows: int) -> Routed:
         """With the reason of the rows whose sub-model failed, in a router that skips them."""
         target = np.broadcast_to(routed.target, (n_rows,))
@@ -360,7 +389,7 @@ class Router:
 
     def explain(self, data: Any, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """For each row why its sub-model would answer it; nothing is predicted, but by a gate."""
-        return self.routing.explain(as_batch(data, self._nested), params or {})
+        return self.routing.explain(*self._request(data, params))
 
     def score(self, model_id: str, data: Any) -> Any:
         """One sub-model's answer for all rows, past routing. Raises MissingError for an unknown id."""
@@ -369,7 +398,7 @@ class Router:
         needs = {self.bundle.id(number): of for number, of in self.members.of.items()}
         if not self.members.routed[number] and model_id not in reached(map(self.bundle.id, users), needs):
             return self._scorer.key(as_batch(data, self._nested), number)
-        return self._scorer.whole(as_batch(data, self._nested), number, self.method)
+        return self._scorer.whole(as_batch(data, self._nested), number, Question(self.method))
 
     def shaped(self, model_id: str, answer: Any) -> Any:
         """A sub-model's own answer in the shape of the router's. Raises ModelError if it is not what it declares."""
@@ -399,16 +428,20 @@ class Router:
         for arm, variants in self.routing.shadows(target):
             rows = np.flatnonzero(variants != NO_TARGET)
             # A copy: the caller may change its frame once it has its answer.
-            frame = batch.frame.take(rows)
+            frame, params = batch.frame.take(rows), batch.params
             told = answer.values.take(rows) if isinstance(answer.values, pd.DataFrame) else answer.values[rows]
-            self.background.submit(partial(self._score_shadow, arm, frame, target[rows], variants[rows], told))
+            self.background.submit(partial(self._score_shadow, arm, frame, params, target[rows], variants[rows], told))
 
-    def _score_shadow(self, arm: str, frame: pd.DataFrame, target: Any, variants: Any, told: Any) -> None:
+    def _score_shadow(
+        self, arm: str, frame: pd.DataFrame, params: dict[str, Any], target: Any, variants: Any, told: Any
+    ) -> None:
         for number in np.unique(variants).tolist():
             rows = np.flatnonzero(variants == number)
             record, start = self.records[number], time.perf_counter()
             try:
-                shadow, failed = self._scorer.score(as_batch(frame.take(rows)), number)
+                batch = as_batch(frame.take(rows))
+                batch.params = params
+                shadow, failed = self._scorer.score(batch, number)
                 if failed:
                     raise failed[number]
             except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is told and goes no further

@@ -21,15 +21,13 @@ from mmeframe.routes import NO_TARGET, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch, values_of
 from mmeframe.runtime.schema import check_frame
 from mmeframe.shares import fractions
-from mmeframe.spec import Column, RoutingSpec, TrafficSpec
+from mmeframe.spec import ANNOTATE, Column, RoutingSpec, TrafficSpec
 
 if TYPE_CHECKING:
     from mmeframe.keys import Codes
 
-__all__ = ["ANNOTATE", "Members", "Routable", "Routing", "as_given"]
+__all__ = ["Members", "Routable", "Routing", "as_given"]
 
-# The request parameter that asks for annotated answers; it never routes.
-ANNOTATE = "annotate"
 # Keys of rows, declared keys, and characters of a key that a message shows.
 _SHOWN, _SHOWN_KNOWN, _SHOWN_TEXT = 5, 16, 40
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from typing import Any, Protocol
@@ -22,10 +23,22 @@ from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer", "asked", "call", "combine", "flat", "gathered", "holed", "required"]
+__all__ = ["Question", "Residency", "Scorer", "asked", "call", "combine", "flat", "gathered", "holed", "required"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What sub-models are asked beside rows. params: of the request, which only those are given that declare them."""
+
+    method: str = "predict"
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, names: Collection[str]) -> Question:
+        """The same with some of its parameters."""
+        return Question(self.method, {name: value for name, value in self.params.items() if name in names})
 
 
 class Residency(Protocol):
@@ -40,7 +53,7 @@ class Scorer:
 
     name: the id of a number. inputs: by number, which of ``schemas`` are its inputs; arrays: whether it takes arrays.
     combiners: by number, for those that combine others, and those others. skip: rows of a sub-model that fails are
-    left without an answer, instead of the request.
+    left without an answer, instead of the request. params_of: names of the parameters that one declares.
     """
 
     def __init__(
@@ -55,10 +68,11 @@ class Scorer:
         residency: Residency,
         method: str,
         skip: bool,
+        params_of: Callable[[int], Collection[str]] = lambda _: (),
     ) -> None:
         self._name, self._inputs, self._arrays, self._schemas = name, inputs, arrays, schemas
         self._union, self._answers, self.residency = union, answers, residency
-        self._method, self._skip = method, skip
+        self._method, self._skip, self._params_of = method, skip, params_of
         self._combiners = {number: combiner for number, (combiner, _) in combiners.items()}
         self._of = {number: others for number, (_, others) in combiners.items()}
         self._holed = [holed(schema) for schema in schemas]
@@ -90,25 +104,28 @@ class Scorer:
         if only == NO_TARGET:
             return self._answers.nothing(n_rows), {}
         try:
-            return self._answers.whole(self.whole(batch, only, self._method), only), {}
+            return self._answers.whole(self.whole(batch, only, self._asks(batch)), only), {}
         except ModelError as error:
             if not self._skip:
                 raise
             return self._answers.nothing(n_rows), {only: error}
 
-    def whole(self, batch: FrameBatch, target: int, method: str) -> Any:
+    def _asks(self, batch: FrameBatch) -> Question:
+        return Question(self._method, batch.params)
+
+    def whole(self, batch: FrameBatch, target: int, question: Question) -> Any:
         """One sub-model on all rows, which are handed over without a copy where they have its types already."""
         leaves = self._leaves([target])
         with self.residency.acquire(leaves) as models:
             if self._arrays[target] and (matrix := batch.matrix(self._schemas[self._inputs[target]])) is not None:
-                return self._call(models[0], target, matrix, method=method)
+                return self._call(models[0], target, question, matrix)
             live = dict(zip(leaves, models, strict=True))
-            return self._ask(live, target, partial(self._own_frame, batch.frame), method)
+            return self._ask(live, target, partial(self._own_frame, batch.frame), question)
 
     def key(self, batch: FrameBatch, target: int) -> Any:
         """What a gate predicts, or a combination that is one: whatever shape the fleet's own answers have."""
         if target not in self._of:
-            return self.whole(batch, target, "predict")
+            return self.whole(batch, target, Question(params=batch.params))
         answers = [flat(self.key(batch, number)) for number in self._of[target]]
         return combine(self._combiners[target], self._name(target), answers)
 
@@ -159,11 +176,11 @@ class Scorer:
         if len(inputs) == 1 and all(self._arrays[number] for number, _, _ in groups):
             matrix = batch.matrix(self._schemas[inputs.pop()])
             if matrix is not None:
-                rows, method = gathered(matrix, order, len(groups)), self._method
-                return lambda live, number, start, end: self._call(live[number], number, rows[start:end], method=method)
-        return self._cut_frames(batch.frame, order, groups[0][1])
+                rows, question = gathered(matrix, order, len(groups)), self._asks(batch)
+                return lambda live, number, start, end: self._call(live[number], number, question, rows[start:end])
+        return self._cut_frames(batch.frame, order, groups[0][1], self._asks(batch))
 
-    def _cut_frames(self, frame: pd.DataFrame, order: Rows, first: int) -> Any:
+    def _cut_frames(self, frame: pd.DataFrame, order: Rows, first: int, question: Question) -> Any:
         """Columns that all sub-models share with one type are checked and converted once, for all of their rows.
 
         The others only for the rows of those that have them: no row is refused, or changed, for what another needs.
@@ -180,7 +197,7 @@ class Scorer:
                 rows = slice(start - first, end - first)
                 return self._complete(_part(checked, rows), partial(_part, rest, rows), also, leaf)
 
-            return self._ask(live, number, own, self._method)
+            return self._ask(live, number, own, question)
 
         return ask
 
@@ -199,26 +216,28 @@ class Scorer:
         names = [column.name for column in schema if column.name in shared.columns]
         return shared if names == list(shared.columns) else shared[names]
 
-    def _ask(self, live: Mapping[int, Any], target: int, own: Callable[[int], pd.DataFrame], method: str) -> Any:
+    def _ask(self, live: Mapping[int, Any], target: int, own: Callable[[int], pd.DataFrame], question: Question) -> Any:
         """One sub-model on its rows. own: the frame of a sub-model's number, with exactly its columns and types.
 
         Sub-models that are combined get a frame each: what one writes into its own, the others do not see.
         """
         if target not in self._of:
-            ask = partial(self._call, live[target], target, method=method)
+            ask = partial(self._call, live[target], target, question)
             return asked(self._holed[self._inputs[target]], self._as_it_takes(own(target), target), ask)
-        answers = [self._answers.aligned(self._ask(live, it, own, method), it) for it in self._of[target]]
+        answers = [self._answers.aligned(self._ask(live, it, own, question), it) for it in self._of[target]]
         return self._answers.combined(answers, partial(combine, self._combiners[target], self._name(target)))
 
     def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
         """Sub-models that were made to take arrays have lost the names of their columns."""
         return frame.to_numpy(np.float64) if self._arrays[target] else frame
 
-    def _call(self, model: Any, target: int, rows: Any, *, method: str) -> Any:
+    def _call(self, model: Any, target: int, question: Question, rows: Any) -> Any:
         if type(model) is ModelError:
             raise model
         try:
-            return call(model, method, rows, partial(self._name, target), self._answers.kind)
+            if question.params:
+                question = question.of(self._params_of(target))
+            return call(model, question, rows, partial(self._name, target), self._answers.kind)
         except ModelError as error:
             if (lacking := self._lacking(rows, target)) and not error.hint:
                 error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
@@ -257,21 +276,22 @@ def asked(holed: Sequence[str], rows: Any, ask: Callable[[Any], Any]) -> Any:
     return gather(pieces, len(rows))
 
 
-def call(model: Any, method: str, rows: Any, name: Callable[[], str], kind: str = "") -> Any:
+def call(model: Any, question: Question, rows: Any, name: Callable[[], str], kind: str = "") -> Any:
     """A live sub-model's answer: a frame, or an array of shape (n_rows,) or (n_rows, outputs).
 
     name: gives the sub-model's id. kind: as of ``as_prediction``.
     Raises ModelError with the id, whatever the sub-model raised.
     """
     try:
-        raw = getattr(model, method)(rows)
+        ask = getattr(model, question.method)
+        raw = ask(rows, params=question.params) if question.params else ask(rows)
     except Exception as error:
         model_id = name()
         if isinstance(error, ModelError) and error.where == model_id:
             # Its process ended, or could not load it again.
             raise
         # The text of a library's error may hold the caller's data: it stays in the chained exception.
-        raise ModelError(f"its {method} failed with {type(error).__name__}.", where=model_id) from error
+        raise ModelError(f"its {question.method} failed with {type(error).__name__}.", where=model_id) from error
     if type(raw) is np.ndarray and raw.ndim == 1 and raw.dtype != object and len(raw) == len(rows):
         return raw
     return as_prediction(raw, len(rows), name(), kind)

@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,8 @@ def load(key: int, make: Callable[[], Any], methods: tuple[str, ...]) -> list[st
     return [method for method in methods if callable(getattr(model, method, None))]
 
 
-def ask(key: int, method: str, rows: Any) -> Any:
-    return getattr(_live[key], method)(rows)
+def ask(key: int, method: str, rows: Any, options: Mapping[str, Any]) -> Any:
+    return getattr(_live[key], method)(rows, **options)
 
 
 def drop(key: int) -> None:

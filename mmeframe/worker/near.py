@@ -222,12 +222,12 @@ class Remote:
             return partial(self._ask, name)
         raise AttributeError(f"{self.__dict__.get('id')}: no method {name!r}.")
 
-    def _ask(self, method: str, rows: Any) -> Any:
+    def _ask(self, method: str, rows: Any, **options: Any) -> Any:
         if isinstance(rows, np.ndarray) and not rows.flags.forc:
             # A pickle would write it row by row, and a linear model's last bits depend on the order in memory.
             rows = rows.copy("K")
         with self._named():
-            return self._loaded().run(far.ask, self._key, method, rows)
+            return self._loaded().run(far.ask, self._key, method, rows, options)
 
     def _loaded(self) -> _Process:
         """The live process, with the sub-model in it."""

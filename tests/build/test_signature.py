@@ -251,7 +251,7 @@ def one_value(kind: str, width: int = 0) -> Outputs:
                 Outputs((Column("low", "long"), Column("high", "double"))),
                 Outputs((Column("low", "double"), Column("label", "string"))),
             ],
-            Outputs((Column("low", "double"), Column("high", "double"), Column("label", "string"))),
+            Outputs((Column("low", "double"), Column("high", "double", False), Column("label", "string", False))),
             id="columns-by-union",
         ),
     ],
