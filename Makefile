@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_SOURCES := $(PLUGINS) $(wildcard $(foreach it,$(dir $(PLUGINS)),$(it)mmeframe_*/*.py $(it)mmeframe_*/*/*))
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test lint bench test-hydra-next test-torch constraints clean
+.PHONY: help demo test lint bench test-hydra-next test-torch test-spark constraints clean
 
 help:
 	@echo "make demo             train, build, score and serve a router on real data"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench            benchmarks, each beside its baseline"
 	@echo "make test-hydra-next  the config tests on Hydra's next release candidate"
 	@echo "make test-torch       the test of a PyTorch sub-model, in an environment of its own"
+	@echo "make test-spark       the test of nulls through Spark, in an environment of its own; needs Java"
 	@echo "make constraints      renew constraints.txt from the newest releases"
 
 $(BIN)/.ready: pyproject.toml constraints.txt $(PLUGIN_SOURCES)
@@ -59,6 +60,12 @@ test-torch:
 	.venv-torch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' torch
 	.venv-torch/bin/python -m pytest tests/test_torch.py $(ARGS)
 
+# Spark needs Java, which pip does not bring.
+test-spark:
+	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark
+	.venv-spark/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,spark]'
+	PYSPARK_PYTHON=$(CURDIR)/.venv-spark/bin/python .venv-spark/bin/python -m pytest tests/test_spark.py $(ARGS)
+
 # Exact versions of everything the development environment holds; no URLs, no hosts.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
@@ -67,4 +74,4 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf .venv .venv-hydra-next .venv-torch .venv-constraints dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-hydra-next .venv-torch .venv-spark .venv-constraints dist .pytest_cache .mypy_cache .ruff_cache
