@@ -103,13 +103,13 @@ def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
 
 def _with_holes(series: pd.Series[Any], kind: str, missing: pd.Series[Any]) -> pd.Series[Any]:
     """Whole numbers or booleans with missing ones among them, in pandas' nullable type."""
-    found = pd.Series(pd.NA, series.index, dtype=_HOLED[kind], name=series.name)
-    if not missing.all():
-        found[~missing] = _convert(series[~missing], kind, True)
-    return found
-
-
-_HOLED = {"integer": "Int32", "long": "Int64", "boolean": "boolean"}
+    lacks = missing.to_numpy()
+    values = np.zeros(len(series), _PLAIN[kind])
+    if not lacks.all():
+        values[~lacks] = _convert(series[~lacks], kind, True).to_numpy()
+    nullable = pd.arrays.BooleanArray if kind == "boolean" else pd.arrays.IntegerArray
+    # Not by assignment, which would make floats of large whole numbers.
+    return pd.Series(nullable(values, lacks), series.index, name=series.name)
 
 
 def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
