@@ -27,6 +27,7 @@ import pluggy
 
 import mmeframe
 from mmeframe.errors import PluginError, Problem, UnknownNameError, UsageError, suggest
+from mmeframe.imports import from_router
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 from mmeframe.plugin.records import (
@@ -338,6 +339,9 @@ class _Loader:
             # What is not installed says enough by its name.
             place = "" if isinstance(error, ModuleNotFoundError) else _place(error, info.module)
             return f"{str(error) or type(error).__name__}{place}"
+        if from_router(info.module):
+            what = info.module.partition(".")[0]
+            return f"this process has imported the {what} that a router carries. Begin a new process."
         if name := self._manager.get_name(module):
             return f"Plugin {info.name!r} is registered already, as {name!r}."
         if rival := self._modules.get(info.name):

@@ -12,7 +12,8 @@ from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import cache_folder, work_folder
-from mmeframe.errors import MmeframeError
+from mmeframe.errors import MmeframeError, ModelError
+from mmeframe.imports import modules_of, rival_of
 from mmeframe.plugin import ModelLoader, SubModelFiles
 
 __all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
@@ -24,6 +25,8 @@ _UNPACKING = ".unpacking-"
 _MISMATCH = "recursion depth mismatch"
 _TRIES = 5
 _lock = threading.Lock()
+# Folders of code that were put on the path -> whose it is, and the modules there.
+_added: dict[str, tuple[str, Mapping[str, Mapping[str, bytes]]]] = {}
 
 
 def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
@@ -77,14 +80,46 @@ def shipped_code(record: SubModelRecord) -> tuple[FileRef, ...]:
 
 
 def add_code(bundle: Bundle, record: SubModelRecord) -> None:
-    """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder."""
+    """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder.
+
+    Raises ModelError if this process has imported other code under the name of one, or may: what plain MLflow does
+    then is to run that.
+    """
     code = shipped_code(record)
     if not code:
         return
     folder = str(unpack(bundle, "code", code))
     with _lock:
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        if folder in sys.path:
+            return
+        modules = modules_of({ref.path: ref.sha256 for ref in code})
+        owner = f"sub-model {record.id!r} of the router {bundle.manifest.get('name')!r}"
+        _refuse(record.id, modules)
+        sys.path.insert(0, folder)
+        _added[folder] = (owner, modules)
+
+
+def _refuse(model_id: str, modules: Mapping[str, Mapping[str, bytes]]) -> None:
+    """Raises ModelError if one of these modules differs from what this process has, or will find, under its name."""
+    where = {folder: owner for folder, (owner, _) in _added.items() if folder in sys.path}
+    # Another router may not have imported yet what it will import when it predicts.
+    for folder, owner in where.items():
+        theirs = _added[folder][1]
+        for module in modules:
+            if modules[module] != theirs.get(module, modules[module]):
+                raise _clash(model_id, module, owner)
+    if rival := rival_of(modules):
+        module, place = rival
+        raise _clash(model_id, module, next((it for folder, it in where.items() if place.startswith(folder)), place))
+
+
+def _clash(model_id: str, module: str, place: str) -> ModelError:
+    return ModelError(
+        f"it ships a module {module!r}, and this process has other code of that name, from {place}.",
+        where=model_id,
+        hint="One process can import only one of them. Build one of the routers with isolation=process, load them in "
+        "processes of their own, or rename the module.",
+    )
 
 
 def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]) -> Any:

@@ -30,7 +30,7 @@ from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.components import load_component, observer_of
+from mmeframe.runtime.components import bring_code, load_component, observer_of
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, nested
 from mmeframe.runtime.outputs import Answers
@@ -115,7 +115,8 @@ class Router:
         self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
         self.union = tuple(Column(*column) for column in manifest["union"])
         self._skip: bool = manifest["output"]["on_error"] == "skip"
-        self._plugins, self._code = manifest["plugins"], code
+        self._code = code
+        bring_code(manifest["plugins"], code)
         # Made one by one when asked for: there may be many.
         self.records = bundle
         self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
@@ -208,7 +209,7 @@ class Router:
             self._workers.close()
 
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
-        strategies = {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts}
+        strategies = {part.name: load_component(part.strategy, manifest, self._code) for part in self.spec.parts}
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         return Routing(
             self.spec,
@@ -223,7 +224,7 @@ class Router:
         )
 
     def _component(self, recorded: Mapping[str, Any], where: str) -> Any:
-        component = load_component(Component.from_json(recorded), self._plugins, self._code)
+        component = load_component(Component.from_json(recorded), self.bundle.manifest, self._code)
         component.bind(ComponentContext(self.bundle.component_files(where)))
         return component
 
