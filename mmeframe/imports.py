@@ -116,6 +116,9 @@ def other_code(archive: Path, module: str) -> tuple[str, str]:
 
 def version_of(module: str, distribution: str) -> str | None:
     """The version of a module, which this process may have taken from a router; None if nobody says."""
+    if module == "mmeframe" and module in sys.modules:
+        # It may lie in a folder of its own, beside another one that is installed.
+        return str(sys.modules[module].__version__)
     spec = _spec(module)
     if spec is not None and isinstance(spec.loader, zipimport.zipimporter):
         found: str | None = carried(Path(spec.loader.archive)).get(module, {}).get("version")
