@@ -14,7 +14,7 @@ import sys
 import threading
 import zipfile
 import zipimport
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from importlib.machinery import ModuleSpec, all_suffixes
@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 _lock = threading.RLock()
+# Where a module of this process keeps the digests of its files.
+_FILES = "__mmeframe_files__"
 
 
 def code_digest(files: Mapping[str, bytes]) -> str:
@@ -151,7 +153,7 @@ def _place(spec: ModuleSpec | None) -> str:
     return "an unknown place" if spec is None or spec.origin is None else spec.origin
 
 
-def _digest(module: str, spec: ModuleSpec, names: Iterable[str]) -> str | None:
+def _digest(module: str, spec: ModuleSpec, names: Collection[str]) -> str | None:
     """The digest of files by these names, where a module is; None if one is not there."""
     read = getattr(spec.loader, "get_data", None)
     if spec.origin is None or read is None:
@@ -159,11 +161,15 @@ def _digest(module: str, spec: ModuleSpec, names: Iterable[str]) -> str | None:
     # Of ``a.b`` in a/b/__init__.py the names begin two folders above that of the file.
     depth = module.count(".") + (spec.submodule_search_locations is not None)
     home = Path(spec.origin).parents[depth]
-    try:
-        files = {name: hashlib.sha256(read(os.path.join(home, name))).digest() for name in names}
-    except OSError:
-        return None
-    return code_digest(files)
+    # A file may change after it was imported: what it was first is what runs, or what is nearest to that.
+    known = vars(sys.modules[module]).setdefault(_FILES, {}) if module in sys.modules else {}
+    for name in names:
+        if name not in known:
+            try:
+                known[name] = hashlib.sha256(read(os.path.join(home, name))).digest()
+            except OSError:
+                known[name] = None
+    return None if None in map(known.get, names) else code_digest({name: known[name] for name in names})
 
 
 # -- modules that sub-models ship ------------------------------------------------------------------------------------

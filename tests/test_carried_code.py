@@ -7,7 +7,9 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import multiprocessing
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -166,6 +168,20 @@ def test_two_routers_of_one_process(logged, week, install):
             load(week, logged[two])
 
         assert ids(router) == expected
+
+
+def ids_there(sent: bytes) -> list[str]:
+    """Runs in another process."""
+    return ids(pickle.loads(sent))
+
+
+def test_a_router_that_is_sent_to_another_process(logged, week, install):
+    """It opens the same archive there, though the plugin is not installed, or another version of it is."""
+    install(SECOND)
+    sent = pickle.dumps(load(week, logged["first"]))
+
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(ids_there, (sent,)) == ["plus", "minus"]
 
 
 def test_a_build_after_a_router_was_loaded(logged, week, install):
@@ -400,8 +416,8 @@ def test_code_of_two_routers_that_may_not(tmp_path, paths, one, two, what):
     module = what.split()[0]
     assert str(caught.value) == (
         f"m: it ships a module {module}, and this process has other code of that name, from sub-model 'm' of the "
-        "router 'one'.\n  One process can import only one of them. Build one of the routers with isolation=process, load them "
-        "in processes of their own, or rename the module."
+        "router 'one'.\n  One process can import only one of them. Build one of the routers with isolation=process, "
+        "load them in processes of their own, or rename the module."
     )
     assert sys.path == before
 
@@ -457,6 +473,7 @@ mlflow.models.set_model(Model())
 """
 
 
+@pytest.mark.filterwarnings("ignore:.*type hints")
 def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, paths):
     """Imported late, in predict: the second router refuses, in a process of its own it answers with its own code."""
     rows, uris = ROWS.assign(who="m"), {}
@@ -493,6 +510,23 @@ def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, pat
 
     assert first.predict(rows).tolist() == [2.0, -2.0]
     assert second.predict(rows).tolist() == [3.0, -3.0]
+    copied = pickle.loads(pickle.dumps(second))
+    assert copied.predict(rows).tolist() == [3.0, -3.0]
+    copied.close()
     with pytest.raises(ModelError, match=r"from sub-model 'm' of the router 'two'"):
         load(module_store, uris["three"]).predict(rows)
     second.close()
+
+
+def test_a_plugin_that_was_edited_after_a_build(week, install):
+    """What this process runs is what it has imported: a build that would log the edited file says so."""
+    install(FIRST)
+    with fleets.inside(week.folder):
+        build = ("name=edited", *CONFIG, week.override)
+        uri = api.build(*build, plugins=["sign_plugin"]).model_uri
+        Path(sys.modules["sign_plugin"].__file__).write_text(SECOND)
+
+        with pytest.raises(PluginError, match="this process has imported other code of that name"):
+            api.build(*build, plugins=["sign_plugin"])
+
+    assert ids(load(week, uri)) == ["plus", "minus"]

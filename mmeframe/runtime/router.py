@@ -122,7 +122,7 @@ class Router:
         self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
-        turned = turned or Knobs()
+        turned = self._turned = turned or Knobs()
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)
@@ -172,6 +172,10 @@ class Router:
     ) -> Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
         return cls(Bundle(folder, expect), code, turned)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also one in another process, opens the same bundle with the same settings: nothing live is copied."""
+        return _reopened, (self.bundle.folder.absolute(), self.bundle.digest, self._code, self._turned)
 
     def _residency(self, built: ResidencySpec, turned: Knobs) -> Residency:
         spec = turned.residency(built)
@@ -245,11 +249,14 @@ class Router:
         columns = zip(*map(self.bundle.column, ("id", "loader", "flavor_options", "files")), strict=True)
         ids = []
         for number, (id_, loader, options, files) in enumerate(columns):
+            # What combines others has no files.
+            if number in self.members.of:
+                continue
             names = tuple(file["path"] for file in files)
             place = (loader, options, names)
             if place not in known:
                 known[place] = runs_code(self._loaders[loader], names, json.loads(options))
-            if known[place] and number not in self.members.of:
+            if known[place]:
                 ids.append(id_)
         if ids:
             raise ModelError(
@@ -429,3 +436,16 @@ class Router:
                     shadow.to_numpy() if isinstance(shadow, pd.DataFrame) else shadow,
                 ),
             )
+
+
+def _reopened(folder: Path, digest: str, code: Path | None, turned: Knobs) -> Router:
+    """What a pickled or copied router becomes. Raises MissingError if its bundle is not here, or is another one now."""
+    what = ""
+    if not folder.is_dir():
+        what = "the router was opened from this folder, which is not here."
+    elif Bundle(folder).digest != digest:
+        what = "the router was opened from this folder, which has another bundle now."
+    if what:
+        hint = "A copy opens the same files: share the folder, or load the model here with mlflow.pyfunc.load_model."
+        raise MissingError(what, where=str(folder), hint=hint)
+    return Router.open(folder, code=code, expect=digest, turned=turned)
