@@ -18,7 +18,7 @@ from mmeframe.build.environment import read_requirements
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
-from mmeframe.errors import BuildError, MissingError, MmeframeError, Problem, suggest
+from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
 from mmeframe.imports import code_digest, modules_in
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
@@ -205,7 +205,8 @@ class Describer:
             # Answers of ``predict`` are declared, and those of other methods found from there.
             if facts is None or facts.method not in ("predict", wanted):
                 continue
-            if entry.loader == "auto" and (self.plugins.loader_for(facts.flavor) or "pyfunc") != facts.loader.kind:
+            claims = self.plugins.loaders_for(facts.flavor) or ["pyfunc"]
+            if entry.loader == "auto" and claims != [facts.loader.kind]:
                 continue
             if isinstance(folder, ModelFile) and not self._installed(facts):
                 continue
@@ -248,7 +249,7 @@ class Describer:
             raw = folder.read("MLmodel")
             if raw is not None:
                 return self._facts(entry, folder, raw, where)
-        except BuildError as error:
+        except (BuildError, PluginError) as error:
             self.problem(where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")

@@ -59,9 +59,8 @@ def used_plugins(components: Iterable[Component], plugins: Plugins) -> dict[str,
     """Top-level modules of third-party components -> the plugin that registered them."""
     found: dict[str, PluginInfo] = {}
     for component in components:
-        for names in plugins.registered.values():
-            entry = names.get(component.kind)
-            if entry is not None and entry.record.target == component.target:
+        for entry in (entry for names in plugins.registered.values() for entry in names.values()):
+            if (entry.record.name, entry.record.target) == (component.kind, component.target):
                 for target in (component.target, component.config):
                     module = target.split(":")[0].split(".")[0]
                     if module != "mmeframe":

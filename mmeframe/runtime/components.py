@@ -22,11 +22,12 @@ _BUILTIN = "mmeframe.builtin."
 def bring_code(plugins: Mapping[str, Any], code: Path | None) -> None:
     """Import the plugins that an artifact carries, whatever else is installed.
 
-    Raises PluginError if this process has imported other code under the name of one.
+    Raises PluginError if this process has imported other code under the name of one, or of mmeframe: its entrypoint
+    did not run where a router is a copy.
     """
     if code is None:
         return
-    carried = [module for module in imports.carried(code) if module in plugins]
+    carried = [module for module in imports.carried(code) if module in {"mmeframe", *plugins}]
     try:
         rival = imports.bring(code, carried)
     except ImportError as error:
