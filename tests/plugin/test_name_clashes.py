@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 
 import pytest
 
 from mmeframe import api
 from mmeframe.cli import main
+from mmeframe.config.json_schema import json_schema
 from mmeframe.errors import MmeframeError, ProblemsError
 from mmeframe.plugin.manager import HOOKS, load_plugins
 from tests.plugin.projects import Project
@@ -134,13 +135,6 @@ def test_a_disabled_component_that_is_chosen(installed):
         load_plugins(["no:left.both"]).get("routing strategy", "both", "routing.kind")
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a config names a strategy."""
-
-    text: str
-
-
 WAYS = {
     "group": ("routing={name}", "routing.column=x"),
     "part": ("+routing@routing.keys.x={name}", "routing.keys.x.column=x"),
@@ -166,6 +160,24 @@ def test_a_config(both, week, way):
         strategy("both")
     (problem,) = caught.value.problems
     assert problem.what == "two routing strategies are named 'both': left-hand 1.0 and right-hand 2.0."
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        pytest.param({"routing": {"kind": "left.both", "column": "x"}}, True, id="strategy"),
+        pytest.param({"routing": {"kind": "mmeframe.column", "column": "x"}}, True, id="built-in"),
+        pytest.param({"models": {"a": {"uri": "x", "loader": "left-hand.both"}}}, True, id="loader"),
+        pytest.param({"routing": {"kind": "left.bth", "column": "x"}}, False, id="misspelt"),
+    ],
+)
+def test_editors_take_full_names(both, text, right):
+    """The JSON Schema agrees with what ``validate`` takes."""
+    from jsonschema import Draft202012Validator
+
+    faults = list(Draft202012Validator(json_schema(load_plugins())).iter_errors(text))
+
+    assert (faults == []) == right
 
 
 def test_both_in_one_router(both, week):
@@ -209,7 +221,7 @@ def test_a_flavor_that_two_loaders_claim(both):
         ["plugins", "show", "left-hand.both"],
         ["schema"],
         ["plan", "--help"],
-        ["completion", "words", "bash", "plan", "routing="],
+        ["completion", "words", "zsh", "plan", "routing="],
         ["validate", "--cfg", "job", "name=r"],
     ],
     ids=" ".join,
@@ -219,7 +231,7 @@ def test_commands_that_do_not_need_the_name(both, capsys, words):
     assert main(words) == 0
 
     out = capsys.readouterr().out
-    if words[0] in ("plugins", "schema"):
+    if words[0] in ("plugins", "schema", "completion"):
         assert "left-hand.both" in out
 
 
@@ -270,7 +282,6 @@ def test_debug_shows_what_plugins_raised(installed, capsys):
 def test_debug_shows_import_times(installed, capsys):
     """A column of ``mmeframe plugins --debug``, and a number for machines."""
     installed(LEFT)
-    import json
 
     assert main(["plugins", "--debug", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["plugins"]
