@@ -86,7 +86,8 @@ def _named(definition: str) -> Schema:
 
 def _full(names: Iterable[str]) -> Schema:
     """``mmeframe-geo.geohash``: right wherever a name is, and not offered; its options are for ``validate``."""
-    return {"type": "string", "pattern": rf"^.+\.({'|'.join(names)})$"}
+    short = dict.fromkeys(name.rpartition(".")[2] for name in names)
+    return {"type": "string", "pattern": rf"^.+\.({'|'.join(short)})$"}
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
