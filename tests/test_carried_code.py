@@ -349,6 +349,37 @@ def test_another_mmeframe_is_installed(logged, week, other_mmeframe, before):
         )
 
 
+def test_a_build_by_other_code_reuses_nothing(week, tmp_path, run):
+    """Of one version: what it keeps of a sub-model may be another thing now. plan says so, and it does not load."""
+    config = ("name=by_two", "routing=column", "routing.column=dow", "+models.a={uri:'models:/day_0/1',key:{dow:0}}")
+    build = (*config, week.override)
+    with fleets.inside(week.folder):
+        api.build(*build)
+        assert api.build(*build).unchanged == 1
+    home = Path(mmeframe.__file__).parents[1]
+    for part in ("mmeframe", "conf"):
+        shutil.copytree(home / part, tmp_path / part)
+    with (tmp_path / "mmeframe" / "budget.py").open("a") as opened:
+        opened.write("# changed\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "mmeframe", "build", *build, "--json"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=week.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    logged = json.loads(done.stdout)
+    assert logged["unchanged"] == 0
+    version = mmeframe.__version__
+    assert run("plan", *build).lines[-1] == f"code: mmeframe: {version} -> {version} with other code"
+    with pytest.raises(PluginError, match="has imported other code of that name and version from"):
+        load(week, logged["model_uri"])
+
+
 def test_commands_say_it_in_their_own_words(logged, week, run, tmp_path):
     """MLflow wraps what the entrypoint raises; commands show what it says. Those that read files only do their work."""
     (tmp_path / "rows.csv").write_text("x1,x2\n1,0\n")
