@@ -24,6 +24,10 @@ _UNPACKING = ".unpacking-"
 # both. numpy parses the header of each array.
 _MISMATCH = "recursion depth mismatch"
 _TRIES = 5
+_APART = (
+    "One process can import only one of them. Build one of the routers with isolation=process, "
+    "load them in processes of their own, or rename the module."
+)
 _lock = threading.Lock()
 # Folders of code that were put on the path -> whose it is, and the modules there.
 _added: dict[str, tuple[str, Mapping[str, Mapping[str, bytes]]]] = {}
@@ -94,32 +98,35 @@ def add_code(bundle: Bundle, record: SubModelRecord) -> None:
             return
         modules = modules_of({ref.path: ref.sha256 for ref in code})
         owner = f"sub-model {record.id!r} of the router {bundle.manifest.get('name')!r}"
-        _refuse(record.id, modules)
+        if clash := _clash(modules):
+            module, place = clash
+            raise ModelError(
+                f"it ships a module {module!r}, and this process has other code of that name, from {place}.",
+                where=record.id,
+                hint=_APART if bundle.manifest.get("isolation") != "process" else "Rename the module.",
+            )
         sys.path.insert(0, folder)
         _added[folder] = (owner, modules)
 
 
-def _refuse(model_id: str, modules: Mapping[str, Mapping[str, bytes]]) -> None:
-    """Raises ModelError if one of these modules differs from what this process has, or will find, under its name."""
-    where = {folder: owner for folder, (owner, _) in _added.items() if folder in sys.path}
+def _clash(modules: Mapping[str, Mapping[str, bytes]]) -> tuple[str, str] | None:
+    """The first of these modules of which this process has, or will find, other code, and whose that is."""
+    here = {folder: added for folder, added in _added.items() if folder in sys.path}
     # Another router may not have imported yet what it will import when it predicts.
-    for folder, owner in where.items():
-        theirs = _added[folder][1]
-        for module in modules:
-            if modules[module] != theirs.get(module, modules[module]):
-                raise _clash(model_id, module, owner)
-    if rival := rival_of(modules):
-        module, place = rival
-        raise _clash(model_id, module, next((it for folder, it in where.items() if place.startswith(folder)), place))
+    for owner, theirs in here.values():
+        if rivals := [module for module in modules if _meet(module, modules, theirs)]:
+            return rivals[0], owner
+    if (rival := rival_of(modules)) is None:
+        return None
+    module, place = rival
+    return module, next((owner for folder, (owner, _) in here.items() if place.startswith(folder)), place)
 
 
-def _clash(model_id: str, module: str, place: str) -> ModelError:
-    return ModelError(
-        f"it ships a module {module!r}, and this process has other code of that name, from {place}.",
-        where=model_id,
-        hint="One process can import only one of them. Build one of the routers with isolation=process, load them in "
-        "processes of their own, or rename the module.",
-    )
+def _meet(module: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a module differs from the other's, or one is a package that hides what the other has in a namespace."""
+    if module in theirs:
+        return bool(mine[module] != theirs[module])
+    return any(f"{it}.".startswith(f"{module}.") or f"{module}.".startswith(f"{it}.") for it in theirs if it not in mine)
 
 
 def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]) -> Any:
