@@ -126,7 +126,8 @@ def _meet(module: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bo
     """Whether a module differs from the other's, or one is a package that hides what the other has in a namespace."""
     if module in theirs:
         return bool(mine[module] != theirs[module])
-    return any(f"{it}.".startswith(f"{module}.") or f"{module}.".startswith(f"{it}.") for it in theirs if it not in mine)
+    others = [name for name in theirs if name not in mine]
+    return any(f"{name}.".startswith(f"{module}.") or f"{module}.".startswith(f"{name}.") for name in others)
 
 
 def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]) -> Any:
