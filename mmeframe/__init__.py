@@ -36,10 +36,10 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != "mmeframe.api":
                 raise
-            # A router's archive has what serving needs, and stands first where another version, or none, is installed.
+            # A router's archive has what serving needs, and stands first where other code, or none, is installed.
             raise ImportError(
                 f"this mmeframe is the copy inside a router that was loaded, and has no {name!r}.\n"
-                "  Import mmeframe before the first router is loaded."
+                "  Use it in another process, or build the router again with the mmeframe that is installed."
             ) from None
         return api if name == "api" else getattr(api, name)
     raise AttributeError(f"module 'mmeframe' has no attribute {name!r}")

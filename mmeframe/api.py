@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
-from mmeframe.errors import MissingError, ProblemsError, UsageError
+from mmeframe.errors import MissingError, MmeframeError, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
@@ -224,7 +224,7 @@ def difference(work: Job, store: Store, fleet: Fleet, uri: str | None = None) ->
         against = None
     if uri is not None and bundle is None:
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-    return {"against": against if bundle else None, **compare(fleet, bundle)}
+    return {"against": against if bundle else None, **compare(fleet, bundle, work.plugins)}
 
 
 def plan_of(fleet: Fleet) -> dict[str, Any]:
@@ -359,6 +359,9 @@ def load_from(store: Store, uri: str) -> Router:
     try:
         loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     except (MlflowException, OSError) as error:
+        if isinstance(error.__cause__, MmeframeError):
+            # The router's entrypoint refuses this process, and MLflow says so in words of its own.
+            raise error.__cause__ from error
         raise MissingError(f"{uri} cannot be loaded: {str(error).splitlines()[0]}", where="--model") from error
     try:
         model = loaded.unwrap_python_model()
@@ -493,6 +496,8 @@ def _is_local(uri: str) -> bool:
 
 
 def _describe(uri: str, bundle: Any) -> dict[str, Any]:
+    from mmeframe.build.embed import code_changes
+
     manifest: Mapping[str, Any] = bundle.manifest
     return {
         "uri": uri,
@@ -516,6 +521,7 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
         "answer": manifest["answer"],
         "environment": manifest["environment"],
         "plugins": manifest["plugins"],
+        "other_code_here": code_changes(manifest),
         "sub_models": [
             {
                 "id": record.id,

@@ -64,8 +64,8 @@ Flags:
   --plugin NAME        init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer
   --out FILE           where to write the scored table (default: standard output)
   --json               results for machines
-  --debug              tracebacks, and all log messages
-  -p MODULE, -p no:NAME   add a plugin module, or disable a plugin
+  --debug              tracebacks, of plugins too, and all log messages; plugins: how long imports take
+  -p MODULE, -p no:NAME   add a plugin module, or disable a plugin, or a component of one (no:mmeframe-geo.geohash)
   --cfg job, --info, --multirun, --package   Hydra's own; --hydra-help explains them
 
 Overrides are Hydra's: routing=column routing.column=dow +models.a.uri=models:/a@champion
@@ -204,9 +204,11 @@ def _run(flags: Flags) -> int:
 
     plugins = load_plugins(flags.plugins)
     _warn_broken(plugins)
-    if flags.hydra:
-        return commands.delegate(flags, plugins)
-    return commands.run(flags, plugins)
+    try:
+        return commands.delegate(flags, plugins) if flags.hydra else commands.run(flags, plugins)
+    finally:
+        if flags.debug:
+            _show_errors(plugins)
 
 
 # Commands that compose no config, with what may follow them.
@@ -221,7 +223,7 @@ def _plain(flags: Flags) -> int:
     if flags.command == "plugins":
         from mmeframe.listing import plugins
 
-        return plugins(flags)
+        return plugins(flags, _show_errors if flags.debug else None)
     known, given = _PLAIN[flags.command], " ".join(flags.overrides)
     if given not in known and (given or flags.command == "completion"):
         noun = "shell" if flags.command == "completion" else "group with a schema of its own"
@@ -258,6 +260,16 @@ def _warn_broken(plugins: Plugins) -> None:
     for plugin in plugins.plugins:
         if plugin.status == "broken":
             _say(f"plugin {plugin.title} is broken: {plugin.reason}", level="warning")
+
+
+def _show_errors(plugins: Plugins) -> None:
+    """Tracebacks of what plugins raised when they were imported, and in their hooks."""
+    import traceback
+
+    for plugin in plugins.plugins:
+        if plugin.error is not None:
+            _say(f"plugin {plugin.title} raised:", level="debug")
+            print("".join(traceback.format_exception(plugin.error)), end="", file=sys.stderr)
 
 
 def _quieten(debug: bool) -> None:

@@ -259,6 +259,8 @@ def _show_difference(found: Mapping[str, Any]) -> None:
         print(f"  changed: {it['id']}: {it['from']} -> {it['to']}")
     for it in found["retargeted"][:10]:
         print(f"  retargeted: {_key(it['key'])}, arm {it['arm']}: {it['from']} -> {it['to']}")
+    for it in found["code"]:
+        print(f"  code: {it['name']}: {it['from'] or '(not used)'} -> {it['to'] or '(not used)'}")
     for word, what in _SECTIONS.items():
         if found[word]:
             print(f"  {word}: {what} differ")
@@ -485,6 +487,8 @@ def _show_router(data: Mapping[str, Any]) -> None:
     print(f"memory   {_residency(data['residency'])}")
     for module, plugin in data["plugins"].items():
         print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
+    for it in data["other_code_here"]:
+        print(f"differs  {it['name']} {it['from']}; here: {it['to'] or '(not installed)'}")
     rows = [
         [m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"]), size_text(m["memory"])]
         for m in data["sub_models"]

@@ -28,6 +28,7 @@ from mmeframe.tables import column_types, read_table, without_rows
 if TYPE_CHECKING:
     from mmeframe.build import Fleet
     from mmeframe.bundle import Bundle
+    from mmeframe.plugin.manager import Plugins
     from mmeframe.spec import Column, RoutingSpec
 
 __all__ = ["Coverage", "compare", "explain_rows", "members_of", "routing_of", "table_of"]
@@ -199,12 +200,15 @@ SECTIONS = (
 )
 
 
-def compare(fleet: Fleet, bundle: Bundle | None) -> dict[str, Any]:
+def compare(fleet: Fleet, bundle: Bundle | None, plugins: Plugins) -> dict[str, Any]:
     """What a build would change: sub-models added, removed, changed, keys that get another one, sections that differ.
+
+    So does code of mmeframe and of plugins that is another one here, whatever its version.
 
     A sub-model is compared by its version, else its LoggedModel or URI: its files are not read.
     """
-    from mmeframe.build.pack import settings
+    from mmeframe.build.embed import code_changes, used_plugins
+    from mmeframe.build.pack import components, settings
 
     loaders: Sequence[Any] = bundle.manifest["loaders"] if bundle else ()
     old = {record.id: _facts(record, loaders[record.loader]) for record in bundle} if bundle else {}
@@ -218,6 +222,8 @@ def compare(fleet: Fleet, bundle: Bundle | None) -> dict[str, Any]:
     # As JSON gives it back: the manifest was read from there.
     now = json.loads(json.dumps(settings(fleet)))
     found |= {name: bundle is not None and now[name] != bundle.manifest[name] for name in SECTIONS}
+    used = used_plugins(components(fleet).values(), plugins)
+    found["code"] = code_changes(bundle.manifest, used) if bundle is not None else []
     found["tables"] = bundle is not None and _tables(fleet) != bundle.manifest["components"]
     for id_ in sorted(new.keys() & old.keys()):
         differ = [name for name in new[id_] if new[id_][name] != old[id_][name]]

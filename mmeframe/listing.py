@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import PluginError, UsageError, suggest
@@ -25,10 +25,15 @@ _CHOOSE = {
 }
 
 
-def plugins(flags: Flags) -> int:
-    """List plugins, or show components. Broken ones do not make a list fail, a name registered twice does."""
+def plugins(flags: Flags, show_errors: Callable[[Plugins], None] | None = None) -> int:
+    """List plugins, or show components. Neither broken ones nor a name of several make a list fail.
+
+    show_errors: what shows the errors that plugins raised, where that is asked for.
+    """
     loaded = load_plugins(flags.plugins)
     _check_configs(loaded)
+    if show_errors is not None:
+        show_errors(loaded)
     if not flags.overrides:
         return _list(loaded, flags)
     if flags.overrides[0] != "show" or len(flags.overrides) != 2:
@@ -70,28 +75,37 @@ def _list(loaded: Plugins, flags: Flags) -> int:
             "reason": plugin.reason,
             "provides": plugin.provides,
             "hooks": plugin.hooks,
+            "disabled": plugin.off,
         }
+        | ({"import_seconds": plugin.seconds} if flags.debug else {})
         for plugin in loaded.plugins
     ]
+    clashes = [{"what": it.what, "hint": it.hint} for it in loaded.clashes()]
 
     def show() -> None:
-        table("plugins", ["plugin", "from", "status", "provides", "hooks"], [_row(plugin) for plugin in loaded.plugins])
+        heads = ["plugin", "from", "status", "provides", "hooks"] + ["import"] * flags.debug
+        table("plugins", heads, [_row(plugin, flags.debug) for plugin in loaded.plugins])
         for plugin in loaded.plugins:
             if plugin.reason:
                 print(f"{plugin.name}: {plugin.reason}")
+            if plugin.off:
+                print(f"{plugin.name}: disabled: {', '.join(plugin.off)}")
+        for clash in clashes:
+            print(f"{clash['what']} {clash['hint']}")
         for noun, names in loaded.registered.items():
             rows = [[name, entry.record.summary] for name, entry in sorted(names.items())]
             table(_plural(noun), ["name", "what"], rows)
         print("Options of one: mmeframe plugins show NAME")
 
-    emit(flags.json, {"plugins": data}, show)
+    emit(flags.json, {"plugins": data, "clashes": clashes}, show)
     return 0
 
 
-def _row(plugin: PluginInfo) -> list[str]:
+def _row(plugin: PluginInfo, debug: bool) -> list[str]:
     provides = "; ".join(f"{noun}: {', '.join(names)}" for noun, names in plugin.provides.items())
     hooks = ", ".join(hook.removeprefix("mmeframe_") for hook in plugin.hooks)
-    return [plugin.name, plugin.title, plugin.status, provides, hooks]
+    spent = [f"{plugin.seconds * 1000:.0f} ms"] if debug else []
+    return [plugin.name, plugin.title, plugin.status, provides, hooks, *spent]
 
 
 def _plural(noun: str) -> str:
@@ -103,7 +117,7 @@ def _show(loaded: Plugins, name: str, flags: Flags) -> int:
     found = [
         (hook, entry)
         for hook, entry in _entries(loaded)
-        if name == entry.record.name or any(entry.plugin is owner for owner in owners)
+        if name in (entry.record.name, *entry.full_names) or any(entry.plugin is owner for owner in owners)
     ]
     if not found:
         for plugin in owners:
@@ -142,11 +156,16 @@ def _told(hook: Hook, entry: Registered, loaded: Plugins) -> dict[str, Any]:
         "plugin": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
-        "choose": _CHOOSE[hook.noun].format(name=record.name),
+        "choose": _CHOOSE[hook.noun].format(name=_chosen_by(hook, entry, loaded)),
         "options": options,
         "presets": _presets(hook, record.name, loaded),
     }
     return told | ({"flavors": list(record.flavors)} if hasattr(record, "flavors") else {})
+
+
+def _chosen_by(hook: Hook, entry: Registered, loaded: Plugins) -> str:
+    """What a config writes: its name, where no other component has that."""
+    return next(name for name, other in loaded.registered[hook.noun].items() if other is entry)
 
 
 def _presets(hook: Hook, name: str, loaded: Plugins) -> list[str]:
@@ -193,7 +212,7 @@ def show_chosen(flags: Flags, command: str, loaded: Plugins, config_dirs: Sequen
     found = layout(flags.config_name or command, flags.overrides, places(config_dirs, loaded), loaded)
     for place, (group, kind) in found.kinds.items():
         noun = next(hook.noun for hook in HOOKS if hook.group == group)
-        entry = loaded.registered[noun][kind]
+        entry = loaded.choices(noun)[kind]
         try:
             options = [option.to_json() for option in describe(entry.record.config)]
         except Exception as error:

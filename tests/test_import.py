@@ -116,7 +116,7 @@ def test_the_copy_in_a_router_says_why_it_has_no_api(tmp_path):
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
 
-    hint = "  Import mmeframe before the first router is loaded.\n"
+    hint = "  Use it in another process, or build the router again with the mmeframe that is installed.\n"
     assert said == "".join(
         f"this mmeframe is the copy inside a router that was loaded, and has no {name!r}.\n{hint}"
         for name in ("api", "build", "explain")

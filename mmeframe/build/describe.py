@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from mmeframe.build.environment import read_requirements
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
-from mmeframe.errors import BuildError, MissingError, MmeframeError, Problem, suggest
+from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
+from mmeframe.imports import code_digest, modules_in
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
@@ -206,8 +205,8 @@ class Describer:
             # Answers of ``predict`` are declared, and those of other methods found from there.
             if facts is None or facts.method not in ("predict", wanted):
                 continue
-            loader = "pyfunc" if facts.params else self.plugins.loader_for(facts.flavor) or "pyfunc"
-            if entry.loader == "auto" and loader != facts.loader.kind:
+            claims = ["pyfunc"] if facts.params else self.plugins.loaders_for(facts.flavor) or ["pyfunc"]
+            if entry.loader == "auto" and claims != [facts.loader.kind]:
                 continue
             if isinstance(folder, ModelFile) and not self._installed(facts):
                 continue
@@ -250,7 +249,7 @@ class Describer:
             raw = folder.read("MLmodel")
             if raw is not None:
                 return self._facts(entry, folder, raw, where)
-        except BuildError as error:
+        except (BuildError, PluginError) as error:
             self.problem(where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
@@ -441,30 +440,6 @@ def _text(folder: ModelFolder, name: str) -> str:
 
 
 def _code_modules(folder: ModelFolder, code: str) -> dict[str, str]:
-    """Modules that can be imported from a model's code folder -> digest of their files, and of data beside them.
-
-    A package is one module; of a folder without ``__init__``, a namespace package, each module is one, as in ``ns.a``.
-    """
-    modules: dict[str, Any] = {}
-    data = hashlib.sha256()
+    """Modules that can be imported from a model's code folder -> digest of their files, and of data beside them."""
     with folder.local() as root:
-        home = root / code
-        for path in sorted(home.rglob("*")):
-            inner = path.relative_to(home)
-            if not path.is_file() or "__pycache__" in inner.parts:
-                continue
-            name = _module(home, inner)
-            digest = data if name is None else modules.setdefault(name, hashlib.sha256())
-            digest.update(inner.as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    # A module may read what lies beside it.
-    return {name: hashlib.sha256(digest.digest() + data.digest()).hexdigest() for name, digest in modules.items()}
-
-
-def _module(home: Path, inner: Path) -> str | None:
-    """The module that a file is, or whose package it is part of; None for data outside a package."""
-    for depth in range(1, len(inner.parts)):
-        package = Path(*inner.parts[:depth])
-        if any((home / package / f"__init__{suffix}").is_file() for suffix in all_suffixes()):
-            return ".".join(package.parts)
-    suffix = next((it for it in sorted(all_suffixes(), key=len, reverse=True) if inner.name.endswith(it)), None)
-    return ".".join([*inner.parts[:-1], inner.name.removesuffix(suffix)]) if suffix else None
+        return {name: code_digest(files) for name, files in modules_in(root / code).items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -16,10 +17,20 @@ from typing import Any
 
 import mmeframe
 from mmeframe.errors import BuildError
+from mmeframe.imports import code_digest, version_of
 from mmeframe.plugin.manager import PluginInfo, Plugins
 from mmeframe.spec import Component
 
-__all__ = ["ARCHIVE", "loader_code", "plugin_requirements", "used_plugins", "write_archive"]
+__all__ = [
+    "ARCHIVE",
+    "code_changes",
+    "code_digests",
+    "loader_code",
+    "plugin_requirements",
+    "recorded",
+    "used_plugins",
+    "write_archive",
+]
 
 ARCHIVE = "mmeframe.zip"
 # What the layer contract keeps free of Hydra and pluggy is what serving needs.
@@ -34,6 +45,7 @@ _RUNTIME = (
     "rows",
     "budget.py",
     "cache.py",
+    "imports.py",
     "redact.py",
     "worker",
     "bundle",
@@ -48,9 +60,8 @@ def used_plugins(components: Iterable[Component], plugins: Plugins) -> dict[str,
     """Top-level modules of third-party components -> the plugin that registered them."""
     found: dict[str, PluginInfo] = {}
     for component in components:
-        for names in plugins.registered.values():
-            entry = names.get(component.kind)
-            if entry is not None and entry.record.target == component.target:
+        for entry in (entry for names in plugins.registered.values() for entry in names.values()):
+            if (entry.record.name, entry.record.target) == (component.kind, component.target):
                 for target in (component.target, component.config):
                     module = target.split(":")[0].split(".")[0]
                     if module != "mmeframe":
@@ -63,22 +74,24 @@ def write_archive(path: Path, modules: Mapping[str, PluginInfo], indexed: Sequen
 
     Raises BuildError for a plugin with compiled modules, which no archive can hold.
     """
-    home = Path(mmeframe.__file__).parent
-    sources: list[tuple[str, Path]] = []
+    embedded = {
+        module: _module_files(module, info)
+        for module, info in modules.items()
+        if info.distribution is None or info.distribution not in indexed
+    }
+    facts = recorded({module: modules[module] for module in embedded})
     if "mmeframe" not in indexed:
-        for name in _RUNTIME:
-            sources += _python_files(home / name, f"mmeframe/{name}")
-    for module, info in modules.items():
-        if info.distribution is None or info.distribution not in indexed:
-            sources += _module_files(module, info)
-    if not sources:
+        embedded["mmeframe"] = _files_of("mmeframe")
+        facts["mmeframe"] = {"distribution": "mmeframe", "version": mmeframe.__version__}
+    facts = {module: {**found, "sha256": code_here(module)} for module, found in facts.items()}
+    if not embedded:
         return []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        # Whoever has this version installed needs no copy.
-        archive.comment = mmeframe.__version__.encode()
-        for name, file in sorted(sources):
+        # What decides in a process that has some of these modules already.
+        archive.comment = json.dumps(facts, sort_keys=True).encode()
+        for name, file in sorted(found for files in embedded.values() for found in files):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
-    return sorted({name.split("/")[0].removesuffix(".py") for name, _ in sources})
+    return sorted(embedded)
 
 
 def _python_files(path: Path, name: str) -> Iterator[tuple[str, Path]]:
@@ -90,26 +103,35 @@ def _python_files(path: Path, name: str) -> Iterator[tuple[str, Path]]:
             yield f"{name}/{file.relative_to(path).as_posix()}", file
 
 
-def loader_code(plugins: Plugins) -> dict[str, str]:
-    """Model loaders of plugins -> a digest of their modules: another one may keep, or measure, something else."""
-    found = {}
+def loader_code(plugins: Plugins) -> dict[str, str | None]:
+    """mmeframe, and loaders of plugins -> a digest of their modules: others may keep, or measure, something else."""
+    found = {"": code_here("mmeframe")}
     for name, entry in plugins.registered.get("model loader", {}).items():
         module = entry.record.target.split(":")[0].split(".")[0]
         if module != "mmeframe":
-            digest = hashlib.sha256()
-            for path, file in sorted(_files_of(module)):
-                digest.update(f"{path}\0{file.stat().st_size}\0".encode() + file.read_bytes())
-            found[name] = digest.hexdigest()
+            found[name] = code_here(module)
     return found
+
+
+def code_here(module: str) -> str | None:
+    """A digest of what a top-level module is made of in this process, None if it is not made of files.
+
+    Of mmeframe itself of what serving needs: that is what a router carries.
+    """
+    files = _files_of(module)
+    return code_digest({name: hashlib.sha256(file.read_bytes()).digest() for name, file in files}) if files else None
 
 
 def _files_of(module: str) -> list[tuple[str, Path]]:
     """What a top-level module is made of, none if it is not made of files."""
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    # Nor is what this process took from the archive of a router.
+    if spec is None or spec.origin is None or not (origin := Path(spec.origin)).is_file():
         return []
-    origin = Path(spec.origin)
-    return list(_python_files(origin.parent, module) if spec.submodule_search_locations else [(origin.name, origin)])
+    if not spec.submodule_search_locations:
+        return [(origin.name, origin)]
+    inner = _RUNTIME if module == "mmeframe" else [path.name for path in origin.parent.iterdir()]
+    return [found for name in inner for found in _python_files(origin.parent / name, f"{module}/{name}")]
 
 
 def _module_files(module: str, info: PluginInfo) -> list[tuple[str, Path]]:
@@ -150,8 +172,45 @@ def plugin_requirements(modules: Mapping[str, PluginInfo], indexed: Sequence[str
     return wanted
 
 
-def recorded(modules: Mapping[str, PluginInfo]) -> dict[str, Any]:
+def recorded(modules: Mapping[str, PluginInfo]) -> dict[str, dict[str, Any]]:
     """What the manifest says about plugins: module -> distribution and version."""
     return {
         module: {"distribution": info.distribution, "version": info.version} for module, info in sorted(modules.items())
+    }
+
+
+def code_digests(modules: Iterable[str]) -> dict[str, str | None]:
+    """What the manifest says about code: digests of mmeframe and of plugins' modules."""
+    return {module: code_here(module) for module in sorted({"mmeframe", *modules})}
+
+
+def code_changes(manifest: Mapping[str, Any], modules: Mapping[str, PluginInfo] | None = None) -> list[dict[str, Any]]:
+    """Whose code, of mmeframe and the plugins of a logged router, differs here: name, version then, version now.
+
+    modules: the plugins that a build would use; without them those of the router are meant, as they are installed here.
+    """
+    plugins = _installed(manifest["plugins"]) if modules is None else recorded(modules)
+    digests = code_digests(plugins)
+    then = {**manifest["plugins"], "mmeframe": {"distribution": "mmeframe", "version": manifest["mmeframe"]}}
+    now = {**plugins, "mmeframe": {"distribution": "mmeframe", "version": mmeframe.__version__}}
+    found = []
+    for module in sorted(then.keys() | now.keys()):
+        before, after = _said(then.get(module)), _said(now.get(module))
+        if before == after and digests[module] != manifest["code"][module]:
+            after = f"{after} with other code"
+        if before != after:
+            facts = then.get(module) or now[module]
+            found.append({"name": facts["distribution"] or module, "from": before, "to": after})
+    return found
+
+
+def _said(facts: Mapping[str, Any] | None) -> str | None:
+    return None if facts is None else str(facts["version"] or "a module")
+
+
+def _installed(plugins: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        module: {**facts, "version": version_of(module, facts["distribution"]) if facts["distribution"] else None}
+        for module, facts in plugins.items()
+        if importlib.util.find_spec(module) is not None
     }

@@ -568,8 +568,8 @@ class _Resolver:
             if module in sys.stdlib_module_names or module in installed:
                 what = f"{installed[module]} has too" if module in installed else "the standard library has too"
                 self.warnings.append(
-                    f"models.{id_}: it ships a module {module!r}, which {what}; all sub-models get the one that is "
-                    "imported first. isolation=process keeps it to this one."
+                    f"models.{id_}: it ships a module {module!r}, which {what}; where other code of that name is "
+                    "imported already, it does not load. isolation=process keeps it to this one."
                 )
 
     def _answers(self, models: Sequence[SubModel]) -> Outputs:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.build.describe import SubModel
-from mmeframe.errors import ModelError
+from mmeframe.errors import BuildError, ModelError
+from mmeframe.imports import modules_in, rival_of
 from mmeframe.worker import Ended, Remote, Worker
 
 __all__ = ["LiveModels"]
@@ -27,14 +28,16 @@ class LiveModels:
     def __init__(self, isolation: str) -> None:
         self._apart = isolation == "process"
         self._workers: dict[frozenset[tuple[str, str]], Worker] = {}
+        self._known: set[frozenset[tuple[str, str]]] = set()
 
     def run(self, function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
         """``function(model, root, *args)``, where the modules that the sub-model ships can be imported.
 
-        root: the sub-model's own folder. Raises what the function raises, ModelError if its process ends.
+        root: the sub-model's own folder. Raises what the function raises, ModelError if its process ends, BuildError if
+        it would run other code than it ships.
         """
         if not self._apart or not model.code:
-            with _importable(root / _CODE):
+            with self._importable(model, root / _CODE):
                 return function(model, root, *args)
         try:
             return self._worker(model).run(_there, function, model, root, *args)
@@ -44,8 +47,34 @@ class LiveModels:
     def load(self, model: SubModel, root: Path) -> Any:
         """A live sub-model that can ``predict``."""
         if not self._apart or not model.code:
-            return model.load(root)
+            with self._importable(model, root / _CODE):
+                return model.load(root)
         return Remote(self._worker(model), model.id, partial(_there, SubModel.load, model, root), ("predict",))
+
+    @contextmanager
+    def _importable(self, model: SubModel, code: Path) -> Iterator[None]:
+        if not model.code:
+            yield
+            return
+        self._refuse(model, code)
+        before = list(sys.path)
+        sys.path.insert(0, str(code))
+        try:
+            yield
+        finally:
+            sys.path[:] = before
+
+    def _refuse(self, model: SubModel, code: Path) -> None:
+        """This process may have imported other modules of these names, from wherever; of this fleet they are alike."""
+        known = frozenset(model.code.items())
+        if known not in self._known and (rival := rival_of(modules_in(code))):
+            module, place = rival
+            raise BuildError(
+                f"it ships a module {module!r}, and this process has imported other code of that name, from {place}.",
+                where=f"models.{model.id}",
+                hint="Begin a new process, log the sub-model with that code, or set isolation=process.",
+            )
+        self._known.add(known)
 
     def _worker(self, model: SubModel) -> Worker:
         return self._workers.setdefault(frozenset(model.code.items()), Worker())
@@ -56,14 +85,3 @@ def _there(function: Callable[..., Any], model: SubModel, root: Path, *args: Any
     if (code := str(root / _CODE)) not in sys.path:
         sys.path.insert(0, code)
     return function(model, root, *args)
-
-
-@contextmanager
-def _importable(code: Path) -> Iterator[None]:
-    before = list(sys.path)
-    if code.is_dir():
-        sys.path.insert(0, str(code))
-    try:
-        yield
-    finally:
-        sys.path[:] = before

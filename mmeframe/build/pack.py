@@ -12,7 +12,7 @@ import mmeframe
 from mmeframe.budget import check_residency
 from mmeframe.build.describe import SubModel
 from mmeframe.build.draft import Draft
-from mmeframe.build.embed import recorded, used_plugins
+from mmeframe.build.embed import code_digests, recorded, used_plugins
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import tried
@@ -100,6 +100,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
         progress("packing", len(fleet.models), len(fleet.models))
         combined = {record.id for record in records if record.of}
         check_residency(spec.residency, [record.id for record in records], combined, lambda at: records[at].memory)
+        used = used_plugins(components(fleet).values(), plugins)
         facts = {
             **settings(fleet),
             "mmeframe": mmeframe.__version__,
@@ -107,7 +108,8 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
             "schemas": schemas.values,
             "requirements": requirements.values,
             "loaders": loaders.values,
-            "plugins": recorded(used_plugins(components(fleet).values(), plugins)),
+            "plugins": recorded(used),
+            "code": code_digests(used),
             "components": _prepare(fleet, writer),
         }
         return writer.finish(facts, [part.name for part in spec.routing.parts], spec.routing.levels, records)

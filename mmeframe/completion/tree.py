@@ -55,7 +55,7 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
             return Node(dict)
         group, kind = layout.kinds[place]
         noun = next(hook.noun for hook in HOOKS if hook.group == group)
-        return _dataclass(plugins.registered[noun][kind].record.config)
+        return _dataclass(plugins.choices(noun)[kind].record.config)
 
     def names(path: str) -> list[str]:
         placed = [place.removeprefix(f"{path}.") for place in layout.kinds if place.startswith(f"{path}.")]

@@ -167,7 +167,7 @@ def _numbers(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...
 
 
 def _fields(plugins: Plugins, noun: str, kind: str) -> list[str]:
-    return [option.name for option in dataclasses.fields(plugins.registered[noun][kind].record.config)]
+    return [option.name for option in dataclasses.fields(plugins.choices(noun)[kind].record.config)]
 
 
 def _names(kind: Any, path: Sequence[Any]) -> list[str]:

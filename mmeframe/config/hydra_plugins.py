@@ -24,7 +24,7 @@ SCHEME = "mmeframe"
 
 def plugin_options(plugins: Plugins) -> Options:
     """Every registered component that has a config group."""
-    return {hook.group: plugins.registered[hook.noun] for hook in HOOKS if hook.group}
+    return {hook.group: plugins.choices(hook.noun) for hook in HOOKS if hook.group}
 
 
 class PluginOptions(ConfigSource):
@@ -63,7 +63,8 @@ class PluginOptions(ConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         path = config_path.strip("/")
         groups = list(self._options) if path == "" else []
-        configs = list(self._options.get(path, {}))
+        # Full names have a point: they choose what is listed already.
+        configs = [name for name in self._options.get(path, {}) if "." not in name]
         found = {ObjectType.GROUP: groups, ObjectType.CONFIG: configs}
         return sorted(groups + configs if results_filter is None else found.get(results_filter, []))
 

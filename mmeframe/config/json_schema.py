@@ -84,6 +84,12 @@ def _named(definition: str) -> Schema:
     return _opened({"type": "object", "additionalProperties": {"$ref": f"{REF}{definition}"}})
 
 
+def _full(names: Iterable[str]) -> Schema:
+    """``mmeframe-geo.geohash``: right wherever a name is, and not offered; its options are for ``validate``."""
+    short = dict.fromkeys(name.rpartition(".")[2] for name in names)
+    return {"type": "string", "pattern": rf"^.+\.({'|'.join(short)})$"}
+
+
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     """The same with other names of definitions."""
     if isinstance(value, dict):
@@ -167,7 +173,7 @@ class _Writer:
     def _loaders(self) -> Schema:
         names = self._plugins.names("model loader")
         self._definitions["loader"] = self._kinds("loader", "model loader", {})
-        loader = {"anyOf": [{"enum": ["auto", *names]}, _OPEN]}
+        loader = {"anyOf": [{"enum": ["auto", *names]}, _OPEN, _full(names)]}
         described = {"description": self._comments["model_defaults.loader"], "default": "auto"}
         return {
             "loader": {"if": {"type": "object"}, "then": {"$ref": f"{REF}loader"}, "else": loader, **described},
@@ -212,7 +218,7 @@ class _Writer:
             self._definitions[f"{prefix}.{name}"] = _closed(
                 {"kind": {"const": name}, **beside, **own}, description=summary
             )
-        kind = {"anyOf": [{"enum": list(options)}, _OPEN]}
+        kind = {"anyOf": [{"enum": list(options)}, _OPEN, _full(options)]}
         self._definitions[f"any {prefix}"] = _closed({"kind": kind, **beside, **_any_of(options.values())})
         cases = [
             {"if": {"properties": {"kind": {"const": name}}}, "then": {"$ref": f"{REF}{prefix}.{name}"}}

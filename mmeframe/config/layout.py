@@ -97,7 +97,7 @@ def kind_of(group: str, name: str, folders: Sequence[Path], plugins: Plugins) ->
     noun = next((hook.noun for hook in HOOKS if hook.group == group), None)
     inner = [option for place, (_, option) in reader.choices.items() if place == group and option != name]
     for kind in (_at(reader.tree, group).get("kind"), *inner, name):
-        if noun is not None and kind in plugins.registered[noun]:
+        if noun is not None and kind in plugins.choices(noun):
             return str(kind)
     return None
 

@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -27,6 +28,7 @@ import pluggy
 
 import mmeframe
 from mmeframe.errors import PluginError, Problem, UnknownNameError, UsageError, suggest
+from mmeframe.imports import from_router
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 from mmeframe.plugin.records import (
@@ -79,7 +81,9 @@ _PACKAGE = "pkg://"
 class PluginInfo:
     """One plugin as ``mmeframe plugins`` shows it. ``reason``: why it is broken or disabled.
 
-    provides: names by the noun of what they name. hooks: those that it implements.
+    provides: names by the noun of what they name. hooks: those that it implements. off: its components that are
+    disabled. error: what it raised when it was imported or asked. seconds: how long its import took, with that of what
+    nobody had imported before.
     """
 
     name: str
@@ -90,6 +94,9 @@ class PluginInfo:
     reason: str = ""
     provides: dict[str, list[str]] = field(default_factory=dict)
     hooks: list[str] = field(default_factory=list)
+    off: list[str] = field(default_factory=list)
+    error: BaseException | None = field(default=None, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def title(self) -> str:
@@ -104,6 +111,12 @@ class Registered:
     record: ComponentPlugin
     plugin: PluginInfo
 
+    @property
+    def full_names(self) -> list[str]:
+        """``mmeframe-geo.geohash``: its name with that of the distribution, and with that of the plugin."""
+        owners = (self.plugin.distribution, self.plugin.name)
+        return [f"{owner}.{self.record.name}" for owner in dict.fromkeys(owners) if owner]
+
     def component(self, options: Mapping[str, Any]) -> Component:
         """The component as a spec or a bundle records it."""
         conf = self.record.config
@@ -117,20 +130,43 @@ Calls = Sequence[tuple[PluginInfo, Callable[[Mapping[str, Any]], Any]]]
 class Plugins:
     """Everything that the enabled plugins register, by noun and name.
 
-    config_paths: folders of YAML files, as ``pkg://`` addresses. calls: of the hooks that are called later, by name.
+    registered: by the names that choose them: where several have one name, by full names. offered: all of them, by
+    noun. config_paths: folders of YAML files, as ``pkg://`` addresses. calls: of the hooks that are called later, by
+    name.
     """
 
     def __init__(
         self,
         plugins: Sequence[PluginInfo],
-        registered: Mapping[str, Mapping[str, Registered]],
+        offered: Mapping[str, Sequence[Registered]],
         config_paths: Sequence[str] = (),
         calls: Mapping[str, Calls] | None = None,
     ) -> None:
         self.plugins = tuple(plugins)
-        self.registered = {noun: dict(names) for noun, names in registered.items()}
+        self._named = {noun: _by_name(entries) for noun, entries in offered.items()}
+        self.registered = {
+            noun: {self._shown(noun, entry): entry for entry in entries} for noun, entries in offered.items()
+        }
         self.config_paths = tuple(config_paths)
         self._calls = dict(calls or {})
+
+    def _shown(self, noun: str, entry: Registered) -> str:
+        """The first of its names that no other component has."""
+        names = [entry.record.name, *entry.full_names]
+        return next((name for name in names if len(self._named[noun][name]) == 1), names[-1])
+
+    def choices(self, noun: str) -> dict[str, Registered]:
+        """All names that may be written in a config, full names too; of several of one name ``get`` chooses none."""
+        return {name: entries[0] for name, entries in self._named[noun].items()}
+
+    def clashes(self) -> list[PluginError]:
+        """Names that several components have: each breaks only what is chosen by it."""
+        return [
+            _clash_of(noun, name, entries)
+            for noun, names in self._named.items()
+            for name, entries in names.items()
+            if len(entries) > 1
+        ]
 
     def check_spec(self, spec: RouterSpec) -> list[Problem]:
         """What plugins have against a config. A plugin that cannot say is a problem, too."""
@@ -142,6 +178,7 @@ class Plugins:
                 said = f"must return Problem records, not {strange}" if strange else ""
             except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                 problems, said = [], f"raised {type(error).__name__}: {error}"
+                info.error = error
             if said:
                 hint = f"Disable it with -p no:{info.distribution or info.name}."
                 problems = [Problem("plugins", f"{info.title}: mmeframe_check_spec() {said}.", hint, "plugin")]
@@ -156,6 +193,7 @@ class Plugins:
                 call({"spec": spec, "logged": logged})
             except Exception as error:  # noqa: BLE001 - the router is logged, whatever a plugin does
                 said = f"{type(error).__name__}: {error}"
+                info.error = error
                 lines.append(f"{info.title}: mmeframe_router_logged() raised {said}; the router is not affected.")
         return lines
 
@@ -176,8 +214,11 @@ class Plugins:
 
         Raises UnknownNameError with the nearest name, and with the plugins that are broken or disabled.
         """
-        if name in self.registered[noun]:
-            return self.registered[noun][name]
+        found = self._named[noun].get(name, ())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise _clash_of(noun, name, found, where)
         raise UnknownNameError(where, noun, name, self.names(noun), also=self.absent())
 
     def absent(self) -> str:
@@ -188,15 +229,58 @@ class Plugins:
                 lines.append(f"{plugin.title} failed to import and may provide it: {plugin.reason.rstrip('.')}.")
             elif plugin.status == "disabled":
                 lines.append(f"{plugin.title} is disabled and may provide it.")
+            elif plugin.off:
+                lines.append(f"{', '.join(plugin.off)} of {plugin.title} is disabled.")
         return " ".join(lines)
 
-    def loader_for(self, flavor: str) -> str | None:
-        """The loader that claims a flavor, None if none does."""
-        for name, entry in self.registered["model loader"].items():
-            record = entry.record
-            if isinstance(record, ModelLoaderPlugin) and flavor in record.flavors:
-                return name
-        return None
+    def loaders_for(self, flavor: str) -> list[str]:
+        """The loaders that claim a flavor."""
+        return [
+            name
+            for name, entry in self.registered["model loader"].items()
+            if isinstance(entry.record, ModelLoaderPlugin) and flavor in entry.record.flavors
+        ]
+
+    def loader_for(self, flavor: str, where: str = "") -> str | None:
+        """The loader that claims a flavor, None if none does. Raises PluginError if several do."""
+        names = self.loaders_for(flavor)
+        if len(names) > 1:
+            loaders = [self.registered["model loader"][name] for name in names]
+            claims = [f"{name!r} of {entry.plugin.title}" for name, entry in zip(names, loaders, strict=True)]
+            raise PluginError(
+                f"{_number(names)} model loaders claim the flavor {flavor!r}: {' and '.join(claims)}.",
+                where=where,
+                hint=f"Choose one with models.<id>.loader, or disable one with -p no:{loaders[-1].full_names[0]}.",
+            )
+        return names[0] if names else None
+
+
+def _by_name(entries: Iterable[Registered]) -> dict[str, list[Registered]]:
+    """Names and full names -> the components that have them."""
+    found: dict[str, list[Registered]] = {}
+    for entry in entries:
+        for name in (entry.record.name, *entry.full_names):
+            found.setdefault(name, []).append(entry)
+    return found
+
+
+def _clash_of(noun: str, name: str, entries: Sequence[Registered], where: str = "") -> PluginError:
+    """What to raise for a name that several components have, with what to write instead."""
+    full = [next((other for other in entry.full_names if other != name), name) for entry in entries]
+    titles = " and ".join(entry.plugin.title for entry in entries)
+    return PluginError(
+        f"{_number(entries)} {_plural(noun)} are named {name!r}: {titles}.",
+        where=where,
+        hint=f"Write {' or '.join(full)}, or disable one with -p no:{full[-1]}.",
+    )
+
+
+def _number(rivals: Sequence[Any]) -> str:
+    return "two" if len(rivals) == 2 else str(len(rivals))
+
+
+def _plural(noun: str) -> str:
+    return noun[:-1] + "ies" if noun.endswith("y") else f"{noun}s"
 
 
 def split_switches(switches: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -214,8 +298,8 @@ def split_switches(switches: Iterable[str]) -> tuple[list[str], list[str]]:
 def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     """Load the built-ins, the installed plugins and the modules named by ``-p`` and ``MMEFRAME_PLUGINS``.
 
-    switches: values of ``-p``: a module to add, or ``no:NAME`` with a plugin's or a distribution's name.
-    Raises PluginError for a module named on purpose that cannot be used, and for a name registered twice.
+    switches: values of ``-p``: a module to add, or ``no:NAME`` with the name of a plugin or a distribution, or the full
+    name of a component. Raises PluginError for a module named on purpose that cannot be used.
     """
     switches = list(switches)
     enable, disable = split_switches(switches)
@@ -229,8 +313,9 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
         plugins = loader.collect()
     for info in plugins.plugins:
         if info.module in enable and info.status == "broken":
-            raise PluginError(info.reason, where=f"-p {info.module}")
+            raise PluginError(info.reason, where=f"-p {info.module}") from info.error
     known = {name for info in plugins.plugins[1:] for name in (info.name, info.distribution) if name}
+    known |= loader.full_names
     for switch in switches:
         if switch.startswith("no:") and switch[3:] not in known:
             raise UsageError(
@@ -252,7 +337,9 @@ def isolated_plugins(*plugins: Any) -> Plugins:
     found = loader.collect()
     for info in found.plugins:
         if info.status == "broken":
-            raise PluginError(info.reason, where=info.name)
+            raise PluginError(info.reason, where=info.name) from info.error
+    for clash in found.clashes():
+        raise clash
     return found
 
 
@@ -265,6 +352,8 @@ class _Loader:
         self._manager.add_hookspecs(hookspecs)
         self._infos: list[PluginInfo] = []
         self._modules: dict[str, PluginInfo] = {}
+        # Of all components that plugins have, disabled ones too.
+        self.full_names: set[str] = set()
 
     def add_installed(self) -> None:
         """Plugins by entry point, in a stable order, each with its own fate."""
@@ -306,7 +395,7 @@ class _Loader:
             hint = "It must be installed, or lie in the working directory."
             raise UsageError(f"there is no module {module!r}.", where=where, hint=hint)
         if info.status == "broken":
-            raise PluginError(info.reason, where=where)
+            raise PluginError(info.reason, where=where) from info.error
         if not self._manager.get_hookcallers(sys.modules[module]):
             hint = f"A hook is a function such as {HOOKS[0].name}, marked with @hookimpl."
             raise PluginError(f"module {module} has no hook, so it is no plugin.", where=where, hint=hint)
@@ -332,12 +421,19 @@ class _Loader:
 
     def _import(self, info: PluginInfo, load: Any) -> str:
         """Import and register; returns why that failed, or an empty text."""
+        start = time.perf_counter()
         try:
             module = load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take us down
+            info.error = error
             # What is not installed says enough by its name.
             place = "" if isinstance(error, ModuleNotFoundError) else _place(error, info.module)
             return f"{str(error) or type(error).__name__}{place}"
+        finally:
+            info.seconds = time.perf_counter() - start
+        if from_router(info.module):
+            what = info.module.partition(".")[0]
+            return f"this process has imported the {what} that a router carries. Begin a new process."
         if name := self._manager.get_name(module):
             return f"Plugin {info.name!r} is registered already, as {name!r}."
         if rival := self._modules.get(info.name):
@@ -356,29 +452,33 @@ class _Loader:
         return ""
 
     def collect(self) -> Plugins:
-        registered: dict[str, dict[str, Registered]] = {hook.noun: {} for hook in HOOKS}
+        offered: dict[str, list[Registered]] = {hook.noun: [] for hook in HOOKS}
         for hook in HOOKS:
             for impl in getattr(self._manager.hook, hook.name).get_hookimpls():
                 info = self._modules[impl.plugin_name]
                 try:
                     given = impl.function()
                     records = [] if isinstance(given, ComponentPlugin) else list(given)
-                    faults = [fault for record in records if (fault := _record_fault(hook, record))]
-                    if isinstance(given, ComponentPlugin):
-                        what = f"return [{type(given).__name__}(...)]"
-                        faults = [f"{hook.name}() must return a list of records: {what}."]
+                    fault = _records_fault(hook, given, records)
                 except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
-                    records, faults = [], [f"{hook.name}() raised {type(error).__name__}: {error}"]
-                if faults:
-                    info.status, info.reason = "broken", f"Plugin {info.name!r}: {faults[0]}"
+                    records, fault = [], f"{hook.name}() raised {type(error).__name__}: {error}"
+                    info.error = error
+                if fault:
+                    info.status, info.reason = "broken", f"Plugin {info.name!r}: {fault}"
                     continue
                 for record in records:
-                    _claim(registered[hook.noun], hook, Registered(record, info))
-                    info.provides.setdefault(hook.noun, []).append(record.name)
-        _check_flavors(registered["model loader"])
-        paths = self._config_paths(registered)
+                    self._offer(Registered(record, info), hook.noun, offered)
+        paths = self._config_paths(offered)
         calls = {name: list(self._calls(name)) for name in ("mmeframe_check_spec", "mmeframe_router_logged")}
-        return Plugins(self._infos, registered, paths, calls)
+        return Plugins(self._infos, offered, paths, calls)
+
+    def _offer(self, entry: Registered, noun: str, offered: Mapping[str, list[Registered]]) -> None:
+        self.full_names.update(entry.full_names)
+        if self._disable.isdisjoint(entry.full_names):
+            offered[noun].append(entry)
+            entry.plugin.provides.setdefault(noun, []).append(entry.record.name)
+        else:
+            entry.plugin.off.append(entry.record.name)
 
     def _calls(self, hook: str) -> Iterator[tuple[PluginInfo, Callable[[Mapping[str, Any]], Any]]]:
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
@@ -387,14 +487,15 @@ class _Loader:
             if info.status == "ok":
                 yield info, partial(_called, impl)
 
-    def _config_paths(self, registered: Mapping[str, Mapping[str, Registered]]) -> list[str]:
+    def _config_paths(self, offered: Mapping[str, Sequence[Registered]]) -> list[str]:
         found: list[str] = []
         for info, call in self._calls("mmeframe_config_paths"):
             try:
                 paths = list(call({}))
-                fault = next((it for path in paths if (it := _path_fault(path) or _hides(path, registered))), "")
+                fault = next((it for path in paths if (it := _path_fault(path) or _hides(path, offered))), "")
             except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                 paths, fault = [], f"raised {type(error).__name__}: {error}"
+                info.error = error
             if fault:
                 info.status, info.reason = "broken", f"Plugin {info.name!r}: mmeframe_config_paths() {fault}"
                 continue
@@ -426,12 +527,12 @@ def _path_fault(path: Any) -> str:
     return ""
 
 
-def _hides(path: str, registered: Mapping[str, Mapping[str, Registered]]) -> str:
+def _hides(path: str, offered: Mapping[str, Sequence[Registered]]) -> str:
     """A file named like a kind would be what everybody gets who chooses that kind."""
     for hook in HOOKS:
         for folder in _folders(path) if hook.group else ():
             for file in sorted((Path(folder) / str(hook.group)).glob("*.yaml")):
-                if (entry := registered[hook.noun].get(file.stem)) is not None:
+                if (entry := next((it for it in offered[hook.noun] if it.record.name == file.stem), None)) is not None:
                     kind = f"{hook.noun} {file.stem!r} of {entry.plugin.title}"
                     return f"brings {hook.group}/{file.name}, which would hide the {kind}. Rename the file."
     return ""
@@ -512,6 +613,20 @@ def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
     return ""
 
 
+def _records_fault(hook: Hook, given: Any, records: Sequence[Any]) -> str:
+    """What is wrong with what a hook returned, or an empty text."""
+    if isinstance(given, ComponentPlugin):
+        return f"{hook.name}() must return a list of records: return [{type(given).__name__}(...)]."
+    seen = set()
+    for record in records:
+        if fault := _record_fault(hook, record):
+            return fault
+        if record.name in seen:
+            return f"it registers the {hook.noun} {record.name!r} twice."
+        seen.add(record.name)
+    return ""
+
+
 def _record_fault(hook: Hook, record: Any) -> str:
     """What is wrong with one record, or an empty text."""
     if not isinstance(record, ComponentPlugin) or not isinstance(record, hook.record):
@@ -533,27 +648,3 @@ def _record_fault(hook: Hook, record: Any) -> str:
     if taken:
         return f"{label}: the option name {taken[0]!r} is taken by mmeframe itself."
     return ""
-
-
-def _claim(names: dict[str, Registered], hook: Hook, entry: Registered) -> None:
-    rival = names.setdefault(entry.record.name, entry)
-    if rival is not entry:
-        nouns = hook.noun[:-1] + "ies" if hook.noun.endswith("y") else f"{hook.noun}s"
-        raise PluginError(
-            f"Two {nouns} are named {entry.record.name!r}: {rival.plugin.title} and {entry.plugin.title}.",
-            hint=f"Disable one with -p no:{entry.plugin.distribution or entry.plugin.name}.",
-        )
-
-
-def _check_flavors(loaders: Mapping[str, Registered]) -> None:
-    owner: dict[str, Registered] = {}
-    for entry in loaders.values():
-        record = entry.record
-        for flavor in record.flavors if isinstance(record, ModelLoaderPlugin) else ():
-            rival = owner.setdefault(flavor, entry)
-            if rival is not entry:
-                raise PluginError(
-                    f"Two model loaders claim the flavor {flavor!r}: {rival.record.name!r} of {rival.plugin.title} "
-                    f"and {record.name!r} of {entry.plugin.title}.",
-                    hint=f"Disable one with -p no:{entry.plugin.distribution or entry.plugin.name}.",
-                )

@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
+from mmeframe import imports
 from mmeframe.errors import ConfigError, PluginError
 from mmeframe.plugin import MISSING, Conf, Observer, ObserverConf
 from mmeframe.plugin.components import import_target, make_component
 from mmeframe.plugin.conf import defaults_of
 from mmeframe.spec import Component
 
-__all__ = ["load_component", "observer_of"]
+__all__ = ["bring_code", "load_component", "observer_of"]
 
 _BUILTIN = "mmeframe.builtin."
 
 
-def load_component(component: Component, plugins: Mapping[str, Any], code: Path | None) -> Any:
+def bring_code(plugins: Mapping[str, Any], code: Path | None) -> None:
+    """Import the plugins that an artifact carries, whatever else is installed.
+
+    Raises PluginError if this process has imported other code under the name of one, or of mmeframe: its entrypoint
+    did not run where a router is a copy.
+    """
+    if code is None:
+        return
+    carried = [module for module in imports.carried(code) if module in {"mmeframe", *plugins}]
+    try:
+        rival = imports.bring(code, carried)
+    except ImportError as error:
+        raise PluginError(f"a plugin that this router carries cannot be imported: {error}.") from error
+    if rival is not None:
+        what, hint = imports.other_code(code, rival)
+        raise PluginError(what, hint=hint)
+
+
+def load_component(component: Component, manifest: Mapping[str, Any], code: Path | None) -> Any:
     """A component whose class and options are built in, embedded in the artifact, or in a recorded plugin.
 
-    plugins: top-level module -> ``{"distribution", "version"}``, from the manifest. code: the artifact's own archive.
-    Raises PluginError for anything else: a bundle cannot name just any class of the process.
+    code: the artifact's own archive, which ``bring_code`` has read. Raises PluginError for anything else: a bundle
+    cannot name just any class of the process; and for what another version of its plugin does not know.
     """
+    from pydantic import ValidationError
+
     for target in (component.target, component.config):
         if not target.startswith(_BUILTIN):
-            _allow(target.split(":")[0].split(".")[0], component.kind, plugins, code)
-    return make_component(component)
+            _allow(_module(target), component.kind, manifest["plugins"], code)
+    try:
+        return make_component(component)
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+        raise _misfit(component, manifest, f"an option of it: {said}") from error
+    except PluginError as error:
+        raise _misfit(component, manifest, f"its class: {error.what}") from error
+
+
+def _misfit(component: Component, manifest: Mapping[str, Any], what: str) -> PluginError:
+    """What to raise where the version that runs does not know what another one has recorded."""
+    module = _module(component.target)
+    logged = manifest["plugins"].get(module, {"distribution": module, "version": manifest.get("mmeframe")})
+    name, version = logged["distribution"] or module, logged["version"] or ""
+    return PluginError(
+        f"the router was logged with {name} {version}".rstrip()
+        + f", and {name} {imports.version_of(module, name) or ''}".rstrip()
+        + f" does not take {what}",
+        where=component.kind,
+        hint=(f"pip install {name}=={version}, or build" if version else "Build") + " the router again.",
+    )
+
+
+def _module(target: str) -> str:
+    """The top-level module of ``package.module:Class``."""
+    return target.split(":")[0].split(".")[0]
 
 
 def observer_of(target: str, where: str) -> tuple[Observer[Any], Mapping[str, bytes]]:
@@ -72,7 +118,7 @@ def _conf_of(observer: type[Observer[Any]]) -> type[Conf]:
 def _allow(module: str, kind: str, plugins: Mapping[str, Any], code: Path | None) -> None:
     if module not in plugins:
         raise PluginError(f"the router names {module}, which no plugin of it ships.", where=kind)
-    if code is not None and module in _top_level(code):
+    if code is not None and module in imports.carried(code):
         return
     name, version = plugins[module]["distribution"], plugins[module]["version"]
     try:
@@ -103,8 +149,3 @@ def _older(have: str, wanted: str | None) -> str | None:
         return have if wanted is not None and Version(have) < Version(wanted) else None
     except InvalidVersion:
         return None
-
-
-def _top_level(code: Path) -> set[str]:
-    with zipfile.ZipFile(code) as archive:
-        return {name.split("/")[0].removesuffix(".py") for name in archive.namelist()}

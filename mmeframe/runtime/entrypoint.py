@@ -1,29 +1,27 @@
 """MLflow runs this file when it logs and when it loads a router (models from code); its copy lies in the model folder.
 
-The archive beside it holds mmeframe's runtime and the embedded plugins. A process that already uses mmeframe keeps its
-own, and so does one where the archive's version is installed; they find only the plugins there that they do not have.
+The archive beside it holds mmeframe's runtime and the embedded plugins. The installed mmeframe is used where it is the
+same code, because it has more than serving needs. A process that has imported another one cannot use this router.
 """
 
+import importlib.util
 import pathlib
 import sys
-import zipfile
-from importlib import metadata
-
-
-def _here(archive: pathlib.Path) -> bool:
-    if "mmeframe" in sys.modules:
-        return True
-    with zipfile.ZipFile(archive) as opened:
-        version = opened.comment.decode()
-    try:
-        return metadata.version("mmeframe") == version
-    except metadata.PackageNotFoundError:
-        return False
-
+import zipimport
 
 _archive = pathlib.Path(__file__).with_name("code") / "mmeframe.zip"
-if _archive.is_file() and str(_archive) not in sys.path:
-    sys.path.insert(len(sys.path) if _here(_archive) else 0, str(_archive))
+_spec = zipimport.zipimporter(str(_archive / "mmeframe")).find_spec("imports") if _archive.is_file() else None
+# Without it the archive has plugins only, and mmeframe is a requirement.
+if _spec is not None and _spec.loader is not None:
+    _imports = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(_imports)
+    if not _imports.same_here(_archive, "mmeframe"):
+        if "mmeframe" in sys.modules:
+            from mmeframe.errors import PluginError
+
+            _what, _hint = _imports.other_code(_archive, "mmeframe")
+            raise PluginError(_what, hint=_hint)
+        sys.path.insert(0, str(_archive))
 
 import mlflow  # noqa: E402
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import cache_folder, work_folder
-from mmeframe.errors import MmeframeError
+from mmeframe.errors import MmeframeError, ModelError
+from mmeframe.imports import modules_of, rival_of
 from mmeframe.plugin import ModelLoader, SubModelFiles
 
 __all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
@@ -23,7 +24,13 @@ _UNPACKING = ".unpacking-"
 # both. numpy parses the header of each array.
 _MISMATCH = "recursion depth mismatch"
 _TRIES = 5
+_APART = (
+    "One process can import only one of them. Build one of the routers with isolation=process, "
+    "load them in processes of their own, or rename the module."
+)
 _lock = threading.Lock()
+# Folders of code that were put on the path -> whose it is, and the modules there.
+_added: dict[str, tuple[str, Mapping[str, Mapping[str, bytes]]]] = {}
 
 
 def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
@@ -77,14 +84,50 @@ def shipped_code(record: SubModelRecord) -> tuple[FileRef, ...]:
 
 
 def add_code(bundle: Bundle, record: SubModelRecord) -> None:
-    """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder."""
+    """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder.
+
+    Raises ModelError if this process has imported other code under the name of one, or may: what plain MLflow does
+    then is to run that.
+    """
     code = shipped_code(record)
     if not code:
         return
     folder = str(unpack(bundle, "code", code))
     with _lock:
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        if folder in sys.path:
+            return
+        modules = modules_of({ref.path: ref.sha256 for ref in code})
+        owner = f"sub-model {record.id!r} of the router {bundle.manifest.get('name')!r}"
+        if clash := _clash(modules):
+            module, place = clash
+            raise ModelError(
+                f"it ships a module {module!r}, and this process has other code of that name, from {place}.",
+                where=record.id,
+                hint=_APART if bundle.manifest.get("isolation") != "process" else "Rename the module.",
+            )
+        sys.path.insert(0, folder)
+        _added[folder] = (owner, modules)
+
+
+def _clash(modules: Mapping[str, Mapping[str, bytes]]) -> tuple[str, str] | None:
+    """The first of these modules of which this process has, or will find, other code, and whose that is."""
+    here = {folder: added for folder, added in _added.items() if folder in sys.path}
+    # Another router may not have imported yet what it will import when it predicts.
+    for owner, theirs in here.values():
+        if rivals := [module for module in modules if _meet(module, modules, theirs)]:
+            return rivals[0], owner
+    if (rival := rival_of(modules)) is None:
+        return None
+    module, place = rival
+    return module, next((owner for folder, (owner, _) in here.items() if place.startswith(folder)), place)
+
+
+def _meet(module: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a module differs from the other's, or one is a package that hides what the other has in a namespace."""
+    if module in theirs:
+        return bool(mine[module] != theirs[module])
+    others = [name for name in theirs if name not in mine]
+    return any(f"{name}.".startswith(f"{module}.") or f"{module}.".startswith(f"{name}.") for name in others)
 
 
 def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,8 @@ class RouterModel(PythonModel):
         """Open the bundle. ``MMEFRAME_EXPECT_DIGEST`` refuses any other than the one that was built."""
         bundle = Path(context.artifacts[BUNDLE])
         code = next((root / "code" / CODE_ARCHIVE for root in bundle.parents if (root / "MLmodel").is_file()), None)
-        # A sub-model may itself be a router: variables mean the outermost one.
-        environ: Mapping[str, str] = {} if is_nested() else os.environ
+        # A sub-model may itself be a router: variables mean the outermost one. As they are now: a copy has the same.
+        environ = {} if is_nested() else {name: it for name, it in os.environ.items() if name.startswith("MMEFRAME_")}
         self.router = Router.open(
             bundle,
             code=code if code is not None and code.is_file() else None,

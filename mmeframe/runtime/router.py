@@ -31,7 +31,7 @@ from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.rows.types import RefusedError, converter, is_nested, shown
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.components import load_component, observer_of
+from mmeframe.runtime.components import bring_code, load_component, observer_of
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, nested
 from mmeframe.runtime.outputs import Answers
@@ -131,13 +131,14 @@ class Router:
         # Parameters of sub-models, with their types.
         self._params: dict[str, str] = {name: kind for name, (kind, _) in manifest["params"].items()}
         self._skip: bool = manifest["output"]["on_error"] == "skip"
-        self._plugins, self._code = manifest["plugins"], code
+        self._code = code
+        bring_code(manifest["plugins"], code)
         # Made one by one when asked for: there may be many.
         self.records = bundle
         self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
-        turned = turned or Knobs()
+        turned = self._turned = turned or Knobs()
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)
@@ -189,6 +190,10 @@ class Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
         return cls(Bundle(folder, expect), code, turned)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also one in another process, opens the same bundle with the same settings: nothing live is copied."""
+        return _reopened, (self.bundle.folder.absolute(), self.bundle.digest, self._code, self._turned)
+
     def _residency(self, built: ResidencySpec, turned: Knobs) -> Residency:
         spec = turned.residency(built)
         host = Host(
@@ -225,7 +230,7 @@ class Router:
             self._workers.close()
 
     def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
-        strategies = {part.name: load_component(part.strategy, self._plugins, self._code) for part in self.spec.parts}
+        strategies = {part.name: load_component(part.strategy, manifest, self._code) for part in self.spec.parts}
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         return Routing(
             self.spec,
@@ -240,7 +245,7 @@ class Router:
         )
 
     def _component(self, recorded: Mapping[str, Any], where: str) -> Any:
-        component = load_component(Component.from_json(recorded), self._plugins, self._code)
+        component = load_component(Component.from_json(recorded), self.bundle.manifest, self._code)
         component.bind(ComponentContext(self.bundle.component_files(where)))
         return component
 
@@ -261,11 +266,14 @@ class Router:
         columns = zip(*map(self.bundle.column, ("id", "loader", "flavor_options", "files")), strict=True)
         ids = []
         for number, (id_, loader, options, files) in enumerate(columns):
+            # What combines others has no files.
+            if number in self.members.of:
+                continue
             names = tuple(file["path"] for file in files)
             place = (loader, options, names)
             if place not in known:
                 known[place] = runs_code(self._loaders[loader], names, json.loads(options))
-            if known[place] and number not in self.members.of:
+            if known[place]:
                 ids.append(id_)
         if ids:
             raise ModelError(
@@ -461,3 +469,16 @@ class Router:
                     shadow.to_numpy() if isinstance(shadow, pd.DataFrame) else shadow,
                 ),
             )
+
+
+def _reopened(folder: Path, digest: str, code: Path | None, turned: Knobs) -> Router:
+    """What a pickled or copied router becomes. Raises MissingError if its bundle is not here, or is another one now."""
+    what = ""
+    if not folder.is_dir():
+        what = "the router was opened from this folder, which is not here."
+    elif Bundle(folder).digest != digest:
+        what = "the router was opened from this folder, which has another bundle now."
+    if what:
+        hint = "A copy opens the same files: share the folder, or load the model here with mlflow.pyfunc.load_model."
+        raise MissingError(what, where=str(folder), hint=hint)
+    return Router.open(folder, code=code, expect=digest, turned=turned)

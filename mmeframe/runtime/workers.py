@@ -13,7 +13,7 @@ from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.plugin import ComponentContext
-from mmeframe.runtime.components import load_component
+from mmeframe.runtime.components import bring_code, load_component
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.spec import Component
 from mmeframe.worker import Remote, Worker
@@ -47,13 +47,15 @@ class Workers:
 
 def _from_bundle(folder: str, digest: str, code: Path | None, number: int) -> Any:
     """Runs in a worker: the sub-model by its own loader, from the same verified bytes."""
-    bundle = _opened(folder, digest)
+    bundle = _opened(folder, digest, code)
     record, manifest = bundle.record(number), bundle.manifest
-    loader = load_component(Component.from_json(manifest["loaders"][record.loader]), manifest["plugins"], code)
+    loader = load_component(Component.from_json(manifest["loaders"][record.loader]), manifest, code)
     loader.bind(ComponentContext())
     return load_record(bundle, record, loader)
 
 
 @cache
-def _opened(folder: str, digest: str) -> Bundle:
-    return Bundle(folder, digest)
+def _opened(folder: str, digest: str, code: Path | None) -> Bundle:
+    bundle = Bundle(folder, digest)
+    bring_code(bundle.manifest["plugins"], code)
+    return bundle

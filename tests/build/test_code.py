@@ -134,8 +134,8 @@ def test_modules_that_others_have_too(store, ship, path, whose):
 
     (warning,) = validate(ship("one", {path: ""})).warnings
     assert warning == (
-        f"models.one: it ships a module {module!r}, which {whose} has too; all sub-models get the one that is imported "
-        "first. isolation=process keeps it to this one."
+        f"models.one: it ships a module {module!r}, which {whose} has too; where other code of that name is "
+        "imported already, it does not load. isolation=process keeps it to this one."
     )
     assert validate(ship("two", {path: ""}), "isolation=process").warnings == ()
 

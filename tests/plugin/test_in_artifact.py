@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -15,9 +18,12 @@ import pytest
 
 from mmeframe import api
 from mmeframe.bundle.format import manifest_digest
+from mmeframe.errors import PluginError
+from mmeframe.runtime.components import load_component
+from mmeframe.spec import Component
 from tests import fleets
 from tests.conftest import Store
-from tests.plugin.projects import GEO, Project, strategies
+from tests.plugin.projects import GEO, Project, only, strategies
 
 AIRPORTS = "site,latitude,longitude\nJFK,40.6413,-73.7781\nLGA,40.7769,-73.8740\nEWR,40.6895,-74.1745\n"
 # Central Park is nearest to LaGuardia, Coney Island to Kennedy, Jersey City to Newark; Boston is near none of them.
@@ -288,3 +294,76 @@ def test_who_loads_a_router_first_has_the_installed_mmeframe(week):
         )
 
     assert done.stdout.splitlines()[0] == str(Path(api.__file__))
+
+
+# -- a plugin of another version is installed ------------------------------------------------------------------------
+
+SIGN = """
+    def inputs(self):
+        return RoutingInputs({self.conf.column: "double"})
+    def route_keys(self, batch, params):
+        return ["plus" if value THAN 0 else "minus" for value in batch.column(self.conf.column)]
+"""
+_SIGNED = strategies('RoutingStrategyPlugin("sign", Conf, __name__ + ":Strategy", "plus or minus")')
+_SIGNED = _SIGNED.replace("import RoutingStrategy,", "import RoutingInputs, RoutingStrategy,")
+_SIGNED = _SIGNED.replace(
+    "\n    def route_keys(self, batch, params):\n        return batch.column(self.conf.column)\n", SIGN
+)
+SIGNS = {
+    version: Project("acme-sign", version, (("sign", _SIGNED.replace("THAN", than)),), package="acme_sign")
+    for version, than in (("1.0", ">"), ("2.0", "<"))
+}
+
+
+def test_another_version_is_installed(install, week, run, monkeypatch, tmp_path):
+    """A command that has imported it refuses, naming both versions; without it, as the message says, all is right."""
+
+    @contextlib.contextmanager
+    def installed(version: str) -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            only(patch, install(SIGNS[version]))
+            yield
+        sys.modules.pop("acme_sign", None)
+
+    models = ("+models.up={uri:'models:/day_0/1',key:{x1:plus}}", "+models.down={uri:'models:/day_1/1',key:{x1:minus}}")
+    config = ("name=signs", "routing=sign", "routing.column=x1", *models, week.override)
+    with installed("1.0"), fleets.inside(week.folder):
+        uri = api.build(*config).model_uri
+    (tmp_path / "rows.csv").write_text("x1,x2\n1,0\n-1,0\n")
+    words = ["predict", f"model={uri}", f"data={tmp_path / 'rows.csv'}", week.override]
+    words += ["--params", '{"annotate": true}']
+
+    with installed("2.0"):
+        refused, planned = run(*words), run("plan", *config)
+    with installed("2.0"):
+        answered = run(*words, "-p", "no:acme-sign")
+
+    assert refused.code == 1
+    assert "this router carries acme-sign 1.0, and this process has imported acme-sign 2.0 from " in refused.err
+    assert "-p no:acme-sign" in refused.err
+    assert "pip install acme-sign==1.0" in refused.err
+    assert planned.lines[-1] == "code: acme-sign: 1.0 -> 2.0"
+    assert answered.code == 0
+    assert [line.split(",")[3] for line in answered.out.splitlines()[1:]] == ["up", "down"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"options": {"shape": 1}}, "an option of it: shape: Unexpected keyword argument.", id="option"),
+        pytest.param({"target": "mmeframe_nearest:No"}, "its class: module mmeframe_nearest has no 'No'.", id="class"),
+    ],
+)
+def test_what_another_version_of_a_plugin_does_not_know(change, said):
+    """The plugin, both versions and the cure are named."""
+    home = "mmeframe_nearest.strategy"
+    component = Component("nearest", f"{home}:NearestStrategy", f"{home}:NearestConf", {})
+    plugins = {"mmeframe_nearest": {"distribution": "mmeframe-nearest", "version": "0.0.9"}}
+
+    with pytest.raises(PluginError) as caught:
+        load_component(replace(component, **change), {"plugins": plugins, "mmeframe": "0.1.0"}, None)
+
+    assert str(caught.value) == (
+        "nearest: the router was logged with mmeframe-nearest 0.0.9, and mmeframe-nearest 0.1.0 does not take "
+        f"{said}\n  pip install mmeframe-nearest==0.0.9, or build the router again."
+    )

@@ -41,6 +41,7 @@ def test_what_a_plugin_registers_and_which_hooks_it_has(installed, run):
             "mmeframe_observers",
             "mmeframe_routing_strategies",
         ],
+        "disabled": [],
     }
 
 

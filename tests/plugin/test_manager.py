@@ -338,15 +338,15 @@ def test_a_target_that_is_not_there(module):
 
 
 def test_one_strategy_of_two_plugins(installed):
-    """A kind registered twice is an error that names both distributions and the way out."""
+    """A kind that is registered twice is an error where it is chosen, with both distributions and the ways out."""
     installed(GOOD, SAME_STRATEGY)
 
     with pytest.raises(PluginError) as caught:
-        load_plugins()
+        load_plugins().get("routing strategy", "geo", "routing.kind")
 
     assert str(caught.value) == (
-        "Two routing strategies are named 'geo': mmeframe-geo 0.3.1 and other-geo 2.1.0.\n"
-        "  Disable one with -p no:other-geo."
+        "routing.kind: two routing strategies are named 'geo': mmeframe-geo 0.3.1 and other-geo 2.1.0.\n"
+        "  Write mmeframe-geo.geo or other-geo.geo, or disable one with -p no:other-geo.geo."
     )
 
 
@@ -355,11 +355,11 @@ def test_one_loader_of_two_plugins(installed):
     installed(ONNX, ACME_ONNX)
 
     with pytest.raises(PluginError) as caught:
-        load_plugins()
+        load_plugins().get("model loader", "onnx", "models.a.loader")
 
     assert str(caught.value) == (
-        "Two model loaders are named 'onnx': mmeframe-onnx 0.2.0 and acme-onnx 1.0.0.\n"
-        "  Disable one with -p no:acme-onnx."
+        "models.a.loader: two model loaders are named 'onnx': mmeframe-onnx 0.2.0 and acme-onnx 1.0.0.\n"
+        "  Write mmeframe-onnx.onnx or acme-onnx.onnx, or disable one with -p no:acme-onnx.onnx."
     )
 
 
@@ -373,15 +373,15 @@ def test_the_way_out_of_two_of_one_name(installed):
 
 
 def test_a_name_of_a_built_in(module):
-    """A plugin cannot take a built-in's name."""
+    """A plugin cannot take a built-in's name: the built-in one has its full name, too."""
     name = module(strategies('RoutingStrategyPlugin("column", Conf, "x:Y", "")'))
 
     with pytest.raises(PluginError) as caught:
-        load_plugins([name])
+        load_plugins([name]).get("routing strategy", "column", "routing.kind")
 
     assert str(caught.value) == (
-        f"Two routing strategies are named 'column': mmeframe {mmeframe.__version__} and {name}.\n"
-        f"  Disable one with -p no:{name}."
+        f"routing.kind: two routing strategies are named 'column': mmeframe {mmeframe.__version__} and {name}.\n"
+        f"  Write mmeframe.column or {name}.column, or disable one with -p no:{name}.column."
     )
 
 
@@ -422,20 +422,17 @@ def test_combiners_and_observers(module):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        pytest.param({"combiner": "mean", "observer": "statsd"}, "Two combiners are named 'mean'", id="combiner"),
-        pytest.param({"combiner": "trimmed", "observer": "log"}, "Two observers are named 'log'", id="observer"),
+        pytest.param({"combiner": "mean", "observer": "statsd"}, "two combiners are named 'mean'", id="combiner"),
+        pytest.param({"combiner": "trimmed", "observer": "log"}, "two observers are named 'log'", id="observer"),
     ],
 )
 def test_a_built_in_combiner_or_observer_of_a_plugin(module, names, expected):
     """A plugin cannot take their names either."""
     name = module(ANSWERS.format(**names))
 
-    with pytest.raises(PluginError) as caught:
-        load_plugins([name])
+    (clash,) = load_plugins([name]).clashes()
 
-    assert str(caught.value) == (
-        f"{expected}: mmeframe {mmeframe.__version__} and {name}.\n  Disable one with -p no:{name}."
-    )
+    assert clash.what == f"{expected}: mmeframe {mmeframe.__version__} and {name}."
 
 
 def test_one_flavor_of_two_loaders(installed):
@@ -443,12 +440,12 @@ def test_one_flavor_of_two_loaders(installed):
     installed(CLAIMS)
 
     with pytest.raises(PluginError) as caught:
-        load_plugins()
+        load_plugins().loader_for("sklearn", "models.a")
 
     assert str(caught.value) == (
-        f"Two model loaders claim the flavor 'sklearn': 'sklearn' of mmeframe {mmeframe.__version__} "
+        f"models.a: two model loaders claim the flavor 'sklearn': 'sklearn' of mmeframe {mmeframe.__version__} "
         "and 'fast' of mmeframe-fast 1.2.0.\n"
-        "  Disable one with -p no:mmeframe-fast."
+        "  Choose one with models.<id>.loader, or disable one with -p no:mmeframe-fast.fast."
     )
 
 
@@ -716,15 +713,16 @@ def test_the_command_lists_broken_plugins_and_succeeds(install):
     assert "geo: No module named 'h3_is_not_installed'" in done.stdout
 
 
-def test_the_command_fails_for_two_of_one_name(installed, capsys):
-    """A kind registered twice stops every command, this one too, with exit 1."""
+def test_the_command_tells_two_of_one_name(installed, capsys):
+    """It lists both by their full names, and says what to do."""
     installed(ONNX, ACME_ONNX)
 
     code = main(["plugins"])
 
     captured = capsys.readouterr()
-    assert (code, captured.out) == (1, "")
-    assert captured.err.startswith("error: Two model loaders are named 'onnx'")
+    assert (code, captured.err) == (0, "")
+    assert "two model loaders are named 'onnx': mmeframe-onnx 0.2.0 and acme-onnx 1.0.0. Write" in captured.out
+    assert re.findall(r"^ *(\S+onnx\.onnx)", captured.out, re.MULTILINE) == ["acme-onnx.onnx", "mmeframe-onnx.onnx"]
 
 
 def test_other_commands_warn_of_broken_plugins(installed, capsys):
