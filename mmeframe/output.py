@@ -119,18 +119,24 @@ def _bar() -> Iterator[Progress]:
 
 def show_trained(trained: Any) -> None:
     """The table of sub-models that training made."""
+    from mmeframe.train.metrics import LABELS
+
+    found = {name for model in trained.models for name in model.metrics}
+    metrics = [name for name in LABELS if name in found]
     rows = [
-        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, m.error, m.global_error]
+        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows]
+        + [of.get(name) for of in (m.metrics, m.global_metrics) for name in metrics]
         for m in trained.models
     ]
-    table(
-        f"{count(len(rows), 'sub-model')} trained",
-        ["key", "registered as", "version", "rows", "holdout RMSE", "global's RMSE"],
-        rows,
-    )
+    titles = [f"{whose} {LABELS[name]}" for whose in ("holdout", "global's") for name in metrics]
+    table(f"{count(len(rows), 'sub-model')} trained", ["key", "registered as", "version", "rows", *titles], rows)
     if trained.dropped:
         print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
     if trained.no_key:
         print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
     for key, rows_ in list(trained.skipped.items())[:10]:
         print(f"key {key} has only {rows_} rows and got no sub-model")
+    for key, why in list(trained.failed.items())[:10]:
+        print(f"key {key} got no sub-model: {why}")
+    for name, times in trained.warnings.items():
+        note(f"warning: the fits warned {times:,} times with {name}")

@@ -110,7 +110,10 @@ def column_types(routing: Routing, union: Iterable[Column]) -> dict[str, str]:
 
 
 def file_types(
-    strategies: Mapping[str, RoutingStrategy[Any]], sticky: Iterable[str], union: Iterable[Column], keys: Mapping[str, str]
+    strategies: Mapping[str, RoutingStrategy[Any]],
+    sticky: Iterable[str],
+    union: Iterable[Column],
+    keys: Mapping[str, str],
 ) -> dict[str, str]:
     """The same for strategies and columns that are no router yet. keys: how to read what carries a part's own keys."""
     types = {column.name: column.type for column in union}
