@@ -247,7 +247,7 @@ def column_type(column: pd.Series[Any]) -> str:
     import pandas as pd
     from pandas.api.types import infer_dtype
 
-    values: Any = np.asarray(column.array) if isinstance(column.dtype, pd.CategoricalDtype) else column.array
+    values: Any = np.asarray(column.array) if isinstance(column.dtype, pd.CategoricalDtype) else column
     found = _TYPES.get(infer_dtype(values, skipna=True), "string")
     return "double" if found == "long" and column.isna().any() else found
 
