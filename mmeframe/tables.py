@@ -190,6 +190,8 @@ def read_table(path: Path, kind: Kind, rows: int, where: str = "--data") -> Iter
         raise UsageError(f"{path.name} is none of {', '.join(_FORMATS)}.", where=where, hint="Rename or convert it.")
     try:
         yield from read(path, kind, rows)
+    except BadInputError as error:
+        raise BadInputError(error.what, where=where) from None
     except (ValueError, OSError) as error:
         hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
         what = f"{path} cannot be read: {str(error).splitlines()[0]}"
@@ -324,7 +326,7 @@ def _read_json(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
     del kind
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise BadInputError("it must be a list of records: [{...}, ...].", where="--data")
+        raise BadInputError("it must be a list of records: [{...}, ...].")
     return _in_pieces(lambda: iter(content), rows)
 
 
