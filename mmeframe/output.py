@@ -121,15 +121,18 @@ def show_trained(trained: Any) -> None:
     """The table of sub-models that training made."""
     from mmeframe.train.metrics import LABELS
 
-    found = {name for model in trained.models for name in model.metrics}
-    metrics = [name for name in LABELS if name in found]
+    whose = {"holdout": "metrics", "global's": "global_metrics"}
+    columns = {
+        f"{title} {label}": [getattr(model, field).get(name) for model in trained.models]
+        for title, field in whose.items()
+        for name, label in LABELS.items()
+    }
+    columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
     rows = [
-        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows]
-        + [of.get(name) for of in (m.metrics, m.global_metrics) for name in metrics]
-        for m in trained.models
+        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, *(cells[at] for cells in columns.values())]
+        for at, m in enumerate(trained.models)
     ]
-    titles = [f"{whose} {LABELS[name]}" for whose in ("holdout", "global's") for name in metrics]
-    table(f"{count(len(rows), 'sub-model')} trained", ["key", "registered as", "version", "rows", *titles], rows)
+    table(f"{count(len(rows), 'sub-model')} trained", ["key", "registered as", "version", "rows", *columns], rows)
     if trained.dropped:
         print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
     if trained.no_key:
