@@ -455,6 +455,10 @@ class _Parser(Checker):
                 self.problem(where, "this option is required to train.", f"For instance {example}.")
         if conf.reader.path and conf.reader.object:
             self.problem("train.reader", "path and object cannot both be set.")
+        named = [*conf.features.numeric, *conf.features.categorical, *([conf.target] if conf.target else [])]
+        for name in dict.fromkeys(name for name in named if named.count(name) > 1):
+            what = f"the column {name!r} is named twice, among the features and train.target."
+            self.problem("train.features", what, "Keep one: a column is numeric, categorical, or what is predicted.")
         parts = [part.name for part in routing.parts]
         keys = tuple(dict.fromkeys(conf.key or (parts if len(parts) == 1 else ())))
         if not keys or not set(keys) <= set(parts):

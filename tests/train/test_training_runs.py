@@ -298,6 +298,8 @@ def test_keys_that_share_a_name_are_refused(shops, tmp_path):
 @pytest.mark.parametrize(
     ("override", "where", "what"),
     [
+        pytest.param("train.features.categorical=[z]", "train.features", "'z' is named twice", id="two-roles"),
+        pytest.param("train.target=x", "train.features", "'x' is named twice", id="the-target-as-a-feature"),
         pytest.param("train.alias=latest", "train.alias", "MLflow takes letters", id="alias"),
         pytest.param("train.register_as='a/{shop}'", "train.register_as", "MLflow refuses /", id="slash"),
         pytest.param("train.global_as='a:b'", "train.global_as", "MLflow refuses :", id="colon"),
