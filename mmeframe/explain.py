@@ -91,7 +91,7 @@ def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
 def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapping[str, Any]) -> Iterator[FrameBatch]:
     routing.check(params)
     types = column_types(routing, union)
-    for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
+    for piece in read_table(data, lambda name: types.get(name, "text"), _ROWS):
         yield as_batch(piece if len(piece.columns) else without_rows(types))
 
 

@@ -75,7 +75,7 @@ def score_table(
     rows = 0
     reasons: dict[str, int] = {}
     types = column_types(router.routing, router.union)
-    other = "key" if out is None or out.suffix.lower() == ".csv" else "any"
+    other = "text" if out is None or out.suffix.lower() == ".csv" else "any"
     notes = router.annotate if annotate is None else annotate
     with _writer(out, stream, _Types(router, data, keep)) as write:
         for piece in read_table(data, lambda name: types.get(name, other), batch_rows):

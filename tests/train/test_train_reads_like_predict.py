@@ -47,7 +47,7 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
 
 
 def trained(store: Any, path: Path, *overrides: str, routing: Sequence[str] = ("routing=column", "routing.column=k")):
-    """Train and build over a file, on its columns k and y; what was trained, and the file scored by ``predict``."""
+    """Train and build over a file with columns k and y: what was trained, the file scored by ``predict``, the URI."""
     name = f"t{next(_number)}"
     config = [
         f"name={name}",
@@ -74,7 +74,7 @@ def trained(store: Any, path: Path, *overrides: str, routing: Sequence[str] = ("
     )
     out = path.with_name(f"{name}.parquet")
     api.predict_table(logged.model_uri, path, out, annotate=True, keep="none", tracking_uri=store.uri, batch_rows=5)
-    return made, pd.read_parquet(out)
+    return made, pd.read_parquet(out), logged.model_uri
 
 
 def reached(made: Any, scored: pd.DataFrame) -> None:
@@ -129,7 +129,7 @@ FEATURES = {
 @settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_a_training_file_is_scored_as_it_was_learnt(module_store, tmp_path_factory, data):
-    """For any columns, each row reaches the sub-model of its key, which knows the row's own features."""
+    """For any columns, each row reaches the sub-model of its key, which knows the row's own features; as JSON too."""
     suffix = data.draw(st.sampled_from(FORMATS))
     kinds = st.sampled_from(sorted(name for name, (_, _, formats) in FEATURES.items() if suffix in formats))
     chosen = {f"f{at}": FEATURES[kind] for at, kind in enumerate(data.draw(st.lists(kinds, min_size=1, max_size=3)))}
@@ -146,7 +146,7 @@ def test_a_training_file_is_scored_as_it_was_learnt(module_store, tmp_path_facto
     path = write(tmp_path_factory.mktemp("table") / f"rows{suffix}", columns)
     listed = {role: [name for name in roles if roles[name] == role] for role in ("numeric", "categorical")}
 
-    made, scored = trained(
+    made, scored, uri = trained(
         module_store, path, *(f"train.features.{role}=[{','.join(names)}]" for role, names in listed.items())
     )
 
@@ -156,6 +156,17 @@ def test_a_training_file_is_scored_as_it_was_learnt(module_store, tmp_path_facto
     reached(made, scored)
     expected = means({**columns, "k": wanted}, scored["reason"].tolist(), list(chosen))
     assert scored["prediction"].tolist() == pytest.approx(expected)
+    if suffix != ".csv":
+        router = api.load_router(uri, tracking_uri=module_store.uri)
+        rows = [
+            {name: plain(cell) for name, cell in zip(columns, cells, strict=True)}
+            for cells in zip(*columns.values(), strict=True)
+        ]
+        for some in (rows, rows[:1], rows[-1:]):
+            answer = router.predict(some, {"annotate": True})
+            places = [rows.index(row) for row in some]
+            assert list(answer["model_id"]) == scored["model_id"].iloc[places].tolist()
+            assert list(answer["prediction"]) == pytest.approx([expected[at] for at in places])
 
 
 RULES = (
@@ -201,7 +212,7 @@ def test_strategies_that_read_text(module_store, tmp_path, monkeypatch, suffix, 
     columns = {"id": IDS * 2, "x": [float(at) for at in range(18)], "y": [at / 2 for at in range(18)]}
     path = write(tmp_path / f"rows{suffix}", columns)
 
-    made, scored = trained(module_store, path, "train.features.numeric=[x]", routing=(*routing, *named))
+    made, scored, _ = trained(module_store, path, "train.features.numeric=[x]", routing=(*routing, *named))
 
     assert len(made.models) > 2
     reached(made, scored)
@@ -222,7 +233,7 @@ def test_a_key_that_is_a_feature_too(module_store, tmp_path, feature, column, ce
     path = write(tmp_path / "rows.csv", columns)
     routing = ("+routing@routing.keys.k=column", "routing.keys.k.column=id")
 
-    made, scored = trained(module_store, path, f"train.features.{feature}=[{column}]", routing=routing)
+    made, scored, _ = trained(module_store, path, f"train.features.{feature}=[{column}]", routing=routing)
 
     reached(made, scored)
     assert scored["prediction"].tolist() == columns["y"]
@@ -296,7 +307,7 @@ def test_targets_with_gaps(module_store, tmp_path, suffix, cells, estimator, ans
     columns = {"k": ["a"] * 9, "x": [1.0, None, 3.0] * 3, "y": cells * 3}
     path = write(tmp_path / f"rows{suffix}", columns)
 
-    made, scored = trained(
+    made, scored, _ = trained(
         module_store,
         path,
         "train.features.numeric=[x]",
