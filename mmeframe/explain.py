@@ -155,7 +155,8 @@ class Coverage:
         seen = {"target": main, "reason": reason} | {str(number): column.codes for number, column in enumerate(columns)}
         alike = pd.DataFrame(seen).assign(row=np.arange(len(batch))).groupby(list(seen), sort=False)["row"]
         for row, size in alike.agg(["first", "size"]).itertuples(index=False):
-            key = tuple(None if column.codes[row] < 0 else str(column[row]) for column in columns)
+            # An empty text is no key.
+            key = tuple(None if column.codes[row] < 0 else str(column[row]) or None for column in columns)
             model = None if main[row] == NO_TARGET else routing.models.at(main[row]).id
             found = (key, model, routing.table.reasons[reason[row]])
             self.keys[found] = self.keys.get(found, 0) + int(size)

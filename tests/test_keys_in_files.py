@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
-from mmeframe.keys import normalised
-from mmeframe.tables import file_types, read_table
+from mmeframe.keys import KeyIndex, normalised
+from mmeframe.tables import _key_type, file_types, read_table
 from tests import fleets
 
 CELLS = ["7", "7.0", "007", "-3.0", "0.0", "7.00", "7.5", "1e3", "true", "NA", "", " 7", "a", "12345678901234567890"]
@@ -70,6 +70,20 @@ def test_an_empty_key_is_a_missing_one(week, tmp_path, suffix, rows):
 
     assert '"model_id": "everyone"' in out.read_text().splitlines()[1]
     assert explained["route"][0] == {"level": "dow", "found": "dow missing"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        pytest.param({"7", "-3"}, "long", id="whole-numbers"),
+        pytest.param({"7", "a", "7.5"}, "key", id="text-among-them"),
+        pytest.param({"7.0", "a"}, "text", id="written-as-7.0"),
+        pytest.param(set(), "key", id="none"),
+    ],
+)
+def test_declared_keys_decide_how_their_column_is_read(declared, kind):
+    """7.0 is 7, unless a sub-model has the key 7.0."""
+    assert _key_type(KeyIndex.of(declared)) == kind
 
 
 def test_sticky_columns_and_keys_have_one_table():

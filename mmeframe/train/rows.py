@@ -243,13 +243,21 @@ _TYPES = {
 
 
 def column_type(column: pd.Series[Any]) -> str:
-    """MLflow's name of the type that a column's values have; whole numbers with gaps are doubles, which hold gaps."""
+    """MLflow's name of the type that a column's values have.
+
+    Whole numbers with gaps are doubles, which hold gaps; those that doubles cannot tell apart are text, where a file
+    can be read so.
+    """
     import pandas as pd
     from pandas.api.types import infer_dtype
 
-    values: Any = np.asarray(column.array) if isinstance(column.dtype, pd.CategoricalDtype) else column
-    found = _TYPES.get(infer_dtype(values, skipna=True), "string")
-    return "double" if found == "long" and column.isna().any() else found
+    present = column.dropna()
+    values: Any = np.asarray(present.array) if isinstance(column.dtype, pd.CategoricalDtype) else present
+    found = _TYPES.get(infer_dtype(values if len(values) else column), "string")
+    if found == "long" and len(present) < len(column):
+        large = len(present) and max(abs(int(values.min())), abs(int(values.max()))) >= 2**53
+        return "string" if large else "double"
+    return found
 
 
 def _columns(table: pd.DataFrame, settings: TrainSpec, read_as: Mapping[str, str]) -> tuple[Column, ...]:
@@ -273,7 +281,8 @@ def _number_like(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column of keys as whole numbers, where all of them are."""
     import pandas as pd
 
-    return pd.to_numeric(column) if all(map(is_whole, column.dropna().unique())) else column
+    whole = all(map(is_whole, column.dropna().unique()))
+    return pd.to_numeric(column, dtype_backend="numpy_nullable") if whole else column
 
 
 def _features(table: pd.DataFrame, columns: Sequence[Column], settings: TrainSpec) -> pd.DataFrame:

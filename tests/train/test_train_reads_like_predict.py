@@ -219,21 +219,29 @@ def test_strategies_that_read_text(module_store, tmp_path, monkeypatch, suffix, 
     assert scored["prediction"].tolist() == pytest.approx(columns["y"])
 
 
+LARGE = [str(2**53), "", str(2**53 + 1)]
+
+
 @pytest.mark.parametrize(
-    ("feature", "column"),
+    ("feature", "cells"),
     [
-        pytest.param("numeric", "id", id="number-and-key"),
-        pytest.param("categorical", "id", id="category-and-key"),
+        *(
+            (feature, cells)
+            for feature in ("numeric", "categorical")
+            for cells in (["7", "8"], ["7.5", ""], ["7.0", ""])
+        ),
+        ("categorical", ["007", "08"]),
+        ("categorical", LARGE),
     ],
+    ids=str,
 )
-@pytest.mark.parametrize("cells", [["7", "8", "9"], ["7.0", "", "8.0"], ["7.5", "8.25", ""]], ids=str)
-def test_a_key_that_is_a_feature_too(module_store, tmp_path, feature, column, cells):
+def test_a_key_that_is_a_feature_too(module_store, tmp_path, feature, cells):
     """One cell of a CSV file is one key and one value, though two ask for it."""
-    columns = {"id": cells * 3, "y": [float(at % 3) for at in range(9)]}
+    columns = {"id": cells * 3, "y": [float(at) for at in range(len(cells))] * 3}
     path = write(tmp_path / "rows.csv", columns)
     routing = ("+routing@routing.keys.k=column", "routing.keys.k.column=id")
 
-    made, scored, _ = trained(module_store, path, f"train.features.{feature}=[{column}]", routing=routing)
+    made, scored, _ = trained(module_store, path, f"train.features.{feature}=[id]", routing=routing)
 
     reached(made, scored)
     assert scored["prediction"].tolist() == columns["y"]
@@ -257,6 +265,9 @@ def test_a_key_that_is_a_feature_too(module_store, tmp_path, feature, column, ce
         pytest.param(["a", 1, 2.5], "categorical", ".jsonl", "'f' must be string: it holds", id="mixed"),
         pytest.param([[1], [2], []], "categorical", ".parquet", "'f' must be string: it holds", id="lists"),
         pytest.param([b"a", b"b", b""], "categorical", ".parquet", "'f' must be string: it holds bytes", id="bytes"),
+        pytest.param(
+            [2**53 + 1, None, 2], "categorical", ".jsonl", "'f' must be string: it holds integer", id="doubles"
+        ),
         pytest.param([2**64 - 1, 1, 2], "categorical", ".jsonl", "'f' must be long: a value is out", id="large"),
     ],
 )
