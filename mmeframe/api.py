@@ -325,12 +325,15 @@ def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trai
 
 
 def train_job(work: Job, progress: Progress = _silent) -> Trained:
+    import yaml
+
     from mmeframe.train import train as run
 
     if problems := work.plugins.check_spec(work.spec):
         raise ProblemsError(problems)
+    tree = yaml.safe_load(work.composed.text)
     with work.store() as store:
-        return run(work.spec, store, progress)
+        return run(work.spec, store, progress, (tree, work.composed.overrides))
 
 
 def find(work: Job, uri: str | None, store: Store) -> str:

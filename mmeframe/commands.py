@@ -69,25 +69,34 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base
+    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base, named, swept
     from mmeframe.config.compose import activated, compose, composed_from
     from mmeframe.config.layout import groups, places
+    from mmeframe.redact import redact_override
 
     codes = []
     problems: list[Problem] = []
+    sweeps = bool({"-m", "--multirun"} & set(flags.hydra))
+    # The default alias would go to whichever trial comes last.
+    alias = "train.alias" in map(named, flags.overrides)
 
     def task(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
         found: tuple[Problem, ...] = ()
+        given = tuple(HydraConfig.get().overrides.task) if sweeps else tuple(flags.overrides)
         try:
-            work = api.job_of(composed_from(flags.command, cfg, tuple(flags.overrides)), plugins)
+            work = api.job_of(composed_from(flags.command, cfg, given), plugins)
+            if sweeps and flags.command == "train":
+                varied = swept(flags.overrides)
+                label = " ".join(redact_override(text) for text in given if named(text) in varied or not varied)
+                work = _as_trial(work, label, keeps_alias=not alias)
             codes.append(_TASKS[flags.command](work, flags))
         except ProblemsError as error:
             found = error.problems
         except MmeframeError as error:
             found = (Problem.of(error),)
-        if found and {"-m", "--multirun"} & set(flags.hydra):
+        if found and sweeps:
             job = " ".join(HydraConfig.get().overrides.task)
             found = tuple(replace(problem, what=f"{problem.what} (in the run of {job})") for problem in found)
         problems.extend(found)
@@ -100,7 +109,7 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         f"hydra.job.name={flags.command}",
     ]
     overrides = flags.overrides
-    if {"-m", "--multirun"} & set(flags.hydra):
+    if sweeps:
         overrides = for_sweep(overrides, groups(places(_config_dirs(flags), plugins)))
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *overrides, *quiet]
     base: dict[str, Any] = hydra_base()
@@ -120,7 +129,19 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
     if problems:
         raise ProblemsError(problems)
+    if sweeps and flags.command == "train" and not alias:
+        note("a sweep moves no alias: train once more with the overrides of the best trial, or set train.alias")
     return max(codes, default=0)
+
+
+def _as_trial(work: Job, label: str, *, keeps_alias: bool) -> Job:
+    """The training of one combination of a sweep: what it makes is labelled, and no alias moves unasked."""
+    spec = work.spec
+    assert spec.train is not None  # noqa: S101 - parsing has refused a training without a section
+    name = f"{spec.tracking.run_name or f'train-{spec.name}'} {label}"
+    tracking = replace(spec.tracking, run_name=name, tags={**spec.tracking.tags, "mmeframe.trial": label})
+    settings = replace(spec.train, alias=None) if keeps_alias else spec.train
+    return replace(work, spec=replace(spec, tracking=tracking, train=settings))
 
 
 # -- commands --------------------------------------------------------------------------------------------------------

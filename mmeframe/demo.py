@@ -34,7 +34,7 @@ _SERVER_TIMEOUT_S = 120
 def demo(work: Job, flags: Flags) -> int:
     """Train, build, load back, score a mixed batch, serve, ask over HTTP; print what happened."""
     from mmeframe import api
-    from mmeframe.train.trainer import read
+    from mmeframe.train.rows import read
 
     with progress_bar() as progress:
         note("training the sub-models ...")

@@ -91,7 +91,7 @@ def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
 
 def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
     types = column_types(routing, union)
-    for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
+    for piece in read_table(data, lambda name: types.get(name, "text"), _ROWS):
         yield as_batch(piece if len(piece.columns) else without_rows(types))
 
 
@@ -155,7 +155,8 @@ class Coverage:
         seen = {"target": main, "reason": reason} | {str(number): column.codes for number, column in enumerate(columns)}
         alike = pd.DataFrame(seen).assign(row=np.arange(len(batch))).groupby(list(seen), sort=False)["row"]
         for row, size in alike.agg(["first", "size"]).itertuples(index=False):
-            key = tuple(None if column.codes[row] < 0 else str(column[row]) for column in columns)
+            # An empty text is no key.
+            key = tuple(None if column.codes[row] < 0 else str(column[row]) or None for column in columns)
             model = None if main[row] == NO_TARGET else routing.models.at(main[row]).id
             found = (key, model, routing.table.reasons[reason[row]])
             self.keys[found] = self.keys.get(found, 0) + int(size)

@@ -362,7 +362,8 @@ class KeyIndex:
     def code(self, value: Any) -> int:
         """The code of one value; ``UNKNOWN`` or ``MISSING`` if it has none."""
         text = canonical(value)
-        if text is None:
+        # An empty text is no key: files without types have nothing else for a missing one.
+        if not text:
             return MISSING
         code = self._codes.get(text)
         return self._find(text) if code is None else code

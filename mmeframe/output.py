@@ -119,18 +119,27 @@ def _bar() -> Iterator[Progress]:
 
 def show_trained(trained: Any) -> None:
     """The table of sub-models that training made."""
+    from mmeframe.train.metrics import LABELS
+
+    whose = {"holdout": "metrics", "global's": "global_metrics"}
+    columns = {
+        f"{title} {label}": [getattr(model, field).get(name) for model in trained.models]
+        for title, field in whose.items()
+        for name, label in LABELS.items()
+    }
+    columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
     rows = [
-        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, m.error, m.global_error]
-        for m in trained.models
+        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, *(cells[at] for cells in columns.values())]
+        for at, m in enumerate(trained.models)
     ]
-    table(
-        f"{count(len(rows), 'sub-model')} trained",
-        ["key", "registered as", "version", "rows", "holdout RMSE", "global's RMSE"],
-        rows,
-    )
+    table(f"{count(len(rows), 'sub-model')} trained", ["key", "registered as", "version", "rows", *columns], rows)
     if trained.dropped:
         print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
     if trained.no_key:
         print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
     for key, rows_ in list(trained.skipped.items())[:10]:
         print(f"key {key} has only {rows_} rows and got no sub-model")
+    for key, why in list(trained.failed.items())[:10]:
+        print(f"key {key} got no sub-model: {why}")
+    for name, times in trained.warnings.items():
+        note(f"warning: the fits warned {times:,} times with {name}")

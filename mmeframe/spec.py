@@ -283,10 +283,10 @@ class Estimator:
 
 @dataclass(frozen=True, slots=True)
 class TrainSpec:
-    """How ``mmeframe train`` makes the sub-models of one key part."""
+    """How ``mmeframe train`` makes sub-models: one for each combination of values of the key parts ``key``."""
 
     reader: Reader
-    key: str
+    key: tuple[str, ...]
     target: str
     features: Features
     estimator: Estimator
@@ -299,6 +299,7 @@ class TrainSpec:
     serialization: str
     packages: tuple[str, ...]
     jobs: int
+    on_error: str = "raise"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Score a table from file to file, in pieces, with the types that the router declares.
 
 A CSV file has no types: key columns are read as the bundle's schema says, so that "02108" stays text where keys are
-text, and columns that the router does not read go from CSV to CSV as they are written. How large the pieces are does
+text, and columns that the router does not read go from CSV to CSV as they are written. Training reads with the same
+reader and the same table of types. How large the pieces are does
 not change what is written: columns and types are those of the whole table. The output appears whole or not at all.
 """
 
@@ -26,17 +27,22 @@ from mmeframe.keys import NA_WORDS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mmeframe.keys import KeyIndex
+    from mmeframe.plugin import RoutingStrategy
     from mmeframe.runtime import Router
     from mmeframe.runtime.router import Answer
     from mmeframe.runtime.routing import Routing
     from mmeframe.spec import Column
 
-__all__ = ["Scored", "column_types", "read_table", "score_table", "without_rows"]
+__all__ = ["Scored", "column_types", "file_types", "read_table", "score_table", "without_rows"]
 
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
-_TEXT = ("string", "datetime", "key")
+_TEXT = ("string", "datetime", "key", "text")
+# Kinds of text in which only "" is missing: NA is a country.
+_KEYS = ("key", "text")
 
-# The type of a column by its name: one of MLflow's, ``key`` (text in which only "" is missing) or ``any``.
+# The type of a column by its name: one of MLflow's, ``key`` (text, a whole number written as 7.0 is "7"), ``text`` (a
+# key as it is written) or ``any``.
 Kind = Callable[[str], str]
 Write = Callable[["pd.DataFrame"], None]
 
@@ -69,7 +75,7 @@ def score_table(
     rows = 0
     reasons: dict[str, int] = {}
     types = column_types(router.routing, router.union)
-    other = "key" if out is None or out.suffix.lower() == ".csv" else "any"
+    other = "text" if out is None or out.suffix.lower() == ".csv" else "any"
     notes = router.annotate if annotate is None else annotate
     with _writer(out, stream, _Types(router, data, keep)) as write:
         for piece in read_table(data, lambda name: types.get(name, other), batch_rows):
@@ -98,15 +104,39 @@ _NOTES = ("model_id", "model_version", "reason", "arm")
 
 
 def column_types(routing: Routing, union: Iterable[Column]) -> dict[str, str]:
-    """The type of each column that a router reads: MLflow's name for it, or ``key`` for a key that is text."""
+    """The type of each column that a router reads: MLflow's name for it, or that of a key."""
+    keys = {part: _key_type(routing.table.indexes[part]) for part in routing.strategies}
+    return file_types(routing.strategies, routing.traffic.sticky, union, keys)
+
+
+def file_types(
+    strategies: Mapping[str, RoutingStrategy[Any]],
+    sticky: Iterable[str],
+    union: Iterable[Column],
+    keys: Mapping[str, str],
+) -> dict[str, str]:
+    """The same for strategies and columns that are no router yet. keys: how to read what carries a part's own keys."""
     types = {column.name: column.type for column in union}
-    for part, strategy in routing.strategies.items():
-        for name, kind in strategy.inputs().columns.items():
-            key = "long" if kind == "key" and routing.table.indexes[part].integer else "key"
-            types.setdefault(name, key if kind in ("key", "any") else kind)
-    for name in routing.traffic.sticky:
-        types.setdefault(name, "key")
+    read = [
+        (name, keys[part] if kind == "key" else "key" if kind == "any" else kind)
+        for part, strategy in strategies.items()
+        for name, kind in strategy.inputs().columns.items()
+    ]
+    for name, kind in [*read, *((name, "key") for name in sticky)]:
+        # A text that sub-models read too stays as it is written.
+        both = kind in _KEYS and types.get(name) == "string"
+        types[name] = "text" if both else types.get(name, kind)
     return types
+
+
+_POINT_ZERO = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+
+
+def _key_type(index: KeyIndex) -> str:
+    """Numbers where all declared keys are whole; where one is written like 7.0, nobody may take that for 7."""
+    if index.integer:
+        return "long"
+    return "text" if any(_POINT_ZERO.fullmatch(key) for key in index) else "key"
 
 
 def without_rows(names: Iterable[str]) -> pd.DataFrame:
@@ -146,22 +176,26 @@ def _beside(piece: pd.DataFrame, answers: Mapping[str, Any], keep: str | Sequenc
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_table(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
+def read_table(path: Path, kind: Kind, rows: int, where: str = "--data") -> Iterator[pd.DataFrame]:
     """A table in pieces of at most ``rows`` rows. CSV, Parquet, JSON (records) or JSON lines, by the file's ending.
 
     Every piece has the same columns, and there is one piece at least. Whole numbers keep their digits, missing ones
-    beside them or not. kind: how to read the columns of a CSV file.
+    beside them or not. kind: how to read the columns of a CSV file. where: what named the file.
     Raises MissingError if there is no such file, BadInputError if it cannot be read.
     """
     if not path.is_file():
-        raise MissingError(f"there is no file {path.absolute()}.", where="--data")
+        raise MissingError(f"there is no file {path.absolute()}.", where=where)
     read = _readers.get(path.suffix.lower())
     if read is None:
-        raise UsageError(f"{path.name} is none of {', '.join(_FORMATS)}.", where="--data", hint="Rename or convert it.")
+        raise UsageError(f"{path.name} is none of {', '.join(_FORMATS)}.", where=where, hint="Rename or convert it.")
     try:
         yield from read(path, kind, rows)
+    except BadInputError as error:
+        raise BadInputError(error.what, where=where) from None
     except (ValueError, OSError) as error:
-        raise BadInputError(f"{path} cannot be read: {str(error).splitlines()[0]}", where="--data") from error
+        hint = "Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+        what = f"{path} cannot be read: {str(error).splitlines()[0]}"
+        raise BadInputError(what, where=where, hint=hint) from error
 
 
 def _read_csv(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
@@ -176,13 +210,13 @@ def _read_csv(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
         dtype={name: "string" if type_ == "key" else str for name, type_ in kinds.items() if type_ in _TEXT},
         dtype_backend="numpy_nullable",
         keep_default_na=False,
-        na_values={name: [""] if type_ == "key" else sorted(NA_WORDS) for name, type_ in kinds.items()},
+        na_values={name: [""] if type_ in _KEYS else sorted(NA_WORDS) for name, type_ in kinds.items()},
         **_exact_floats(),
     )
     for piece in pieces:
         # pandas takes what is too much on the left for an index, and all columns would move.
         if not isinstance(piece.index, pd.RangeIndex):
-            raise ValueError("a row has more values than the header has names")
+            raise ValueError(f"a row has more values than the header has names{_long_row(path)}")
         yield pd.DataFrame({name: _plain(piece[name], type_) for name, type_ in kinds.items()})
 
 
@@ -197,6 +231,15 @@ def _header(path: Path) -> Sequence[str]:
     return list(pd.read_csv(path, nrows=0).columns)
 
 
+def _long_row(path: Path) -> str:
+    """Where the first row with too many values ends."""
+    with path.open(encoding="utf-8-sig", newline="") as file, contextlib.suppress(csv.Error):
+        rows = csv.reader(file)
+        names = next(row for row in rows if row)
+        return next((f", in line {rows.line_num}" for row in rows if len(row) > len(names)), "")
+    return ""
+
+
 def _exact_floats() -> dict[str, Any]:
     """Before 3.1, pandas' own way to read a float could miss its last digit."""
     import pandas as pd
@@ -209,6 +252,8 @@ def _plain(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
     """numpy's types where they hold the values: not for whole numbers and booleans with missing ones among them."""
     import pandas as pd
 
+    if kind == "key":
+        return _whole_keys(column)
     if isinstance(column.dtype, pd.StringDtype) and kind not in (*_TEXT, "any"):
         if kind in ("float", "double"):
             # Whole numbers of more than 64 bits are text to pandas' nullable types.
@@ -221,6 +266,21 @@ def _plain(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
             return column.astype("float64")
         return column if missing.any() else column.astype(column.dtype.type)
     return column
+
+
+def _whole_keys(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Keys as text. pandas writes the whole numbers of a column with gaps as 7.0, and 7.0 is the key 7.
+
+    Raises ValueError where such a number may have lost digits.
+    """
+    written = column[column.str.contains(".0", regex=False).eq(other=True)]
+    short = {cell: match[1] for cell in written.unique() if (match := _POINT_ZERO.fullmatch(cell))}
+    if any(len(cell) > 17 or abs(int(cell)) >= 2**53 for cell in short.values()):
+        raise ValueError(
+            f"column {column.name!r} has keys from 2**53 on with a decimal point, which may have lost digits;"
+            " write them as integers"
+        )
+    return column.replace(short) if short else column
 
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
@@ -267,7 +327,7 @@ def _read_json(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
     del kind
     content = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise BadInputError("it must be a list of records: [{...}, ...].", where="--data")
+        raise BadInputError("it must be a list of records: [{...}, ...].")
     return _in_pieces(lambda: iter(content), rows)
 
 

@@ -94,7 +94,8 @@ def test_the_demo_compares_each_sub_model_with_the_global_one(demo):
 
     weekdays = [model for model in said["trained"]["models"] if model["key"] is not None]
     assert [model["key"] for model in weekdays] == ["0", "1", "2", "3", "4", "5", "6"]
-    assert all(20 < model["error"] < 60 and 20 < model["global_error"] < 60 for model in weekdays)
+    assert all(20 < model["metrics"]["rmse"] < 60 for model in weekdays)
+    assert all(20 < model["global_metrics"]["rmse"] < 60 for model in weekdays)
     assert said["trained"]["dropped"] == 9430
 
 

@@ -570,8 +570,8 @@ def test_many_distinct_values():
 
 
 @given(
-    declared=st.sets(st.text(max_size=4), min_size=40, max_size=200),
-    others=st.lists(st.text(max_size=4), max_size=60),
+    declared=st.sets(st.text(min_size=1, max_size=4), min_size=40, max_size=200),
+    others=st.lists(st.text(min_size=1, max_size=4), max_size=60),
     order=st.randoms(use_true_random=False),
 )
 @settings(max_examples=60, deadline=None)

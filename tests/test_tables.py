@@ -445,6 +445,8 @@ def test_spellings_of_one_csv(router, tmp_path, text):
     [
         pytest.param("00042", id="leading-zeros"),
         pytest.param("1.10", id="trailing-zeros"),
+        pytest.param("7.0", id="point-zero"),
+        pytest.param("9007199254740993.0", id="large-point-zero"),
         pytest.param("1e5", id="exponent"),
         pytest.param("TRUE", id="boolean"),
         pytest.param("NA", id="na"),

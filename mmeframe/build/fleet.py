@@ -18,7 +18,7 @@ from typing import Any
 from mmeframe.budget import check_residency
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.draft import Draft
-from mmeframe.build.environment import distributions_of, merge
+from mmeframe.build.environment import distributions_of, merge, unlike_here
 from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
@@ -447,7 +447,13 @@ class _Resolver:
                 "environment", f"{named}.", "Pickles do not cross Python versions: log them with one.", "fleet"
             )
         wanted = [(owner, lines) for lines, owner in distinct.items()]
-        return merge(wanted, self.spec.environment, self.problems)
+        merged = merge(wanted, self.spec.environment, self.problems)
+        if self.spec.environment.merge == "highest" and (other := unlike_here(merged)):
+            self.warnings.append(
+                f"environment.merge: the router requires {', '.join(other)}, so it is proved with other versions"
+                " than it will be served with. Build it where those are installed."
+            )
+        return merged
 
     def _without_code(self, models: Sequence[SubModel]) -> list[SubModel]:
         """The sub-models that can be made live without running code of their files; the others are reported.

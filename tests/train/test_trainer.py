@@ -105,8 +105,8 @@ def test_the_errors_are_of_held_out_rows(wine):
     trained = api.train(*wine, "train.holdout=0.3")
 
     for model in trained.models[:-1]:
-        assert 0.1 < model.error < 2
-        assert 0.1 < model.global_error < 2
+        assert 0.1 < model.metrics["rmse"] < 2
+        assert 0.1 < model.global_metrics["rmse"] < 2
         assert model.rows == 59 - int(59 * 0.3)
 
 
@@ -114,7 +114,7 @@ def test_without_a_holdout_there_are_no_errors(wine):
     """train.holdout=0 learns from every row."""
     trained = api.train(*wine, "train.holdout=0")
 
-    assert [model.error for model in trained.models] == [None] * 4
+    assert [model.metrics for model in trained.models] == [{}] * 4
     assert trained.models[0].rows == 59
 
 
@@ -123,7 +123,7 @@ def test_training_twice_gives_new_versions(wine):
     first, second = api.train(*wine), api.train(*wine)
 
     assert [model.version for model in second.models] == ["2"] * 4
-    assert [model.error for model in first.models] == [model.error for model in second.models]
+    assert [model.metrics for model in first.models] == [model.metrics for model in second.models]
 
 
 @pytest.mark.parametrize("key", ["../../escape", "a/b", "a:b", "tab\there"])
