@@ -389,7 +389,7 @@ def test_a_class_named_like_a_note_is_refused(refused, keep):
     ("targets", "kind", "null"),
     [
         pytest.param([np.where(ROWS["x1"] > 0, "yes", "no"), np.where(ROWS["x1"] > 0, "possibly", "no")], "U", None),
-        pytest.param([LABELS, LABELS + 2**53], "i", np.nan),
+        pytest.param([LABELS, LABELS + 2**53], "i", None),
         pytest.param([LABELS > 0, LABELS > 1], "b", None),
         pytest.param([LABELS.astype(float), LABELS + 0.25], "f", np.nan),
     ],
