@@ -269,6 +269,24 @@ def test_files_of_our_own_readers_keep_every_key(router, tmp_path, week):
     assert found["model_id"].tolist() == [*(f"m{n}" for n in range(6)), "everyone"]
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("+models.text={uri:'models:/all_days@champion',key:{zip:a}}",)], ids=["whole", "text"]
+)
+def test_a_number_in_a_file_is_one_key_whatever_else_is_declared(week, tmp_path, more):
+    """pandas writes 3.0 for a 3 beside an empty cell: a sub-model that joins sends no such row to the fallback."""
+    logged = api.build(f"name=csv_joins_{len(more)}", *overrides(["0", "1", "2", "3"]), *more, week.override)
+    cells = ["3", "3.0", "03", "3e0", "", "4.0", "3.5"]
+    fleets.rows(7)[["x1", "x2"]].assign(zip=cells).to_csv(tmp_path / "rows.csv", index=False)
+    options = {"annotate": True, "tracking_uri": week.uri, "batch_rows": 3}
+
+    api.predict_table(logged.model_uri, tmp_path / "rows.csv", tmp_path / "out.jsonl", **options)
+
+    found = pd.read_json(tmp_path / "out.jsonl", lines=True)
+    assert found["model_id"].tolist() == ["m3"] * 4 + ["everyone"] * 3
+    explained = api.explain(week.override, data=tmp_path / "rows.csv", model=logged.model_uri)
+    assert [row["model_id"] for row in explained] == found["model_id"].tolist()
+
+
 def test_the_warning_counts_and_the_plan_lists(week, run):
     """A few are shown where the build warns, all of them where somebody looks."""
     fleet_ = api.validate("name=z", *overrides(ZIPS), week.override)
