@@ -193,7 +193,7 @@ def _keys(strategy: Any, inputs: RoutingInputs, table: pd.DataFrame) -> list[str
             raise ConfigError(f"the table has no column {name!r} to group by.", where="train.key", hint=hint)
         raw = table[name].array
     else:
-        raw = strategy.route_keys(FrameBatch(table), {})
+        raw = strategy.route_keys(FrameBatch(table), dict.fromkeys(inputs.params))
     import pandas as pd
 
     positions, uniques = pd.factorize(pd.Series(raw))
