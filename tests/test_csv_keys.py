@@ -51,6 +51,7 @@ KEPT = [
     "07a",
     "1,5",
     "1.5",
+    "\u0667",
 ]
 
 
@@ -69,6 +70,17 @@ def test_what_a_reader_keeps(key):
 
     assert canonical(read[0]) == key
     assert (csv_form(key), csv_hazard(key)) == (None, None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(key=st.text("0123456789.+-eE ", min_size=1, max_size=6))
+def test_what_a_reader_makes_of_a_number(key):
+    """However a number is written."""
+    read = pd.read_csv(io.StringIO(pd.DataFrame({"key": [key] * 2, "x": 1}).to_csv(index=False)))["key"]
+
+    form = csv_form(key)
+
+    assert (canonical(read[0], exact=False) or "") == (key if form is None else form)
 
 
 def fleet(*keys: str) -> Routing:
