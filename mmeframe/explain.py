@@ -23,7 +23,7 @@ from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
 from mmeframe.runtime.scoring import Question, asked, call, combine, flat, holed, required
 from mmeframe.spec import MAIN_ARM
-from mmeframe.tables import column_types, read_table, without_rows
+from mmeframe.tables import column_types, read_rows, without_rows
 
 if TYPE_CHECKING:
     from mmeframe.build import Fleet
@@ -91,7 +91,7 @@ def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
 
 def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
     types = column_types(routing, union)
-    for piece in read_table(data, lambda name: types.get(name, "text"), _ROWS):
+    for piece in read_rows(data, routing, types, _ROWS):
         yield as_batch(piece if len(piece.columns) else without_rows(types))
 
 

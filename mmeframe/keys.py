@@ -170,7 +170,8 @@ def csv_form(text: str) -> str | None:
         return ""
     if text.lower() in ("true", "false"):
         return None if text in ("True", "False") else text.capitalize()
-    if "_" in text:
+    # To Python these are numbers, to readers they are not.
+    if "_" in text or not text.isascii():
         return None
     form: str | None
     if _DIGITS.fullmatch(text):
@@ -400,8 +401,8 @@ class KeyIndex:
         raw = one_per_row(raw, n_rows)
         if np.ndim(raw) == 0:
             return self.code(raw)
-        if n_rows == 1 and isinstance(raw, np.ndarray):
-            return np.array([self.code(raw[0])], np.int32)
+        if n_rows == 1:
+            return np.array([self.code(_floats_as_such(raw)[0])], np.int32)
         return self._array_codes(_plain(raw))
 
     def _array_codes(self, raw: Any) -> np.ndarray[Any, np.dtype[np.int32]]:

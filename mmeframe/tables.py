@@ -22,19 +22,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mmeframe.errors import BadInputError, MissingError, UsageError, suggest
-from mmeframe.keys import NA_WORDS
+from mmeframe.keys import NA_WORDS, canonical, csv_form
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mmeframe.keys import KeyIndex
     from mmeframe.plugin import RoutingStrategy
     from mmeframe.runtime import Router
     from mmeframe.runtime.router import Answer
     from mmeframe.runtime.routing import Routing
     from mmeframe.spec import Column
 
-__all__ = ["Scored", "column_types", "file_types", "read_table", "score_table", "without_rows"]
+__all__ = ["Scored", "column_types", "file_types", "read_rows", "read_table", "score_table", "without_rows"]
 
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 _TEXT = ("string", "datetime", "key", "text")
@@ -78,7 +77,7 @@ def score_table(
     other = "text" if out is None or out.suffix.lower() == ".csv" else "any"
     notes = router.annotate if annotate is None else annotate
     with _writer(out, stream, _Types(router, data, keep)) as write:
-        for piece in read_table(data, lambda name: types.get(name, other), batch_rows):
+        for piece in read_rows(data, router.routing, types, batch_rows, other):
             if not len(piece) and not len(piece.columns):
                 piece = without_rows([*types, *_kept((), keep)])
             answer = router.answer(piece, params)
@@ -105,7 +104,7 @@ _NOTES = ("model_id", "model_version", "reason", "arm")
 
 def column_types(routing: Routing, union: Iterable[Column]) -> dict[str, str]:
     """The type of each column that a router reads: MLflow's name for it, or that of a key."""
-    keys = {part: _key_type(routing.table.indexes[part]) for part in routing.strategies}
+    keys = {part: "long" if routing.table.indexes[part].integer else "text" for part in routing.strategies}
     return file_types(routing.strategies, routing.traffic.sticky, union, keys)
 
 
@@ -129,14 +128,38 @@ def file_types(
     return types
 
 
+def read_rows(
+    path: Path, routing: Routing, types: Mapping[str, str], rows: int, other: str = "text"
+) -> Iterator[pd.DataFrame]:
+    """A table in pieces, as ``read_table`` gives them, with keys as a router understands them.
+
+    types: what ``column_types`` says; other: the type of columns that it does not name.
+    """
+    for piece in read_table(path, lambda name: types.get(name, other), rows):
+        yield _spelled(piece, routing, types) if path.suffix.lower() == ".csv" else piece
+
+
+def _spelled(piece: pd.DataFrame, routing: Routing, types: Mapping[str, str]) -> pd.DataFrame:
+    """A CSV file has no types: a key is the declared one that is written so, else the one that its number is.
+
+    So 7.0 is 7 also where another key is text, for which the column is read as text.
+    """
+    for part, strategy in routing.strategies.items():
+        index = routing.table.indexes[part]
+        for name, kind in strategy.inputs().columns.items():
+            if kind == "key" and types[name] == "text" and name in piece:
+                texts = [text for text in piece[name].dropna().unique() if index.code(text) < 0]
+                known = {text: form for text in texts if (form := csv_form(text)) and index.code(form) >= 0}
+                for text in known:
+                    if not text.lstrip("+-").isdigit() and text.lower() not in ("true", "false"):
+                        # Digits that were lost when it was written are no key.
+                        canonical(float(text))
+                if known:
+                    piece[name] = piece[name].replace(known)
+    return piece
+
+
 _POINT_ZERO = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
-
-
-def _key_type(index: KeyIndex) -> str:
-    """Numbers where all declared keys are whole; where one is written like 7.0, nobody may take that for 7."""
-    if index.integer:
-        return "long"
-    return "text" if any(_POINT_ZERO.fullmatch(key) for key in index) else "key"
 
 
 def without_rows(names: Iterable[str]) -> pd.DataFrame:
