@@ -230,7 +230,7 @@ def _read_csv(path: Path, kind: Kind, rows: int) -> Iterator[pd.DataFrame]:
         chunksize=rows,
         low_memory=False,
         # An empty cell of keys is pandas.NA: NaN is also what other readers make of a key such as NA.
-        dtype={name: "string" if type_ == "key" else str for name, type_ in kinds.items() if type_ in _TEXT},
+        dtype={name: "string" if type_ in _KEYS else str for name, type_ in kinds.items() if type_ in _TEXT},
         dtype_backend="numpy_nullable",
         keep_default_na=False,
         na_values={name: [""] if type_ in _KEYS else sorted(NA_WORDS) for name, type_ in kinds.items()},
