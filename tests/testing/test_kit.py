@@ -73,6 +73,7 @@ GOOD = [
     strategy("good", HOLED),
     strategy("good", lambda: ROWS.astype({"x": int}), id="of-whole-numbers"),
     strategy("good", options={"column": "y"}),
+    strategy("good", ROWS.assign(x=np.arange(40.0) * 2**20), id="of-numbers-beyond-single-precision"),
     strategy("good", HOLED.astype({"x": "Int64"}), id="of-nullable-numbers"),
     on_table("good"),
     strategy("ofthebatch", HOLED),

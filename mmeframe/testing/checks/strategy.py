@@ -39,8 +39,8 @@ __all__ = [
 
 Strategy = RoutingStrategy[Any]
 Params = Mapping[str, Any] | None
-# Whole numbers are exact as doubles below this.
-_EXACT = 2**53
+# Whole numbers are exact as doubles, and as floats of single precision, below this.
+_EXACT, _EXACT_SINGLE = 2**53, 2**24
 
 
 def batch_of(strategy: Strategy, frame: pd.DataFrame) -> FrameBatch:
@@ -266,10 +266,11 @@ def _forms(column: pd.Series[Any]) -> Iterator[tuple[str, pd.Series[Any]]]:
 
 
 def _exact(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
-    """Whether two columns hold equal values."""
+    """Whether two columns hold equal values, which both types hold exactly."""
     numbers = pd.api.types.is_numeric_dtype(one.dtype) and pd.api.types.is_numeric_dtype(other.dtype)
     left, right = one[one.notna()].astype(object).tolist(), other[other.notna()].astype(object).tolist()
-    return left == right and not (numbers and any(abs(value) >= _EXACT for value in left))
+    bound = _EXACT_SINGLE if "float32" in f"{one.dtype} {other.dtype}".lower() else _EXACT
+    return left == right and not (numbers and any(abs(value) >= bound for value in left))
 
 
 def _without(column: pd.Series[Any], gone: np.ndarray[Any, Any]) -> Iterator[tuple[str, pd.Series[Any]]]:
