@@ -283,6 +283,14 @@ def test_features_without_a_type_are_named(module_store, tmp_path, cells, role, 
     assert caught.value.hint
 
 
+def test_rows_without_a_target_have_features_too(module_store, tmp_path):
+    """They are scored like others, so a gap in one of them counts."""
+    columns = {"k": [1, 2] * 4, "y": [1.0] * 7 + [None], "f": [True, False] * 3 + [True, None]}
+
+    with pytest.raises(ConfigError, match="'f' must be boolean: 1 rows are missing"):
+        trained(module_store, write(tmp_path / "rows.parquet", columns), "train.features.categorical=[f]")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
