@@ -75,15 +75,16 @@ def read_rows(spec: RouterSpec, settings: TrainSpec) -> Rows:
     _check_columns(table, settings)
     columns = _columns(table, settings, types)
     target = Column(settings.target, column_type(table[settings.target].dropna()))
-    found = _complete(table, settings.target)
+    found = _complete(table, table[settings.target])
     of, no_key = keys.rows(found)
     if _is_csv(settings.reader):
         how |= dict.fromkeys(_whole_parts(of, settings), "long")
         types = file_types(strategies, spec.traffic.sticky, [*columns, target], how)
         table = read(settings.reader, settings.packages, lambda name: types.get(name, "any"))
-        found = _complete(table, settings.target)
+        found = _complete(table, table[settings.target])
         of, no_key = keys.rows(found)
-    features = _features(found, columns, settings)
+    # Of all rows: those without a target will be scored like others.
+    features = _complete(_features(table, columns, settings), table[settings.target])
     answers = _converted(found, target, "train.target")
     return Rows(features, columns, answers, target.type, of, no_key, len(table) - len(found))
 
@@ -140,8 +141,8 @@ def _check_columns(table: pd.DataFrame, settings: TrainSpec) -> None:
                 raise ConfigError(f"the table has no column {name!r}.", where=where, hint=hint)
 
 
-def _complete(table: pd.DataFrame, target: str) -> pd.DataFrame:
-    return table[table[target].notna()].reset_index(drop=True)
+def _complete(table: pd.DataFrame, target: pd.Series[Any]) -> pd.DataFrame:
+    return table[target.notna()].reset_index(drop=True)
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------
