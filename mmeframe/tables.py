@@ -104,7 +104,7 @@ _NOTES = ("model_id", "model_version", "reason", "arm")
 
 def column_types(routing: Routing, union: Iterable[Column]) -> dict[str, str]:
     """The type of each column that a router reads: MLflow's name for it, or that of a key."""
-    keys = {part: "long" if routing.table.indexes[part].integer else "text" for part in routing.strategies}
+    keys = {part: _key_type(routing.table.indexes[part]) for part in routing.strategies}
     return file_types(routing.strategies, routing.traffic.sticky, union, keys)
 
 
@@ -147,7 +147,7 @@ def _spelled(piece: pd.DataFrame, routing: Routing, types: Mapping[str, str]) ->
     for part, strategy in routing.strategies.items():
         index = routing.table.indexes[part]
         for name, kind in strategy.inputs().columns.items():
-            if kind == "key" and types[name] == "text" and name in piece:
+            if kind == "key" and types[name] in _KEYS and name in piece:
                 texts = [text for text in piece[name].dropna().unique() if index.code(text) < 0]
                 known = {text: form for text in texts if (form := csv_form(text)) and index.code(form) >= 0}
                 for text in known:
@@ -160,6 +160,13 @@ def _spelled(piece: pd.DataFrame, routing: Routing, types: Mapping[str, str]) ->
 
 
 _POINT_ZERO = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+
+
+def _key_type(index: KeyIndex) -> str:
+    """Numbers where all declared keys are whole; where one is written like 7.0, nobody may take that for 7."""
+    if index.integer:
+        return "long"
+    return "text" if any(map(_POINT_ZERO.fullmatch, index)) else "key"
 
 
 def without_rows(names: Iterable[str]) -> pd.DataFrame:

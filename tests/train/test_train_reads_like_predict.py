@@ -102,7 +102,7 @@ KEYS = {
     "fractions": ([7.5, 8.0, None], ["7.5", "8", None], (".parquet", ".jsonl")),
     "leading-zeros": (["007", "9", "08"], ["007", "9", "08"], FORMATS),
     "only-leading-zeros": (["007", "008", "010"], ["007", "008", "010"], FORMATS),
-    "decimals-as-text": (["7.0", "7", "7.50"], ["7.0", "7", "7.50"], (".parquet", ".jsonl")),
+    "decimals-as-text": (["7.0", "8", "7.50"], ["7.0", "8", "7.50"], (".parquet", ".jsonl")),
     "words": (["NA", "true", "1e3"], ["NA", "true", "1e3"], FORMATS),
     "empty-text": (["a", "", "b"], ["a", None, "b"], FORMATS),
     "flags": ([True, False, None], ["True", "False", None], FORMATS),
