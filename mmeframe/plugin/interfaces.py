@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from mmeframe.spec import SubModelEntry
+    from mmeframe.spec import Column, SubModelEntry
 
 __all__ = [
     "Batch",
@@ -178,6 +178,13 @@ class SubModelFiles(Protocol):
     flavor: str
     # The flavor's section of the MLmodel file.
     options: Mapping[str, Any]
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """``name`` and ``type`` of the columns of its signature, in the order of the frames that it is asked with.
+
+        Empty where that is not known yet: a bare file is loaded to find them.
+        """
 
     @property
     def names(self) -> Sequence[str]:

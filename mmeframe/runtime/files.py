@@ -14,6 +14,7 @@ from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import cache_folder, work_folder
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import ModelLoader, SubModelFiles
+from mmeframe.spec import Column
 
 __all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
 
@@ -113,6 +114,10 @@ class BundleFiles:
         self.id = record.id
         self.flavor = record.flavor
         self.options: Mapping[str, Any] = record.flavor_options
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return [Column(*column) for column in self._bundle.manifest["schemas"][self._record.inputs]]
 
     @property
     def names(self) -> Sequence[str]:
