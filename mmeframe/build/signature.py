@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmeframe.errors import Problem
-from mmeframe.keys import is_whole
+from mmeframe.keys import canonical, is_whole
 from mmeframe.spec import Column
 
 __all__ = [
     "Outputs",
+    "alike_labels",
     "mlflow_signature",
     "natural",
     "read_columns",
@@ -35,21 +36,23 @@ class Outputs:
     """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value).
 
     aligned: the columns are classes, which other sub-models may lack; ``fill`` is what they get there, a float as text.
+    classes: the labels that the answers are about, as the sub-model has them, where that is known.
     """
 
     columns: tuple[Column, ...]
     width: int = 0
     aligned: bool = False
     fill: str = "nan"
+    classes: tuple[str | int | float | bool, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         columns = [column.to_json() for column in self.columns]
-        return {"columns": columns, "width": self.width, "aligned": self.aligned, "fill": self.fill}
+        return {**asdict(self), "columns": columns, "classes": list(self.classes)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outputs:
         columns = tuple(Column(*column) for column in data["columns"])
-        return cls(columns, data["width"], data["aligned"], data["fill"])
+        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"])})
 
     @property
     def single(self) -> bool:
@@ -176,6 +179,7 @@ def natural(value: str) -> tuple[bool, int, str]:
 def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Outputs:
     """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models."""
     first_id, first = next(iter(outputs.items()))
+    classed_id, classed = next((item for item in outputs.items() if item[1].classes), (first_id, first))
     merged = {column.name: column.type for column in first.columns}
     fitting: set[int] = set()
     for id_, other in outputs.items():
@@ -192,6 +196,16 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
                 )
             )
             continue
+        if apart := _other_classes(classed, other):
+            problems.append(
+                Problem(
+                    f"models.{id_}",
+                    f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
+                    "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
+                    "have the names of the classes.",
+                    "fleet",
+                )
+            )
         for column in other.columns:
             if column.name in NOTES:
                 what = f"its answers have a column {column.name!r}, which annotated answers use."
@@ -212,6 +226,44 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
             fitting.add(id(other))
     names = sorted(merged, key=natural) if first.aligned else list(merged)
     return Outputs(tuple(Column(name, merged[name]) for name in names), first.width, first.aligned, first.fill)
+
+
+def _other_classes(one: Outputs, two: Outputs) -> tuple[str, str, str] | None:
+    """An answer that two sub-models call alike, and the classes that it is about in the second and in the first."""
+    if one.aligned or not one.classes or not two.classes:
+        return None
+    names = [[column.name for column in it.columns] for it in (one, two)]
+    if len(names[0]) == len(one.classes) and len(names[1]) == len(two.classes):
+        own = dict(zip(names[0], map(canonical, one.classes), strict=True))
+        for name, label in zip(names[1], map(canonical, two.classes), strict=True):
+            if own.get(name, label) != label:
+                return name, str(label), str(own[name])
+        return None
+    mine, theirs = (", ".join(str(canonical(label)) for label in it.classes) for it in (two, one))
+    return None if mine == theirs else ("answer", mine, theirs)
+
+
+def alike_labels(outputs: Mapping[str, Outputs]) -> list[str]:
+    """Warnings about classes of two sub-models that differ only in type or case: they may be meant to be one."""
+    # Most sub-models share their classes. True equals 1, so the types are part of what tells them apart.
+    distinct = {(*it.classes, *map(_kind, it.classes)): (id_, it.classes) for id_, it in outputs.items()}
+    known: dict[str, dict[tuple[str, str], tuple[str, Any]]] = {}
+    told: dict[str, str] = {}
+    for id_, labels in distinct.values():
+        for label in labels:
+            spelled = str(canonical(label))
+            plain = {"true": "1", "false": "0"}.get(spelled.strip().casefold(), spelled.strip().casefold())
+            spellings = known.setdefault(plain, {})
+            spellings.setdefault((_kind(label), spelled), (id_, label))
+            for spelling, (other, rival) in spellings.items():
+                if other != id_ and spelling != (_kind(label), spelled):
+                    what = f"models.{id_}: its class {label!r} and {rival!r} of {other!r} differ only in type or case"
+                    told.setdefault(plain, f"{what}. If they are one, fit both with one spelling.")
+    return list(told.values())
+
+
+def _kind(label: Any) -> str:
+    return "number" if isinstance(label, int | float) and not isinstance(label, bool) else type(label).__name__
 
 
 def _shape(outputs: Outputs) -> str:

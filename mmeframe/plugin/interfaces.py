@@ -201,7 +201,13 @@ L = TypeVar("L", bound=LoaderConf)
 
 
 class ModelLoader(Component[L]):
-    """Turns a sub-model's files into a live object with ``predict``."""
+    """Turns a sub-model's files into a live object with ``predict``.
+
+    ``knows_classes`` says that a live object may answer with a probability for each of its ``classes_``, an array of
+    labels, or a tuple: the build then names the columns after them. An estimator's ``classes_`` need no such word.
+    """
+
+    knows_classes: ClassVar[bool] = False
 
     def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
         """Which files of the model folder go into the bundle. By default all of them."""
