@@ -92,7 +92,7 @@ def _batches(routing: Routing, union: Iterable[Column], data: Path, params: Mapp
     routing.check(params)
     types = column_types(routing, union)
     for piece in read_table(data, lambda name: types.get(name, "key"), _ROWS):
-        yield as_batch(piece if len(piece.columns) else without_rows(types))
+        yield as_batch(piece if len(piece.columns) else without_rows(types), types)
 
 
 def explain_rows(

@@ -70,7 +70,12 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
     for spec in schema.inputs:
         if spec.name is None:
             return "its signature has columns without names."
-        columns.append(Column(spec.name, _type_name(spec.type), bool(spec.required)))
+        # Of a frame with numbered columns MLflow keeps the numbers.
+        number = None if isinstance(spec.name, str) else spec.name
+        columns.append(Column(str(spec.name), _type_name(spec.type), bool(spec.required), number))
+    names = Counter(column.name for column in columns)
+    if twice := [name for name, times in names.items() if times > 1]:
+        return f"its signature has two columns named {twice[0]!r}, one of them a number."
     return tuple(columns)
 
 
@@ -87,7 +92,8 @@ def read_outputs(schema: Any) -> Outputs | str:
             return f"its answers are tensors of shape {spec.shape}."
         width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
         return Outputs((Column("prediction", kind),), width)
-    columns = tuple(Column(spec.name or "prediction", _type_name(spec.type)) for spec in schema.inputs)
+    names = ["prediction" if spec.name is None else str(spec.name) for spec in schema.inputs]
+    columns = tuple(Column(name, _type_name(spec.type)) for name, spec in zip(names, schema.inputs, strict=True))
     if len(columns) == 1:
         return Outputs((Column("prediction", columns[0].type),))
     return Outputs(columns)

@@ -140,9 +140,9 @@ def as_prediction(raw: Any, n_rows: int, model_id: str) -> Any:
     Raises ModelError if it is not one answer per row.
     """
     if isinstance(raw, pd.DataFrame):
-        found: Any = raw
+        found: Any = raw if all(isinstance(name, str) for name in raw) else raw.set_axis([*map(str, raw)], axis=1)
         if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
-            found = pd.DataFrame({name: _plain(raw[name]) for name in raw.columns}, index=raw.index)
+            found = pd.DataFrame({name: _plain(found[name]) for name in found.columns}, index=raw.index)
     elif isinstance(raw, pd.Series):
         found = _plain(raw)
     else:

@@ -127,6 +127,8 @@ class Router:
         self.routing = self._routing(manifest, turned)
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
+        read = [name for strategy in self.strategies.values() for name in strategy.inputs().columns]
+        self._declared = frozenset([*(column.name for column in self.union), *read])
         # Of equal combiners, which are one, any has what all have prepared.
         combiner_of = {number: bundle[number].loader for number in self.members.of}
         places = {at: f"models.{bundle.id(number)}.combine" for number, at in combiner_of.items()}
@@ -343,7 +345,7 @@ class Router:
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
         if params:
             self.routing.check(params)
-        return as_batch(data), params or {}
+        return as_batch(data, self._declared), params or {}
 
     def _failed(self, routed: Routed, failed: Mapping[int, ModelError], n_rows: int) -> Routed:
         """With the reason of the rows whose sub-model failed, in a router that skips them."""
@@ -368,8 +370,8 @@ class Router:
         users = [number for number in self.members.of if self.members.routed[number]]
         needs = {self.bundle.id(number): of for number, of in self.members.of.items()}
         if not self.members.routed[number] and model_id not in reached(map(self.bundle.id, users), needs):
-            return self._scorer.key(as_batch(data), number)
-        return self._scorer.whole(as_batch(data), number, self.method)
+            return self._scorer.key(as_batch(data, self._declared), number)
+        return self._scorer.whole(as_batch(data, self._declared), number, self.method)
 
     def shaped(self, model_id: str, answer: Any) -> Any:
         """A sub-model's own answer in the shape of the router's. Raises ModelError if it is not what it declares."""
@@ -408,7 +410,7 @@ class Router:
             rows = np.flatnonzero(variants == number)
             record, start = self.records[number], time.perf_counter()
             try:
-                shadow, failed = self._scorer.score(as_batch(frame.take(rows)), number)
+                shadow, failed = self._scorer.score(as_batch(frame.take(rows), self._declared), number)
                 if failed:
                     raise failed[number]
             except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is told and goes no further

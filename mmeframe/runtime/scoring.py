@@ -60,6 +60,11 @@ class Scorer:
         self._of = {number: others for number, (_, others) in combiners.items()}
         everywhere = [column for column in union if all(_has(schema, column) for schema in schemas)]
         self._shared = tuple(everywhere)
+        # Of the schemas whose sub-models know numbers for names.
+        self._labels = [
+            {column.name: column.label for column in schema} if any(it.number is not None for it in schema) else None
+            for schema in schemas
+        ]
 
     def score(self, batch: FrameBatch, target: Any) -> tuple[Any, Mapping[int, ModelError]]:
         """Answers in the order of the rows, and the sub-models that failed, whose rows are null.
@@ -203,8 +208,11 @@ class Scorer:
         return self._answers.combined(answers, partial(combine, self._combiners[target], self._name(target)))
 
     def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
-        """Sub-models that were made to take arrays have lost the names of their columns."""
-        return frame.to_numpy(np.float64) if self._arrays[target] else frame
+        """Sub-models that were made to take arrays have lost the names of their columns; others may know numbers."""
+        if self._arrays[target]:
+            return frame.to_numpy(np.float64)
+        labels = self._labels[self._inputs[target]]
+        return frame.set_axis([labels[name] for name in frame.columns], axis=1) if labels else frame
 
     def _call(self, model: Any, target: int, rows: Any, method: str) -> Any:
         if type(model) is ModelError:
@@ -219,7 +227,7 @@ class Scorer:
     def _lacking(self, rows: Any, target: int) -> list[str]:
         missing: Any = np.asarray(pd.isna(rows)).any(axis=0)
         names = [column.name for column in self._schemas[self._inputs[target]]]
-        names = list(rows.columns) if isinstance(rows, pd.DataFrame) else names
+        names = [*map(str, rows.columns)] if isinstance(rows, pd.DataFrame) else names
         return [name for name, some in zip(names, missing, strict=True) if some]
 
 

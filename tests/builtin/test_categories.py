@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import warnings
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from mlflow.models import infer_signature
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, VotingRegressor
 from sklearn.linear_model import Ridge
@@ -31,7 +28,7 @@ from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.runtime import Router
 from mmeframe.testing import LoaderCase
 from mmeframe.testing.checks.loader import files_of
-from tests import fleets
+from tests import flavors, fleets
 from tests.conftest import Store
 
 N = 120
@@ -109,26 +106,6 @@ TRIED = {
 CASES = [(kind, name) for name, kinds in TRIED.items() for kind in kinds]
 
 
-def asked(model: Any, table: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """The library's own answer for a frame of categories."""
-    rows = xgboost.DMatrix(table, enable_categorical=True) if isinstance(model, xgboost.Booster) else table
-    return np.asarray(model.predict(rows))
-
-
-def save(folder: Path, flavor: str, model: Any, table: pd.DataFrame, answers: Any = None, **options: Any) -> str:
-    """An MLflow model folder with the signature that MLflow infers of the frame."""
-    path = tempfile.mkdtemp(prefix="model_", dir=folder)
-    if flavor == "sklearn":
-        options["serialization_format"] = "cloudpickle"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        signature = infer_signature(table, asked(model, table) if answers is None else answers)
-        import_module(f"mlflow.{flavor}").save_model(
-            model, path, signature=signature, pip_requirements=fleets.pins(), **options
-        )
-    return path
-
-
 def uris(paths: dict[str, str]) -> str:
     return f"+models={{{','.join(f'{id_}:{{uri:{path}}}' for id_, path in paths.items())}}}"
 
@@ -150,7 +127,9 @@ def fitted() -> dict[str, tuple[str, Any]]:
 def router(module_store: Store, fitted: dict[str, tuple[str, Any]]) -> Router:
     """All of them in one router."""
     paths = {
-        f"{kind}_{name}": save(module_store.folder, MODELS[name][0], fitted[f"{kind}_{name}"][1], ALL[["y", kind, "x"]])
+        f"{kind}_{name}": flavors.keep(
+            module_store.folder, MODELS[name][0], fitted[f"{kind}_{name}"][1], ALL[["y", kind, "x"]]
+        )
         for kind, name in CASES
     }
     logged = api.build("name=categories", *ROUTED, uris(paths), module_store.override, plugins=fleets.plugins())
@@ -185,7 +164,7 @@ def test_answers_are_those_on_the_fitted_frame(router, fitted, way):
 
     for id_, (kind, model) in fitted.items():
         mine = (rows["key"] == id_).to_numpy()
-        np.testing.assert_array_equal(answers[mine], asked(model, ALL.loc[mine, ["y", kind, "x"]]), err_msg=id_)
+        np.testing.assert_array_equal(answers[mine], flavors.asked(model, ALL.loc[mine, ["y", kind, "x"]]), err_msg=id_)
 
 
 def test_one_sub_model_answers_all_rows(router, fitted):
@@ -193,7 +172,7 @@ def test_one_sub_model_answers_all_rows(router, fitted):
     for id_, (kind, model) in fitted.items():
         answers = router.predict(plain(ALL.head(9)).assign(key=id_))
 
-        np.testing.assert_array_equal(answers, asked(model, ALL.head(9)[["y", kind, "x"]]), err_msg=id_)
+        np.testing.assert_array_equal(answers, flavors.asked(model, ALL.head(9)[["y", kind, "x"]]), err_msg=id_)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +197,7 @@ def test_missing_and_unknown_texts_are_missing(router, fitted, id_):
     answers = router.predict(frame)
 
     wanted = frame.assign(**{kind: pd.Categorical(known, KINDS[kind].categories)})[["y", kind, "x"]]
-    np.testing.assert_array_equal(answers, asked(model, wanted))
+    np.testing.assert_array_equal(answers, flavors.asked(model, wanted))
 
 
 # -- several categories, other columns, other orders -------------------------------------------------------------------
@@ -229,7 +208,7 @@ TARGET = TWO["text"].cat.codes * 2.0 + TWO["ordered_whole"].cat.codes + TWO["x"]
 
 def loaded(folder: Path, flavor: str, model: Any, table: pd.DataFrame, answers: Any = None, **options: Any) -> Any:
     """A saved model as its loader makes it, told of the columns of ``table`` as its signature."""
-    path = save(folder, flavor, model, table, answers, **options)
+    path = flavors.keep(folder, flavor, model, table, answers, **options)
     case = LoaderCase(flavor, lambda _: path, table)
     with files_of(case) as files:
         return case.make().load(files)
@@ -244,7 +223,7 @@ def test_several_categories_are_told_apart(tmp_path, name):
 
     live = loaded(tmp_path, flavor, model, table)
 
-    np.testing.assert_array_equal(live.predict(plain(table)), asked(model, table))
+    np.testing.assert_array_equal(live.predict(plain(table)), flavors.asked(model, table))
 
 
 @pytest.mark.parametrize("name", ["xgb", "xgb_booster", "lgb", "lgb_booster", "lgb_pipeline", "cat", "ridge", "ols"])
@@ -258,7 +237,7 @@ def test_columns_are_put_into_the_fitted_order(tmp_path, name, numbers):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = fit(table, table["x"] - 2 * table["a b"], "text")
-    expected = asked(model, table)
+    expected = flavors.asked(model, table)
 
     live = loaded(tmp_path, flavor, model, table[["x", *table.columns[:-1]]], expected)
 
@@ -287,12 +266,12 @@ def test_a_reordered_sub_model_takes_no_arrays(module_store):
     """Rows of doubles do not pass a sub-model by as an array, in the signature's order, which is not its own."""
     table = ALL[["y", "x"]]
     model = lgb().fit(table, table["x"] - 2 * table["y"])
-    path = save(module_store.folder, "lightgbm", model, table[["x", "y"]], asked(model, table))
+    path = flavors.keep(module_store.folder, "lightgbm", model, table[["x", "y"]], flavors.asked(model, table))
 
     logged = api.build("name=swapped", *ROUTED, uris({"m": path}), module_store.override, plugins=fleets.plugins())
     router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
-    np.testing.assert_array_equal(router.predict(table.assign(key="m")), asked(model, table))
+    np.testing.assert_array_equal(router.predict(table.assign(key="m")), flavors.asked(model, table))
 
 
 def test_columns_that_a_step_makes_are_its_own(tmp_path):
@@ -304,7 +283,7 @@ def test_columns_that_a_step_makes_are_its_own(tmp_path):
 
     live = loaded(tmp_path, "sklearn", model, table)
 
-    np.testing.assert_array_equal(live.predict(plain(table)), asked(model, table))
+    np.testing.assert_array_equal(live.predict(plain(table)), flavors.asked(model, table))
 
 
 def test_other_methods_get_the_same_frames(tmp_path):
@@ -333,7 +312,7 @@ def test_a_bare_estimator_tells_the_types_of_its_categories(tmp_path, module_sto
 
     types = {"x": "double", "text": "string", "boolean": "boolean", "y": "double"}
     assert {column.name: column.type for column in router.union} == types
-    np.testing.assert_array_equal(router.predict(plain(table).assign(key="m")), asked(model, table))
+    np.testing.assert_array_equal(router.predict(plain(table).assign(key="m")), flavors.asked(model, table))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -358,7 +337,7 @@ def refusal(path: str, table: pd.DataFrame, flavor: str) -> str:
 def test_an_older_xgboost_has_recorded_no_categories(tmp_path, kind):
     """Its codes would be guessed: it is refused, with what to do."""
     table = ALL[[kind, "x"]]
-    path = save(tmp_path, "xgboost", booster(table, ALL["x"], kind), table, model_format="json")
+    path = flavors.keep(tmp_path, "xgboost", booster(table, ALL["x"], kind), table, model_format="json")
     older(path)
 
     assert refusal(path, table, "xgboost") == (
@@ -383,7 +362,7 @@ def test_codes_stay_codes(tmp_path):
 def test_categories_that_could_be_of_several_columns_are_refused(tmp_path):
     """LightGBM does not say which columns its ordered categories are of, where others look the same."""
     table = ALL[["ordered_whole", "x"]].assign(count=RANDOM.integers(0, 3, N))
-    path = save(tmp_path, "lightgbm", lgb().fit(table, ALL["x"] + table["count"]), table)
+    path = flavors.keep(tmp_path, "lightgbm", lgb().fit(table, ALL["x"] + table["count"]), table)
 
     assert refusal(path, table, "lightgbm") == (
         "the_case: LightGBM has not recorded which of its columns are categories: 'ordered_whole', 'count' may be.\n"
@@ -399,7 +378,7 @@ def test_a_declared_type_holds_the_categories(tmp_path, kind, declared, found):
     """Texts in a column of numbers would all be missing: the signature is refused."""
     table = ALL[[kind, "x"]]
     other = table.assign(**{kind: {"long": 1, "string": "a"}[declared]})
-    path = save(tmp_path, "lightgbm", lgb().fit(table, ALL["x"]), other, ALL["x"])
+    path = flavors.keep(tmp_path, "lightgbm", lgb().fit(table, ALL["x"]), other, ALL["x"])
 
     assert refusal(path, other, "lightgbm") == (
         f"the_case: its column {kind!r} is declared {declared}, and holds categories that are {found}.\n"
@@ -413,7 +392,7 @@ def test_a_signature_of_other_columns_is_refused(tmp_path, name):
     table = ALL[["y", "x"]]
     flavor, fit = ORDERED.get(name) or MODELS[name]
     model = fit(table, ALL["x"], "")
-    path = save(tmp_path, flavor, model, table.rename(columns={"y": "z"}), asked(model, table))
+    path = flavors.keep(tmp_path, flavor, model, table.rename(columns={"y": "z"}), flavors.asked(model, table))
 
     assert refusal(path, table, flavor) == (
         "the_case: it was fitted on columns that its signature does not declare ('y'), and that declares others "
@@ -431,7 +410,7 @@ def test_models_inside_that_disagree_are_refused(tmp_path):
     ]
     both = VotingRegressor([("one", parts[0]), ("two", parts[1])])
     both.estimators_, both.feature_names_in_ = parts, np.array(table.columns, object)
-    path = save(tmp_path, "sklearn", both, table)
+    path = flavors.keep(tmp_path, "sklearn", both, table)
 
     assert refusal(path, table, "sklearn") == (
         "the_case: it holds several models, which know different categories of its column 'text'.\n"
@@ -442,7 +421,7 @@ def test_models_inside_that_disagree_are_refused(tmp_path):
 def test_a_build_names_the_sub_model(module_store):
     """What a loader refuses stops the build."""
     table = ALL[["text", "x"]]
-    path = save(module_store.folder, "xgboost", booster(table, ALL["x"], ""), table, model_format="json")
+    path = flavors.keep(module_store.folder, "xgboost", booster(table, ALL["x"], ""), table, model_format="json")
     older(path)
 
     with pytest.raises(
