@@ -110,7 +110,7 @@ def _order(model: Any, names: Sequence[str] | None, files: SubModelFiles) -> lis
     if sorted(fitted) == sorted(spelled):
         own = dict(zip(spelled, declared, strict=True))
         return [own[name] for name in fitted]
-    if not _is_booster(model):
+    if _made_up(fitted) or not _is_booster(model):
         # scikit-learn says which names it takes and which it lacks; some of its estimators take more.
         return None
     lacking, more = ([it for it in one if it not in other] for one, other in ((fitted, spelled), (spelled, fitted)))
@@ -123,10 +123,14 @@ def _order(model: Any, names: Sequence[str] | None, files: SubModelFiles) -> lis
 
 
 def _first(model: Any) -> Any:
-    """What a pipeline hands its rows to."""
-    while hasattr(model, "steps"):
-        model = next((step for _, step in model.steps if step not in (None, "passthrough")), None)
-    return model
+    """What a pipeline or a search hands its rows to."""
+    while True:
+        if hasattr(model, "steps"):
+            model = next((step for _, step in model.steps if step not in (None, "passthrough")), None)
+        elif hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        else:
+            return model
 
 
 def _some(names: Sequence[str]) -> str:
@@ -138,16 +142,19 @@ def _names(model: Any) -> list[str] | None:
     found: Any = None
     if (booster := _lightgbm(model)) is not None:
         found = booster.feature_name()
-        # What LightGBM calls columns of arrays.
-        found = None if found == [f"Column_{number}" for number in range(len(found))] else found
     elif (booster := _xgboost(model)) is not None:
         found = booster.feature_names
     elif _of("catboost", "CatBoost", model):
         found = model.feature_names_
-        found = None if found == [str(number) for number in range(len(found))] else found
     else:
         found = getattr(model, "feature_names_in_", None)
     return None if found is None else [str(name) for name in found]
+
+
+def _made_up(names: Sequence[str]) -> bool:
+    """Whether these are what LightGBM and CatBoost call the columns of arrays."""
+    numbers = range(len(names))
+    return list(names) in ([f"Column_{number}" for number in numbers], [str(number) for number in numbers])
 
 
 def _spelled(model: Any, names: list[str]) -> list[str]:
@@ -203,9 +210,17 @@ def _of_xgboost(model: Any, types: Mapping[str, str], files: SubModelFiles) -> d
     if not marked:
         return {}
     if hasattr(booster, "get_categories"):
-        known = booster.get_categories(export_to_arrow=True).to_arrow()
-        if found := {name: pd.Index(values.to_pandas()) for name, values in known if values is not None}:
-            return found
+        exported = booster.get_categories(export_to_arrow=True).to_arrow()
+        known = {name: values for name, values in exported if values is not None}
+        if garbled := [name for name, values in known.items() if not _ascii(values)]:
+            # XGBoost 3.2 cuts texts by the number of letters, where it should count bytes.
+            raise ModelError(
+                f"XGBoost has garbled categories of its columns {_some(garbled)}: they have letters outside ASCII.",
+                where=files.id,
+                hint="Fit it on categories of whole numbers, or of ASCII letters.",
+            )
+        if known:
+            return {name: pd.Index(values.to_pandas()) for name, values in known.items()}
     texts = [name for name in marked if types.get(name) == "string"]
     if not texts and _holds_codes(model, files):
         return {}
@@ -215,6 +230,11 @@ def _of_xgboost(model: Any, types: Mapping[str, str], files: SubModelFiles) -> d
         hint="Fit it with XGBoost 3.1 or newer, which records them. If its rows hold the codes of categories, "
         + _PYFUNC.format(files.id),
     )
+
+
+def _ascii(values: Any) -> bool:
+    """Whether an Arrow array holds numbers, or texts of ASCII letters alone."""
+    return str(values.type) != "string" or all(text.isascii() for text in values.view("binary").to_pylist())
 
 
 def _holds_codes(model: Any, files: SubModelFiles) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import catboost
@@ -16,6 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, VotingRegressor
 from sklearn.linear_model import Ridge
@@ -24,9 +29,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from mmeframe import api
+from mmeframe.builtin._fitted import as_fitted
 from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.runtime import Router
+from mmeframe.spec import Column
 from mmeframe.testing import LoaderCase
+from mmeframe.testing.apart import Files
 from mmeframe.testing.checks.loader import files_of
 from tests import flavors, fleets
 from tests.conftest import Store
@@ -262,6 +270,46 @@ ORDERED = {
 }
 
 
+@pytest.mark.parametrize("names", [["Column_0", "Column_1"], ["0", "1"], ["x y", "z"]], ids=",".join)
+@pytest.mark.parametrize("name", ["lgb_booster", "lgb_pipeline", "lgb_search", "cat", "xgb"])
+def test_names_of_any_kind_put_columns_into_order(tmp_path, name, names):
+    """Also names like those that libraries make up for arrays, and those that LightGBM changes."""
+    table = ALL[["y", "x"]].set_axis(names, axis=1)
+    flavor, fit = ORDERED.get(name) or MODELS[name]
+    model = fit(table, ALL["y"] - 2 * ALL["x"], "")
+    expected = flavors.asked(model, table)
+
+    live = loaded(tmp_path, flavor, model, table[names[::-1]], expected)
+
+    np.testing.assert_array_equal(live.predict(table[names[::-1]]), expected)
+
+
+@pytest.mark.parametrize("name", ["lgb_booster", "lgb", "cat", "xgb"])
+def test_a_model_of_arrays_takes_columns_as_they_come(tmp_path, name):
+    """One that was fitted on an array knows no names: the signature's order is the array's."""
+    flavor, fit = ORDERED.get(name) or MODELS[name]
+    array = ALL[["y", "x"]].to_numpy()
+    model = fit(array, ALL["y"] - 2 * ALL["x"], "")
+
+    live = loaded(tmp_path, flavor, model, ALL[["y", "x"]], model.predict(array))
+
+    np.testing.assert_array_equal(live.predict(ALL[["y", "x"]]), model.predict(array))
+
+
+@pytest.mark.parametrize("name", ["xgb", "xgb_booster", "lgb", "lgb_booster"])
+def test_whole_numbers_that_may_be_missing(tmp_path, name):
+    """Beside a missing one MLflow calls whole numbers doubles: each is still its category."""
+    gaps = pd.Categorical([None if at % 7 == 0 else it for at, it in enumerate(KINDS["whole"])], [10, 2, 5])
+    table = ALL[["x"]].assign(whole=gaps)
+    flavor, fit = MODELS[name]
+    model = fit(table, table["whole"].cat.codes * 2.0 + ALL["x"], "")
+
+    live = loaded(tmp_path, flavor, model, table)
+
+    sent = table.assign(whole=np.asarray(gaps, float))
+    np.testing.assert_array_equal(live.predict(sent), flavors.asked(model, table))
+
+
 def test_a_reordered_sub_model_takes_no_arrays(module_store):
     """Rows of doubles do not pass a sub-model by as an array, in the signature's order, which is not its own."""
     table = ALL[["y", "x"]]
@@ -295,6 +343,37 @@ def test_other_methods_get_the_same_frames(tmp_path):
 
     np.testing.assert_array_equal(live.predict_proba(plain(table)), model.predict_proba(table))
     assert list(live.classes_) == ["high", "low", "mid"]
+
+
+VALUES = st.one_of(
+    *(st.lists(it, min_size=2, max_size=6, unique=True) for it in (st.text(max_size=5), st.integers(-(2**31), 2**31))),
+    st.just([True, False]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(VALUES, st.data())
+def test_any_categories_keep_their_codes(values, data):
+    """Whatever they are, in whichever order: after a model was written and read, each value has the code it had."""
+    rows = st.lists(st.sampled_from(values), min_size=8, max_size=8)
+    table = pd.DataFrame({"x": np.arange(8.0), "k": pd.Categorical(data.draw(rows), values)})
+    asked = pd.DataFrame({"x": np.arange(8.0), "k": pd.Categorical(data.draw(rows), values)})
+    target = table["k"].cat.codes * 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kind = {str: "string", bool: "boolean", int: "long"}[type(values[0])]
+        files = Files("", {}, [], Path(), [Column("x", "double"), Column("k", kind)])
+        models = [lightgbm.train({**QUIET, "min_data_per_group": 1}, lightgbm.Dataset(table, target))]
+        # Others XGBoost does not take, or garbles.
+        if all(type(it) is int or (type(it) is str and it.isascii() and "\0" not in it) for it in values):
+            models.append(booster(table, target, ""))
+    for model in models:
+        again = pickle.loads(pickle.dumps(model))
+        live = as_fitted(SimpleNamespace(predict=partial(flavors.asked, again)), files, again)
+
+        found = live.predict(asked.assign(k=np.asarray(asked["k"])))
+
+        np.testing.assert_array_equal(found, flavors.asked(model, asked))
 
 
 # -- bare files --------------------------------------------------------------------------------------------------------
@@ -344,6 +423,20 @@ def test_an_older_xgboost_has_recorded_no_categories(tmp_path, kind):
         f"the_case: XGBoost has not recorded the categories of its columns {kind!r}.\n"
         "  Fit it with XGBoost 3.1 or newer, which records them. If its rows hold the codes of categories, set "
         "models.the_case.loader=pyfunc, which hands columns over as the signature has them."
+    )
+
+
+@pytest.mark.parametrize("texts", [["köln", "berlin", "a"], ["日本", "a"], ["a", "é"]], ids=",".join)
+@pytest.mark.parametrize("name", ["xgb", "xgb_booster", "xgb_pipeline"])
+def test_xgboost_garbles_texts_outside_ascii(tmp_path, name, texts):
+    """It cuts them into other texts: köln and berlin become köl and nberli, which no row would have."""
+    table = ALL[["x"]].assign(city=pd.Categorical(np.resize(texts, N), texts))
+    flavor, fit = MODELS[name]
+    path = flavors.keep(tmp_path, flavor, fit(table, ALL["x"], ""), table)
+
+    assert refusal(path, table, flavor) == (
+        "the_case: XGBoost has garbled categories of its columns 'city': they have letters outside ASCII.\n"
+        "  Fit it on categories of whole numbers, or of ASCII letters."
     )
 
 
