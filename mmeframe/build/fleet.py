@@ -554,7 +554,7 @@ class _Resolver:
         if not answers:
             return Outputs(())
         union_outputs(answers, self.problems)
-        self.warnings += alike_labels(answers)
+        self.warnings += alike_labels({model.id: model.outputs for model in models if model.id in self._answering})
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
         return union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
 

@@ -43,8 +43,8 @@ def classes_of(model: Any) -> list[Any] | None:
 
 
 def labels(model: SubModel, root: Path) -> list[Any] | None:
-    """The same of a sub-model from its own folder ``root``."""
-    return classes_of(model.load(root))
+    """The same of a sub-model from its own folder ``root``; None if its ``predict`` answers with other values."""
+    return None if _asked(model) in FILL else classes_of(model.load(root))
 
 
 def has_classes(model: SubModel) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.plugin import ModelError, SubModel, SubModelFiles
@@ -350,21 +350,29 @@ def _is_booster(model: Any) -> bool:
 _BOOSTERS = (("lightgbm", "Booster"), ("lightgbm", "LGBMModel"), ("xgboost", "Booster"), ("xgboost", "XGBModel"))
 
 
-def _boosters(model: Any) -> Iterator[Any]:
-    """The fitted models of LightGBM and XGBoost: the model itself, or those that estimators of scikit-learn hold."""
-    todo, seen = [model], set()
+def _boosters(model: Any) -> list[Any]:
+    """The fitted models of LightGBM and XGBoost: the model itself, or those that estimators of scikit-learn hold.
+
+    None of them where a function or another's estimator stands between: it may make categories of its own of the same
+    columns, which it then gets as plain MLflow hands them over.
+    """
+    kinds = tuple(kind for library, name in _BOOSTERS if (kind := getattr(sys.modules.get(library), name, None)))
+    todo, seen, found = [model] if kinds else [], set(), []
     while todo:
         item = todo.pop()
         if id(item) in seen:
             continue
         seen.add(id(item))
-        if any(_of(library, name, item) for library, name in _BOOSTERS):
+        if isinstance(item, kinds):
             # Estimators keep what they have copied and fitted, too.
             if not hasattr(item, "__sklearn_is_fitted__") or item.__sklearn_is_fitted__():
-                yield item
+                found.append(item)
         elif isinstance(item, dict):
             todo += item.values()
         elif isinstance(item, list | tuple):
             todo += item
         elif _of("sklearn.base", "BaseEstimator", item):
+            if not type(item).__module__.startswith("sklearn.") or getattr(item, "func", None) is not None:
+                return []
             todo.append(vars(item))
+    return found

@@ -26,7 +26,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor, VotingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
 from mmeframe import api
 from mmeframe.builtin._fitted import as_fitted
@@ -332,6 +332,20 @@ def test_columns_that_a_step_makes_are_its_own(tmp_path):
     live = loaded(tmp_path, "sklearn", model, table)
 
     np.testing.assert_array_equal(live.predict(plain(table)), flavors.asked(model, table))
+
+
+def lowered(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(text=frame["text"].str.lower().astype("category"))
+
+
+def test_a_step_of_ones_own_makes_its_own_categories(tmp_path):
+    """What a function makes of texts is not guessed: it gets them as plain MLflow hands them over."""
+    table = ALL[["y", "text", "x"]].assign(text=np.char.upper(np.asarray(ALL["text"], str)))
+    model = make_pipeline(FunctionTransformer(lowered), lgb()).fit(table, ALL["text"].cat.codes * 2.0)
+
+    live = loaded(tmp_path, "sklearn", model, table)
+
+    np.testing.assert_array_equal(live.predict(table), model.predict(table))
 
 
 def test_other_methods_get_the_same_frames(tmp_path):
