@@ -311,8 +311,9 @@ def _codes(info: str, values: pd.Index[Any]) -> bool:
 
 def _holds(kind: str, values: pd.Index[Any]) -> bool:
     """Whether a column of this type can hold these categories."""
-    exact = kind != "float" or bool((values == values.astype("float32")).all())
-    return kind in _HOLDERS.get(_kind(values), ()) and exact
+    if kind not in _HOLDERS.get(_kind(values), ()):
+        return False
+    return kind != "float" or bool((values == values.astype("float32")).all())
 
 
 def _kind(values: pd.Index[Any]) -> str:

@@ -29,7 +29,7 @@ class _Sent:
 
     def __init__(self, index: Any, names: Sequence[str]) -> None:
         self.index, self.places = index, {name: place for place, name in enumerate(names)}
-        self.only_numbers = bool(names) and list(names) == [str(number) for number in range(len(names))]
+        self.only_numbers = names[:1] == ["0"] and names == [str(number) for number in range(len(names))]
         self._picks: dict[int, tuple[Any, Any]] = {}
 
     def pick(self, columns: Sequence[Column]) -> slice | np.ndarray[Any, Any] | None:

@@ -210,7 +210,9 @@ def test_missing_and_unknown_texts_are_missing(router, fitted, id_):
 
 # -- several categories, other columns, other orders -------------------------------------------------------------------
 
-TWO = ALL[["ordered_whole", "x", "text", "boolean", "y"]].assign(count=RANDOM.integers(0, 9, N), flag=ALL["x"] > 0)
+TWO = ALL[["ordered_whole", "x", "text", "boolean", "y"]].assign(
+    count=RANDOM.integers(0, 9, N), flag=ALL["x"] > 0, single=ALL["y"].astype(np.float32) / 3
+)
 TARGET = TWO["text"].cat.codes * 2.0 + TWO["ordered_whole"].cat.codes + TWO["x"] + TWO["count"]
 
 
@@ -359,6 +361,17 @@ def test_other_methods_get_the_same_frames(tmp_path):
     assert list(live.classes_) == ["high", "low", "mid"]
 
 
+def test_categories_of_single_precision(tmp_path):
+    """A category of float32, which MLflow calls float, is looked up by what a float32 holds."""
+    values = np.resize(np.array([0.1, 0.7, 0.2], np.float32), N)
+    table = pd.DataFrame({"k": pd.Categorical(values), "x": ALL["x"]})
+    model = lgb().fit(table, table["k"].cat.codes * 2.0)
+
+    live = loaded(tmp_path, "lightgbm", model, table)
+
+    np.testing.assert_array_equal(live.predict(table.assign(k=values)), model.predict(table))
+
+
 VALUES = st.one_of(
     *(st.lists(it, min_size=2, max_size=6, unique=True) for it in (st.text(max_size=5), st.integers(-(2**31), 2**31))),
     st.just([True, False]),
@@ -395,7 +408,7 @@ def test_any_categories_keep_their_codes(values, data):
 
 def test_a_bare_estimator_tells_the_types_of_its_categories(tmp_path, module_store):
     """Found by loading it: the columns of categories have the type of those, the others are doubles."""
-    table = TWO.drop(columns=["count", "flag", "ordered_whole"])
+    table = TWO.drop(columns=["count", "flag", "single", "ordered_whole"])
     path = tmp_path / "model.cloudpickle"
     model = lgb().fit(table, TARGET)
     path.write_bytes(cloudpickle.dumps(model))

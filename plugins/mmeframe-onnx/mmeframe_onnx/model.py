@@ -27,6 +27,11 @@ _TYPES = {
 }
 
 
+# How attributes of a classifier begin that hold its labels, and what skl2onnx calls an array of them, where ONNX has no
+# operator for the classifier.
+_LABELS, _CLASSES = b"classlabels", b"classes"
+
+
 class OnnxModel:
     """A session of ONNX Runtime with ``predict``. Immutable; shared by threads.
 
@@ -52,6 +57,9 @@ class OnnxModel:
 
         Only a build asks, and needs the package onnx. Raises ModelError without it.
         """
+        data = bytes(self._read())
+        if _LABELS not in data and _CLASSES not in data:
+            return None
         try:
             import onnx
         except ModuleNotFoundError as error:
@@ -60,11 +68,11 @@ class OnnxModel:
                 where=self._name,
                 hint="Install it where the router is built: pip install onnx",
             ) from error
-        graph = onnx.load_model_from_string(bytes(self._read())).graph
-        named = [it for node in graph.node for it in node.attribute if it.name.startswith("classlabels")]
+        graph = onnx.load_model_from_string(data).graph
+        named = [it for node in graph.node for it in node.attribute if it.name.startswith(_LABELS.decode())]
         found = [tuple(text.decode() for text in it.strings) or tuple(it.ints) for it in named]
-        # What skl2onnx calls the labels of classifiers that it has no operator for.
-        found += [tuple(onnx.numpy_helper.to_array(it).tolist()) for it in graph.initializer if it.name == "classes"]
+        arrays = [it for it in graph.initializer if it.name == _CLASSES.decode()]
+        found += [tuple(onnx.numpy_helper.to_array(it).tolist()) for it in arrays]
         return found[0] if len(set(found)) == 1 else None
 
     def predict(self, data: pd.DataFrame | Array) -> pd.DataFrame | Array:
