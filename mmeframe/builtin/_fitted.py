@@ -372,8 +372,9 @@ def _boosters(model: Any) -> list[Any]:
             todo += item.values()
         elif isinstance(item, list | tuple):
             todo += item
+        elif type(item).__module__.startswith("sklearn.") and getattr(item, "func", None) is None:
+            # Some hold their estimators in objects that are none.
+            todo.append(getattr(item, "__dict__", {}))
         elif _of("sklearn.base", "BaseEstimator", item):
-            if not type(item).__module__.startswith("sklearn.") or getattr(item, "func", None) is not None:
-                return []
-            todo.append(vars(item))
+            return []
     return found

@@ -21,10 +21,13 @@ import pytest
 import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_selector, make_column_transformer
-from sklearn.ensemble import HistGradientBoostingRegressor, VotingRegressor
-from sklearn.linear_model import Ridge
+from sklearn.ensemble import HistGradientBoostingRegressor, StackingClassifier, VotingClassifier, VotingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
@@ -334,6 +337,37 @@ def test_columns_that_a_step_makes_are_its_own(tmp_path):
     live = loaded(tmp_path, "sklearn", model, table)
 
     np.testing.assert_array_equal(live.predict(plain(table)), flavors.asked(model, table))
+
+
+AROUND = {
+    "calibrated": lambda one: CalibratedClassifierCV(one, cv=2),
+    "one_vs_rest": OneVsRestClassifier,
+    "stacking": lambda one: StackingClassifier([("one", one)], LogisticRegression(), cv=2, passthrough=False),
+    "voting": lambda one: VotingClassifier([("one", one)], voting="soft"),
+    "search": lambda one: GridSearchCV(one, {"max_depth": [2, 3]}, cv=2),
+    "nested": lambda one: make_pipeline("passthrough", CalibratedClassifierCV(make_pipeline("passthrough", one), cv=2)),
+}
+
+
+@pytest.mark.parametrize("around", list(AROUND))
+@pytest.mark.parametrize(
+    "inside",
+    [
+        lightgbm.LGBMClassifier(**QUIET),
+        xgboost.XGBClassifier(n_estimators=3, n_jobs=1, enable_categorical=True),
+    ],
+    ids=["lgb", "xgb"],
+)
+def test_boosters_inside_other_estimators(tmp_path, around, inside):
+    """However scikit-learn holds them, their categories are those of the whole."""
+    table, target = ALL[["y", "text", "x"]], (ALL["text"] == "a").astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AROUND[around](clone(inside)).fit(table, target)
+
+    live = loaded(tmp_path, "sklearn", model, table)
+
+    np.testing.assert_array_equal(live.predict_proba(plain(table)), model.predict_proba(table))
 
 
 def lowered(frame: pd.DataFrame) -> pd.DataFrame:
