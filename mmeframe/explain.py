@@ -92,7 +92,7 @@ def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
 def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
     types = column_types(routing, union)
     for piece in read_rows(data, routing, types, _ROWS):
-        yield as_batch(piece if len(piece.columns) else without_rows(types))
+        yield as_batch(piece if len(piece.columns) else without_rows(types), types)
 
 
 def explain_rows(

@@ -62,14 +62,23 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a schema. ``type`` is MLflow's name (``double``, ``string`` ...)."""
+    """One column of a schema. ``type`` is MLflow's name (``double``, ``string`` ...).
+
+    number: the name in the frames of its sub-model, where that is a number and no text.
+    """
 
     name: str
     type: str
     required: bool = True
+    number: int | float | None = None
+
+    @property
+    def label(self) -> str | int | float:
+        """The name in the frames of its sub-model."""
+        return self.name if self.number is None else self.number
 
     def to_json(self) -> list[Any]:
-        return [self.name, self.type, self.required]
+        return [self.name, self.type, self.required, *([] if self.number is None else [self.number])]
 
 
 @dataclass(frozen=True, slots=True)

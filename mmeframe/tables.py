@@ -27,6 +27,7 @@ from mmeframe.keys import NA_WORDS, canonical, csv_form
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mmeframe.keys import KeyIndex
     from mmeframe.plugin import RoutingStrategy
     from mmeframe.runtime import Router
     from mmeframe.runtime.router import Answer

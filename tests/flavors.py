@@ -56,6 +56,31 @@ def load(path: str) -> Any:
     return mlflow.pyfunc.load_model(path, suppress_warnings=True)
 
 
+def asked(model: Any, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """A library's own answer for the frame that it was fitted on, whose categories are categories."""
+    if type(model).__module__ == "xgboost.core":
+        import xgboost
+
+        return np.asarray(model.predict(xgboost.DMatrix(frame, enable_categorical=True)))
+    return np.asarray(model.predict(frame))
+
+
+def keep(folder: Path, flavor: str, model: Any, frame: pd.DataFrame, answers: Any = None, **options: Any) -> str:
+    """A fitted model as an MLflow model folder, with the signature that MLflow infers of the frame; returns its path.
+
+    answers: what it declares to answer, by default what it answers for the frame.
+    """
+    path = tempfile.mkdtemp(prefix="model_", dir=folder)
+    if flavor == "sklearn":
+        options["serialization_format"] = "cloudpickle"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        signature = infer_signature(frame, asked(model, frame) if answers is None else answers)
+        flavors = import_module(f"mlflow.{flavor}")
+        flavors.save_model(model, path, signature=signature, pip_requirements=fleets.pins(), **options)
+    return path
+
+
 def xgb(name: str, target: Any, fitted: dict[str, Any] | None = None, **options: Any) -> Callable[[], Any]:
     def fit() -> Any:
         import xgboost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -85,7 +86,7 @@ class _Files:
     """The ``SubModelFiles`` of the plugin API over one file: a folder is made only for loaders that want one."""
 
     def __init__(self, model: SubModel, file: ModelFile, folders: ExitStack) -> None:
-        self.id, self.flavor, self.options = model.id, model.flavor, model.options
+        self.id, self.flavor, self.options, self.columns = model.id, model.flavor, model.options, model.inputs
         self.names = [file.name]
         self._file, self._folders = file, folders
 
@@ -113,12 +114,16 @@ def load_bare(model: SubModel, file: ModelFile, folders: ExitStack) -> Any:
 
 
 def find_inputs(live: Any, columns: Callable[[tuple[str, ...]], tuple[Column, ...]]) -> tuple[Column, ...]:
-    """The columns that an estimator was fitted with. Raises BuildError if it does not know their names."""
+    """The columns that an estimator was fitted with: doubles, but for categories, whose type its loader tells.
+
+    Raises BuildError if it does not know their names.
+    """
     names = getattr(live, "feature_names_in_", None)
     if names is None:
         what = "it was fitted without names of columns, so which ones it takes is not known."
         raise BuildError(what, hint=f"Fit it on a DataFrame, or declare {_DECLARE}.")
-    return columns(tuple(map(str, names)))
+    found, types = columns(tuple(map(str, names))), getattr(live, "column_types", {})
+    return tuple(replace(it, type=types[it.name]) if it.name in types else it for it in found) if types else found
 
 
 def find_outputs(live: Any, inputs: tuple[Column, ...]) -> Outputs:

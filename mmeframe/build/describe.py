@@ -78,6 +78,7 @@ class OwnFiles:
     def __init__(self, model: SubModel, root: Path) -> None:
         self.id, self.flavor, self._root = model.id, model.flavor, root
         self.options: Mapping[str, Any] = model.options
+        self.columns: Sequence[Column] = model.inputs
 
     @property
     def names(self) -> Sequence[str]:

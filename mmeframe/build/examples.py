@@ -25,7 +25,9 @@ def same(one: Any, two: Any) -> bool:
     import pandas as pd
 
     if isinstance(one, pd.DataFrame) and isinstance(two, pd.DataFrame):
-        return list(one.columns) == list(two.columns) and all(same(one[c].array, two[c].array) for c in one.columns)
+        columns = zip(one.items(), two.items(), strict=False)
+        alike = one.shape == two.shape and [*map(str, one.columns)] == [*map(str, two.columns)]
+        return alike and all(same(mine.array, theirs.array) for (_, mine), (_, theirs) in columns)
     left, right = np.asarray(one), np.asarray(two)
     if left.shape != right.shape:
         return False
@@ -51,7 +53,13 @@ def _frame(columns: tuple[Column, ...]) -> Any:
     """Thousands of sub-models have the same columns, and pandas takes milliseconds for each frame."""
     import pandas as pd
 
-    return pd.DataFrame({column.name: list(_made_up(column.type)) for column in columns}).astype(_dtypes(columns))
+    frame = pd.DataFrame({column.name: list(_made_up(column.type)) for column in columns}).astype(_dtypes(columns))
+    return _labelled(frame, columns)
+
+
+def _labelled(frame: Any, columns: Sequence[Column]) -> Any:
+    """With the names that the sub-model knows."""
+    return frame.set_axis([column.label for column in columns], axis=1)
 
 
 def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
@@ -94,11 +102,13 @@ def _logged_example(model: SubModel, root: Path) -> Any:
         rows = Model.load(str(root)).load_input_example(str(root))
     except Exception:  # noqa: BLE001 - an example is a convenience; one that cannot be read is none
         return None
-    names = [column.name for column in model.inputs]
-    if not isinstance(rows, pd.DataFrame) or not set(names) <= set(rows.columns):
+    if not isinstance(rows, pd.DataFrame):
+        return None
+    rows, names = rows.set_axis([*map(str, rows.columns)], axis=1), [column.name for column in model.inputs]
+    if not set(names) <= set(rows.columns):
         return None
     try:
-        return rows[names].head(_ROWS).astype(_dtypes(model.inputs))
+        return _labelled(rows[names].head(_ROWS).astype(_dtypes(model.inputs)), model.inputs)
     except (ValueError, TypeError):
         return None
 

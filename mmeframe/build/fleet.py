@@ -21,12 +21,13 @@ from mmeframe.build.draft import Draft
 from mmeframe.build.environment import distributions_of, merge, unlike_here
 from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
-from mmeframe.build.methods import discover, labels
+from mmeframe.build.methods import discover, has_classes, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import (
     Outputs,
     Param,
     Union,
+    alike_labels,
     as_sent,
     natural,
     readable,
@@ -172,8 +173,7 @@ class _Resolver:
         ).read(entries)
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
-        if self.spec.output.method != "predict":
-            models = self._methods(models)
+        models = self._methods(models)
         union = union_columns({model.id: model.inputs for model in models}, self.problems)
         models = self._combined(models, entries)
         if not entries and not self.problems:
@@ -483,9 +483,12 @@ class _Resolver:
         return runs_code(make_component(model.loader), names, model.options)
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
-        """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""
+        """Sub-models with what ``output.method`` answers, and their classes; a gate is always asked to predict."""
         method = self.spec.output.method
-        todo = [model for model in models if model.id in self._answering and model.method != method]
+        answering = [model for model in models if model.id in self._answering]
+        todo = [it for it in answering if it.method != method or (method == "predict" and has_classes(it))]
+        if not todo:
+            return list(models)
         found = {model.id: model for model in models}
         with closing(fetched([(f"models.{model.id}", model.folder) for model in todo])) as folders:
             for number, (model, folder) in enumerate(zip(todo, folders, strict=True)):
@@ -585,6 +588,7 @@ class _Resolver:
         if not answers:
             return Outputs(())
         union_outputs(answers, self.problems)
+        self.warnings += alike_labels({model.id: model.outputs for model in models if model.id in self._answering})
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
         seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
         if not self.spec.may_skip:

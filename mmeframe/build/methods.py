@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from mmeframe.build.describe import SubModel
 
-__all__ = ["FILL", "answers", "classes_of", "discover", "labels", "tried"]
+__all__ = ["FILL", "answers", "classes_of", "discover", "has_classes", "labels", "tried"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -27,7 +29,9 @@ FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function"
 
 def classes_of(model: Any) -> list[Any] | None:
     """The labels that a live sub-model can answer with: a classifier's classes, a clusterer's numbers."""
-    # A pipeline hands its last step's classes on, but not its clusters.
+    # MLflow's own wrapper hands nothing on; a pipeline its last step's classes, but not its clusters.
+    with suppress(NotImplementedError):
+        model = model.get_raw_model() if hasattr(model, "get_raw_model") else model
     model = model.steps[-1][1] if hasattr(model, "steps") else model
     found = getattr(model, "classes_", None)
     if found is not None:
@@ -39,16 +43,52 @@ def classes_of(model: Any) -> list[Any] | None:
 
 
 def labels(model: SubModel, root: Path) -> list[Any] | None:
-    """The same of a sub-model from its own folder ``root``."""
-    return classes_of(model.load(root))
+    """The same of a sub-model from its own folder ``root``; None if its ``predict`` answers with other values."""
+    return None if _asked(model) in FILL else classes_of(model.load(root))
+
+
+def has_classes(model: SubModel) -> bool:
+    """Whether what a sub-model declares to predict may be a value for each class, which its signature does not name."""
+    if model.outputs.classes or model.of:
+        return False
+    return _asked(model) in FILL or (model.outputs.width > 0 and make_component(model.loader).knows_classes)
 
 
 def discover(model: SubModel, root: Path, method: str) -> Outputs:
     """The answers of ``method``, from a call on a few rows; columns are classes where there is one for each.
 
+    Those of ``predict`` are declared, and only get the names of their classes.
     Raises BuildError for a sub-model that has no such method, or does not answer with one value or row per row.
     """
-    return answers(model.load(root), example_rows(model, root), method, f"models.{model.id}")
+    live = model.load(root)
+    if method != "predict":
+        return answers(live, example_rows(model, root), method, f"models.{model.id}")
+    found = classes_of(live)
+    # A loader that knows classes gives probabilities.
+    asked = _asked(model) if _asked(model) in FILL else "predict_proba"
+    return model.outputs if found is None else _classed(model.outputs, found, asked, live)
+
+
+def _asked(model: SubModel) -> str:
+    """The method that a sub-model's ``predict`` calls, as it was logged."""
+    return str(model.options.get("predict_fn", "predict"))
+
+
+def _classed(outputs: Outputs, classes: list[Any], method: str, live: Any) -> Outputs:
+    """With the classes that the values of an answer are for, as names of its columns where they have none."""
+    labels = tuple(map(_plain, classes))
+    # One against one, there is a column for each pair of classes: three for three.
+    pairs = method == "decision_function" and getattr(live, "decision_function_shape", "ovr") == "ovo"
+    if outputs.width != len(labels) or pairs:
+        return replace(outputs, classes=labels)
+    columns = tuple(Column(str(canonical(label)), outputs.columns[0].type) for label in labels)
+    return Outputs(columns, aligned=True, fill=FILL[method], classes=labels)
+
+
+def _plain(label: Any) -> str | int | float | bool:
+    """A label as JSON can hold it."""
+    value = label.item() if hasattr(label, "item") else label
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def answers(live: Any, rows: pd.DataFrame, method: str, where: str) -> Outputs:
@@ -77,14 +117,9 @@ def answers(live: Any, rows: pd.DataFrame, method: str, where: str) -> Outputs:
     if found.ndim not in (1, 2) or len(found) != len(rows):
         raise BuildError(f"its {method} gives shape {found.shape} for {len(rows)} rows.", where=where)
     kind = type_of(found.dtype)
-    if found.ndim == 1:
-        return Outputs((Column("prediction", kind),))
-    classes = classes_of(live)
-    # One against one, there is a column for each pair of classes: three for three.
-    pairs = method == "decision_function" and getattr(live, "decision_function_shape", "ovr") == "ovo"
-    if method in FILL and classes is not None and len(classes) == found.shape[1] and not pairs:
-        return Outputs(tuple(Column(str(canonical(name)), kind) for name in classes), aligned=True, fill=FILL[method])
-    return Outputs((Column("prediction", kind),), found.shape[1])
+    outputs = Outputs((Column("prediction", kind),), found.shape[1] if found.ndim == 2 else 0)
+    classes = classes_of(live) if method in FILL else None
+    return outputs if classes is None else _classed(outputs, classes, method, live)
 
 
 def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from mmeframe.errors import Problem
-from mmeframe.keys import is_whole
+from mmeframe.keys import canonical, is_whole
 from mmeframe.rows.types import is_nested, shown, type_text
 from mmeframe.spec import Column
 
 __all__ = [
     "Outputs",
+    "alike_labels",
     "as_sent",
     "mlflow_signature",
     "natural",
@@ -45,21 +46,23 @@ class Outputs:
     """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value).
 
     aligned: the columns are classes, which other sub-models may lack; ``fill`` is what they get there, a float as text.
+    classes: the labels that the answers are about, as the sub-model has them, where that is known.
     """
 
     columns: tuple[Column, ...]
     width: int = 0
     aligned: bool = False
     fill: str = "nan"
+    classes: tuple[str | int | float | bool, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         columns = [column.to_json() for column in self.columns]
-        return {"columns": columns, "width": self.width, "aligned": self.aligned, "fill": self.fill}
+        return {**asdict(self), "columns": columns, "classes": list(self.classes)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outputs:
         columns = tuple(Column(*column) for column in data["columns"])
-        return cls(columns, data["width"], data["aligned"], data["fill"])
+        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"])})
 
     @property
     def single(self) -> bool:
@@ -77,7 +80,12 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
     for spec in schema.inputs:
         if spec.name is None:
             return "its signature has columns without names."
-        columns.append(Column(spec.name, type_text(spec.type), bool(spec.required)))
+        # Of a frame with numbered columns MLflow keeps the numbers.
+        number = None if isinstance(spec.name, str) else spec.name
+        columns.append(Column(str(spec.name), type_text(spec.type), bool(spec.required), number))
+    names = Counter(column.name for column in columns)
+    if twice := [name for name, times in names.items() if times > 1]:
+        return f"its signature has two columns named {twice[0]!r}, one of them a number."
     return tuple(columns)
 
 
@@ -135,7 +143,10 @@ def read_outputs(schema: Any) -> Outputs | str:
             return f"its answers are tensors of shape {spec.shape}."
         width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
         return Outputs((Column("prediction", kind),), width)
-    columns = tuple(Column(it.name or "prediction", type_text(it.type), bool(it.required)) for it in schema.inputs)
+    columns = tuple(
+        Column("prediction" if it.name is None else str(it.name), type_text(it.type), bool(it.required))
+        for it in schema.inputs
+    )
     if len(columns) == 1:
         return Outputs((replace(columns[0], name="prediction"),))
     return Outputs(columns)
@@ -226,6 +237,7 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
     A column that a sub-model lacks, or may leave out, may be null; a class that it lacks has a number of its own.
     """
     first_id, first = next(iter(outputs.items()))
+    classed_id, classed = next((item for item in outputs.items() if item[1].classes), (first_id, first))
     merged = {column.name: column.type for column in first.columns}
     distinct = {id(it): it for it in outputs.values()}.values()
     always = set.intersection(*({it.name for it in other.columns if it.required} for other in distinct))
@@ -244,6 +256,16 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
                 )
             )
             continue
+        if apart := _other_classes(classed, other):
+            problems.append(
+                Problem(
+                    f"models.{id_}",
+                    f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
+                    "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
+                    "have the names of the classes.",
+                    "fleet",
+                )
+            )
         for column in other.columns:
             if column.name in NOTES:
                 what = f"its answers have a column {column.name!r}, which annotated answers use."
@@ -265,6 +287,44 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
     names = sorted(merged, key=natural) if first.aligned else list(merged)
     columns = tuple(Column(name, merged[name], first.aligned or name in always) for name in names)
     return Outputs(columns, first.width, first.aligned, first.fill)
+
+
+def _other_classes(one: Outputs, two: Outputs) -> tuple[str, str, str] | None:
+    """An answer that two sub-models call alike, and the classes that it is about in the second and in the first."""
+    if one.aligned or not one.classes or not two.classes:
+        return None
+    names = [[column.name for column in it.columns] for it in (one, two)]
+    if len(names[0]) == len(one.classes) and len(names[1]) == len(two.classes):
+        own = dict(zip(names[0], map(canonical, one.classes), strict=True))
+        for name, label in zip(names[1], map(canonical, two.classes), strict=True):
+            if own.get(name, label) != label:
+                return name, str(label), str(own[name])
+        return None
+    mine, theirs = (", ".join(str(canonical(label)) for label in it.classes) for it in (two, one))
+    return None if mine == theirs else ("answer", mine, theirs)
+
+
+def alike_labels(outputs: Mapping[str, Outputs]) -> list[str]:
+    """Warnings about classes of two sub-models that differ only in type or case: they may be meant to be one."""
+    # Most sub-models share their classes. True equals 1, so the types are part of what tells them apart.
+    distinct = {(*it.classes, *map(_kind, it.classes)): (id_, it.classes) for id_, it in outputs.items()}
+    known: dict[str, dict[tuple[str, str], tuple[str, Any]]] = {}
+    told: dict[str, str] = {}
+    for id_, labels in distinct.values():
+        for label in labels:
+            spelled = str(canonical(label))
+            plain = {"true": "1", "false": "0"}.get(spelled.strip().casefold(), spelled.strip().casefold())
+            spellings = known.setdefault(plain, {})
+            spellings.setdefault((_kind(label), spelled), (id_, label))
+            for spelling, (other, rival) in spellings.items():
+                if other != id_ and spelling != (_kind(label), spelled):
+                    what = f"models.{id_}: its class {label!r} and {rival!r} of {other!r} differ only in type or case"
+                    told.setdefault(plain, f"{what}. If they are one, fit both with one spelling.")
+    return list(told.values())
+
+
+def _kind(label: Any) -> str:
+    return "number" if isinstance(label, int | float) and not isinstance(label, bool) else type(label).__name__
 
 
 def _shape(outputs: Outputs) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmeframe.builtin._fitted import AsFitted, as_fitted, unwrapped
 from mmeframe.builtin._loading import library
 from mmeframe.plugin import LoaderConf, ModelError, ModelLoader, SubModel, SubModelFiles
 
@@ -53,13 +54,12 @@ class CatboostLoader(ModelLoader[CatboostConf]):
         else:
             # Only its own format is read from memory.
             model.load_model(str(files.folder() / name), form)
-        loaded: SubModel = model
-        return loaded
+        return as_fitted(model, files)
 
-    def for_arrays(self, model: SubModel) -> SubModel:
+    def for_arrays(self, model: SubModel) -> SubModel | None:
         """The same: an array's columns are taken to be the ones that it was fitted on, in their order."""
-        return model
+        return None if isinstance(model, AsFitted) else model
 
     def size(self, model: SubModel) -> int:
         """From what its file would take: the library holds it outside of Python."""
-        return int(_LIVE * len(pickle.dumps(model)))
+        return int(_LIVE * len(pickle.dumps(unwrapped(model))))

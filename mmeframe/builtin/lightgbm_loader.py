@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmeframe.builtin._fitted import as_fitted, unwrapped
 from mmeframe.builtin._loading import deserialize, library
 from mmeframe.plugin import LoaderConf, ModelLoader, SubModel, SubModelFiles
 
@@ -45,10 +46,8 @@ class LightgbmLoader(ModelLoader[LightgbmConf]):
         lightgbm = library("lightgbm", files)
         name = files.options["data"]
         if _is_text(files.options):
-            booster: SubModel = lightgbm.Booster(model_str=bytes(files.read(name)).decode())
-            return booster
-        estimator: SubModel = deserialize(files, name, _form(files.options))
-        return estimator
+            return as_fitted(lightgbm.Booster(model_str=bytes(files.read(name)).decode()), files)
+        return as_fitted(deserialize(files, name, _form(files.options)), files)
 
     def for_arrays(self, model: SubModel) -> SubModel | None:
         """A booster, alone or out of an estimator that answers what its booster does; estimators miss names."""
@@ -61,7 +60,7 @@ class LightgbmLoader(ModelLoader[LightgbmConf]):
 
     def size(self, model: SubModel) -> int:
         """From what its file would take: the library holds it outside of Python."""
-        return int(_LIVE * len(pickle.dumps(model)))
+        return int(_LIVE * len(pickle.dumps(unwrapped(model))))
 
 
 def _is_text(options: Mapping[str, Any]) -> bool:

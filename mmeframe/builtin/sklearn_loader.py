@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmeframe.builtin._fitted import AsFitted, as_fitted
 from mmeframe.builtin._loading import deserialize
 from mmeframe.plugin import LoaderConf, ModelLoader, SubModel, SubModelFiles
 
@@ -23,6 +24,14 @@ class _Method:
     def __init__(self, estimator: Any, name: str) -> None:
         self.estimator = estimator
         self.predict = getattr(estimator, name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.estimator, name)
+
+    def __dir__(self) -> list[str]:
+        return dir(self.estimator)
 
 
 class SklearnLoader(ModelLoader[SklearnConf]):
@@ -48,10 +57,12 @@ class SklearnLoader(ModelLoader[SklearnConf]):
     def load(self, files: SubModelFiles) -> SubModel:
         estimator = deserialize(files, files.options["pickled_model"], _form(files.options))
         method = files.options.get("predict_fn", "predict")
-        return estimator if method == "predict" else _Method(estimator, method)
+        return as_fitted(estimator if method == "predict" else _Method(estimator, method), files, estimator)
 
     def for_arrays(self, model: SubModel) -> SubModel | None:
         """The estimator without the names it was fitted with, which it would miss with a warning on every call."""
+        if isinstance(model, AsFitted):
+            return None
         inner = model.estimator if isinstance(model, _Method) else model
         return model if _forget_names(inner) else None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmeframe.builtin._fitted import AsFitted, as_fitted
 from mmeframe.builtin._loading import deserialize, library
 from mmeframe.plugin import BadInputError, LoaderConf, ModelLoader, SubModel, SubModelFiles
 
@@ -51,10 +52,13 @@ class StatsmodelsLoader(ModelLoader[StatsmodelsConf]):
         results: Any = deserialize(files, files.options["data"], "pickle")
         from statsmodels.tsa.base.tsa_model import TimeSeriesModel
 
-        loaded: SubModel = _TimeSeries(results) if isinstance(results.model, TimeSeriesModel) else results
-        return loaded
+        if isinstance(results.model, TimeSeriesModel):
+            return _TimeSeries(results)
+        # A formula reads columns by their names; a product of matrices does not look at them.
+        names = [] if hasattr(results.model, "formula") else getattr(results.model, "exog_names", None)
+        return as_fitted(results, files, names=names or [])
 
     def for_arrays(self, model: SubModel) -> SubModel | None:
         """The same results; None for a formula, which reads columns by their names."""
         inner: Any = model
-        return None if isinstance(model, _TimeSeries) or hasattr(inner.model, "formula") else model
+        return None if isinstance(model, _TimeSeries | AsFitted) or hasattr(inner.model, "formula") else model

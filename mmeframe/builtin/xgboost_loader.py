@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from mmeframe.builtin._fitted import AsFitted, as_fitted, unwrapped
 from mmeframe.builtin._loading import library
 from mmeframe.plugin import LoaderConf, ModelError, ModelLoader, SubModel, SubModelFiles
 
@@ -38,7 +39,7 @@ class _Booster:
         self.names: Any = None
 
     def predict(self, data: Any) -> Any:
-        matrix = self._matrix(data, feature_names=self.names)
+        matrix = self._matrix(data, feature_names=self.names, enable_categorical=True)
         if self._lock is None:
             return self.booster.predict(matrix)
         with self._lock:
@@ -93,20 +94,21 @@ class XgboostLoader(ModelLoader[XgboostConf]):
         model: Any = known[wanted]()
         model.load_model(bytearray(files.read(files.options["data"])))
         if wanted == _BOOSTER:
-            return _Booster(xgboost, model)
+            return as_fitted(_Booster(xgboost, model), files, model)
         lock = _lock_for(model.get_booster())
-        loaded: SubModel = model if lock is None else _OneAtATime(model, lock)
-        return loaded
+        return as_fitted(model if lock is None else _OneAtATime(model, lock), files, model)
 
-    def for_arrays(self, model: SubModel) -> SubModel:
+    def for_arrays(self, model: SubModel) -> SubModel | None:
         """The same: an array's columns are taken to be the ones that it was fitted on, in their order."""
+        if isinstance(model, AsFitted):
+            return None
         if isinstance(model, _Booster):
             model.names = model.booster.feature_names
         return model
 
     def size(self, model: SubModel) -> int:
         """From what its file would take: the library holds it outside of Python."""
-        held: Any = model
+        held = unwrapped(model)
         return int(_LIVE * len((held.booster if isinstance(held, _Booster) else held.get_booster()).save_raw()))
 
 

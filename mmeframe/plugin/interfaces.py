@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from mmeframe.spec import SubModelEntry
+    from mmeframe.spec import Column, SubModelEntry
 
 __all__ = [
     "Batch",
@@ -186,6 +186,13 @@ class SubModelFiles(Protocol):
     options: Mapping[str, Any]
 
     @property
+    def columns(self) -> Sequence[Column]:
+        """``name`` and ``type`` of the columns of its signature, in the order of the frames that it is asked with.
+
+        Empty where that is not known yet: a bare file is loaded to find them.
+        """
+
+    @property
     def names(self) -> Sequence[str]:
         """Paths inside the model folder, ``/``-separated, of the files that the loader kept."""
 
@@ -200,7 +207,13 @@ L = TypeVar("L", bound=LoaderConf)
 
 
 class ModelLoader(Component[L]):
-    """Turns a sub-model's files into a live object with ``predict``."""
+    """Turns a sub-model's files into a live object with ``predict``.
+
+    ``knows_classes`` says that a live object may answer with a probability for each of its ``classes_``, an array of
+    labels, or a tuple: the build then names the columns after them. An estimator's ``classes_`` need no such word.
+    """
+
+    knows_classes: ClassVar[bool] = False
 
     def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
         """Which files of the model folder go into the bundle. By default all of them."""

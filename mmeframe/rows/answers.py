@@ -30,6 +30,8 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
         raw = _listed(raw, kind, model_id)
     found: Any = raw
     if isinstance(raw, pd.DataFrame):
+        # Columns that are numbered have their names as text.
+        found = raw = raw if all(isinstance(name, str) for name in raw) else raw.set_axis([*map(str, raw)], axis=1)
         if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
             found = frame_of({name: _plain(raw[name]) for name in raw.columns})
     elif isinstance(raw, pd.Series):

@@ -26,11 +26,13 @@ _REMEMBERED = 64
 class _Sent:
     """Names of columns as text, their positions, and where the columns of a schema stand: remembered between requests.
 
-    ``index``: the frame's own, which its slices share.
+    ``index``: the frame's own, which its slices share. ``only_numbers``: they are 0, 1, 2 and so on, as where there are
+    no names.
     """
 
     def __init__(self, index: Any, names: Sequence[str]) -> None:
         self.index, self.places = index, {name: place for place, name in enumerate(names)}
+        self.only_numbers = names[:1] == ["0"] and names == [str(number) for number in range(len(names))]
         self._picks: dict[int, tuple[Any, Any]] = {}
 
     def pick(self, columns: Sequence[Column]) -> slice | np.ndarray[Any, Any] | None:
@@ -71,6 +73,11 @@ class FrameBatch:
     @property
     def columns(self) -> Sequence[str]:
         return list(self._places)
+
+    @property
+    def only_numbers(self) -> bool:
+        """Whether the columns are named 0, 1, 2 and so on."""
+        return self._sent.only_numbers
 
     def __len__(self) -> int:
         return self._n_rows
@@ -181,12 +188,22 @@ _known: dict[tuple[str, ...], _Sent] = {}
 _newest = [_Sent(None, [])]
 
 
-def as_batch(data: Any, nested: Collection[str] = ()) -> FrameBatch:
+def as_batch(data: Any, declared: Collection[str] = (), nested: Collection[str] = ()) -> FrameBatch:
     """Accept what MLflow hands over: a frame, a dict of columns, or a list of rows.
 
-    nested: names of columns that may hold lists: of others, a list of one value is that value.
-    Raises BadInputError for data without usable column names.
+    declared: names of columns that somebody reads. nested: of those that may hold lists: of others, a list of one value
+    is that value. Raises BadInputError for data without usable column names.
     """
+    batch = _as_batch(data, nested)
+    if batch.only_numbers and not any(name in declared for name in batch.columns):
+        raise BadInputError(
+            "the columns have no names, only numbers.",
+            hint="In Spark write udf(F.struct(*columns)); elsewhere send a frame with column names.",
+        )
+    return batch
+
+
+def _as_batch(data: Any, nested: Collection[str]) -> FrameBatch:
     if isinstance(data, pd.DataFrame):
         frame = data
     elif isinstance(data, Mapping):
@@ -216,16 +233,11 @@ def as_batch(data: Any, nested: Collection[str] = ()) -> FrameBatch:
 
 
 def _checked_names(sent: Sequence[Any]) -> list[str]:
-    """Names of columns as text. Raises BadInputError for names that say nothing, or the same twice."""
+    """Names of columns as text. Raises BadInputError for the same twice."""
     names = [str(name) for name in sent]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise BadInputError(f"columns are sent twice: {', '.join(twice[:5])}.")
-    if names and names == [str(number) for number in range(len(names))]:
-        raise BadInputError(
-            "the columns have no names, only numbers.",
-            hint="In Spark write udf(F.struct(*columns)); elsewhere send a frame with column names.",
-        )
     return names
 
 

@@ -15,6 +15,7 @@ from mmeframe.cache import cache_folder, work_folder
 from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.imports import modules_of, rival_of
 from mmeframe.plugin import ModelLoader, SubModelFiles
+from mmeframe.spec import Column
 
 __all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
 
@@ -156,6 +157,10 @@ class BundleFiles:
         self.id = record.id
         self.flavor = record.flavor
         self.options: Mapping[str, Any] = record.flavor_options
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        return [Column(*column) for column in self._bundle.manifest["schemas"][self._record.inputs]]
 
     @property
     def names(self) -> Sequence[str]:

@@ -144,6 +144,8 @@ class Router:
         self.routing = self._routing(manifest, turned)
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
+        read = [name for strategy in self.strategies.values() for name in strategy.inputs().columns]
+        self._declared = frozenset([*(column.name for column in self.union), *read])
         # Of equal combiners, which are one, any has what all have prepared.
         combiner_of = {number: bundle[number].loader for number in self.members.of}
         places = {at: f"models.{bundle.id(number)}.combine" for number, at in combiner_of.items()}
@@ -367,7 +369,7 @@ class Router:
 
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
         """Rows with the parameters of sub-models, and those of routing."""
-        batch = as_batch(data, self._nested)
+        batch = self._batch(data)
         given = dict(params or {})
         for name in [name for name in given if name in self._params]:
             value = given.pop(name)
@@ -377,6 +379,9 @@ class Router:
             known = [*self.routing.params, *self._params, ANNOTATE]
             raise BadInputError(f"there is no parameter {unknown[0]!r}.", hint=suggest(unknown[0], known, "Parameters"))
         return batch, given
+
+    def _batch(self, data: Any) -> FrameBatch:
+        return as_batch(data, self._declared, self._nested)
 
     def _params_of(self, number: int) -> Mapping[str, Any]:
         """Parameters that a sub-model declares."""
@@ -405,8 +410,8 @@ class Router:
         users = [number for number in self.members.of if self.members.routed[number]]
         needs = {self.bundle.id(number): of for number, of in self.members.of.items()}
         if not self.members.routed[number] and model_id not in reached(map(self.bundle.id, users), needs):
-            return self._scorer.key(as_batch(data, self._nested), number)
-        return self._scorer.whole(as_batch(data, self._nested), number, Question(self.method))
+            return self._scorer.key(self._batch(data), number)
+        return self._scorer.whole(self._batch(data), number, Question(self.method))
 
     def shaped(self, model_id: str, answer: Any) -> Any:
         """A sub-model's own answer in the shape of the router's. Raises ModelError if it is not what it declares."""
@@ -447,7 +452,7 @@ class Router:
             rows = np.flatnonzero(variants == number)
             record, start = self.records[number], time.perf_counter()
             try:
-                batch = as_batch(frame.take(rows))
+                batch = self._batch(frame.take(rows))
                 batch.params = params
                 shadow, failed = self._scorer.score(batch, number)
                 if failed:

@@ -77,8 +77,13 @@ class Scorer:
         self._of = {number: others for number, (_, others) in combiners.items()}
         self._holed = [holed(schema) for schema in schemas]
         self._shared = tuple(
-            column for column in union if all(column in schema for schema in schemas) and not holed([column])
+            column for column in union if all(_has(schema, column) for schema in schemas) and not holed([column])
         )
+        # Of the schemas whose sub-models know numbers for names.
+        self._labels = [
+            {column.name: column.label for column in schema} if any(it.number is not None for it in schema) else None
+            for schema in schemas
+        ]
 
     def score(self, batch: FrameBatch, target: Any) -> tuple[Any, Mapping[int, ModelError]]:
         """Answers in the order of the rows, and the sub-models that failed, whose rows are null.
@@ -222,14 +227,20 @@ class Scorer:
         Sub-models that are combined get a frame each: what one writes into its own, the others do not see.
         """
         if target not in self._of:
-            ask = partial(self._call, live[target], target, question)
-            return asked(self._holed[self._inputs[target]], self._as_it_takes(own(target), target), ask)
+
+            def ask(rows: pd.DataFrame) -> Any:
+                return self._call(live[target], target, question, self._as_it_takes(rows, target))
+
+            return asked(self._holed[self._inputs[target]], own(target), ask)
         answers = [self._answers.aligned(self._ask(live, it, own, question), it) for it in self._of[target]]
         return self._answers.combined(answers, partial(combine, self._combiners[target], self._name(target)))
 
     def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
-        """Sub-models that were made to take arrays have lost the names of their columns."""
-        return frame.to_numpy(np.float64) if self._arrays[target] else frame
+        """Sub-models that were made to take arrays have lost the names of their columns; others may know numbers."""
+        if self._arrays[target]:
+            return frame.to_numpy(np.float64)
+        labels = self._labels[self._inputs[target]]
+        return frame.set_axis([labels[name] for name in frame.columns], axis=1) if labels else frame
 
     def _call(self, model: Any, target: int, question: Question, rows: Any) -> Any:
         if type(model) is ModelError:
@@ -249,7 +260,7 @@ class Scorer:
     def _lacking(self, rows: Any, target: int) -> list[str]:
         missing: Any = np.asarray(pd.isna(rows)).any(axis=0)
         names = [column.name for column in self._schemas[self._inputs[target]]]
-        names = list(rows.columns) if isinstance(rows, pd.DataFrame) else names
+        names = [*map(str, rows.columns)] if isinstance(rows, pd.DataFrame) else names
         return [name for name, some in zip(names, missing, strict=True) if some]
 
 
@@ -332,6 +343,11 @@ def gathered(matrix: Matrix, order: Rows, n_groups: int) -> Matrix:
     for number, column in enumerate(columns):
         column[place] = matrix[:, number]
     return columns.T
+
+
+def _has(schema: Sequence[Column], column: Column) -> bool:
+    """Whether a sub-model has a column with the same type, and needs it as much; it may know it by a number."""
+    return any((own.name, own.type, own.required) == (column.name, column.type, column.required) for own in schema)
 
 
 def _part(frame: pd.DataFrame, rows: slice) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.errors import MmeframeError
+from mmeframe.spec import Column
 from mmeframe.testing.promises import BrokenError
 
 __all__ = ["HEAVY", "Files", "run"]
@@ -46,6 +47,7 @@ class Files:
     options: Mapping[str, Any]
     names: Sequence[str]
     root: Path
+    columns: Sequence[Column] = ()
     id: str = "the_case"
 
     def read(self, name: str) -> memoryview:

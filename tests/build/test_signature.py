@@ -148,6 +148,7 @@ def test_outputs_as_json():
         "width": 3,
         "aligned": False,
         "fill": "nan",
+        "classes": [],
     }
 
 

@@ -27,6 +27,7 @@ class Files:
     path: Path
     flavor: str
     options: dict[str, str]
+    columns: tuple[()] = ()
     id: str = "m"
 
     @property

@@ -17,8 +17,10 @@ import pandas as pd
 
 from mmeframe.build.bare import FORMS, bare_file
 from mmeframe.build.examples import same
+from mmeframe.build.signature import read_columns
 from mmeframe.errors import MissingError
 from mmeframe.plugin import ModelLoaderPlugin
+from mmeframe.spec import Column
 from mmeframe.testing import apart
 from mmeframe.testing.apart import Files
 from mmeframe.testing.cases import LoaderCase
@@ -65,7 +67,7 @@ def files_of(case: LoaderCase, *, everything: bool = False) -> Iterator[Files]:
         if (root / _CODE).is_dir():
             sys.path.insert(0, str(root / _CODE))
         try:
-            yield Files(flavor, options, kept, root)
+            yield Files(flavor, options, kept, root, _columns(case))
         finally:
             sys.path[:] = before
 
@@ -92,6 +94,17 @@ def _described(case: LoaderCase) -> tuple[str, dict[str, Any], dict[str, Path]]:
     options["predict_fn"] = flavors.get(_PYFUNC, {}).get("predict_fn", "predict")
     files = (path for path in case.path.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return flavor, options, {path.relative_to(case.path).as_posix(): path for path in files}
+
+
+def _columns(case: LoaderCase) -> Sequence[Column]:
+    """What its signature declares; nothing of a bare file, or of a model without a signature."""
+    if case.path.is_file():
+        return ()
+    from mlflow.models import Model
+
+    signature = Model.load(str(case.path)).signature
+    found = read_columns(signature.inputs if signature else None)
+    return () if isinstance(found, str) else found
 
 
 def _flavor(case: LoaderCase, flavors: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
 from mmeframe.plugin import LoaderConf, ModelError, ModelLoader, SubModel, SubModelFiles, suggest
 from pydantic import Field
@@ -44,6 +45,8 @@ class OnnxLoader(ModelLoader[OnnxConf]):
 
     ONNX holds a graph of operators and its weights, and no code. A session may be asked by several threads at once.
     """
+
+    knows_classes: ClassVar[bool] = True
 
     def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
         # Which files hold weights, only the model itself says.
@@ -86,7 +89,7 @@ class OnnxLoader(ModelLoader[OnnxConf]):
                 raise ModelError(
                     f"it has no output {output!r}.", where=files.id, hint=suggest(output, names, "Its outputs")
                 )
-        return OnnxModel(session, self.conf.outputs or names, int(size), files.id)
+        return OnnxModel(session, self.conf.outputs or names, int(size), files.id, partial(files.read, name))
 
     def for_arrays(self, model: SubModel) -> SubModel | None:
         """The same for a model of one input, which is a matrix; several inputs go by the names of columns."""

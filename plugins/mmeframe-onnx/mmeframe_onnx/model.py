@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.plugin import ModelError
@@ -27,14 +27,22 @@ _TYPES = {
 }
 
 
+# How attributes of a classifier begin that hold its labels, and what skl2onnx calls an array of them, where ONNX has no
+# operator for the classifier.
+_LABELS, _CLASSES = b"classlabels", b"classes"
+
+
 class OnnxModel:
     """A session of ONNX Runtime with ``predict``. Immutable; shared by threads.
 
-    outputs: names of what it answers with. bytes: of memory that it takes. name: its id, for messages.
+    outputs: names of what it answers with. bytes: of memory that it takes. name: its id, for messages. read: gives its
+    file again.
     """
 
-    def __init__(self, session: Any, outputs: Sequence[str], bytes_: int, name: str) -> None:
-        self.session, self.bytes = session, bytes_
+    def __init__(
+        self, session: Any, outputs: Sequence[str], bytes_: int, name: str, read: Callable[[], memoryview]
+    ) -> None:
+        self.session, self.bytes, self._read = session, bytes_, read
         self._outputs, self._name = list(outputs), name
         self._inputs = [(node.name, _TYPES.get(node.type), len(node.shape)) for node in session.get_inputs()]
 
@@ -42,6 +50,30 @@ class OnnxModel:
     def takes_matrix(self) -> bool:
         """Whether all columns are one input."""
         return len(self._inputs) == 1
+
+    @property
+    def classes_(self) -> tuple[Any, ...] | None:
+        """The labels of a classifier, in the order of its probabilities; None if its graph names none, or several.
+
+        Only a build asks, and needs the package onnx. Raises ModelError without it.
+        """
+        data = bytes(self._read())
+        if _LABELS not in data and _CLASSES not in data:
+            return None
+        try:
+            import onnx
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                "the package onnx, which reads the classes of its probabilities, is not installed.",
+                where=self._name,
+                hint="Install it where the router is built: pip install onnx",
+            ) from error
+        graph = onnx.load_model_from_string(data).graph
+        named = [it for node in graph.node for it in node.attribute if it.name.startswith(_LABELS.decode())]
+        found = [tuple(text.decode() for text in it.strings) or tuple(it.ints) for it in named]
+        arrays = [it for it in graph.initializer if it.name == _CLASSES.decode()]
+        found += [tuple(onnx.numpy_helper.to_array(it).tolist()) for it in arrays]
+        return found[0] if len(set(found)) == 1 else None
 
     def predict(self, data: pd.DataFrame | Array) -> pd.DataFrame | Array:
         """A frame with a column for each output; a table where the only output has several values in a row.

@@ -26,9 +26,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -482,6 +484,40 @@ def test_a_bare_file(tmp_path, monkeypatch):
 
     answers = api.load_router(logged.model_uri).predict(ROWS)
     np.testing.assert_allclose(answers, model.predict(ROWS.to_numpy()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), GaussianNB()], ids=["operator", "array"])
+@pytest.mark.parametrize(
+    ("one", "two", "columns"),
+    [
+        pytest.param(["cat", "dog"], ["bird", "dog"], ["bird", "cat", "dog"], id="texts"),
+        pytest.param([0, 1], [1, 10, 2], ["0", "1", "2", "10"], id="numbers"),
+    ],
+)
+def test_probabilities_of_several_are_aligned(tmp_path, monkeypatch, estimator, one, two, columns):
+    """Each class has its column, whichever sub-model knows it; one that a sub-model has never seen gets 0."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
+    models, paths = {}, {}
+    for id_, labels in {"one": one, "two": two}.items():
+        target = np.array(labels)[np.arange(len(ROWS)) % len(labels)]
+        models[id_] = clone(estimator).fit(ROWS.to_numpy(np.float32), target)
+        graph_ = to_onnx(models[id_], ROWS.to_numpy(np.float32)[:1], options={"zipmap": False}, target_opset=17)
+        paths[id_] = tmp_path / id_
+        signature = infer_signature(ROWS, models[id_].predict_proba(ROWS.to_numpy(np.float32)))
+        mlflow.onnx.save_model(graph_, str(paths[id_]), signature=signature, pip_requirements=REQUIREMENTS)
+    loader = "{kind:onnx,outputs:[probabilities]}"
+    entries = ",".join(f"{id_}:{{uri:{path},loader:{loader}}}" for id_, path in paths.items())
+
+    logged = api.build("name=pets", "routing=column", "routing.column=key", f"+models={{{entries}}}")
+    answer = api.load_router(logged.model_uri).predict(ROWS.head(6).assign(key=["one", "two"] * 3))
+
+    assert answer.columns.tolist() == columns
+    for row, id_ in enumerate(["one", "two"] * 3):
+        own = models[id_].predict_proba(ROWS.to_numpy(np.float32)[[row]])[0]
+        known = dict(zip(map(str, models[id_].classes_), own, strict=True))
+        np.testing.assert_allclose(answer.iloc[row], [known.get(name, 0.0) for name in columns], rtol=1e-4, atol=1e-6)
 
 
 def test_the_readme_lists_every_option():
