@@ -29,7 +29,7 @@ from mmeframe import api
 from mmeframe.build.embed import write_archive
 from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import manifest_digest
-from mmeframe.errors import BuildError, ModelError, PluginError
+from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError
 from mmeframe.imports import modules_of, rival_of, same_here
 from mmeframe.plugin.manager import PluginInfo
 from mmeframe.runtime.files import add_code
@@ -168,6 +168,26 @@ def test_two_routers_of_one_process(logged, week, install):
             load(week, logged[two])
 
         assert ids(router) == expected
+
+
+def test_a_router_in_a_router(logged, week, install):
+    """What the inner one carries is held against this process, too, when the outer one is built."""
+    columns = "{inputs:{x1:double,x2:double},outputs:double}"
+    inner = f"+models.inner={{uri:'{logged['first']}',key:{{}},signature:{columns}}}"
+    routing = ("routing=column", "routing.column=who", "routing.levels=[[]]")
+    build = ("name=outer", *routing, inner, week.override)
+    rows = ROWS.assign(who="a")
+    install(SECOND)
+    with fleets.inside(week.folder):
+        uri = api.build(*build).model_uri
+    answers = load(week, uri).predict(rows).tolist()
+    assert answers == load(week, logged["first"]).predict(ROWS).tolist()
+
+    install(SECOND)
+    importlib.import_module("sign_plugin")
+
+    with pytest.raises(MmeframeError, match="carries sign_plugin, and this process has imported other code"):
+        load(week, uri).predict(rows)
 
 
 def ids_there(sent: bytes) -> list[str]:

@@ -1036,6 +1036,7 @@ def test_plugins_as_json(run):
             "mmeframe_observers",
             "mmeframe_routing_strategies",
         ],
+        "disabled": [],
     }
 
 
