@@ -37,8 +37,8 @@ _READERS = 8
 _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
 )
-# Flavors, columns and answers; a text instead says why they cannot be used.
-_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str]
+# Flavors, columns and answers, and whether it is a router; a text says why columns or answers cannot be used.
+_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,10 @@ class OwnFiles:
 
 @dataclass
 class Describer:
-    """Reads sub-models; what is wrong with any of them joins ``problems``, what is odd ``warnings``."""
+    """Reads sub-models; what is wrong with any of them joins ``problems``, what is odd ``warnings``.
+
+    routers: gets ids of source entries that are routers, which no source may bring.
+    """
 
     plugins: Plugins
     store: Store
@@ -105,6 +108,7 @@ class Describer:
     known: Sequence[Known]
     draft: Draft | None
     progress: Progress
+    routers: set[str] = field(default_factory=set)
     # What thousands of sub-models have alike is read once, and is one object in all of them.
     _texts: dict[bytes, _Described] = field(default_factory=dict)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
@@ -332,7 +336,10 @@ class Describer:
         return known
 
     def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
-        flavors, inputs, outputs = self._read(raw)
+        flavors, inputs, outputs, is_router = self._read(raw)
+        if is_router and not entry.origin.startswith("models."):
+            self.routers.add(entry.id)
+            return None
         loader = self._choose(entry, flavors, where)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
@@ -419,13 +426,14 @@ def _parse(text: bytes) -> _Described:
         # The C loader is ten times faster than the one MLflow uses.
         described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
         flavors, signature = dict(described.get("flavors", {})), described.get("signature")
+        is_router = "mmeframe" in (described.get("metadata") or {})
         if not signature:
-            return flavors, "it has no signature.", "it has no signature."
+            return flavors, "it has no signature.", "it has no signature.", is_router
         parsed = ModelSignature.from_dict(signature)
     except Exception as error:
         what = "its file MLmodel is cut off, or was not written by MLflow."
         raise BuildError(what, hint="Copy or log the model again.") from error
-    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs)
+    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs), is_router
 
 
 def _text(folder: ModelFolder, name: str) -> str:

@@ -23,7 +23,7 @@ from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
-from mmeframe.build.store import ModelFolder, Progress, Store, fetched
+from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
@@ -107,6 +107,8 @@ class _Resolver:
     progress: Progress
     previous: Previous | None
     draft: Draft | None
+    # Ids of source entries whose files have shown that they are routers.
+    routers: frozenset[str] = frozenset()
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
@@ -121,7 +123,9 @@ class _Resolver:
         """The strategies and the sub-models of the config, checked as far as that goes without reading any."""
         self.problems += self.plugins.check_spec(self.spec)
         strategies = self._strategies()
-        entries = Members(self.spec, self.plugins, self.store, self.problems, self.dropped).read()
+        members = Members(self.spec, self.plugins, self.store, self.problems, self.dropped, self.warnings, self.routers)
+        entries = members.read()
+        self._name(entries)
         routed = [entry for entry in entries if entry.routed]
         self._levels(routed)
         self._keys(routed)
@@ -135,7 +139,7 @@ class _Resolver:
         routed = [entry for entry in entries if entry.routed]
         needs = {entry.id: entry.of for entry in entries if entry.of}
         self._answering = reached([entry.id for entry in routed], needs)
-        models = Describer(
+        describer = Describer(
             self.plugins,
             self.store,
             self.problems,
@@ -145,7 +149,12 @@ class _Resolver:
             [build for build in (self.previous, self.draft) if build is not None],
             self.draft,
             self.progress,
-        ).read(entries)
+        )
+        models = describer.read(entries)
+        if describer.routers:
+            # Keys and levels were checked with them.
+            left = self.routers | describer.routers
+            return _Resolver(self.spec, self.plugins, self.store, self.progress, self.previous, self.draft, left).run()
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
         if self.spec.output.method != "predict":
@@ -205,6 +214,14 @@ class _Resolver:
             except Exception as error:  # noqa: BLE001 - a plugin's own code
                 self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
+
+    def _name(self, entries: Sequence[SubModelEntry]) -> None:
+        """The name that a build writes is none that it reads: the router would be the sub-model's next version."""
+        target = self.spec.tracking.register_as
+        taken = sorted(entry.id for entry in entries if target and target in (entry.name, registered_name(entry.uri)))
+        if taken:
+            what = f"{target!r} is the registered model of the sub-model {taken[0]!r}: the router would take its place."
+            self.problem("tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router.")
 
     # -- keys and levels ---------------------------------------------------------------------------------------
 
