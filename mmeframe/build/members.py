@@ -95,7 +95,11 @@ class Members:
         where = f"sources.{context.name}"
         try:
             source = make_component(component)
-            source.bind(context)
+        except MmeframeError as error:
+            self.problems.append(Problem.of(error).below(where))
+            return
+        source.bind(context)
+        try:
             for number, entry in enumerate(source.expand(), start=1):
                 if fault := entry_fault(entry):
                     self.problem(_origin(entry, where, number), f"{fault}.", "Leave it out, or mend it.", "fleet")

@@ -31,6 +31,7 @@ from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact_tree
 from mmeframe.runtime.batch import FrameBatch
 from mmeframe.spec import Reader, RouterSpec, TrainSpec
+from mmeframe.train.names import check_written, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +153,7 @@ def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
     skipped = {key: len(rows) for key, rows in rows_of.items() if len(rows) < settings.min_rows}
     rows_of = {key: rows for key, rows in rows_of.items() if key not in skipped}
     _check_names(rows_of, settings)
+    check_written(spec, settings, rows_of)
     held = _holdout(rows_of, len(table), settings)
     _estimator(settings)  # fail before the work, not in it
     fitted = _fit_all(table, rows_of, held, settings, progress)
@@ -420,7 +422,7 @@ def _log(
 ) -> TrainedModel:
     settings = writer.settings
     everyone = model.key is None
-    name = str(settings.global_as) if everyone else settings.register_as.replace(f"{{{settings.key}}}", str(model.key))
+    name = name_of(model.key, settings)
     tags = {"mmeframe.rows": str(model.rows)} | ({} if everyone else {settings.key: str(model.key)})
     global_error = None if everyone or overall is None else overall.errors.get(str(model.key))
 
