@@ -81,7 +81,8 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
 
         found: tuple[Problem, ...] = ()
         try:
-            work = api.job_of(composed_from(flags.command, cfg, tuple(flags.overrides)), plugins)
+            applied = tuple(HydraConfig.get().overrides.task)
+            work = api.job_of(composed_from(flags.command, cfg, applied, flags.config_name), plugins)
             codes.append(_TASKS[flags.command](work, flags))
         except ProblemsError as error:
             found = error.problems

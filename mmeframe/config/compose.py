@@ -11,7 +11,7 @@ from typing import Any
 from mmeframe.config.active import Active, active
 from mmeframe.config.answers import bad_interpolations, broken_file, explain
 from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
-from mmeframe.config.checks import contradictions, misread_integers
+from mmeframe.config.checks import contradictions, misread_integers, undone
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 
@@ -74,14 +74,16 @@ def compose(
     with activated(plugins, config_dirs), initialize_config_dir(str(conf_dir()), job_name=command, **hydra_base()):
         tree, problems = _compose_all(config_name or command, list(overrides))
         failed = {problem.where for problem in problems}
-        problems += contradictions(tree, [override for override in overrides if override not in failed])
+        applied = [override for override in overrides if override not in failed]
+        problems += contradictions(tree, applied)
+        problems += undone(config_name or command, tree, applied)
         problems += misread_integers(config_name or command, tree, overrides)
         return _finish(command, tree, tuple(overrides), tuple(problems))
 
 
-def composed_from(command: str, tree: Any, overrides: tuple[str, ...]) -> Composed:
-    """The same from a config that ``hydra.main`` composed."""
-    return _finish(command, tree, overrides, ())
+def composed_from(command: str, tree: Any, overrides: tuple[str, ...], config_name: str | None = None) -> Composed:
+    """The same from a config that ``hydra.main`` composed, while it runs."""
+    return _finish(command, tree, overrides, tuple(undone(config_name or command, tree, overrides)))
 
 
 def _compose_all(config_name: str, overrides: list[str]) -> tuple[Any, list[Problem]]:

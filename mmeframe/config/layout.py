@@ -16,7 +16,7 @@ from typing import Any
 from mmeframe.config.calls import conf_dir
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "places"]
+__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "places", "said"]
 
 # An override that chooses a kind or a file: routing=bins, +source@sources.days=registry.
 CHOICE = re.compile(r"(?P<sign>\+{0,2})(?P<group>[\w/]+)(?:@(?P<place>[\w.]+))?=(?P<name>[\w./-]+)")
@@ -76,18 +76,18 @@ def _listed(folder: Path) -> list[Path]:
 
 def layout(config_name: str, overrides: Sequence[str], folders: Sequence[Path], plugins: Plugins) -> Layout:
     """Read a primary config and what it and the overrides choose."""
-    reader = _Reader(folders)
-    choices = [match for text in overrides if (match := CHOICE.fullmatch(text))]
-    reader.chosen = {match["place"] or match["group"]: match["name"] for match in choices}
-    reader.read(config_name, "")
-    for match in choices:
-        reader.choose(match["group"], match["place"] or match["group"], match["name"])
+    reader = _read(config_name, overrides, folders)
     known = {
         place: (group, kind)
         for place, (group, name) in reader.choices.items()
         if (kind := kind_of(group, name, folders, plugins))
     }
     return Layout(known, reader.tree)
+
+
+def said(config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """What each file of a config says, at its place of the config."""
+    return _read(config_name, overrides, folders).said
 
 
 def kind_of(group: str, name: str, folders: Sequence[Path], plugins: Plugins) -> str | None:
@@ -109,6 +109,16 @@ def _at(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
+def _read(config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> _Reader:
+    reader = _Reader(folders)
+    choices = [match for text in overrides if (match := CHOICE.fullmatch(text))]
+    reader.chosen = {match["place"] or match["group"]: match["name"] for match in choices}
+    reader.read(config_name, "")
+    for match in choices:
+        reader.choose(match["group"], match["place"] or match["group"], match["name"])
+    return reader
+
+
 class _Reader:
     """One pass over the files of one config. The command line's choices win over those of files."""
 
@@ -118,6 +128,7 @@ class _Reader:
         self.chosen: dict[str, str] = {}
         self.choices: dict[str, tuple[str, str]] = {}
         self.tree: dict[str, Any] = {}
+        self.said: dict[Path, dict[str, Any]] = {}
 
     def read(self, path: str, package: str) -> None:
         """Read ``<path>.yaml`` to a place of the config, after what its defaults name."""
@@ -146,6 +157,7 @@ class _Reader:
                 self.choose(group, place, self.chosen.get(place, name))
         for step in reversed(package.split(".") if package else ()):
             own = {step: own}
+        self.said[file] = own
         self.tree = _merged(self.tree, own)
 
     def choose(self, group: str, place: str, name: str) -> None:
