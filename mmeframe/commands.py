@@ -71,8 +71,9 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     from mmeframe import api
     from mmeframe.config.calls import conf_dir, for_sweep, hydra_base
     from mmeframe.config.compose import activated, compose, composed_from
-    from mmeframe.config.layout import groups, places
+    from mmeframe.config.layout import groups, located, places
 
+    config_name, config_dirs = located(flags.config_name or flags.command, _config_dirs(flags))
     codes = []
     problems: list[Problem] = []
 
@@ -82,7 +83,7 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         found: tuple[Problem, ...] = ()
         try:
             applied = tuple(HydraConfig.get().overrides.task)
-            work = api.job_of(composed_from(flags.command, cfg, applied, flags.config_name), plugins)
+            work = api.job_of(composed_from(flags.command, cfg, applied, config_name), plugins)
             codes.append(_TASKS[flags.command](work, flags))
         except ProblemsError as error:
             found = error.problems
@@ -102,7 +103,7 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     ]
     overrides = flags.overrides
     if {"-m", "--multirun"} & set(flags.hydra):
-        overrides = for_sweep(overrides, groups(places(_config_dirs(flags), plugins)))
+        overrides = for_sweep(overrides, groups(places(map(str, config_dirs), plugins)))
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *overrides, *quiet]
     base: dict[str, Any] = hydra_base()
     if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
@@ -110,15 +111,15 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
             flags.command,
             flags.overrides,
             plugins=plugins,
-            config_dirs=_config_dirs(flags),
-            config_name=flags.config_name,
+            config_dirs=config_dirs,
+            config_name=config_name,
         ).problems
         if found:
             raise ProblemsError(found)
-    with activated(plugins, _config_dirs(flags)), tempfile.TemporaryDirectory(prefix="mmeframe-sweep-") as scratch:
+    with activated(plugins, config_dirs), tempfile.TemporaryDirectory(prefix="mmeframe-sweep-") as scratch:
         # Hydra writes multirun.yaml somewhere, whatever is asked of it.
         sys.argv += [] if any("hydra.sweep.dir=" in word for word in sys.argv) else [f"hydra.sweep.dir={scratch}"]
-        hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
+        hydra.main(config_path=str(conf_dir()), config_name=config_name, **base)(task)()
     if problems:
         raise ProblemsError(problems)
     return max(codes, default=0)

@@ -16,6 +16,7 @@ __all__ = [
     "conf_dir",
     "failures",
     "for_sweep",
+    "grammar_fault",
     "group_options",
     "groups",
     "hydra_base",
@@ -74,6 +75,20 @@ def parse_override(override: str) -> Any | None:
         return OverridesParser.create().parse_override(override)
     except HydraException:
         return None
+
+
+def grammar_fault(override: str) -> str:
+    """What Hydra's grammar has against an override that ``parse_override`` cannot read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        said = (str(error).splitlines() or [""])[0].rstrip(".")
+        # It lists all names of its tokens.
+        return re.sub(r" expecting \{.*", "", said)
+    return ""
 
 
 def for_sweep(overrides: Iterable[str], groups: Collection[str]) -> list[str]:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmeframe.config.active import active
+from mmeframe.config.active import active, own_files
+from mmeframe.config.answers import KINDS, headless
 from mmeframe.config.calls import (
     as_hydra,
     conf_dir,
     failures,
     group_options,
+    groups,
     is_group_choice,
     parse_override,
     run_hydra,
@@ -20,10 +22,7 @@ from mmeframe.config.calls import (
 from mmeframe.config.layout import said
 from mmeframe.errors import Problem
 
-__all__ = ["contradictions", "misread_integers", "undone"]
-
-# Groups that choose the kind of a section: option -> the key that must agree with it afterwards.
-_KINDS = ("routing", "residency", "source", "observer")
+__all__ = ["contradictions", "misplaced", "misread_integers", "undone"]
 
 
 def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
@@ -34,7 +33,7 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
     chosen_at: dict[str, str] = {}
     for override in overrides:
         parsed = parse_override(override)
-        if parsed is None or parsed.key_or_group not in _KINDS or not isinstance(parsed.value(), str):
+        if parsed is None or parsed.key_or_group not in KINDS or not isinstance(parsed.value(), str):
             continue
         group, package = parsed.key_or_group, parsed.package or parsed.key_or_group
         if parsed.value() not in group_options(group) or (group in ("source", "observer") and parsed.package is None):
@@ -84,6 +83,16 @@ def _chosen_again(package: str, override: str, overrides: Sequence[str]) -> bool
     return any(other is not None and (other.package or other.key_or_group) == package for other in others)
 
 
+def misplaced(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
+    """Files of groups such as experiments whose header does not say that they are about the whole config.
+
+    Hydra puts what such a file says below the name of its group, where nothing reads it.
+    """
+    lost = {str(name) for name in tree} & set(groups()) - {*KINDS}
+    used = [item for item in _used(config_name, overrides) if lost and str(item.package).split(".")[0] in lost]
+    return [found for item in used if (found := headless(item.config_path))]
+
+
 def misread_integers(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
     """Keys and ids that YAML 1.1 reads as another number than is written: 010 is 8, 12:30 is 750, 1_000 is 1000.
 
@@ -97,15 +106,12 @@ def misread_integers(config_name: str, tree: Any, overrides: Sequence[str]) -> l
         return []
     problems = []
     for path in dict.fromkeys(item.config_path for item in _used(config_name, overrides)):
-        for folder in current.config_dirs:
-            file = Path(folder) / f"{path}.yaml"
-            if file.is_file():
-                for where, node in _keys_of(yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), ()):
-                    if node.tag.endswith(":int") and not re.fullmatch(r"-?(0|[1-9]\d*)", node.value):
-                        read_as = yaml.safe_load(node.value)
-                        what = f"YAML read {node.value} as the number {read_as}; quote it to use it as a key."
-                        problems.append(Problem(where, what, f"Write '{node.value}' in {file.name}."))
-                break
+        for file in own_files(path)[:1]:
+            for where, node in _keys_of(yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), ()):
+                if node.tag.endswith(":int") and not re.fullmatch(r"-?(0|[1-9]\d*)", node.value):
+                    read_as = yaml.safe_load(node.value)
+                    what = f"YAML read {node.value} as the number {read_as}; quote it to use it as a key."
+                    problems.append(Problem(where, what, f"Write '{node.value}' in {file.name}."))
     return problems
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from mmeframe.config.calls import conf_dir
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "places", "said"]
+__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "located", "places", "said"]
 
 # An override that chooses a kind or a file: routing=bins, +source@sources.days=registry.
 CHOICE = re.compile(r"(?P<sign>\+{0,2})(?P<group>[\w/]+)(?:@(?P<place>[\w.]+))?=(?P<name>[\w./-]+)")
@@ -45,6 +45,25 @@ def config_dirs(named: Iterable[str]) -> list[str]:
     """The user's config folders: those of ``--config-dir``, then those of MMEFRAME_CONFIG_DIR."""
     more = os.environ.get("MMEFRAME_CONFIG_DIR", "").split(os.pathsep)
     return [*named, *(folder for folder in more if folder)]
+
+
+def located(config_name: str, folders: Sequence[str | Path]) -> tuple[str, Sequence[str | Path]]:
+    """A primary config and the folders of its own: one in a folder of a folder is as if that were named, too.
+
+    Hydra would put all that it says below the folder's name, unless its header says otherwise. So is one that is named
+    by its path.
+    """
+    config_name = config_name.removesuffix(".yaml")
+    home, _, name = config_name.rpartition("/")
+    for folder in folders if home else ():
+        file = Path(folder) / f"{config_name}.yaml"
+        if file.is_file() and _PACKAGE.match(file.read_text(encoding="utf-8", errors="replace")):
+            return config_name, folders
+        if file.is_file():
+            return name, [file.parent, *folders]
+    if home and Path(f"{config_name}.yaml").is_file():
+        return name, [home, *folders]
+    return config_name, folders
 
 
 def places(folders: Iterable[str], plugins: Plugins) -> list[Path]:
