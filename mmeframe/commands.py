@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count
-from mmeframe.output import emit, note, progress_bar, show_trained, table
+from mmeframe.output import emit, emit_rows, note, progress_bar, show_trained, table
 
 if TYPE_CHECKING:
-    from mmeframe.api import Job
+    from mmeframe.api import Explained, Job
     from mmeframe.cli import Flags
     from mmeframe.plugin.manager import Plugins
 
@@ -35,6 +35,7 @@ def run(flags: Flags, plugins: Plugins) -> int:
         plugins=plugins,
         logged=flags.model is not None,
     )
+    _check_read(work, flags, flags.overrides)
     return _TASKS[flags.command](work, flags)
 
 
@@ -48,7 +49,7 @@ def _config_dirs(flags: Flags) -> list[str]:
 USES: Mapping[str, Sequence[str]] = {
     "predict": ("model", "data", "params", "out"),
     "validate": ("model", "data", "params"),
-    "explain": ("model", "data", "params"),
+    "explain": ("model", "data", "params", "limit", "out"),
     "plan": ("model",),
     "serve": ("model",),
     "show": ("model",),
@@ -57,9 +58,48 @@ USES: Mapping[str, Sequence[str]] = {
 
 
 def _check_flags(flags: Flags) -> None:
-    for name in ("model", "data", "params", "out", "plugin", "kind"):
+    for name in ("model", "data", "params", "limit", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
+
+
+# What a command about a logged router reads of a config; predict and serve read the sections of their names, too.
+_CLIENT = ("name", "tracking.uri", "tracking.register_as", "tracking.alias")
+# Sections that are for other commands than those that read a whole config; validate checks them all.
+_OTHERS = {
+    "build": ("train", "predict", "serve", "validate"),
+    "plan": ("train", "predict", "serve", "validate"),
+    "explain": ("train", "predict", "serve", "validate"),
+    "train": ("predict", "serve", "validate"),
+}
+
+
+def _check_read(work: Job, flags: Flags, overrides: Sequence[str]) -> None:
+    """Refuse overrides that do nothing in a command; a file may hold whatever all of them need."""
+    command, sections = flags.command, work.composed.tree
+    client = command in ("predict", "serve", "show") or (flags.model is not None and command != "plan")
+    others, problems = _OTHERS.get(command, ()), []
+    for override in overrides:
+        path, section = _place(override)
+        if section not in sections:
+            continue
+        read = any(path == it or path.startswith(f"{it}.") or it.startswith(f"{path}.") for it in (*_CLIENT, command))
+        if not read if client else section in others:
+            hint = f"Leave it out: it reads {', '.join([*_CLIENT, *({command} & {*sections})])}."
+            if section == "output" and "annotate" in override and command == "predict":
+                hint = """It is a router's own; ask for it with --params '{"annotate": true}'."""
+            elif not client:
+                hint = "Leave it out, or put it into a config file, which may hold what other commands need."
+            problems.append(Problem(override, f"{command} does not read {section}.", hint, "usage"))
+    if problems:
+        raise ProblemsError(problems)
+
+
+def _place(override: str) -> tuple[str, str]:
+    """The path of a config that an override is about, and its section."""
+    group, _, place = override.lstrip("+~").partition("=")[0].partition("@")
+    path = place or group
+    return path, path.split(".")[0].split("/")[0]
 
 
 def delegate(flags: Flags, plugins: Plugins) -> int:
@@ -84,6 +124,7 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         try:
             applied = tuple(HydraConfig.get().overrides.task)
             work = api.job_of(composed_from(flags.command, cfg, applied, config_name), plugins)
+            _check_read(work, flags, applied)
             codes.append(_TASKS[flags.command](work, flags))
         except ProblemsError as error:
             found = error.problems
@@ -170,7 +211,7 @@ def _validate(work: Job, flags: Flags) -> int:
 
 
 def _show_coverage(found: Mapping[str, Any]) -> None:
-    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["reasons"].items())
+    reasons = _counts(found["reasons"])
     print(f"coverage: {found['covered']:,} of {found['rows']:,} rows ({found['coverage']:.2%}): {reasons}")
     rows = [[_key(it["key"]), it["rows"], it["model_id"] or "(none)", it["reason"]] for it in found["keys"]]
     table(count(len(rows), "key"), ["key", "rows", "sub-model", "reason"], rows)
@@ -194,18 +235,56 @@ def _explain(work: Job, flags: Flags) -> int:
 
     if flags.data is None:
         raise UsageError("explain needs a table.", where="--data", hint="mmeframe explain --data rows.csv")
+    limit = _limit(flags.limit)
     with work.store() as store:
-        found = list(api.explain_of(work, store, flags.model, Path(flags.data), _routing_params(flags)))
-    emit(flags.json, {"rows": found}, lambda: _show_explained(found))
+        found = api.explained(work, store, flags.model, Path(flags.data), _routing_params(flags))
+        if flags.out is not None:
+            _write_explained(found, limit, Path(flags.out), flags)
+        elif flags.json:
+            emit_rows(found.rows(limit))
+        else:
+            shown = list(found.rows(_SHOWN if limit is None else limit))
+            # Only a table that has more is read to its end.
+            _show_explained(shown, found.reasons() if len(shown) >= (_SHOWN if limit is None else limit) else None)
     return 0
 
 
-def _show_explained(found: list[dict[str, Any]]) -> None:
+# Rows that explain shows if nobody says how many.
+_SHOWN = 40
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"this is not a number of rows: {text}.", where="--limit", hint="For instance --limit 100.")
+    return int(text)
+
+
+def _write_explained(found: Explained, limit: int | None, out: Path, flags: Flags) -> None:
+    from mmeframe.explain import write_explained
+
+    with progress_bar() as progress:
+        reasons = write_explained(found.rows(limit), found.routing.table.parts, out, progress)
+    rows = sum(reasons.values())
+    note(f"explained {rows:,} rows to {out}" + (f" ({_counts(reasons)})" if reasons else ""))
+    if flags.json:
+        emit(True, {"written": rows, "out": str(out), "reasons": reasons}, lambda: None)
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {rows:,}" for reason, rows in reasons.items())
+
+
+def _show_explained(found: list[dict[str, Any]], reasons: Mapping[str, int] | None) -> None:
+    """reasons: of all rows, None where these are all."""
+    from mmeframe.explain import route_text
+
     rows = [
         [
             it["row"],
             _key(it["key"]),
-            ", then ".join(f"{step['level']}: {step['found']}" for step in it["route"]),
+            route_text(it["route"]),
             it["arm"],
             it["model_id"],
             it["model_version"],
@@ -213,7 +292,12 @@ def _show_explained(found: list[dict[str, Any]]) -> None:
         ]
         for it in found
     ]
-    table(count(len(rows), "row"), ["row", "key", "route", "arm", "sub-model", "version", "reason"], rows)
+    total = len(rows) if reasons is None else sum(reasons.values())
+    columns = ["row", "key", "route", "arm", "sub-model", "version", "reason"]
+    table(count(total, "row"), columns, rows, limit=len(rows))
+    if reasons and total > len(rows):
+        print(f"... and {total - len(rows):,} more (--limit N shows more, --out FILE writes all)")
+        print(f"all rows: {_counts(reasons)}")
 
 
 def _plan(work: Job, flags: Flags) -> int:
@@ -391,7 +475,7 @@ def _predict(work: Job, flags: Flags) -> int:
                 annotate=params.get("annotate"),
                 progress=progress,
             )
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in scored.reasons.items())
+    reasons = _counts(scored.reasons)
     note(
         f"scored {scored.rows:,} rows"
         + (f" to {scored.out}" if scored.out else "")
@@ -550,7 +634,7 @@ _EXAMPLES = {
     "plan": ["mmeframe plan experiment=flights", "mmeframe plan experiment=flights model=models:/flights/1"],
     "explain": [
         "mmeframe explain experiment=flights data=rows.csv",
-        "mmeframe explain model=models:/flights@champion data=rows.csv --json",
+        "mmeframe explain model=models:/flights@champion data=rows.csv --limit 1000 --out ways.csv",
     ],
     "predict": [
         "mmeframe predict model=models:/flights@champion data=rows.csv --out scored.parquet",

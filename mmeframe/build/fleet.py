@@ -129,7 +129,7 @@ class _Resolver:
         routed = [entry for entry in entries if entry.routed]
         self._levels(routed)
         self._keys(routed)
-        self._arms(routed)
+        self._arms(routed, members.overlaid)
         self._uses(entries)
         self._resident(entries)
         return strategies, entries
@@ -274,8 +274,11 @@ class _Resolver:
                     "JSON, Parquet and 'mmeframe predict' keep it."
                 )
 
-    def _arms(self, entries: Sequence[SubModelEntry]) -> None:
-        """Every variant has a main sub-model of its key; traffic names arms and keys that there are."""
+    def _arms(self, entries: Sequence[SubModelEntry], overlaid: Mapping[str, SubModelEntry]) -> None:
+        """Every variant has a main sub-model of its key; traffic names arms and keys that there are.
+
+        overlaid: entries of sources that explicit ones of the same id have taken the place of.
+        """
         keys: dict[str, dict[Any, str]] = {}
         for entry in entries:
             keys.setdefault(entry.arm, {})[frozenset((entry.key or {}).items())] = entry.id
@@ -285,7 +288,13 @@ class _Resolver:
             if lost:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
                 what = f"{lost[0]!r}{more} of arm {arm!r} has no main sub-model for its key."
-                self.problem(f"models.{lost[0]}", what, "Declare one: an arm is a variant of it.")
+                hint = "Declare one: an arm is a variant of it."
+                if (theirs := overlaid.get(lost[0])) is not None and theirs.arm == MAIN_ARM:
+                    hint = (
+                        f"It takes the place of the one that {theirs.origin} brings under its id. Give it another id, "
+                    )
+                    hint += f"with its uri and key: models.{lost[0]}_{arm}."
+                self.problem(f"models.{lost[0]}", what, hint)
         traffic = self.spec.traffic
         if traffic.shadow and not self.spec.observers:
             self.warnings.append(

@@ -64,13 +64,10 @@ class Members:
         return self._unique(keyed, set(explicit))
 
     def _expand(self, parts: tuple[str, ...]) -> list[SubModelEntry]:
-        # An entry with the id that the source gives overrides it field by field; another one takes the model away.
-        named = ((entry.id, registered_name(entry.uri)) for entry in self.spec.models)
-        taken = frozenset(name for id_, name in named if name and id_ != name)
         found: list[SubModelEntry] = []
         left_out: set[str] = set()
         for name, component in self.spec.sources:
-            registry = SourceRegistry(self.store)
+            registry, taken = SourceRegistry(self.store), self._taken(component.options["arm"])
             context = SourceContext(name=name, parts=parts, registry=registry, taken=taken)
             told = len(self.problems)
             mine = list(self._brought(component, context))
@@ -89,6 +86,14 @@ class Members:
             found += [entry for entry in mine if entry.id not in self.routers]
         self._exclude(found, left_out)
         return found
+
+    def _taken(self, arm: str) -> frozenset[str]:
+        """Registered models that explicit entries name: they take these from a source of the same arm.
+
+        One with the id that the source gives overrides it field by field; a variant of another arm needs the main one.
+        """
+        named = ((entry, registered_name(entry.uri)) for entry in self.spec.models if entry.arm == arm)
+        return frozenset(name for entry, name in named if name and entry.id != name)
 
     def _brought(self, component: Component, context: SourceContext) -> Iterator[SubModelEntry]:
         """What a source yields; each thing that cannot be a sub-model is a problem."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from mmeframe.build.describe import SubModel
 
-__all__ = ["FILL", "answers", "classes_of", "discover", "labels", "tried"]
+__all__ = ["FILL", "answers", "classes_of", "discover", "labels", "lost_class", "tried"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -38,9 +39,25 @@ def classes_of(model: Any) -> list[Any] | None:
     return list(range(count)) if isinstance(count, int) else None
 
 
+def lost_class(error: BaseException) -> str:
+    """What to do about a pickle that names a class which cannot be imported here; an empty text for other errors."""
+    if re.match(r"Can't get attribute '.*' on <module '[\w.]*__main__'", str(error)):
+        return (
+            "Its class was made in a notebook or a script, where nobody else finds it. Write it with cloudpickle, "
+            'which keeps such a class with the model (MLflow: serialization_format="cloudpickle"); or put the class '
+            "into a module and log the model with code_paths=[<file>]."
+        )
+    if isinstance(error, ModuleNotFoundError) or re.match(r"Can't get attribute '.*' on <module", str(error)):
+        return (
+            "Install its module here; or log the model with code_paths=[<file>], or after "
+            "cloudpickle.register_pickle_by_value(<module>), which keep it with the model."
+        )
+    return ""
+
+
 def labels(model: SubModel, root: Path) -> list[Any] | None:
     """The same of a sub-model from its own folder ``root``."""
-    return classes_of(model.load(root))
+    return classes_of(_loaded(model, root))
 
 
 def discover(model: SubModel, root: Path, method: str) -> Outputs:
@@ -48,7 +65,19 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
 
     Raises BuildError for a sub-model that has no such method, or does not answer with one value or row per row.
     """
-    return answers(model.load(root), example_rows(model, root), method, f"models.{model.id}")
+    return answers(_loaded(model, root), example_rows(model, root), method, f"models.{model.id}")
+
+
+def _loaded(model: SubModel, root: Path) -> Any:
+    """The live sub-model. Raises BuildError if it cannot be loaded."""
+    try:
+        return model.load(root)
+    except MmeframeError:
+        raise
+    except Exception as error:
+        what = f"it cannot be loaded: {type(error).__name__}: {error}"
+        hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
+        raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
 
 
 def answers(live: Any, rows: pd.DataFrame, method: str, where: str) -> Outputs:
@@ -95,15 +124,8 @@ def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
     """
     import numpy as np
 
+    live = _loaded(model, root)
     loader = make_component(model.loader)
-    try:
-        live: Any = loader.load(model.files(root))
-    except MmeframeError:
-        raise
-    except Exception as error:
-        what = f"it cannot be loaded: {type(error).__name__}: {error}"
-        hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
-        raise BuildError(what, where=f"models.{model.id}", hint=hint) from error
     if not callable(getattr(live, method, None)):
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")

@@ -6,7 +6,6 @@ import dataclasses
 import re
 import unicodedata
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -23,7 +22,7 @@ from mmeframe.config.calls import (
     reason,
 )
 from mmeframe.config.options import config_fault, config_schema, members
-from mmeframe.errors import Problem, ProblemsError, known_names, suggest
+from mmeframe.errors import Problem, ProblemsError, known_names, nearest, suggest
 
 __all__ = ["KINDS", "bad_interpolations", "broken_file", "explain", "headless"]
 
@@ -161,13 +160,15 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
     if parsed.key_or_group in known and not parsed.is_delete():
         return _explain_group(override, parsed, error)
     if parsed.package is not None or (parsed.is_add() and "." not in parsed.key_or_group):
-        close = get_close_matches(parsed.key_or_group, known, n=1)
+        close = nearest(parsed.key_or_group, known)
         if close:
-            hint = f"Did you mean {override.replace(parsed.key_or_group, close[0], 1)}? {known_names(known, 'Groups')}"
+            hint = f"Did you mean {override.replace(parsed.key_or_group, close, 1)}? {known_names(known, 'Groups')}"
             return Problem(override, f"there is no group {parsed.key_or_group!r}.", hint)
     return _explain_key(override, parsed, tree)
 
 
+# What the grammar of overrides is made of.
+_GRAMMAR = "{}[]()="
 # What Unicode calls quotation marks that open and close.
 _CURLY = ("Pi", "Pf")
 _LETTERS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a null"}
@@ -175,7 +176,7 @@ _LETTERS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a null"}
 
 def _no_override(override: str) -> Problem:
     """What the grammar of overrides refuses, with a spelling that it takes."""
-    where, (key, equals, value) = _printable(override), override.partition("=")
+    where, (key, _, value) = _printable(override), override.partition("=")
     clean = "".join(it for it in override if it.isprintable())
     if clean != override and parse_override(clean) is not None:
         hidden = [it for it in dict.fromkeys(override) if not it.isprintable()]
@@ -184,16 +185,13 @@ def _no_override(override: str) -> Problem:
         return Problem(where, "this is not an override.", f"Did you mean model={override}?")
     if Path(override).suffix in (".yaml", ".yml"):
         return Problem(where, "a config file is no override.", _named_so(Path(override)))
-    if not equals:
-        return Problem(where, "this is not an override.", "Write <name>=<value>.")
     if re.search(r"\.0\d", key):
         hint = "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
         return Problem(where, f"this is not an override: {grammar_fault(override)}.", hint)
     if odd := [it for it in dict.fromkeys(key.lstrip("+~")) if not re.fullmatch(r"[\w./@:$-]", it, re.ASCII)]:
         what = f"the name of an override cannot hold {_letters(odd)}."
         return Problem(where, what, "Declare it in a YAML file, in quotes.")
-    # Brackets and quotes that do not end are no letters of a value.
-    odd = [it for it in dict.fromkeys(value) if it not in "{}[]" and parse_override(f"k=a{it}a") is None]
+    odd = [it for it in dict.fromkeys(value) if it not in _GRAMMAR and parse_override(f"k=a{it}a") is None]
     written = _quoted(key, value)
     if odd and written and value[0] not in "'\"":
         return Problem(where, f"Hydra takes no {_letters(odd)} outside of quotes.", written)
@@ -299,12 +297,12 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     while len(head) > 2 and parent not in known and head[0] in tree:
         assigned = f".{head.pop()}{assigned}"
         key, parent = ".".join(head), ".".join(head[:-1])
-    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
+    close = nearest(key, known) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
-    guess = f"Did you mean {sign}{close[0]}{assigned}? " if close else ""
+    guess = f"Did you mean {sign}{close}{assigned}? " if close else ""
     if not close and len(head) == 1:
-        near = get_close_matches(key, groups(), n=1)
-        guess = f"Did you mean {near[0]}{assigned}? " if near else ""
+        near = nearest(key, groups())
+        guess = f"Did you mean {near}{assigned}? " if near else ""
     if len(head) == 1 or head[0] not in tree:
         return Problem(
             override, f"there is no section {head[0]!r}.", f"{guess}{known_names(map(str, tree), 'Sections')}"
@@ -344,9 +342,11 @@ def _config_of(tree: Any, place: str) -> Any:
     return entry.record.config if entry else None
 
 
-def _same_leaf(key: str, known: Sequence[str]) -> list[str]:
+def _same_leaf(key: str, known: Sequence[str]) -> str | None:
+    """An option of that name in another section."""
     leaves = {path.rsplit(".", 1)[-1]: path for path in known}
-    return [leaves[name] for name in get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.8)]
+    found = nearest(key.rsplit(".", 1)[-1], leaves)
+    return leaves[found] if found else None
 
 
 def _siblings(tree: Any, head: Sequence[str]) -> list[str]:

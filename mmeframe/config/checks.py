@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def misplaced(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Pro
     Hydra puts what such a file says below the name of its group, where nothing reads it.
     """
     lost = {str(name) for name in tree} & set(groups()) - {*KINDS}
-    used = [item for item in _used(config_name, overrides) if lost and str(item.package).split(".")[0] in lost]
+    if not lost:
+        return []
+    used = [item for item in _used(config_name, overrides) if str(item.package).split(".")[0] in lost]
     return [found for item in used if (found := headless(item.config_path))]
 
 
@@ -121,8 +124,11 @@ def _used(config_name: str, overrides: Sequence[str]) -> list[Any]:
     from hydra.types import RunMode
 
     plain = [piece for override in overrides for piece in as_hydra(override)]
+    loader = GlobalHydra.instance().config_loader()
     try:
-        found = GlobalHydra.instance().config_loader().compute_defaults_list(config_name, plain, RunMode.RUN).defaults
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            found = loader.compute_defaults_list(config_name, plain, RunMode.RUN).defaults
     except failures():
         return []
     return [item for item in found if item.config_path and not item.config_path.startswith("hydra/")]
@@ -158,6 +164,9 @@ def undone(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Proble
             if any(_within(path, key) or _within(key, path) for key in given):
                 continue
             later = [(it, at) for it, at, values in items[place:] if _at(values, path) is not _NOTHING]
+            # Another kind than the file's may be chosen on the command line.
+            if path.endswith(".kind") and later and _chosen_again(later[-1][0].package, "", overrides):
+                continue
             if later and _is_default(*later[-1]):
                 problems.append(_undone(path, file, item.package, later[-1][0]))
     return problems

@@ -24,7 +24,7 @@ from mmeframe.build.environment import distributions_of
 from mmeframe.build.log import experiment_id, log_folder, move_alias, register
 from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
-from mmeframe.errors import ConfigError, MissingError, suggest
+from mmeframe.errors import ConfigError, MissingError, listed, suggest
 from mmeframe.keys import NA_WORDS, canonical, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs
 from mmeframe.plugin.components import make_component
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trained", "TrainedModel", "read", "train"]
 
+_SKOPS_PACKAGES = ("sklearn", "numpy", "builtins", "functools", "scipy")
 # How scikit-learn's own checks of features begin.
 _NOT_FINITE = re.compile(r"Input (X )?contains (NaN|infinity)")
 
@@ -468,12 +469,16 @@ def _quiet() -> Any:
 def _trusted(**dump: Any) -> list[str]:
     """Types that skops does not know and that this process has just made itself: only of scikit-learn and numpy.
 
-    dump: ``data`` or ``file``, as skops takes them.
+    dump: ``data`` or ``file``, as skops takes them. Raises ConfigError for types of others.
     """
     import skops.io
 
-    unknown = skops.io.get_untrusted_types(**dump)
-    return [name for name in unknown if name.split(".")[0] in ("sklearn", "numpy", "builtins", "functools", "scipy")]
+    unknown: list[str] = skops.io.get_untrusted_types(**dump)
+    if others := [name for name in unknown if name.split(".")[0] not in _SKOPS_PACKAGES]:
+        what = f"a skops file that anybody loads cannot hold these types: {listed(others)}."
+        hint = "Set train.serialization=cloudpickle, for sub-models whose files can run code."
+        raise ConfigError(what, where="train.serialization", hint=hint)
+    return unknown
 
 
 def _signature(table: pd.DataFrame, settings: TrainSpec) -> Any:

@@ -104,8 +104,8 @@ def test_an_application_gets_its_hydra_back(tmp_path, overrides, run):
                      "Quote the value, and all of it for the shell: 'name=\"café\"'.", id="accent"),
         pytest.param("name=a&b;c", "name=a&b;c: Hydra takes no '&' and ';' outside of quotes.\n  "
                      "Quote the value, and all of it for the shell: 'name=\"a&b;c\"'.", id="shell"),
-        pytest.param("name=a=b", "name=a=b: Hydra takes no '=' outside of quotes.\n  "
-                     "Quote the value, and all of it for the shell: 'name=\"a=b\"'.", id="equals"),
+        pytest.param("name=it's", "name=it's: Hydra takes no ''' outside of quotes.\n  Quote the value, and all of it"
+                     " for the shell: 'name=\"it'\"'\"'s\"'.", id="apostrophe"),
         pytest.param("name=a~b", "name=a~b: Hydra takes no '~' outside of quotes.\n  "
                      "Quote the value, and all of it for the shell: 'name=\"a~b\"'.", id="tilde"),
         pytest.param("name=“x”", "name=“x”: Hydra takes no '“' (left double quotation mark) and "
@@ -117,7 +117,6 @@ def test_an_application_gets_its_hydra_back(tmp_path, overrides, run):
                      id="invisible"),
         pytest.param("+models.é.uri=m", "+models.é.uri=m: the name of an override cannot hold 'é'.\n  "
                      "Declare it in a YAML file, in quotes.", id="name"),
-        pytest.param("name", "name: this is not an override.\n  Write <name>=<value>.", id="no-value"),
         pytest.param("name={a", "name={a: this is not an override: no viable alternative at input '{a'.\n  Quote values"
                      " that hold braces, commas, brackets or spaces: 'name=\"a,b\"'.", id="brace"),
     ],
@@ -157,7 +156,7 @@ def test_every_value_is_taken_or_told_with_a_cure_that_works(value):
         assert left == ()
         assert cured["tracking"]["experiment_name"] == value
     else:
-        assert set(value) & set("{}[]'\",$\\ \t")
+        assert set(value) & set("{}[]()='\",$\\ \t")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
