@@ -125,7 +125,6 @@ class _Resolver:
         strategies = self._strategies()
         members = Members(self.spec, self.plugins, self.store, self.problems, self.dropped, self.warnings, self.routers)
         entries = members.read()
-        self._name(entries)
         routed = [entry for entry in entries if entry.routed]
         self._levels(routed)
         self._keys(routed)
@@ -151,6 +150,7 @@ class _Resolver:
             self.progress,
         )
         models = describer.read(entries)
+        self._name(entries, models)
         if describer.routers:
             # Keys and levels were checked with them.
             left = self.routers | describer.routers
@@ -215,10 +215,16 @@ class _Resolver:
                 self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
 
-    def _name(self, entries: Sequence[SubModelEntry]) -> None:
+    def _name(self, entries: Sequence[SubModelEntry], models: Sequence[SubModel]) -> None:
         """The name that a build writes is none that it reads: the router would be the sub-model's next version."""
         target = self.spec.tracking.register_as
-        taken = sorted(entry.id for entry in entries if target and target in (entry.name, registered_name(entry.uri)))
+        if not target:
+            return
+        taken = [entry.id for entry in entries if target in (entry.name, registered_name(entry.uri))]
+        # A logged model may be registered under any name.
+        unnamed = {model.model_id: model.id for model in models if model.model_id and not model.name}
+        if unnamed and (registered := self.store.named([target]).get(target)):
+            taken += [unnamed[it.model_id] for it in registered.versions if it.model_id in unnamed]
         if taken:
             what = f"{target!r} is the registered model of the sub-model {taken[0]!r}: the router would take its place."
             self.problem("tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router.")

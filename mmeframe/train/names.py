@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mmeframe.build.store import registered_name
-from mmeframe.errors import Problem, ProblemsError
+from mmeframe.build.store import Store, registered_name
+from mmeframe.errors import MissingError, Problem, ProblemsError
 from mmeframe.keys import canonical
 from mmeframe.spec import RouterSpec, SubModelEntry, TrainSpec
 
@@ -17,13 +17,13 @@ def name_of(key: str | None, settings: TrainSpec) -> str:
     return str(settings.global_as) if key is None else settings.register_as.replace(f"{{{settings.key}}}", key)
 
 
-def check_written(spec: RouterSpec, settings: TrainSpec, keys: Iterable[str]) -> None:
+def check_written(spec: RouterSpec, settings: TrainSpec, keys: Iterable[str], store: Store) -> None:
     """Refuse names that stand for two things, before anything is fitted.
 
     Raises ProblemsError with all of them. Names are those of the config: keys are data.
     """
     names: dict[str, str | None] = {name_of(key, settings): key for key in keys}
-    problems = list(_collisions(spec, settings, names))
+    problems = [*_collisions(spec, settings, names), *_routers(settings, names, store)]
     if problems:
         raise ProblemsError(problems)
 
@@ -46,6 +46,20 @@ def _collisions(spec: RouterSpec, settings: TrainSpec, names: dict[str, str | No
             whose = "the sub-model on all rows" if written[name] is None else "another key's sub-model"
             what = f"it reads {name!r}, and {whose} would be registered under that name."
             yield Problem(entry.origin, what, "Change its key, or its uri, or the names that train gives.")
+
+
+def _routers(settings: TrainSpec, names: dict[str, str | None], store: Store) -> Iterator[Problem]:
+    """Names under which a router is registered: a sub-model would take its alias."""
+    wanted = [*names, *([settings.global_as] if settings.global_as else [])]
+    try:
+        found = store.named(wanted)
+    except MissingError:
+        # Training makes a store that is not there.
+        return
+    for name, model in found.items():
+        if any(map(store.is_router, model.versions)):
+            where = "train.register_as" if name in names else "train.global_as"
+            yield Problem(where, f"{name!r} is the name of a registered router.", "Choose another name.")
 
 
 def _key_of(entry: SubModelEntry, settings: TrainSpec) -> str | None:

@@ -154,7 +154,7 @@ def train(spec: RouterSpec, store: Store, progress: Progress) -> Trained:
     skipped = {key: len(rows) for key, rows in rows_of.items() if len(rows) < settings.min_rows}
     rows_of = {key: rows for key, rows in rows_of.items() if key not in skipped}
     _check_names(rows_of, settings)
-    check_written(spec, settings, rows_of)
+    check_written(spec, settings, rows_of, store)
     held = _holdout(rows_of, len(table), settings)
     _estimator(settings)  # fail before the work, not in it
     fitted = _fit_all(table, rows_of, held, settings, progress)

@@ -136,6 +136,37 @@ def test_a_router_is_not_registered_as_its_sub_model(week, how, name):
     assert api.validate(*cured, "tracking.register_as=day_3_router").models
 
 
+def test_a_router_is_not_registered_as_a_logged_model_of_its_own(week):
+    """Whose registered name the config does not say."""
+    logged = MlflowClient(week.uri).get_model_version("day_3", "1").source
+    overrides = ["routing=column", "routing.column=dow", f"+models.a={{uri:'{logged}',key:{{dow:3}}}}"]
+    with pytest.raises(ProblemsError) as caught:
+        api.validate("name=day_3", *overrides, week.override)
+
+    assert str(caught.value).startswith("tracking.register_as: 'day_3' is the registered model of the sub-model 'a'")
+    assert api.validate("name=day_3", *overrides, week.override, "tracking.register_as=day_3_router").models
+
+
+def test_train_takes_no_alias_of_a_router(shops):
+    """Of whichever config it is."""
+    api.train(*shops, "train.global_as=everyone")
+    routed = ("routing=column", "routing.column=shop", "+models.a={uri:'models:/everyone@champion',key:{shop:7}}")
+    for name in ("shop_extra", "all_rows"):
+        api.build(f"name={name}", *routed, "tracking.alias=champion")
+    more = pd.read_csv(shops[4].partition("=")[2]).assign(shop="extra")
+    more.to_csv("extra.csv", index=False)
+
+    with pytest.raises(ProblemsError) as caught:
+        api.train(
+            *(it for it in shops if "reader" not in it), "train.reader.path=extra.csv", "train.global_as=all_rows"
+        )
+
+    assert sorted(str(problem) for problem in caught.value.problems) == [
+        "train.global_as: 'all_rows' is the name of a registered router.\n  Choose another name.",
+        "train.register_as: 'shop_extra' is the name of a registered router.\n  Choose another name.",
+    ]
+
+
 def test_a_router_does_not_hold_itself(week):
     """Its own name is no sub-model of it, in whatever version."""
     over = ["name=own", "routing=column", "routing.column=dow", week.override]
