@@ -79,9 +79,11 @@ def _check_read(work: Job, flags: Flags, overrides: Sequence[str]) -> None:
     command, sections = flags.command, work.composed.tree
     client = command in ("predict", "serve", "show") or (flags.model is not None and command != "plan")
     others, problems = _OTHERS.get(command, ()), []
-    for override in overrides:
-        path, section = _place(override)
-        if section not in sections:
+    places = [_place(override) for override in overrides]
+    # A fleet that is declared on the command line says whose router is meant, as a file does.
+    fleet = ("routing", "models", "sources") if {"models", "sources"} & {section for _, section in places} else ()
+    for override, (path, section) in zip(overrides, places, strict=True):
+        if section not in sections or section in fleet:
             continue
         read = any(path == it or path.startswith(f"{it}.") or it.startswith(f"{path}.") for it in (*_CLIENT, command))
         if not read if client else section in others:

@@ -39,9 +39,9 @@ Code = Literal[
 
 # Names, and problems, that a text lists; problems of one kind where there are more.
 _SHOWN, _ALIKE = 16, 5
-# How alike two names are of which one is a slip of the other, the same where one has three letters or fewer; how many
+# How alike two names are of which one is a slip of the other, the same where one has five letters or fewer; how many
 # names are looked at.
-_NEAR, _NEAR_SHORT, _SHORT, _LIKELY = 0.75, 0.66, 3, 8
+_NEAR, _NEAR_SHORT, _SHORT, _LIKELY = 0.75, 0.66, 5, 8
 # Places in one line.
 _PLACES = 5
 # What tells problems of one kind apart: quoted text, paths, and words with a digit.

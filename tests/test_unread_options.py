@@ -41,8 +41,6 @@ READS = "name, tracking.uri, tracking.register_as, tracking.alias"
         "+tracking.tags.team=x",
         "tracking.experiment_name=x",
         "train.seed=1",
-        "+models.a.uri=models:/day_3/1",
-        "~models",
     ],
 )
 def test_what_a_routers_clients_do_not_read(run, router, rows, command, override):
@@ -51,9 +49,6 @@ def test_what_a_routers_clients_do_not_read(run, router, rows, command, override
     done = run(command, *router, *words, override)
 
     section = override.lstrip("+~").partition("=")[0].partition(".")[0]
-    if override == "~models":
-        assert done.code == 2
-        return
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"error: {override}: {command} does not read {section}.\n  ")
     if override != "output.annotate=true" or command != "predict":
@@ -122,6 +117,14 @@ def test_a_logged_router_is_taken_as_it_is(run, router, rows, command):
     assert done.code == 2
     assert done.err.startswith(f"error: routing.on_unknown=skip: {command} does not read routing.\n")
     assert run(command, router[1], model, rows).code == 0
+
+
+def test_a_fleet_on_the_command_line_says_whose_router_is_meant(run, router):
+    """The same words for build and for show, as of a file; what else does nothing is told."""
+    assert run("show", *router, *fleets.WEEK).code == 0
+    assert run("show", *router, *fleets.WEEK, "residency=lazy").err.startswith(
+        "error: residency=lazy: show does not read"
+    )
 
 
 def test_validate_checks_every_section(run, router):

@@ -71,19 +71,18 @@ class Members:
             context = SourceContext(name=name, parts=parts, registry=registry, taken=taken)
             told = len(self.problems)
             mine = list(self._brought(component, context))
-            routers = [id_ for id_ in (entry.id for entry in mine) if id_ in self.routers]
-            names = dict.fromkeys([*(it for it in registry.left_out if it not in taken), *routers])
-            left_out |= {*names}
+            kept = [entry for entry in mine if entry.id not in self.routers]
+            if not kept and told == len(self.problems):
+                self.problem(f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet")
+            names = dict.fromkeys(it for it in registry.left_out if it not in taken)
+            names |= {entry.id: None for entry in mine if entry.id in self.routers}
             if said := routers_left_out(names):
                 self.warnings.append(f"sources.{name}: {said}")
-            # Why a source finds nothing, or not the alias that it looks for.
-            self.problems[told:] = [
-                replace(it, hint=f"{it.hint} {said[:1].upper()}{said[1:]}".strip()) if said else it
-                for it in self.problems[told:]
-            ]
-            if not mine and not names and told == len(self.problems):
-                self.problem(f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet")
-            found += [entry for entry in mine if entry.id not in self.routers]
+                # It may be why the source does not find what it looks for.
+                also = f" {said[:1].upper()}{said[1:]}"
+                self.problems[told:] = [replace(it, hint=f"{it.hint}{also}".strip()) for it in self.problems[told:]]
+            left_out |= {*names}
+            found += kept
         self._exclude(found, left_out)
         return found
 
@@ -92,8 +91,8 @@ class Members:
 
         One with the id that the source gives overrides it field by field; a variant of another arm needs the main one.
         """
-        named = ((entry, registered_name(entry.uri)) for entry in self.spec.models if entry.arm == arm)
-        return frozenset(name for entry, name in named if name and entry.id != name)
+        named = ((entry.id, registered_name(entry.uri)) for entry in self.spec.models if entry.arm == arm)
+        return frozenset(name for id_, name in named if name and id_ not in (name, f"{name}~{arm}"))
 
     def _brought(self, component: Component, context: SourceContext) -> Iterator[SubModelEntry]:
         """What a source yields; each thing that cannot be a sub-model is a problem."""

@@ -297,12 +297,9 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     while len(head) > 2 and parent not in known and head[0] in tree:
         assigned = f".{head.pop()}{assigned}"
         key, parent = ".".join(head), ".".join(head[:-1])
-    close = nearest(key, known) or _same_leaf(key, known)
+    close = nearest(key, known) or nearest(key, groups()) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
     guess = f"Did you mean {sign}{close}{assigned}? " if close else ""
-    if not close and len(head) == 1:
-        near = nearest(key, groups())
-        guess = f"Did you mean {near}{assigned}? " if near else ""
     if len(head) == 1 or head[0] not in tree:
         return Problem(
             override, f"there is no section {head[0]!r}.", f"{guess}{known_names(map(str, tree), 'Sections')}"

@@ -102,7 +102,8 @@ def compose(
     with activated(plugins, folders), initialize_config_dir(str(conf_dir()), job_name=command, **hydra_base()):
         tree, applied, problems = _compose_all(name, list(overrides))
         # What follows from a file that cannot be read, or says all of it elsewhere, is not worth saying.
-        if files := [it for it in problems if it.where.endswith(".yaml")] or misplaced(name, tree, applied):
+        unread = [it for it in problems if it.where.endswith(".yaml") and "=" not in it.where]
+        if files := unread or misplaced(name, tree, applied):
             raise ProblemsError(files)
         problems += contradictions(tree, applied)
         problems += undone(name, tree, applied)
