@@ -152,7 +152,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_value_of_a_file_is_in_the_config_or_told(tmp_path, data):
     """Whatever a file says, in whatever order its defaults stand."""

@@ -50,15 +50,14 @@ def test_many_threads_compose_at_once():
     start = threading.Barrier(8)
 
     def one(number):
-        if number < 8:
-            start.wait()
+        start.wait()
         name = f"r{number}"
-        spec = api.compose(f"name={name}", *ROUTER, plugins=fleets.plugins())
-        wrong = told(f"nam={name}", *ROUTER)
-        return spec.name == name and wrong[0].startswith(f"nam={name}: there is no section 'nam'.")
+        if number % 2:
+            return told(f"nam={name}")[0].startswith(f"nam={name}: there is no section 'nam'.")
+        return api.compose(f"name={name}", *ROUTER, plugins=fleets.plugins()).name == name
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(one, range(24)))
+        assert all(pool.map(one, range(8)))
     assert not GlobalHydra.instance().is_initialized()
 
 
@@ -135,12 +134,12 @@ def test_a_home_folder_is_written_in_full(monkeypatch):
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=3))
 def test_every_value_is_taken_or_told_with_a_cure_that_works(value):
     """Whatever is written: the override is applied, or its problem says how to write it, and that is applied."""
     override = f"tracking.experiment_name={value}"
-    found, problems = tree("name=r", *ROUTER, override)
+    found, problems = tree(override)
     if not problems:
         assert found["tracking"]["experiment_name"] is not ...
         return
@@ -149,10 +148,10 @@ def test_every_value_is_taken_or_told_with_a_cure_that_works(value):
     assert problem.what.isprintable()
     hint = problem.hint.removesuffix(".")
     if hint.startswith("Write "):
-        assert tree("name=r", *ROUTER, hint.removeprefix("Write "))[1] == ()
+        assert tree(hint.removeprefix("Write "))[1] == ()
     elif hint.startswith("Quote the value"):
         (written,) = shlex.split(hint.partition("shell: ")[2])
-        cured, left = tree("name=r", *ROUTER, written)
+        cured, left = tree(written)
         assert left == ()
         assert cured["tracking"]["experiment_name"] == value
     else:
