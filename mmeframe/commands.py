@@ -111,7 +111,7 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base
+    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base, tried_runs
     from mmeframe.config.compose import activated, compose, composed_from
     from mmeframe.config.layout import groups, located, places
 
@@ -144,18 +144,17 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         "hydra/hydra_logging=none",
         f"hydra.job.name={flags.command}",
     ]
-    overrides = flags.overrides
+    overrides, runs = flags.overrides, [flags.overrides]
     if {"-m", "--multirun"} & set(flags.hydra):
-        overrides = for_sweep(overrides, groups(places(map(str, config_dirs), plugins)))
+        known = groups(places(map(str, config_dirs), plugins))
+        overrides = for_sweep(overrides, known)
+        runs = [*tried_runs(overrides, known)]
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *overrides, *quiet]
     base: dict[str, Any] = hydra_base()
-    if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
+    # Hydra would end with its own words, or with a traceback, for what it cannot read.
+    for tried in runs if "--hydra-help" not in flags.hydra else ():
         found = compose(
-            flags.command,
-            flags.overrides,
-            plugins=plugins,
-            config_dirs=config_dirs,
-            config_name=config_name,
+            flags.command, tried, plugins=plugins, config_dirs=config_dirs, config_name=config_name
         ).problems
         if found:
             raise ProblemsError(found)

@@ -202,21 +202,12 @@ DAYS = ("+source@sources.days=registry", "sources.days.name='day_{dow}'")
 
 
 def test_a_canary_of_a_registered_model_leaves_the_main_one(week):
-    """An explicit variant by another id takes nothing from the source of the main ones; one by a source neither."""
+    """An explicit variant by another id takes nothing from the source of the main ones."""
     canary = "+models.canary={uri:'models:/day_3/1',key:{dow:3},arm:canary}"
     plan = api.plan(*KEYED, *DAYS, canary, week.override)
 
     arms = {model["id"]: model["arm"] for model in plan["sub_models"]}
     assert arms == {**{f"day_{day}": "main" for day in range(7)}, "canary": "canary"}
-
-    main = "+models.own={uri:'models:/day_3/1',key:{dow:3}}"
-    variants = ("+source@sources.next=registry", "sources.next.name='day_{dow}'", "sources.next.arm=next")
-    plan = api.plan(*KEYED, *DAYS, *variants, main, week.override)
-
-    ids = [model["id"] for model in plan["sub_models"]]
-    assert ids == sorted(
-        [*(f"day_{day}" for day in range(7) if day != 3), *(f"day_{day}~next" for day in range(7)), "own"]
-    )
 
 
 def test_a_canary_by_the_id_of_the_main_one(week):

@@ -87,11 +87,12 @@ class Members:
         return found
 
     def _taken(self, arm: str) -> frozenset[str]:
-        """Registered models that explicit entries name: they take these from a source of the same arm.
+        """Registered models that explicit entries name: they take these from every source, variants from their arm's.
 
         One with the id that the source gives overrides it field by field; a variant of another arm needs the main one.
         """
-        named = ((entry.id, registered_name(entry.uri)) for entry in self.spec.models if entry.arm == arm)
+        mine = [entry for entry in self.spec.models if entry.arm in (MAIN_ARM, arm)]
+        named = ((entry.id, registered_name(entry.uri)) for entry in mine)
         return frozenset(name for id_, name in named if name and id_ not in (name, f"{name}~{arm}"))
 
     def _brought(self, component: Component, context: SourceContext) -> Iterator[SubModelEntry]:

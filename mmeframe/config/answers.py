@@ -93,19 +93,20 @@ def _wrong_shapes(config_name: str) -> list[Problem]:
 
 
 def _undecoded(error: BaseException) -> list[Problem]:
-    """The file of the user's that is no UTF-8: what the decoder was given is a piece of it."""
+    """The file of the user's that is no UTF-8: what the decoder was given is a piece of it, mostly its beginning."""
     current = active.get()
     piece = getattr(innermost(error), "object", b"")
-    for folder in current.config_dirs if current else ():
-        for file in sorted(Path(folder).rglob("*.yaml")):
-            content = file.read_bytes()
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError as fault:
-                if piece in content:
-                    line = content.count(b"\n", 0, fault.start) + 1
-                    where = file.relative_to(folder).as_posix()
-                    return [Problem(where, f"it is not UTF-8 (line {line}).", "Save it as UTF-8.")]
+    homes = [Path(folder) for folder in (current.config_dirs if current else ())]
+    files = [(file, home) for home in homes for file in sorted(home.rglob("*.yaml"))]
+    for file, home in sorted(files, key=lambda it: not it[0].read_bytes().startswith(piece)):
+        content = file.read_bytes()
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as fault:
+            if piece in content:
+                line = content.count(b"\n", 0, fault.start) + 1
+                where = file.relative_to(home).as_posix()
+                return [Problem(where, f"it is not UTF-8 (line {line}).", "Save it as UTF-8.")]
     return [Problem("--config-dir", f"a file is not UTF-8: {reason(error)}.", "Save it as UTF-8.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ __all__ = [
     "paths",
     "reason",
     "run_hydra",
+    "tried_runs",
 ]
 
 
@@ -104,6 +105,27 @@ def for_sweep(overrides: Iterable[str], groups: Collection[str]) -> list[str]:
         text if it is None or text[0] in "+~" or it.key_or_group in groups or it.package else f"++{text}"
         for text, it in parsed
     ]
+
+
+def tried_runs(overrides: Sequence[str], groups: Collection[str]) -> Iterator[list[str]]:
+    """The first run of a sweep, and one for each other file that it chooses: all that Hydra will read, and few runs.
+
+    Values that only Hydra can list, such as those of a glob, are left out.
+    """
+    first: list[str] = []
+    others: list[tuple[int, str]] = []
+    for text in overrides:
+        parsed = parse_override(text)
+        if parsed is not None and parsed.is_sweep_override():
+            if not (parsed.is_choice_sweep() or parsed.is_range_sweep()):
+                continue
+            name, values = text.partition("=")[0], list(parsed.sweep_string_iterator())
+            others += [(len(first), f"{name}={it}") for it in values[1:] if parsed.key_or_group in groups]
+            text = f"{name}={values[0]}"
+        first.append(text)
+    yield first
+    for place, text in others:
+        yield [*first[:place], text, *first[place + 1 :]]
 
 
 def groups() -> list[str]:

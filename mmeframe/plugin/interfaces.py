@@ -380,7 +380,7 @@ class SourceContext(ComponentContext):
     name: str = ""
     parts: tuple[str, ...] = ()
     registry: Registry | None = None
-    # Registered models that explicit entries of its arm name, which a source leaves out.
+    # Registered models that explicit entries of the main arm, or of its own, name, which a source leaves out.
     taken: frozenset[str] = frozenset()
 
 

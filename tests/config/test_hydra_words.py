@@ -267,6 +267,32 @@ def test_a_config_that_is_named_as_an_override(tmp_path, words, cure, run):
     assert run("plan", *said, "--cfg", "job").code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["name=é,b"], "error: name=é,b: Hydra takes no 'é' outside of quotes.", id="letter"),
+        pytest.param(
+            ["name=a,b", "--config-name", "latin"], "error: latin.yaml: it is not UTF-8 (line 1).", id="primary"
+        ),
+        pytest.param(["experiment=fine,latin"], "error: experiment/latin.yaml: it is not UTF-8 (line 2).", id="file"),
+        pytest.param(
+            ["experiment=fine,bare"], "error: experiment/bare.yaml: all that it says stands below", id="header"
+        ),
+    ],
+)
+def test_a_sweep_is_read_before_it_runs(tmp_path, run, words, said):
+    """With the same answers as without ``-m``, whichever of its values they are about, and no traceback of Hydra's."""
+    latin = f"{HEADER}\nname: é\n".encode("latin-1")
+    write(tmp_path, latin="name: é\n".encode("latin-1"), experiment__latin=latin, experiment__bare=WHOLE,
+          experiment__fine=f"{HEADER}\n{OVERRIDE}{WHOLE}")  # fmt: skip
+
+    done = run("plan", "-m", "--config-dir", str(tmp_path), *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(said)
+    assert len(done.err.splitlines()) == 2
+
+
 @pytest.mark.parametrize("name", ["conf/mine.yaml", "conf/mine", "{}/conf/mine.yaml"])
 def test_a_config_that_is_named_by_its_path_is_understood(tmp_path, monkeypatch, name):
     """From the working directory, or in full."""
