@@ -39,9 +39,8 @@ Code = Literal[
 
 # Names, and problems, that a text lists; problems of one kind where there are more.
 _SHOWN, _ALIKE = 16, 5
-# How alike two names are of which one is a slip of the other, the same where one has five letters or fewer; how many
-# names are looked at.
-_NEAR, _NEAR_SHORT, _SHORT, _LIKELY = 0.75, 0.66, 5, 8
+# How alike two names are of which one was probably meant for the other, and how many names are looked at.
+_NEAR, _LIKELY = 0.6, 8
 # Places in one line.
 _PLACES = 5
 # What tells problems of one kind apart: quoted text, paths, and words with a digit.
@@ -68,30 +67,27 @@ def listed(places: Sequence[object]) -> str:
     return shown if len(places) <= _PLACES else f"{shown} and {len(places) - _PLACES} more"
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name that was probably meant: a slip of the keyboard away, in any case of letters; else none at all.
+def nearest(name: str, known: Iterable[str], least: float = _NEAR) -> str | None:
+    """The name that was probably meant, in any case of letters; none if all are far.
 
-    Paths are compared step by step, so that a long section does not make every option of it near.
+    Paths are compared step by step, so that a long section does not make every option of it near. least: how alike each
+    step must be, as difflib counts it, unless two letters have changed places.
     """
     plain = {_plain(item): item for item in known}
-    close = get_close_matches(_plain(name), plain, n=_LIKELY, cutoff=_NEAR_SHORT)
-    return next((plain[other] for other in close if _alike(_plain(name), other)), None)
+    close = get_close_matches(_plain(name), plain, n=_LIKELY, cutoff=_NEAR)
+    return next((plain[other] for other in close if _alike(_plain(name), other, least)), None)
 
 
 def _plain(name: str) -> str:
     return name.lstrip("-").lower()
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether each step of one path is a slip of the other's."""
+def _alike(one: str, other: str, least: float) -> bool:
     steps = [re.split(r"[./]", path) for path in (one, other)]
-    return len(steps[0]) == len(steps[1]) and all(map(_is_slip, *steps))
-
-
-def _is_slip(one: str, other: str) -> bool:
-    # Two letters that changed places are one slip.
-    enough = _NEAR_SHORT if min(len(one), len(other)) <= _SHORT else _NEAR
-    return sorted(one) == sorted(other) or SequenceMatcher(None, one, other).ratio() >= enough
+    return len(steps[0]) == len(steps[1]) and all(
+        sorted(mine) == sorted(theirs) or SequenceMatcher(None, mine, theirs).ratio() >= least
+        for mine, theirs in zip(*steps, strict=True)
+    )
 
 
 def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:

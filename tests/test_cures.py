@@ -239,6 +239,7 @@ def test_a_canary_by_the_id_of_the_main_one(week):
         pytest.param("COLUMN", ["column"], "column", id="case"),
         pytest.param("colum", ["column", "param"], "column", id="letter"),
         pytest.param("x", ["x1"], "x1", id="short"),
+        pytest.param("tracking.tgs", ["tracking.uri", "tracking.tags"], "tracking.tags", id="leaf-of-several"),
         pytest.param("cv", ["key", "seed"], None, id="short-and-far"),
         pytest.param("", ["a"], None, id="nothing"),
     ],

@@ -298,7 +298,7 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     while len(head) > 2 and parent not in known and head[0] in tree:
         assigned = f".{head.pop()}{assigned}"
         key, parent = ".".join(head), ".".join(head[:-1])
-    close = nearest(key, known) or nearest(key, groups()) or _same_leaf(key, known)
+    close = nearest(key, known, 0.75) or nearest(key, groups()) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
     guess = f"Did you mean {sign}{close}{assigned}? " if close else ""
     if len(head) == 1 or head[0] not in tree:
@@ -343,7 +343,7 @@ def _config_of(tree: Any, place: str) -> Any:
 def _same_leaf(key: str, known: Sequence[str]) -> str | None:
     """An option of that name in another section."""
     leaves = {path.rsplit(".", 1)[-1]: path for path in known}
-    found = nearest(key.rsplit(".", 1)[-1], leaves)
+    found = nearest(key.rsplit(".", 1)[-1], leaves, 0.8)
     return leaves[found] if found else None
 
 

@@ -121,7 +121,7 @@ class Checker:
             known = [*_fields(self.plugins, noun, value["kind"]), *extra]
             hint = suggest(name, known, "It has")
             # Left over from another kind, unless it is nearly one of this kind's own.
-            if owners and not nearest(name, known):
+            if owners and not nearest(name, known, 0.75):
                 hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}."
             self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
