@@ -7,14 +7,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
-from mmeframe.errors import MissingError, MmeframeError, ProblemsError, UsageError
+from mmeframe.errors import MissingError, MmeframeError, ProblemsError, UsageError, nearest
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
@@ -168,24 +167,47 @@ def coverage_of(work: Job, store: Store, uri: str | None, data: Path, params: Ma
 
 
 def explain(
-    *overrides: str, data: str | Path, params: Mapping[str, Any] | None = None, model: str | None = None, **options: Any
+    *overrides: str,
+    data: str | Path,
+    params: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    limit: int | None = None,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """For each row of a table: its key, the route through every level, the arm, the sub-model, its version, the reason.
 
-    model: the URI of a logged router; without it the config's own fleet is meant, which need not be built.
+    model: the URI of a logged router; without it the config's own fleet is meant, which need not be built. limit: how
+    many rows, all if None.
     """
     work = job("explain", overrides, logged=model is not None, **options)
     with work.store() as store:
-        return list(explain_of(work, store, model, Path(data), params or {}))
+        return list(explained(work, store, model, Path(data), params or {}).rows(limit))
 
 
-def explain_of(
-    work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    from mmeframe.explain import explain_rows
+@dataclass(frozen=True)
+class Explained:
+    """What is to be told of a table, read as it is asked for."""
 
+    routing: Routing
+    union: Sequence[Column]
+    data: Path
+    params: Mapping[str, Any]
+
+    def rows(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        from mmeframe.explain import explain_rows
+
+        return explain_rows(self.routing, self.union, self.data, self.params, limit)
+
+    def reasons(self) -> dict[str, int]:
+        """How many rows have each reason, of all."""
+        from mmeframe.explain import count_reasons
+
+        return count_reasons(self.routing, self.union, self.data, self.params)
+
+
+def explained(work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> Explained:
     routing, union, _ = _routing(work, store, uri)
-    yield from explain_rows(routing, union, data, params)
+    return Explained(routing, union, data, params)
 
 
 def _routing(work: Job, store: Store, uri: str | None) -> tuple[Routing, Sequence[Column], Mapping[str, Sequence[str]]]:
@@ -390,9 +412,9 @@ def _check_registered(store: Store, uri: str) -> None:
 
 def _check_scheme(uri: str) -> None:
     scheme = uri.partition(":/")[0]
-    near = get_close_matches(scheme, ("models", "runs"), n=1) if ":/" in uri else []
-    if near and near[0] != scheme:
-        where = f"{near[0]}{uri[len(scheme) :]}"
+    near = nearest(scheme, ("models", "runs")) if ":/" in uri else None
+    if near and near != scheme:
+        where = f"{near}{uri[len(scheme) :]}"
         raise UsageError(f"{uri}: there is no scheme {scheme!r}.", where="--model", hint=f"Did you mean {where}?")
 
 

@@ -11,12 +11,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import mmeframe
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, suggest
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, nearest, suggest
 
 if TYPE_CHECKING:
     from mmeframe.plugin.manager import Plugins
@@ -40,7 +39,18 @@ COMMANDS: dict[str, str] = {
 }
 
 # Flags with a value, and switches.
-_VALUED = ("--config-dir", "--config-name", "--model", "--data", "--params", "--out", "-p", "--plugin", "--kind")
+_VALUED = (
+    "--config-dir",
+    "--config-name",
+    "--model",
+    "--data",
+    "--params",
+    "--limit",
+    "--out",
+    "-p",
+    "--plugin",
+    "--kind",
+)
 _SWITCHES = ("--json", "--debug", "--help", "-h", "--version")
 # Handed to hydra.main. A value may follow --cfg, --info and --package.
 _HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
@@ -62,7 +72,8 @@ Flags:
   --data FILE          a table to score or explain: .csv .parquet .json .jsonl; also data=FILE
   --params JSON        request parameters, for instance '{{{{"dow": 1}}}}'
   --plugin NAME        init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer
-  --out FILE           where to write the scored table (default: standard output)
+  --limit N            explain: how many rows (default: the first 40 to show, all to --json and --out)
+  --out FILE           where to write the scored, or explained, table (default: standard output)
   --json               results for machines
   --debug              tracebacks, of plugins too, and all log messages; plugins: how long imports take
   -p MODULE, -p no:NAME   add a plugin module, or disable a plugin, or a component of one (no:mmeframe-geo.geohash)
@@ -86,6 +97,7 @@ class Flags:
     model: str | None = None
     data: str | None = None
     params: str | None = None
+    limit: str | None = None
     out: str | None = None
     plugin: str | None = None
     kind: str | None = None
@@ -114,8 +126,8 @@ def parse_argv(argv: Sequence[str]) -> Flags:
             if name in _HYDRA_VALUED and not equals and rest and not rest[0].startswith("-") and "=" not in rest[0]:
                 flags.hydra.append(rest.pop(0))
         elif word.startswith("-"):
-            close = get_close_matches(name, (*_VALUED, *_SWITCHES, *_HYDRA), n=1)
-            guess = f"Did you mean {close[0]}? " if close else ""
+            close = nearest(name, (*_VALUED, *_SWITCHES, *_HYDRA))
+            guess = f"Did you mean {close}? " if close else ""
             raise UsageError(f"there is no flag {name}.", hint=f"{guess}Run mmeframe --help.")
         elif equals and name in _SUGAR:
             _set(flags, _SUGAR[name], value)
@@ -188,8 +200,8 @@ def _run(flags: Flags) -> int:
         print(_HELP.format(commands=listed), end="")
         return 0 if flags.help else 2
     if flags.command not in COMMANDS:
-        close = get_close_matches(flags.command, COMMANDS, n=1)
-        guess = f"Did you mean {close[0]!r}? " if close else ""
+        close = nearest(flags.command, COMMANDS)
+        guess = f"Did you mean {close!r}? " if close else ""
         raise UsageError(f"there is no command {flags.command!r}.", hint=guess + _known_commands())
     _quieten(flags.debug)
     from mmeframe import commands

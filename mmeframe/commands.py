@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count, listed
-from mmeframe.output import emit, note, progress_bar, show_trained, table
+from mmeframe.output import emit, emit_rows, note, progress_bar, show_trained, table
 
 if TYPE_CHECKING:
-    from mmeframe.api import Job
+    from mmeframe.api import Explained, Job
     from mmeframe.cli import Flags
     from mmeframe.plugin.manager import Plugins
 
@@ -35,6 +35,7 @@ def run(flags: Flags, plugins: Plugins) -> int:
         plugins=plugins,
         logged=flags.model is not None,
     )
+    _check_read(work, flags, flags.overrides)
     return _TASKS[flags.command](work, flags)
 
 
@@ -48,7 +49,7 @@ def _config_dirs(flags: Flags) -> list[str]:
 USES: Mapping[str, Sequence[str]] = {
     "predict": ("model", "data", "params", "out"),
     "validate": ("model", "data", "params"),
-    "explain": ("model", "data", "params"),
+    "explain": ("model", "data", "params", "limit", "out"),
     "plan": ("model",),
     "serve": ("model",),
     "show": ("model",),
@@ -57,9 +58,50 @@ USES: Mapping[str, Sequence[str]] = {
 
 
 def _check_flags(flags: Flags) -> None:
-    for name in ("model", "data", "params", "out", "plugin", "kind"):
+    for name in ("model", "data", "params", "limit", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
+
+
+# What a command about a logged router reads of a config; predict and serve read the sections of their names, too.
+_CLIENT = ("name", "tracking.uri", "tracking.register_as", "tracking.alias")
+# Sections that are for other commands than those that read a whole config; validate checks them all.
+_OTHERS = {
+    "build": ("train", "predict", "serve", "validate"),
+    "plan": ("train", "predict", "serve", "validate"),
+    "explain": ("train", "predict", "serve", "validate"),
+    "train": ("predict", "serve", "validate"),
+}
+
+
+def _check_read(work: Job, flags: Flags, overrides: Sequence[str]) -> None:
+    """Refuse overrides that do nothing in a command; a file may hold whatever all of them need."""
+    command, sections = flags.command, work.composed.tree
+    client = command in ("predict", "serve", "show") or (flags.model is not None and command != "plan")
+    others, problems = _OTHERS.get(command, ()), []
+    places = [_place(override) for override in overrides]
+    # A fleet that is declared on the command line says whose router is meant, as a file does.
+    fleet = ("routing", "models", "sources") if {"models", "sources"} & {section for _, section in places} else ()
+    for override, (path, section) in zip(overrides, places, strict=True):
+        if section not in sections or section in fleet:
+            continue
+        read = any(path == it or path.startswith(f"{it}.") or it.startswith(f"{path}.") for it in (*_CLIENT, command))
+        if not read if client else section in others:
+            hint = f"Leave it out: it reads {', '.join([*_CLIENT, *({command} & {*sections})])}."
+            if section == "output" and "annotate" in override and command == "predict":
+                hint = """It is a router's own; ask for it with --params '{"annotate": true}'."""
+            elif not client:
+                hint = "Leave it out, or put it into a config file, which may hold what other commands need."
+            problems.append(Problem(override, f"{command} does not read {section}.", hint, "usage"))
+    if problems:
+        raise ProblemsError(problems)
+
+
+def _place(override: str) -> tuple[str, str]:
+    """The path of a config that an override is about, and its section."""
+    group, _, place = override.lstrip("+~").partition("=")[0].partition("@")
+    path = place or group
+    return path, path.split(".")[0].split("/")[0]
 
 
 def delegate(flags: Flags, plugins: Plugins) -> int:
@@ -69,11 +111,12 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
     import hydra
 
     from mmeframe import api
-    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base, named, swept
+    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base, named, swept, tried_runs
     from mmeframe.config.compose import activated, compose, composed_from
-    from mmeframe.config.layout import groups, places
+    from mmeframe.config.layout import groups, located, places
     from mmeframe.redact import redact_override
 
+    config_name, config_dirs = located(flags.config_name or flags.command, _config_dirs(flags))
     codes = []
     problems: list[Problem] = []
     sweeps = bool({"-m", "--multirun"} & set(flags.hydra))
@@ -86,7 +129,8 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         found: tuple[Problem, ...] = ()
         given = tuple(HydraConfig.get().overrides.task) if sweeps else tuple(flags.overrides)
         try:
-            work = api.job_of(composed_from(flags.command, cfg, given), plugins)
+            work = api.job_of(composed_from(flags.command, cfg, given, config_name), plugins)
+            _check_read(work, flags, given)
             if sweeps and flags.command == "train":
                 varied = swept(flags.overrides)
                 label = " ".join(redact_override(text) for text in given if named(text) in varied or not varied)
@@ -108,25 +152,24 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         "hydra/hydra_logging=none",
         f"hydra.job.name={flags.command}",
     ]
-    overrides = flags.overrides
+    overrides, runs = flags.overrides, [flags.overrides]
     if sweeps:
-        overrides = for_sweep(overrides, groups(places(_config_dirs(flags), plugins)))
+        known = groups(places(map(str, config_dirs), plugins))
+        overrides = for_sweep(overrides, known)
+        runs = [*tried_runs(overrides, known)]
     sys.argv = [f"mmeframe {flags.command}", *flags.hydra, *overrides, *quiet]
     base: dict[str, Any] = hydra_base()
-    if not {"-m", "--multirun", "--hydra-help"} & set(flags.hydra):
+    # Hydra would end with its own words, or with a traceback, for what it cannot read.
+    for tried in runs if "--hydra-help" not in flags.hydra else ():
         found = compose(
-            flags.command,
-            flags.overrides,
-            plugins=plugins,
-            config_dirs=_config_dirs(flags),
-            config_name=flags.config_name,
+            flags.command, tried, plugins=plugins, config_dirs=config_dirs, config_name=config_name
         ).problems
         if found:
             raise ProblemsError(found)
-    with activated(plugins, _config_dirs(flags)), tempfile.TemporaryDirectory(prefix="mmeframe-sweep-") as scratch:
+    with activated(plugins, config_dirs), tempfile.TemporaryDirectory(prefix="mmeframe-sweep-") as scratch:
         # Hydra writes multirun.yaml somewhere, whatever is asked of it.
         sys.argv += [] if any("hydra.sweep.dir=" in word for word in sys.argv) else [f"hydra.sweep.dir={scratch}"]
-        hydra.main(config_path=str(conf_dir()), config_name=flags.config_name or flags.command, **base)(task)()
+        hydra.main(config_path=str(conf_dir()), config_name=config_name, **base)(task)()
     if problems:
         raise ProblemsError(problems)
     if sweeps and flags.command == "train" and not alias:
@@ -189,7 +232,7 @@ def _validate(work: Job, flags: Flags) -> int:
 
 
 def _show_coverage(found: Mapping[str, Any]) -> None:
-    reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in found["reasons"].items())
+    reasons = _counts(found["reasons"])
     print(f"coverage: {found['covered']:,} of {found['rows']:,} rows ({found['coverage']:.2%}): {reasons}")
     rows = [[_key(it["key"]), it["rows"], it["model_id"] or "(none)", it["reason"]] for it in found["keys"]]
     table(count(len(rows), "key"), ["key", "rows", "sub-model", "reason"], rows)
@@ -213,18 +256,56 @@ def _explain(work: Job, flags: Flags) -> int:
 
     if flags.data is None:
         raise UsageError("explain needs a table.", where="--data", hint="mmeframe explain --data rows.csv")
+    limit = _limit(flags.limit)
     with work.store() as store:
-        found = list(api.explain_of(work, store, flags.model, Path(flags.data), _routing_params(flags)))
-    emit(flags.json, {"rows": found}, lambda: _show_explained(found))
+        found = api.explained(work, store, flags.model, Path(flags.data), _routing_params(flags))
+        if flags.out is not None:
+            _write_explained(found, limit, Path(flags.out), flags)
+        elif flags.json:
+            emit_rows(found.rows(limit))
+        else:
+            shown = list(found.rows(_SHOWN if limit is None else limit))
+            # Only a table that has more is read to its end.
+            _show_explained(shown, found.reasons() if len(shown) >= (_SHOWN if limit is None else limit) else None)
     return 0
 
 
-def _show_explained(found: list[dict[str, Any]]) -> None:
+# Rows that explain shows if nobody says how many.
+_SHOWN = 40
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"this is not a number of rows: {text}.", where="--limit", hint="For instance --limit 100.")
+    return int(text)
+
+
+def _write_explained(found: Explained, limit: int | None, out: Path, flags: Flags) -> None:
+    from mmeframe.explain import write_explained
+
+    with progress_bar() as progress:
+        reasons = write_explained(found.rows(limit), found.routing.table.parts, out, progress)
+    rows = sum(reasons.values())
+    note(f"explained {rows:,} rows to {out}" + (f" ({_counts(reasons)})" if reasons else ""))
+    if flags.json:
+        emit(True, {"written": rows, "out": str(out), "reasons": reasons}, lambda: None)
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {rows:,}" for reason, rows in reasons.items())
+
+
+def _show_explained(found: list[dict[str, Any]], reasons: Mapping[str, int] | None) -> None:
+    """reasons: of all rows, None where these are all."""
+    from mmeframe.explain import route_text
+
     rows = [
         [
             it["row"],
             _key(it["key"]),
-            ", then ".join(f"{step['level']}: {step['found']}" for step in it["route"]),
+            route_text(it["route"]),
             it["arm"],
             it["model_id"],
             it["model_version"],
@@ -232,7 +313,12 @@ def _show_explained(found: list[dict[str, Any]]) -> None:
         ]
         for it in found
     ]
-    table(count(len(rows), "row"), ["row", "key", "route", "arm", "sub-model", "version", "reason"], rows)
+    total = len(rows) if reasons is None else sum(reasons.values())
+    columns = ["row", "key", "route", "arm", "sub-model", "version", "reason"]
+    table(count(total, "row"), columns, rows, limit=len(rows))
+    if reasons and total > len(rows):
+        print(f"... and {total - len(rows):,} more (--limit N shows more, --out FILE writes all)")
+        print(f"all rows: {_counts(reasons)}")
 
 
 def _plan(work: Job, flags: Flags) -> int:
@@ -417,7 +503,7 @@ def _predict(work: Job, flags: Flags) -> int:
                 annotate=params.get("annotate"),
                 progress=progress,
             )
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in scored.reasons.items())
+    reasons = _counts(scored.reasons)
     note(
         f"scored {scored.rows:,} rows"
         + (f" to {scored.out}" if scored.out else "")
@@ -578,7 +664,7 @@ _EXAMPLES = {
     "plan": ["mmeframe plan experiment=flights", "mmeframe plan experiment=flights model=models:/flights/1"],
     "explain": [
         "mmeframe explain experiment=flights data=rows.csv",
-        "mmeframe explain model=models:/flights@champion data=rows.csv --json",
+        "mmeframe explain model=models:/flights@champion data=rows.csv --limit 1000 --out ways.csv",
     ],
     "predict": [
         "mmeframe predict model=models:/flights@champion data=rows.csv --out scored.parquet",

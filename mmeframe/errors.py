@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any, Literal
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "count",
     "known_names",
     "listed",
+    "nearest",
     "suggest",
 ]
 
@@ -38,6 +39,8 @@ Code = Literal[
 
 # Names, and problems, that a text lists; problems of one kind where there are more.
 _SHOWN, _ALIKE = 16, 5
+# How alike two names are of which one was probably meant for the other, and how many names are looked at.
+_NEAR, _LIKELY = 0.6, 8
 # Places in one line.
 _PLACES = 5
 # What tells problems of one kind apart: quoted text, paths, and words with a digit.
@@ -64,11 +67,34 @@ def listed(places: Sequence[object]) -> str:
     return shown if len(places) <= _PLACES else f"{shown} and {len(places) - _PLACES} more"
 
 
+def nearest(name: str, known: Iterable[str], least: float = _NEAR) -> str | None:
+    """The name that was probably meant, in any case of letters; none if all are far.
+
+    Paths are compared step by step, so that a long section does not make every option of it near. least: how alike each
+    step must be, as difflib counts it, unless two letters have changed places.
+    """
+    plain = {_plain(item): item for item in known}
+    close = get_close_matches(_plain(name), plain, n=_LIKELY, cutoff=_NEAR)
+    return next((plain[other] for other in close if _alike(_plain(name), other, least)), None)
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").lower()
+
+
+def _alike(one: str, other: str, least: float) -> bool:
+    steps = [re.split(r"[./]", path) for path in (one, other)]
+    return len(steps[0]) == len(steps[1]) and all(
+        sorted(mine) == sorted(theirs) or SequenceMatcher(None, mine, theirs).ratio() >= least
+        for mine, theirs in zip(*steps, strict=True)
+    )
+
+
 def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:
     """Nearest name first, then everything that exists."""
     names = [str(item) for item in known]
-    close = get_close_matches(name, names, n=1)
-    guess = f"Did you mean {close[0]!r}? " if close else ""
+    close = nearest(name, names)
+    guess = f"Did you mean {close!r}? " if close else ""
     return guess + known_names(names, noun)
 
 

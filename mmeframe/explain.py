@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +24,29 @@ from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
 from mmeframe.runtime.scoring import Question, asked, call, combine, flat, holed, required
 from mmeframe.spec import MAIN_ARM
-from mmeframe.tables import column_types, read_rows, without_rows
+from mmeframe.tables import column_types, read_rows, without_rows, writing
 
 if TYPE_CHECKING:
     from mmeframe.build import Fleet
+    from mmeframe.build.store import Progress
     from mmeframe.bundle import Bundle
     from mmeframe.plugin.manager import Plugins
     from mmeframe.spec import Column, RoutingSpec
 
-__all__ = ["Coverage", "compare", "explain_rows", "members_of", "routing_of", "table_of"]
+__all__ = [
+    "Coverage",
+    "compare",
+    "count_reasons",
+    "explain_rows",
+    "members_of",
+    "route_text",
+    "routing_of",
+    "table_of",
+    "write_explained",
+]
 
-_ROWS = 100_000
+# Rows at a time: for counting, and for telling of each.
+_ROWS, _TOLD = 100_000, 10_000
 
 
 def routing_of(fleet: Fleet) -> Routing:
@@ -89,21 +102,79 @@ def table_of(routing: RoutingSpec, models: Sequence[Any]) -> RouteTable:
     return RouteTable.of(parts, routing.levels, keys, routed, [model.arm for model in reached])
 
 
-def _batches(routing: Routing, union: Iterable[Column], data: Path) -> Iterator[FrameBatch]:
+def _batches(routing: Routing, union: Iterable[Column], data: Path, rows: int = _ROWS) -> Iterator[FrameBatch]:
     types = column_types(routing, union)
-    for piece in read_rows(data, routing, types, _ROWS):
+    for piece in read_rows(data, routing, types, rows):
         yield as_batch(piece if len(piece.columns) else without_rows(types), types)
 
 
 def explain_rows(
-    routing: Routing, union: Sequence[Column], data: Path, params: Mapping[str, Any]
+    routing: Routing, union: Sequence[Column], data: Path, params: Mapping[str, Any], limit: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """For each row of a table what ``Routing.explain`` says; ``row`` counts from 0 in the file."""
+    """For each row of a table what ``Routing.explain`` says; ``row`` counts from 0 in the file.
+
+    limit: how many rows, all if None; what follows them is not read.
+    """
     start = 0
-    for batch in _batches(routing, union, data):
+    for batch in _batches(routing, union, data, _TOLD if limit is None else min(_TOLD, max(limit, 1))):
         for found in routing.explain(batch, params):
+            if start + found["row"] == limit:
+                return
             yield {**found, "row": start + found["row"]}
         start += len(batch)
+        if start == limit:
+            return
+
+
+def count_reasons(routing: Routing, union: Sequence[Column], data: Path, params: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows of a table have each reason."""
+    reasons: dict[str, int] = {}
+    for batch in _batches(routing, union, data):
+        _add_reasons(reasons, routing, routing.reach(batch, params).reason, len(batch))
+    return reasons
+
+
+def _add_reasons(reasons: dict[str, int], routing: Routing, found: Any, n_rows: int) -> None:
+    for number, count in zip(*np.unique(np.broadcast_to(found, (n_rows,)), return_counts=True), strict=True):
+        name = routing.table.reasons[number]
+        reasons[name] = reasons.get(name, 0) + int(count)
+
+
+def route_text(route: Iterable[Mapping[str, str]]) -> str:
+    """What every level said to a row, in one line."""
+    return ", then ".join(f"{step['level']}: {step['found']}" for step in route)
+
+
+def write_explained(
+    rows: Iterable[Mapping[str, Any]], parts: Sequence[str], out: Path, progress: Progress = lambda *_: None
+) -> dict[str, int]:
+    """Write what is told of rows to a file, with a column for each key part; returns how many have each reason."""
+    import pandas as pd
+
+    names = ["row", *(f"key.{part}" for part in parts), "route", "arm", "model_id", "model_version", "reason"]
+    reasons: dict[str, int] = {}
+    done = 0
+    with writing(out, {**dict.fromkeys(names, "string"), "row": "long"}) as write:
+        for piece in _pieces(rows):
+            flat = [
+                {**row, **{f"key.{part}": row["key"][part] for part in parts}, "route": route_text(row["route"])}
+                for row in piece
+            ]
+            write(pd.DataFrame(flat, columns=names).astype({"row": "int64"}))
+            for row in piece:
+                reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+            done += len(piece)
+            progress("explaining", done, 0)
+    return reasons
+
+
+def _pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """At least one, which may be empty: a file without rows has its columns."""
+    rest = iter(rows)
+    piece = list(islice(rest, _TOLD))
+    yield piece
+    while piece := list(islice(rest, _TOLD)):
+        yield piece
 
 
 class Coverage:
@@ -134,11 +205,7 @@ class Coverage:
         self.covered += int((target != NO_TARGET).sum())
         for seen in (target, *(variants for _, variants in routing.shadows(target))):
             self._of_model += np.bincount(seen + 1, minlength=len(self._of_model))
-        for number, count in zip(
-            *np.unique(np.broadcast_to(routed.reason, (n_rows,)), return_counts=True), strict=True
-        ):
-            name = routing.table.reasons[number]
-            self.reasons[name] = self.reasons.get(name, 0) + int(count)
+        _add_reasons(self.reasons, routing, routed.reason, n_rows)
         self._add_keys(batch, target, np.broadcast_to(routed.reason, (n_rows,)))
         try:
             check_frame(batch.frame, self._union, frozenset(c.name for c in self._union if c.required))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import count
 
-__all__ = ["emit", "note", "progress_bar", "show_trained", "table"]
+__all__ = ["emit", "emit_rows", "note", "progress_bar", "show_trained", "table"]
 
 if TYPE_CHECKING:
     from mmeframe.build.store import Progress
@@ -25,6 +27,17 @@ def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None], *, ok
         print(json.dumps({"ok": ok, **data}, indent=1, default=str))
     else:
         show()
+
+
+def emit_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """``--json`` of many rows, whole or not at all: they are kept on disk until all are there."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.write('{"ok": true, "rows": [')
+        for number, row in enumerate(rows):
+            file.write(("," if number else "") + "\n" + json.dumps(row, default=str))
+        file.write("\n]}\n")
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout)
 
 
 def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40) -> None:

@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     from mmeframe.runtime.routing import Routing
     from mmeframe.spec import Column
 
-__all__ = ["Scored", "column_types", "file_types", "read_rows", "read_table", "score_table", "without_rows"]
+__all__ = [
+    "Scored",
+    "column_types",
+    "file_types",
+    "read_rows",
+    "read_table",
+    "score_table",
+    "without_rows",
+    "writing",
+]
 
 _FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 _TEXT = ("string", "datetime", "key", "text")
@@ -421,6 +430,17 @@ _readers: Mapping[str, Callable[[Path, Kind, int], Iterator[Any]]] = {
 
 
 @contextlib.contextmanager
+def writing(out: Path, types: Mapping[str, str]) -> Iterator[Write]:
+    """Write frames of one shape to a file, by its ending: it appears whole, or not at all.
+
+    types: MLflow's names of the columns' types, for those that hold no value. Raises UsageError, or MissingError, for a
+    file that cannot be written so.
+    """
+    with _writer(out, None, _Named(types)) as write:
+        yield write
+
+
+@contextlib.contextmanager
 def _writer(out: Path | None, stream: TextIO | None, types: _Types) -> Iterator[Write]:
     if out is None:
         if stream is None:
@@ -563,6 +583,23 @@ class _Types:
         answers |= {f"prediction_{number}": "double" for number in range(answer["width"])}
         declared = {**inputs, **answers, **dict.fromkeys(_NOTES, "string")}
         return {name: pa.type_for_alias(_ALIASES[kind]) for name, kind in declared.items() if kind in _ALIASES}
+
+
+class _Named(_Types):
+    """Types that are known by the names of the columns."""
+
+    def __init__(self, types: Mapping[str, str]) -> None:
+        self._kinds = types
+
+    @cached_property
+    def stored(self) -> Mapping[str, Any]:
+        return {}
+
+    @cached_property
+    def declared(self) -> Mapping[str, Any]:
+        import pyarrow as pa
+
+        return {name: pa.type_for_alias(_ALIASES[kind]) for name, kind in self._kinds.items()}
 
 
 _ALIASES = {

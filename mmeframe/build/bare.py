@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.build.examples import made_up_rows
-from mmeframe.build.methods import answers
+from mmeframe.build.methods import answers, lost_class
 from mmeframe.build.signature import Outputs
 from mmeframe.build.store import ModelFile
 from mmeframe.errors import BuildError
@@ -107,7 +107,8 @@ def load_bare(model: SubModel, file: ModelFile, folders: ExitStack) -> Any:
     except Exception as error:
         said = redact((str(error).splitlines() or [""])[0])
         what = f"{model.uri} cannot be loaded: {type(error).__name__}: {said}"
-        raise BuildError(what, hint="It must be written by the library, and in the version, that is here.") from error
+        hint = "It must be written by the library, and in the version, that is here."
+        raise BuildError(what, hint=lost_class(error) or hint) from error
     if not callable(getattr(live, "predict", None)):
         raise BuildError(f"{model.uri} holds a {type(live).__name__}, which has no predict.")
     return live

@@ -36,8 +36,17 @@ _READERS = 8
 _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
 )
-# Flavors, columns and answers, and parameters; a text instead says why they cannot be used.
-_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict[str, Param]]
+# Flavors, columns and answers, parameters, whether it is a router, and how a signature is given to such a model. A text
+# in place of columns or answers says why they cannot be used.
+_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict[str, Param], bool, str]
+_LOG_IT = (
+    "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or declare "
+    "it: +models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
+)
+_HINTED = (
+    "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame as "
+    "the type hint of what predict takes, and with signature=infer_signature(X, answers)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +102,10 @@ class OwnFiles:
 
 @dataclass
 class Describer:
-    """Reads sub-models; what is wrong with any of them joins ``problems``, what is odd ``warnings``."""
+    """Reads sub-models; what is wrong with any of them joins ``problems``, what is odd ``warnings``.
+
+    routers: gets ids of source entries that are routers, which no source may bring.
+    """
 
     plugins: Plugins
     store: Store
@@ -105,6 +117,7 @@ class Describer:
     known: Sequence[Known]
     draft: Draft | None
     progress: Progress
+    routers: set[str] = field(default_factory=set)
     # What thousands of sub-models have alike is read once, and is one object in all of them.
     _texts: dict[bytes, _Described] = field(default_factory=dict)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
@@ -333,18 +346,15 @@ class Describer:
         return known
 
     def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
-        flavors, inputs, outputs, params = self._read(raw)
+        flavors, inputs, outputs, params, is_router, how = self._read(raw)
+        if is_router and not entry.origin.startswith("models."):
+            self.routers.add(entry.id)
+            return None
         loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
         for fault in dict.fromkeys(it for it in (inputs, outputs) if isinstance(it, str)):
-            self.problem(
-                where,
-                fault,
-                "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), "
-                "or add one to the logged model with mlflow.models.set_signature(uri, signature).",
-                "fleet",
-            )
+            self.problem(where, fault, how.format(id=entry.id), "fleet")
         if loader is None or isinstance(inputs, str) or isinstance(outputs, str):
             return None
         flavor, component = loader
@@ -427,13 +437,16 @@ def _parse(text: bytes) -> _Described:
         # The C loader is ten times faster than the one MLflow uses.
         described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
         flavors, signature = dict(described.get("flavors", {})), described.get("signature")
+        is_router = "mmeframe" in (described.get("metadata") or {})
         if not signature:
-            return flavors, "it has no signature.", "it has no signature.", {}
+            return flavors, "it has no signature.", "it has no signature.", {}, is_router, _LOG_IT
         parsed = ModelSignature.from_dict(signature)
     except Exception as error:
         what = "its file MLmodel is cut off, or was not written by MLflow."
         raise BuildError(what, hint="Copy or log the model again.") from error
-    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs), read_params(parsed.params)
+    how = _HINTED if described.get("is_signature_from_type_hint") else _LOG_IT
+    params = read_params(parsed.params)
+    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs), params, is_router, how
 
 
 def _text(folder: ModelFolder, name: str) -> str:

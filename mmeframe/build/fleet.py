@@ -35,7 +35,7 @@ from mmeframe.build.signature import (
     union_outputs,
     union_params,
 )
-from mmeframe.build.store import ModelFolder, Progress, Store, fetched
+from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_form, csv_hazard
@@ -132,6 +132,8 @@ class _Resolver:
     progress: Progress
     previous: Previous | None
     draft: Draft | None
+    # Ids of source entries whose files have shown that they are routers.
+    routers: frozenset[str] = frozenset()
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
@@ -146,11 +148,12 @@ class _Resolver:
         """The strategies and the sub-models of the config, checked as far as that goes without reading any."""
         self.problems += self.plugins.check_spec(self.spec)
         strategies = self._strategies()
-        entries = Members(self.spec, self.plugins, self.store, self.problems, self.dropped).read()
+        members = Members(self.spec, self.plugins, self.store, self.problems, self.dropped, self.warnings, self.routers)
+        entries = members.read()
         routed = [entry for entry in entries if entry.routed]
         self._levels(routed)
         self._keys(routed)
-        self._arms(routed)
+        self._arms(routed, members.overlaid)
         self._uses(entries)
         self._resident(entries)
         return strategies, entries
@@ -160,7 +163,7 @@ class _Resolver:
         routed = [entry for entry in entries if entry.routed]
         needs = {entry.id: entry.of for entry in entries if entry.of}
         self._answering = reached([entry.id for entry in routed], needs)
-        models = Describer(
+        describer = Describer(
             self.plugins,
             self.store,
             self.problems,
@@ -170,7 +173,13 @@ class _Resolver:
             [build for build in (self.previous, self.draft) if build is not None],
             self.draft,
             self.progress,
-        ).read(entries)
+        )
+        models = describer.read(entries)
+        self._name(entries, models)
+        if describer.routers:
+            # Keys and levels were checked with them.
+            left = self.routers | describer.routers
+            return _Resolver(self.spec, self.plugins, self.store, self.progress, self.previous, self.draft, left).run()
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
         models = self._methods(models)
@@ -232,6 +241,20 @@ class _Resolver:
                 self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
 
+    def _name(self, entries: Sequence[SubModelEntry], models: Sequence[SubModel]) -> None:
+        """The name that a build writes is none that it reads: the router would be the sub-model's next version."""
+        target = self.spec.tracking.register_as
+        if not target:
+            return
+        taken = [entry.id for entry in entries if target in (entry.name, registered_name(entry.uri))]
+        # A logged model may be registered under any name.
+        unnamed = {model.model_id: model.id for model in models if model.model_id and not model.name}
+        if unnamed and (registered := self.store.named([target]).get(target)):
+            taken += [unnamed[it.model_id] for it in registered.versions if it.model_id in unnamed]
+        if taken:
+            what = f"{target!r} is the registered model of the sub-model {taken[0]!r}: the router would take its place."
+            self.problem("tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router.")
+
     # -- keys and levels ---------------------------------------------------------------------------------------
 
     def _levels(self, entries: Sequence[SubModelEntry]) -> None:
@@ -285,8 +308,11 @@ class _Resolver:
                     "as text. 'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
                 )
 
-    def _arms(self, entries: Sequence[SubModelEntry]) -> None:
-        """Every variant has a main sub-model of its key; traffic names arms and keys that there are."""
+    def _arms(self, entries: Sequence[SubModelEntry], overlaid: Mapping[str, SubModelEntry]) -> None:
+        """Every variant has a main sub-model of its key; traffic names arms and keys that there are.
+
+        overlaid: entries of sources that explicit ones of the same id have taken the place of.
+        """
         keys: dict[str, dict[Any, str]] = {}
         for entry in entries:
             keys.setdefault(entry.arm, {})[frozenset((entry.key or {}).items())] = entry.id
@@ -296,7 +322,13 @@ class _Resolver:
             if lost:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
                 what = f"{lost[0]!r}{more} of arm {arm!r} has no main sub-model for its key."
-                self.problem(f"models.{lost[0]}", what, "Declare one: an arm is a variant of it.")
+                hint = "Declare one: an arm is a variant of it."
+                if (theirs := overlaid.get(lost[0])) is not None and theirs.arm == MAIN_ARM:
+                    hint = (
+                        f"It takes the place of the one that {theirs.origin} brings under its id. Give it another id, "
+                    )
+                    hint += f"with its uri and key: models.{lost[0]}_{arm}."
+                self.problem(f"models.{lost[0]}", what, hint)
         traffic = self.spec.traffic
         if traffic.shadow and not self.spec.observers:
             self.warnings.append(

@@ -34,7 +34,7 @@ from mmeframe.build.pack import components, pack
 from mmeframe.build.previous import STAMPS
 from mmeframe.build.probe import probe
 from mmeframe.build.signature import as_sent, mlflow_signature
-from mmeframe.build.store import Progress, Store
+from mmeframe.build.store import ROUTER_TAG, Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
@@ -79,7 +79,7 @@ def log_router(
         client.log_text(run_id, json.dumps(stamps), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
-            "mmeframe.digest": digest,
+            ROUTER_TAG: digest,
             "mmeframe.version": mmeframe.__version__,
             "mmeframe.sub_models": str(len(fleet.models)),
             "mmeframe.columns": _columns(fleet)[:5000],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmeframe.build.brought import SourceRegistry, entry_fault, routers_left_out
 from mmeframe.build.store import Store, registered_name
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, suggest
 from mmeframe.keys import canonical
@@ -21,9 +22,10 @@ __all__ = ["Members"]
 
 @dataclass
 class Members:
-    """Lists the entries of a fleet; what is wrong with any joins ``problems``.
+    """Lists the entries of a fleet; what is wrong with any joins ``problems``, what is left out ``warnings``.
 
     dropped: gets (id, id) of source entries that explicit ones replaced.
+    routers: ids of source entries that are known to be routers.
     """
 
     spec: RouterSpec
@@ -31,6 +33,10 @@ class Members:
     store: Store
     problems: list[Problem]
     dropped: list[tuple[str, str]]
+    warnings: list[str]
+    routers: frozenset[str] = frozenset()
+    # Id -> the source's entry that an explicit one of this id overrides.
+    overlaid: dict[str, SubModelEntry] = field(default_factory=dict)
 
     def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
         self.problems.append(Problem(where, what, hint, code))
@@ -42,15 +48,14 @@ class Members:
         brought = self._expand(parts)
         fleet: dict[str, SubModelEntry] = {}
         for entry in brought:
-            mine = explicit.get(entry.id)
-            if mine is not None:
-                fleet[entry.id] = self._overlay(mine, entry)
-            elif (other := fleet.get(entry.id)) is not None:
+            if entry.id in fleet:
+                rival = fleet[entry.id].origin
                 self.problem(
-                    entry.origin, f"its id {entry.id!r} is also the id of an entry of {other.origin}.", "Exclude one."
+                    entry.origin, f"its id {entry.id!r} is also the id of an entry of {rival}.", "Exclude one."
                 )
-            else:
-                fleet[entry.id] = entry
+            fleet.setdefault(entry.id, entry)
+        self.overlaid = {id_: fleet[id_] for id_ in explicit if id_ in fleet}
+        fleet |= {id_: self._overlay(explicit[id_], theirs) for id_, theirs in self.overlaid.items()}
         for id_, entry in explicit.items():
             fleet.setdefault(id_, entry)
             if not fleet[id_].uri and entry.combine is None:
@@ -59,36 +64,71 @@ class Members:
         return self._unique(keyed, set(explicit))
 
     def _expand(self, parts: tuple[str, ...]) -> list[SubModelEntry]:
-        # An entry with the id that the source gives overrides it field by field; another one takes the model away.
-        named = ((entry.id, registered_name(entry.uri)) for entry in self.spec.models)
-        taken = frozenset(name for id_, name in named if name and id_ != name)
         found: list[SubModelEntry] = []
+        left_out: set[str] = set()
         for name, component in self.spec.sources:
-            try:
-                source = make_component(component)
-            except MmeframeError as error:
-                self.problems.append(Problem.of(error).below(f"sources.{name}"))
-                continue
-            source.bind(SourceContext(name=name, parts=parts, registry=self.store, taken=taken))
-            try:
-                found += [self._defaults(entry, component.options) for entry in source.expand()]
-            except ProblemsError as error:
-                self.problems += error.problems
-            except MmeframeError as error:
-                where = f"sources.{name}.{error.where}" if error.where == "filter" else error.where or f"sources.{name}"
-                self.problems.append(replace(Problem.of(error), where=where))
-            except Exception as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
-                said = redact((str(error).splitlines() or [""])[0])
-                what = f"{component.kind} failed: {type(error).__name__}: {said}"
-                self.problem(f"sources.{name}", what, "Check the file or store that it reads.", "fleet")
+            registry, taken = SourceRegistry(self.store), self._taken(component.options["arm"])
+            context = SourceContext(name=name, parts=parts, registry=registry, taken=taken)
+            told = len(self.problems)
+            mine = list(self._brought(component, context))
+            kept = [entry for entry in mine if entry.id not in self.routers]
+            if not kept and told == len(self.problems):
+                self.problem(f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet")
+            names = dict.fromkeys(it for it in registry.left_out if it not in taken)
+            names |= {entry.id: None for entry in mine if entry.id in self.routers}
+            if said := routers_left_out(names):
+                self.warnings.append(f"sources.{name}: {said}")
+                # It may be why the source does not find what it looks for.
+                also = f" {said[:1].upper()}{said[1:]}"
+                self.problems[told:] = [replace(it, hint=f"{it.hint}{also}".strip()) for it in self.problems[told:]]
+            left_out |= {*names}
+            found += kept
+        self._exclude(found, left_out)
+        return found
+
+    def _taken(self, arm: str) -> frozenset[str]:
+        """Registered models that explicit entries name: they take these from every source, variants from their arm's.
+
+        One with the id that the source gives overrides it field by field; a variant of another arm needs the main one.
+        """
+        mine = [entry for entry in self.spec.models if entry.arm in (MAIN_ARM, arm)]
+        named = ((entry.id, registered_name(entry.uri)) for entry in mine)
+        return frozenset(name for id_, name in named if name and id_ not in (name, f"{name}~{arm}"))
+
+    def _brought(self, component: Component, context: SourceContext) -> Iterator[SubModelEntry]:
+        """What a source yields; each thing that cannot be a sub-model is a problem."""
+        where = f"sources.{context.name}"
+        try:
+            source = make_component(component)
+        except MmeframeError as error:
+            self.problems.append(Problem.of(error).below(where))
+            return
+        source.bind(context)
+        try:
+            for number, entry in enumerate(source.expand(), start=1):
+                if fault := entry_fault(entry):
+                    self.problem(_origin(entry, where, number), f"{fault}.", "Leave it out, or mend it.", "fleet")
+                else:
+                    yield self._defaults(entry, component.options)
+        except ProblemsError as error:
+            self.problems += error.problems
+        except MmeframeError as error:
+            at = f"{where}.{error.where}" if error.where == "filter" else error.where or where
+            self.problems.append(replace(Problem.of(error), where=at))
+        except Exception as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
+            said = redact((str(error).splitlines() or [""])[0])
+            what = f"{component.kind} failed: {type(error).__name__}: {said}"
+            self.problem(where, what, "Check the file or store that it reads.", "fleet")
+
+    def _exclude(self, found: list[SubModelEntry], left_out: set[str]) -> None:
+        """Take away what ``exclude`` names; a pattern that names nothing is a problem."""
         unused = []
         for pattern in self.spec.exclude:
             matched = {entry.id for entry in found if fnmatch.fnmatchcase(entry.id, pattern)}
-            unused += [] if matched else [pattern]
-            found = [entry for entry in found if entry.id not in matched]
+            unused += [] if matched or fnmatch.filter(left_out, pattern) else [pattern]
+            found[:] = [entry for entry in found if entry.id not in matched]
         for pattern in unused if not self.problems else ():
             self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
-        return found
 
     def _defaults(self, entry: SubModelEntry, options: Mapping[str, Any]) -> SubModelEntry:
         """The arm and signature of the source's options, and ``model_defaults``, under what the entry itself says."""
@@ -181,6 +221,12 @@ class Members:
                     "Exclude one, or give it another key or arm.",
                 )
         return sorted(owner.values(), key=lambda entry: entry.id)
+
+
+def _origin(entry: Any, where: str, number: int) -> str:
+    """Where a thing stands that a source yields: what it says itself, else its number."""
+    said = getattr(entry, "origin", None)
+    return said if isinstance(said, str) and said not in ("", where) else f"{where} entry {number}"
 
 
 def _unicode(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from mmeframe.build.describe import SubModel
 
-__all__ = ["FILL", "answers", "classes_of", "discover", "has_classes", "labels", "tried"]
+__all__ = ["FILL", "answers", "classes_of", "discover", "has_classes", "labels", "lost_class", "tried"]
 
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
@@ -42,9 +43,25 @@ def classes_of(model: Any) -> list[Any] | None:
     return list(range(count)) if isinstance(count, int) else None
 
 
+def lost_class(error: BaseException) -> str:
+    """What to do about a pickle that names a class which cannot be imported here; an empty text for other errors."""
+    if re.match(r"Can't get attribute '.*' on <module '[\w.]*__main__'", str(error)):
+        return (
+            "Its class was made in a notebook or a script, where nobody else finds it. Write it with cloudpickle, "
+            'which keeps such a class with the model (MLflow: serialization_format="cloudpickle"); or put the class '
+            "into a module and log the model with code_paths=[<file>]."
+        )
+    if isinstance(error, ModuleNotFoundError) or re.match(r"Can't get attribute '.*' on <module", str(error)):
+        return (
+            "Install its module here; or log the model with code_paths=[<file>], or after "
+            "cloudpickle.register_pickle_by_value(<module>), which keep it with the model."
+        )
+    return ""
+
+
 def labels(model: SubModel, root: Path) -> list[Any] | None:
     """The same of a sub-model from its own folder ``root``; None if its ``predict`` answers with other values."""
-    return None if _asked(model) in FILL else classes_of(model.load(root))
+    return None if _asked(model) in FILL else classes_of(_loaded(model, root))
 
 
 def has_classes(model: SubModel) -> bool:
@@ -60,7 +77,7 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
     Those of ``predict`` are declared, and only get the names of their classes.
     Raises BuildError for a sub-model that has no such method, or does not answer with one value or row per row.
     """
-    live = model.load(root)
+    live = _loaded(model, root)
     if method != "predict":
         return answers(live, example_rows(model, root), method, f"models.{model.id}")
     found = classes_of(live)
@@ -89,6 +106,18 @@ def _plain(label: Any) -> str | int | float | bool:
     """A label as JSON can hold it."""
     value = label.item() if hasattr(label, "item") else label
     return value if isinstance(value, str | int | float) else str(value)
+
+
+def _loaded(model: SubModel, root: Path) -> Any:
+    """The live sub-model. Raises BuildError if it cannot be loaded."""
+    try:
+        return model.load(root)
+    except MmeframeError:
+        raise
+    except Exception as error:
+        what = f"it cannot be loaded: {type(error).__name__}: {error}"
+        hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
+        raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
 
 
 def answers(live: Any, rows: pd.DataFrame, method: str, where: str) -> Outputs:
@@ -130,15 +159,8 @@ def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
     """
     import numpy as np
 
+    live = _loaded(model, root)
     loader = make_component(model.loader)
-    try:
-        live: Any = loader.load(model.files(root))
-    except MmeframeError:
-        raise
-    except Exception as error:
-        what = f"it cannot be loaded: {type(error).__name__}: {error}"
-        hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
-        raise BuildError(what, where=f"models.{model.id}", hint=hint) from error
     if not callable(getattr(live, method, None)):
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")

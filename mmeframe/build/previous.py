@@ -166,7 +166,7 @@ def find_previous(store: Store, spec: RouterSpec) -> Iterator[Previous | None]:
 def _open(store: Store, name: str, folder: Path) -> Previous | None:
     import mlflow
 
-    from mmeframe.build.store import ModelFolder
+    from mmeframe.build.store import ROUTER_TAG, ModelFolder
 
     model = store.named([name]).get(name)
     newest = model.versions[0] if model and model.versions else None
@@ -178,7 +178,7 @@ def _open(store: Store, name: str, folder: Path) -> Previous | None:
     here = ModelFolder(location).here
     uri = f"{location.rstrip('/')}/{_BUNDLE}"
     home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
-    bundle = Bundle(home, newest.tags.get("mmeframe.digest"))
+    bundle = Bundle(home, newest.tags.get(ROUTER_TAG))
     return Previous(newest.version, bundle, stamps)
 
 

@@ -22,7 +22,10 @@ from mmeframe.errors import ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
 
-__all__ = ["ModelFile", "ModelFolder", "Progress", "Store", "fetched", "registered_name", "using_store"]
+__all__ = ["ROUTER_TAG", "ModelFile", "ModelFolder", "Progress", "Store", "fetched", "registered_name", "using_store"]
+
+# What versions and logged models that are routers have, and nothing else.
+ROUTER_TAG = "mmeframe.digest"
 
 # Told (what, done, total) as long work goes on.
 Progress = Callable[[str, int, int], None]
@@ -308,8 +311,7 @@ class Store:
         """Two paged searches: registered models (aliases, tags), and their versions (LoggedModel, tags)."""
         key = (name_like, filter_string)
         if key not in self._known:
-            name = "" if name_like == "%" else f"name LIKE '{_quote(name_like)}'"
-            both = " AND ".join(part for part in (name, filter_string) if part)
+            name, both = _named(name_like, ""), _named(name_like, filter_string)
             registered = _pages(self._reader.search_registered_models, filter_string=both or None, max_results=_PAGE)
             versions: dict[str, list[RegisteredVersion]] = {}
             if registered:
@@ -329,7 +331,7 @@ class Store:
             found = [model for name in sorted(wanted) for model in self.models(name)]
         return {model.name: model for model in found if model.name in wanted}
 
-    def logged_models(self, filter_string: str, experiments: Sequence[str]) -> Sequence[Any]:
+    def logged_models(self, filter_string: str, experiments: Sequence[str], name_like: str = "%") -> Sequence[Any]:
         """LoggedModels that match, newest first. Raises MissingError for an unknown experiment."""
         known = self._experiments
         for name in experiments:
@@ -339,10 +341,19 @@ class Store:
         return _pages(
             self._reader.search_logged_models,
             experiment_ids=ids,
-            filter_string=filter_string or None,
+            filter_string=_named(name_like, filter_string) or None,
             order_by=[{"field_name": "creation_timestamp", "ascending": False}],
             max_results=_PAGE,
         )
+
+    def is_router(self, version: RegisteredVersion) -> bool:
+        """Whether a version is a router, also one that MLflow's own functions registered, which sets no tags."""
+        return ROUTER_TAG in version.tags or version.model_id in self._routers
+
+    @cached_property
+    def _routers(self) -> frozenset[str]:
+        """Ids of the LoggedModels that are routers."""
+        return frozenset(model.model_id for model in self.logged_models(f"tags.`{ROUTER_TAG}` != ''", ()))
 
     @cached_property
     def _experiments(self) -> dict[str, str]:
@@ -479,8 +490,10 @@ def _pages(search: Any, **arguments: Any) -> list[Any]:
             return found
 
 
-def _quote(text: str) -> str:
-    return text.replace("'", "''")
+def _named(name_like: str, filter_string: str) -> str:
+    """A filter, and the names that are wanted."""
+    text = name_like.replace("'", "''")
+    return " AND ".join(part for part in ("" if name_like == "%" else f"name LIKE '{text}'", filter_string) if part)
 
 
 def _version(version: Any) -> RegisteredVersion:

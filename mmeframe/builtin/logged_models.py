@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import StrictInt, StrictStr
 
-from mmeframe.plugin import MissingError, ModelSource, NamePattern, SourceConf, SubModelEntry
+from mmeframe.plugin import MissingError, ModelSource, NamePattern, SourceConf, SubModelEntry, canonical
 
 __all__ = ["LoggedModelsConf", "LoggedModelsSource"]
 
@@ -32,9 +32,11 @@ class LoggedModelsSource(ModelSource[LoggedModelsConf]):
     def expand(self) -> Iterable[SubModelEntry]:
         where = f"sources.{self.context.name}"
         pattern = NamePattern(self.conf.name, self.context.parts, f"{where}.name")
-        assert self.context.registry is not None  # noqa: S101 - the host always gives one to sources
-        entries: dict[str, SubModelEntry] = {}
-        for model in self.context.registry.logged_models(self.conf.filter, self.conf.experiments):
+        registry = self.context.registry
+        assert registry is not None  # noqa: S101 - the host always gives one to sources
+        # By key: texts of several parts may be joined to one id.
+        entries: dict[tuple[str, ...], SubModelEntry] = {}
+        for model in registry.logged_models(self.conf.filter, self.conf.experiments, pattern.like):
             try:
                 key = pattern.read(model.name)
                 if key is None:
@@ -42,13 +44,18 @@ class LoggedModelsSource(ModelSource[LoggedModelsConf]):
                 full = {**key, **NamePattern.from_tags(self.conf.key, dict(model.tags))}
             except (ValueError, LookupError) as error:
                 raise MissingError(f"logged model {model.model_id}: {error.args[0]}.", where=where) from None
-            id_ = "_".join([self.context.name, *map(str, full.values())])
-            # Newest first: an older model of the same key is history.
-            entries.setdefault(
-                id_, SubModelEntry(id_, f"models:/{model.model_id}", full, model_id=model.model_id, origin=where)
+            texts = tuple(str(canonical(value)) for value in full.values())
+            entry = SubModelEntry(
+                "_".join([self.context.name, *texts]),
+                f"models:/{model.model_id}",
+                full,
+                model_id=model.model_id,
+                origin=where,
             )
+            # Newest first: an older model of the same key is history.
+            entries.setdefault(texts, entry)
         if not entries:
             raise MissingError(
                 "no logged model matches.", where=where, hint="Check tracking.uri, experiments, filter and name."
             )
-        return entries.values()
+        return list(entries.values())

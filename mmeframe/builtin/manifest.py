@@ -114,7 +114,12 @@ def _read_csv(path: Path, where: str) -> Table:
 
     del where
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return {str(name): [value or None for value in table[name].tolist()] for name in table.columns}
+    # pandas takes what is too much on the left for an index, and all columns would move.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("a row has more values than the header has names")
+    # Cells that a short row leaves out are NaN.
+    cells = {str(name): table[name].tolist() for name in table.columns}
+    return {name: [value if isinstance(value, str) and value else None for value in cells[name]] for name in cells}
 
 
 def _read_parquet(path: Path, where: str) -> Table:

@@ -29,12 +29,14 @@ class TemplateSource(ModelSource[TemplateConf]):
         where = f"sources.{self.context.name}"
         if not self.conf.each:
             raise ConfigError("each is empty.", where=f"{where}.each", hint="List the values: each: {shop: [berlin]}.")
-        for part in self.conf.each:
+        for part, values in self.conf.each.items():
+            if not values:
+                raise ConfigError("it lists no values.", where=f"{where}.each.{part}", hint="Name one at least.")
             if part not in self.context.parts:
                 known = suggest(part, self.context.parts, "Parts of routing.keys")
                 raise ConfigError(f"{part!r} is no key part.", where=f"{where}.each", hint=known)
-        for values in product(*self.conf.each.values()):
-            key = dict(zip(self.conf.each, values, strict=True))
+        for chosen in product(*self.conf.each.values()):
+            key = dict(zip(self.conf.each, chosen, strict=True))
             names = {part: str(canonical(value)) for part, value in key.items()}
             try:
                 uri = self.conf.uri.format(**names)

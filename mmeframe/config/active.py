@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmeframe.plugin.manager import Registered
 
-__all__ = ["Active", "Options", "active"]
+__all__ = ["Active", "Options", "active", "own_files"]
 
 # Group -> name -> what registered it.
 Options = Mapping[str, Mapping[str, Registered]]
@@ -29,3 +30,10 @@ class Active:
 
 
 active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)
+
+
+def own_files(path: str) -> list[Path]:
+    """Files of the user's folders that a config's path may mean, the one that Hydra takes first."""
+    current = active.get()
+    folders = current.config_dirs if current else ()
+    return [file for folder in folders if (file := Path(folder) / f"{path}.yaml").is_file()]

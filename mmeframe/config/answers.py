@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from mmeframe.config.active import active
-from mmeframe.config.calls import conf_dir, group_options, groups, innermost, parse_override, paths, reason
+from mmeframe.config.active import active, own_files
+from mmeframe.config.calls import (
+    conf_dir,
+    grammar_fault,
+    group_options,
+    groups,
+    innermost,
+    parse_override,
+    paths,
+    reason,
+)
 from mmeframe.config.options import config_fault, config_schema, members
-from mmeframe.errors import Problem, ProblemsError, known_names, suggest
+from mmeframe.errors import Problem, ProblemsError, known_names, nearest, suggest
 
-__all__ = ["bad_interpolations", "broken_file", "explain"]
+__all__ = ["KINDS", "bad_interpolations", "broken_file", "explain", "headless"]
+
+# Groups that choose the kind of a section.
+KINDS = ("routing", "residency", "source", "observer")
 
 # Maps that take any key, in which a new one needs a plus.
 _OPEN = re.compile(
@@ -31,6 +44,8 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
     from hydra.errors import MissingConfigException
 
     where = f"{config_name}.yaml"
+    if isinstance(innermost(error), UnicodeDecodeError):
+        return ProblemsError(_undecoded(error))
     if isinstance(error, yaml.YAMLError):
         return ProblemsError([Problem(where, f"this is not YAML: {_yaml_fault(error)}.")])
     missing = error.missing_cfg_file if isinstance(error, MissingConfigException) else None
@@ -64,11 +79,10 @@ def _wrong_shapes(config_name: str) -> list[Problem]:
     """Sections of the user's own file that are no maps, which is what Hydra cannot merge."""
     import yaml
 
-    current = active.get()
-    files = [Path(folder) / f"{config_name}.yaml" for folder in (current.config_dirs if current else ())]
-    file = next((path for path in files if path.is_file()), None)
-    if file is None:
+    files = own_files(config_name)
+    if not files:
         return []
+    file = files[0]
     base = yaml.safe_load((conf_dir() / "_base.yaml").read_text(encoding="utf-8"))
     own = yaml.safe_load(file.read_text(encoding="utf-8"))
     return [
@@ -76,6 +90,40 @@ def _wrong_shapes(config_name: str) -> list[Problem]:
         for name, value in (own.items() if isinstance(own, dict) else ())
         if isinstance(base.get(name), dict) and isinstance(value, list | str | int)
     ]
+
+
+def _undecoded(error: BaseException) -> list[Problem]:
+    """The file of the user's that is no UTF-8: what the decoder was given is a piece of it, mostly its beginning."""
+    current = active.get()
+    piece = getattr(innermost(error), "object", b"")
+    homes = [Path(folder) for folder in (current.config_dirs if current else ())]
+    files = [(file, home) for home in homes for file in sorted(home.rglob("*.yaml"))]
+    for file, home in sorted(files, key=lambda it: not it[0].read_bytes().startswith(piece)):
+        content = file.read_bytes()
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as fault:
+            if piece in content:
+                line = content.count(b"\n", 0, fault.start) + 1
+                where = file.relative_to(home).as_posix()
+                return [Problem(where, f"it is not UTF-8 (line {line}).", "Save it as UTF-8.")]
+    return [Problem("--config-dir", f"a file is not UTF-8: {reason(error)}.", "Save it as UTF-8.")]
+
+
+def headless(path: str) -> Problem | None:
+    """What is wrong with a file of a group that is about the whole config, and whose header does not say so."""
+    group = path.rpartition("/")[0]
+    what = f"all that it says stands below {group.replace('/', '.')!r}, where nothing reads it."
+    for text in (file.read_text(encoding="utf-8") for file in own_files(path)[:1]):
+        if re.match(r"(#\s*@.*\n|\s*\n)*#\s*@package\s", text):
+            return None
+        late = re.search(r"^\ufeff?#\s*@package\s", text, re.MULTILINE)
+        but = ": it stands too late" if late else ""
+        but = (
+            ": the file begins with a byte order mark, so save it without one" if text[:1] == "\ufeff" and late else but
+        )
+        return Problem(f"{path}.yaml", what, f"Make '# @package _global_' its first line{but}.")
+    return None
 
 
 def _config_names() -> list[str]:
@@ -100,19 +148,12 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
     import yaml
 
     parsed = parse_override(override)
+    if isinstance(innermost(error), UnicodeDecodeError):
+        return _undecoded(error)[0]
     if isinstance(error, yaml.YAMLError):
         return Problem(override, f"its file is not YAML: {_yaml_fault(error)}.")
     if parsed is None:
-        hint = "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."
-        if re.search(r"\.0\d", override.partition("=")[0]):
-            hint = "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
-        if re.match(r"(models|runs):/", override):
-            hint = f"Did you mean model={override}?"
-        return Problem(
-            override,
-            f"this is not an override: {reason(error)}",
-            hint,
-        )
+        return _no_override(override)
     if parsed.is_sweep_override():
         hint = f"Quote it for one value: '{parsed.key_or_group}=\"...\"', or add --multirun."
         return Problem(override, "values with a comma between them are several runs.", hint)
@@ -120,17 +161,86 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
     if parsed.key_or_group in known and not parsed.is_delete():
         return _explain_group(override, parsed, error)
     if parsed.package is not None or (parsed.is_add() and "." not in parsed.key_or_group):
-        close = get_close_matches(parsed.key_or_group, known, n=1)
+        close = nearest(parsed.key_or_group, known)
         if close:
-            hint = f"Did you mean {override.replace(parsed.key_or_group, close[0], 1)}? {known_names(known, 'Groups')}"
+            hint = f"Did you mean {override.replace(parsed.key_or_group, close, 1)}? {known_names(known, 'Groups')}"
             return Problem(override, f"there is no group {parsed.key_or_group!r}.", hint)
     return _explain_key(override, parsed, tree)
+
+
+# What the grammar of overrides is made of.
+_GRAMMAR = "{}[]()="
+# What Unicode calls quotation marks that open and close.
+_CURLY = ("Pi", "Pf")
+_LETTERS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a null"}
+
+
+def _no_override(override: str) -> Problem:
+    """What the grammar of overrides refuses, with a spelling that it takes."""
+    where, (key, _, value) = _printable(override), override.partition("=")
+    clean = "".join(it for it in override if it.isprintable())
+    if clean != override and parse_override(clean) is not None:
+        hidden = [it for it in dict.fromkeys(override) if not it.isprintable()]
+        return Problem(where, f"it holds {_letters(hidden)}.", f"Write {clean}.")
+    if re.match(r"(models|runs):/", override):
+        return Problem(where, "this is not an override.", f"Did you mean model={override}?")
+    if Path(override).suffix in (".yaml", ".yml"):
+        return Problem(where, "a config file is no override.", _named_so(Path(override)))
+    if re.search(r"\.0\d", key):
+        hint = "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
+        return Problem(where, f"this is not an override: {grammar_fault(override)}.", hint)
+    if odd := [it for it in dict.fromkeys(key.lstrip("+~")) if not re.fullmatch(r"[\w./@:$-]", it, re.ASCII)]:
+        what = f"the name of an override cannot hold {_letters(odd)}."
+        return Problem(where, what, "Declare it in a YAML file, in quotes.")
+    odd = [it for it in dict.fromkeys(value) if it not in _GRAMMAR and parse_override(f"k=a{it}a") is None]
+    written = _quoted(key, value)
+    if odd and written and value[0] not in "'\"":
+        return Problem(where, f"Hydra takes no {_letters(odd)} outside of quotes.", written)
+    hint = "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."
+    return Problem(where, f"this is not an override: {grammar_fault(override)}.", hint)
+
+
+def _quoted(key: str, value: str) -> str:
+    """How a value is written that Hydra takes in quotes only, an empty text where there is no way."""
+    # Shells know a home folder only where it stands alone.
+    plain = str(Path(value).expanduser()) if value.startswith("~/") else value
+    while plain and unicodedata.category(plain[0]) in _CURLY and unicodedata.category(plain[-1]) in _CURLY:
+        plain = plain[1:-1]
+    if parse_override(f"{key}={plain}") is not None:
+        return f"Write {key}={plain}."
+    for text in (f'{key}="{plain}"', f"{key}='{plain}'"):
+        if parse_override(text) is not None:
+            return f"Quote the value, and all of it for the shell: {quote(text)}."
+    return ""
+
+
+def _letters(letters: Sequence[str]) -> str:
+    """``'#', '“' (left double quotation mark) and '\\r' (a carriage return)``."""
+    told = []
+    for it in letters:
+        name = _LETTERS.get(it) or ("" if it.isascii() or it.isalpha() else unicodedata.name(it, "").lower())
+        told.append(f"'{_printable(it)}'" + (f" ({name})" if name else ""))
+    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
+
+
+def _printable(text: str) -> str:
+    """A text with letters that nobody can see as escapes."""
+    return "".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text)
+
+
+def _named_so(file: Path) -> str:
+    folder = file.parent
+    if folder.name == "experiment":
+        return f"Say --config-dir {folder.parent} experiment={file.stem}."
+    return f"Say --config-dir {folder} --config-name {file.stem}."
 
 
 def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
     from hydra.errors import MissingConfigException
 
     group, value, options = parsed.key_or_group, parsed.value(), group_options(parsed.key_or_group)
+    if group not in KINDS and parsed.package is None and (found := headless(f"{group}/{value}")):
+        return found
     if not isinstance(value, str | list):
         return Problem(override, f"{group} is chosen by name.", suggest("", options))
     if isinstance(value, str) and value not in options:
@@ -188,12 +298,9 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     while len(head) > 2 and parent not in known and head[0] in tree:
         assigned = f".{head.pop()}{assigned}"
         key, parent = ".".join(head), ".".join(head[:-1])
-    close = get_close_matches(key, known, n=1, cutoff=0.75) or _same_leaf(key, known)
+    close = nearest(key, known, 0.75) or nearest(key, groups()) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
-    guess = f"Did you mean {sign}{close[0]}{assigned}? " if close else ""
-    if not close and len(head) == 1:
-        near = get_close_matches(key, groups(), n=1)
-        guess = f"Did you mean {near[0]}{assigned}? " if near else ""
+    guess = f"Did you mean {sign}{close}{assigned}? " if close else ""
     if len(head) == 1 or head[0] not in tree:
         return Problem(
             override, f"there is no section {head[0]!r}.", f"{guess}{known_names(map(str, tree), 'Sections')}"
@@ -233,9 +340,11 @@ def _config_of(tree: Any, place: str) -> Any:
     return entry.record.config if entry else None
 
 
-def _same_leaf(key: str, known: Sequence[str]) -> list[str]:
+def _same_leaf(key: str, known: Sequence[str]) -> str | None:
+    """An option of that name in another section."""
     leaves = {path.rsplit(".", 1)[-1]: path for path in known}
-    return [leaves[name] for name in get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.8)]
+    found = nearest(key.rsplit(".", 1)[-1], leaves, 0.8)
+    return leaves[found] if found else None
 
 
 def _siblings(tree: Any, head: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ __all__ = [
     "conf_dir",
     "failures",
     "for_sweep",
+    "grammar_fault",
     "group_options",
     "groups",
     "hydra_base",
@@ -27,6 +28,7 @@ __all__ = [
     "reason",
     "run_hydra",
     "swept",
+    "tried_runs",
 ]
 
 
@@ -78,6 +80,20 @@ def parse_override(override: str) -> Any | None:
         return None
 
 
+def grammar_fault(override: str) -> str:
+    """What Hydra's grammar has against an override that ``parse_override`` cannot read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        said = (str(error).splitlines() or [""])[0].rstrip(".")
+        # It lists all names of its tokens.
+        return re.sub(r" expecting \{.*", "", said)
+    return ""
+
+
 def for_sweep(overrides: Iterable[str], groups: Collection[str]) -> list[str]:
     """What Hydra is given for ``-m``: where a group is swept, options may not be there yet.
 
@@ -102,6 +118,27 @@ def swept(overrides: Iterable[str]) -> set[str]:
 def named(override: str) -> str:
     """The option, or the group, that an override sets."""
     return override.lstrip("+~").partition("=")[0]
+
+
+def tried_runs(overrides: Sequence[str], groups: Collection[str]) -> Iterator[list[str]]:
+    """The first run of a sweep, and one for each other file that it chooses: all that Hydra will read, and few runs.
+
+    Values that only Hydra can list, such as those of a glob, are left out.
+    """
+    first: list[str] = []
+    others: list[tuple[int, str]] = []
+    for text in overrides:
+        parsed = parse_override(text)
+        if parsed is not None and parsed.is_sweep_override():
+            if not (parsed.is_choice_sweep() or parsed.is_range_sweep()):
+                continue
+            name, values = text.partition("=")[0], list(parsed.sweep_string_iterator())
+            others += [(len(first), f"{name}={it}") for it in values[1:] if parsed.key_or_group in groups]
+            text = f"{name}={values[0]}"
+        first.append(text)
+    yield first
+    for place, text in others:
+        yield [*first[:place], text, *first[place + 1 :]]
 
 
 def groups() -> list[str]:

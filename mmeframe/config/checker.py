@@ -7,14 +7,13 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from mmeframe.config import schema
 from mmeframe.config.options import config_schema, describe, members, options_error, recorded
-from mmeframe.errors import MmeframeError, Problem, suggest
+from mmeframe.errors import MmeframeError, Problem, nearest, suggest
 from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
@@ -82,8 +81,8 @@ class Checker:
         # One wrong value fails every member of a union, and the first is only one of them.
         hint = f"It is {type_}." if type_ else _SHAPES.get(item["type"].removesuffix("_type"), ("", ""))[1]
         if item["type"] in ("literal_error", "enum") and isinstance(item.get("input"), str):
-            close = get_close_matches(item["input"], re.findall(r"'([^']+)'", item["msg"]), n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else hint
+            close = nearest(item["input"], re.findall(r"'([^']+)'", item["msg"]))
+            hint = f"Did you mean {close!r}?" if close else hint
         if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
             hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
         if path.startswith("routing.levels"):
@@ -122,7 +121,7 @@ class Checker:
             known = [*_fields(self.plugins, noun, value["kind"]), *extra]
             hint = suggest(name, known, "It has")
             # Left over from another kind, unless it is nearly one of this kind's own.
-            if owners and not get_close_matches(name, known, n=1, cutoff=0.75):
+            if owners and not nearest(name, known, 0.75):
                 hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}."
             self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmeframe.config.active import active
-from mmeframe.config.calls import as_hydra, failures, group_options, parse_override, run_hydra
+from mmeframe.config.active import active, own_files
+from mmeframe.config.answers import KINDS, headless
+from mmeframe.config.calls import (
+    as_hydra,
+    conf_dir,
+    failures,
+    group_options,
+    groups,
+    is_group_choice,
+    parse_override,
+    run_hydra,
+)
+from mmeframe.config.layout import said
 from mmeframe.errors import Problem
 
-__all__ = ["contradictions", "misread_integers"]
-
-# Groups that choose the kind of a section: option -> the key that must agree with it afterwards.
-_KINDS = ("routing", "residency", "source", "observer")
+__all__ = ["contradictions", "misplaced", "misread_integers", "undone"]
 
 
 def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
@@ -25,7 +34,7 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
     chosen_at: dict[str, str] = {}
     for override in overrides:
         parsed = parse_override(override)
-        if parsed is None or parsed.key_or_group not in _KINDS or not isinstance(parsed.value(), str):
+        if parsed is None or parsed.key_or_group not in KINDS or not isinstance(parsed.value(), str):
             continue
         group, package = parsed.key_or_group, parsed.package or parsed.key_or_group
         if parsed.value() not in group_options(group) or (group in ("source", "observer") and parsed.package is None):
@@ -75,36 +84,173 @@ def _chosen_again(package: str, override: str, overrides: Sequence[str]) -> bool
     return any(other is not None and (other.package or other.key_or_group) == package for other in others)
 
 
+def misplaced(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
+    """Files of groups such as experiments whose header does not say that they are about the whole config.
+
+    Hydra puts what such a file says below the name of its group, where nothing reads it.
+    """
+    lost = {str(name) for name in tree} & set(groups()) - {*KINDS}
+    if not lost:
+        return []
+    used = [item for item in _used(config_name, overrides) if str(item.package).split(".")[0] in lost]
+    return [found for item in used if (found := headless(item.config_path))]
+
+
 def misread_integers(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
     """Keys and ids that YAML 1.1 reads as another number than is written: 010 is 8, 12:30 is 750, 1_000 is 1000.
 
     The composed tree holds only the number, so where it has any the text of the user's own files is looked at.
     """
     import yaml
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     current = active.get()
     if current is None or not current.config_dirs or not _has_integers(OmegaConf.to_container(tree), ""):
         return []
+    problems = []
+    for path in dict.fromkeys(item.config_path for item in _used(config_name, overrides)):
+        for file in own_files(path)[:1]:
+            for where, node in _keys_of(yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), ()):
+                if node.tag.endswith(":int") and not re.fullmatch(r"-?(0|[1-9]\d*)", node.value):
+                    read_as = yaml.safe_load(node.value)
+                    what = f"YAML read {node.value} as the number {read_as}; quote it to use it as a key."
+                    problems.append(Problem(where, what, f"Write '{node.value}' in {file.name}."))
+    return problems
+
+
+def _used(config_name: str, overrides: Sequence[str]) -> list[Any]:
+    """Hydra's list of what a config is composed of, in its order, without Hydra's own configs."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
     plain = [piece for override in overrides for piece in as_hydra(override)]
+    loader = GlobalHydra.instance().config_loader()
     try:
-        used = GlobalHydra.instance().config_loader().compute_defaults_list(config_name, plain, RunMode.RUN).defaults
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            found = loader.compute_defaults_list(config_name, plain, RunMode.RUN).defaults
     except failures():
         return []
+    return [item for item in found if item.config_path and not item.config_path.startswith("hydra/")]
+
+
+def undone(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
+    """What the user's own files say and defaults set back: those of mmeframe or of a kind, where they come later.
+
+    Later files of the user, experiments and overrides change values on purpose. Hydra is asked for the order only where
+    a value of a file is not in the composed config.
+    """
+    from omegaconf import OmegaConf
+
+    current = active.get()
+    if current is None or not current.config_dirs:
+        return []
+    composed = OmegaConf.to_container(tree)
+    folders = [Path(folder) for folder in current.config_dirs]
+    shipped = conf_dir()
+    files = said(config_name, overrides, [*folders, shipped])
+    if not any(file.parent != shipped and _lost(content, composed) for file, content in files.items()):
+        return []
+    given = [
+        parsed.key_or_group for text in overrides if not is_group_choice(text) and (parsed := parse_override(text))
+    ]
+    items = [(item, *_content(item)) for item in _used(config_name, overrides)]
     problems = []
-    for path in dict.fromkeys(item.config_path for item in used if item.config_path):
-        for folder in current.config_dirs:
-            file = Path(folder) / f"{path}.yaml"
-            if file.is_file():
-                for where, node in _keys_of(yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), ()):
-                    if node.tag.endswith(":int") and not re.fullmatch(r"-?(0|[1-9]\d*)", node.value):
-                        read_as = yaml.safe_load(node.value)
-                        what = f"YAML read {node.value} as the number {read_as}; quote it to use it as a key."
-                        problems.append(Problem(where, what, f"Write '{node.value}' in {file.name}."))
-                break
+    for place, (item, home, content) in enumerate(items, start=1):
+        file = Path(home.removeprefix("file://")) / f"{item.config_path}.yaml"
+        if home not in [f"file://{folder}" for folder in folders]:
+            continue
+        for path in _lost(content, composed):
+            if any(_within(path, key) or _within(key, path) for key in given):
+                continue
+            later = [(it, at) for it, at, values in items[place:] if _at(values, path) is not _NOTHING]
+            # Another kind than the file's may be chosen on the command line.
+            if path.endswith(".kind") and later and _chosen_again(later[-1][0].package, "", overrides):
+                continue
+            if later and _is_default(*later[-1]):
+                problems.append(_undone(path, file, item.package, later[-1][0]))
     return problems
+
+
+_NOTHING = object()
+
+
+def _content(item: Any) -> tuple[str, Any]:
+    """Where a config of Hydra's list comes from, and what it says at its place."""
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    loader: Any = GlobalHydra.instance().config_loader()
+    result = loader.repository.load_config(item.config_path)
+    content = OmegaConf.to_container(result.config)
+    for step in reversed(item.package.split(".") if item.package else ()):
+        content = {step: content}
+    return str(result.path), content
+
+
+def _is_default(item: Any, home: str) -> bool:
+    """Whether a config holds defaults of mmeframe or of a kind; a shipped experiment is chosen for what it says."""
+    return home.startswith("mmeframe:") or (
+        home == f"file://{conf_dir()}" and not item.config_path.startswith("experiment/")
+    )
+
+
+def _undone(path: str, file: Path, package: str | None, last: Any) -> Problem:
+    line = _line(file, path.removeprefix(f"{package}.") if package else path)
+    name, hint = (
+        last.config_path,
+        f"Put _self_ after the shipped config in the defaults of {file.name}: [build, _self_].",
+    )
+    if "/" in name and last.parent != "_base":
+        name = f"/{name.replace('/', f'@{last.package}: ')}"
+        hint = f"Name '{name}' in the defaults of {file.name}, before _self_."
+    what = f"{file.name} says this in line {line}, and the defaults of '{name}' come later and set it back."
+    return Problem(path, what, hint)
+
+
+def _line(file: Path, path: str) -> int:
+    """The line of a file on which a value stands."""
+    import yaml
+
+    node, line = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), 0
+    while isinstance(node, yaml.MappingNode) and path:
+        for name, value in node.value:
+            if _within(path, name.value):
+                node, line, path = value, name.start_mark.line + 1, path[len(name.value) + 1 :]
+                break
+        else:
+            break
+    return line
+
+
+def _lost(content: Any, composed: Any) -> list[str]:
+    """Paths of values that a config says and the composed one does not hold."""
+    return [path for path, value in _leaves(content) if value != "???" and _at(composed, path) != value]
+
+
+def _leaves(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of a config with their paths; what says which files there are is none."""
+    for name, value in content.items() if isinstance(content, dict) else ():
+        where = f"{path}.{name}" if path else str(name)
+        if isinstance(value, dict):
+            yield from _leaves(value, where)
+        elif where != "defaults":
+            yield where, value
+
+
+def _at(content: Any, path: str) -> Any:
+    """The value at a path; names may hold dots."""
+    if not path:
+        return content
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if _within(path, str(name)) and (found := _at(value, path[len(str(name)) + 1 :])) is not _NOTHING:
+            return found
+    # What is no map stands in place of all below it.
+    return _NOTHING if isinstance(content, dict) else content
+
+
+def _within(path: str, outer: str) -> bool:
+    return path == outer or path.startswith(f"{outer}.")
 
 
 def _has_integers(value: Any, name: Any) -> bool:

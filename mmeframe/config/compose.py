@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +12,17 @@ from typing import Any
 from mmeframe.config.active import Active, active
 from mmeframe.config.answers import bad_interpolations, broken_file, explain
 from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
-from mmeframe.config.checks import contradictions, misread_integers
+from mmeframe.config.checks import contradictions, misplaced, misread_integers, undone
+from mmeframe.config.layout import located
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 
 __all__ = ["Composed", "activated", "compose", "composed_from"]
+
+# Hydra has one state for the whole process; a run of hydra.main composes inside of itself.
+_hydra = threading.RLock()
+# What is initialised, the config of a run, and the version whose defaults hold.
+_STATE = ("GlobalHydra", "HydraConfig", "VersionBase")
 
 
 @dataclass(frozen=True)
@@ -33,27 +40,47 @@ class Composed:
 def activated(plugins: Plugins, config_dirs: Sequence[str | Path] = ()) -> Iterator[None]:
     """Let Hydra see the plugins' options and the user's config folders, for as long as the block runs.
 
-    Raises UsageError for a folder that does not exist.
+    One thread at a time. Raises UsageError for a folder that does not exist.
     """
-    from hydra.core.global_hydra import GlobalHydra
-
     from mmeframe.config.hydra_plugins import plugin_options, register
 
     folders = [Path(folder).absolute() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder}.", where="--config-dir")
-    register()
-    options, paths = plugin_options(plugins), plugins.config_paths
-    token = active.set(Active(tuple(map(str, folders)), options, paths, plugins.absent()))
-    # An application of the user's may have Hydra initialised already: give it back as it was.
-    outer = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().hydra = outer
-        active.reset(token)
+    with _borrowed_hydra():
+        register()
+        options, paths = plugin_options(plugins), plugins.config_paths
+        token = active.set(Active(tuple(map(str, folders)), options, paths, plugins.absent()))
+        try:
+            yield
+        finally:
+            active.reset(token)
+
+
+@contextmanager
+def _borrowed_hydra() -> Iterator[None]:
+    """Hydra for us alone. An application of the user's may have initialised it already: it gets it back as it was."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+    from omegaconf.basecontainer import BaseContainer
+
+    def state() -> dict[Any, dict[str, Any]]:
+        return {kind: dict(vars(one)) for kind, one in Singleton._instances.items() if kind.__name__ in _STATE}
+
+    with _hydra:
+        # Hydra registers its own resolvers each time, over others of the same names.
+        before, resolvers = state(), dict(BaseContainer._resolvers)
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            for kind in state().keys() - before.keys():
+                del Singleton._instances[kind]
+            for kind, values in before.items():
+                for name, value in values.items():
+                    setattr(kind.instance(), name, value)
+            BaseContainer._resolvers.update(resolvers)
 
 
 def compose(
@@ -71,24 +98,29 @@ def compose(
     """
     from hydra import initialize_config_dir
 
-    with activated(plugins, config_dirs), initialize_config_dir(str(conf_dir()), job_name=command, **hydra_base()):
-        tree, problems = _compose_all(config_name or command, list(overrides))
-        failed = {problem.where for problem in problems}
-        problems += contradictions(tree, [override for override in overrides if override not in failed])
-        problems += misread_integers(config_name or command, tree, overrides)
+    name, folders = located(config_name or command, config_dirs)
+    with activated(plugins, folders), initialize_config_dir(str(conf_dir()), job_name=command, **hydra_base()):
+        tree, applied, problems = _compose_all(name, list(overrides))
+        # What follows from a file that cannot be read, or says all of it elsewhere, is not worth saying.
+        unread = [it for it in problems if it.where.endswith(".yaml") and "=" not in it.where]
+        if files := unread or misplaced(name, tree, applied):
+            raise ProblemsError(files)
+        problems += contradictions(tree, applied)
+        problems += undone(name, tree, applied)
+        problems += misread_integers(name, tree, overrides)
         return _finish(command, tree, tuple(overrides), tuple(problems))
 
 
-def composed_from(command: str, tree: Any, overrides: tuple[str, ...]) -> Composed:
-    """The same from a config that ``hydra.main`` composed."""
-    return _finish(command, tree, overrides, ())
+def composed_from(command: str, tree: Any, overrides: tuple[str, ...], config_name: str | None = None) -> Composed:
+    """The same from a config that ``hydra.main`` composed, while it runs."""
+    return _finish(command, tree, overrides, tuple(undone(config_name or command, tree, overrides)))
 
 
-def _compose_all(config_name: str, overrides: list[str]) -> tuple[Any, list[Problem]]:
-    """The tree of all overrides that work, and what is wrong with the others."""
+def _compose_all(config_name: str, overrides: list[str]) -> tuple[Any, list[str], list[Problem]]:
+    """The tree of all overrides that work, those, and what is wrong with the others."""
     caught = failures()
     try:
-        return run_hydra(config_name, overrides), []
+        return run_hydra(config_name, overrides), overrides, []
     except caught as error:
         if not overrides:
             raise broken_file(config_name, error) from None
@@ -116,8 +148,8 @@ def _compose_all(config_name: str, overrides: list[str]) -> tuple[Any, list[Prob
                 progress = True
     tree = run_hydra(config_name, good)
     if not rest:
-        return tree, [Problem("overrides", reason(first))]
-    return tree, [explain(override, failed[override], tree) for override in rest]
+        return tree, good, [Problem("overrides", reason(first))]
+    return tree, good, [explain(override, failed[override], tree) for override in rest]
 
 
 def _finish(command: str, tree: Any, overrides: tuple[str, ...], problems: tuple[Problem, ...]) -> Composed:

@@ -16,7 +16,7 @@ from typing import Any
 from mmeframe.config.calls import conf_dir
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "places"]
+__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "located", "places", "said"]
 
 # An override that chooses a kind or a file: routing=bins, +source@sources.days=registry.
 CHOICE = re.compile(r"(?P<sign>\+{0,2})(?P<group>[\w/]+)(?:@(?P<place>[\w.]+))?=(?P<name>[\w./-]+)")
@@ -45,6 +45,25 @@ def config_dirs(named: Iterable[str]) -> list[str]:
     """The user's config folders: those of ``--config-dir``, then those of MMEFRAME_CONFIG_DIR."""
     more = os.environ.get("MMEFRAME_CONFIG_DIR", "").split(os.pathsep)
     return [*named, *(folder for folder in more if folder)]
+
+
+def located(config_name: str, folders: Sequence[str | Path]) -> tuple[str, Sequence[str | Path]]:
+    """A primary config and the folders of its own: one in a folder of a folder is as if that were named, too.
+
+    Hydra would put all that it says below the folder's name, unless its header says otherwise. So is one that is named
+    by its path.
+    """
+    config_name = config_name.removesuffix(".yaml")
+    home, _, name = config_name.rpartition("/")
+    for folder in folders if home else ():
+        file = Path(folder) / f"{config_name}.yaml"
+        if file.is_file() and _PACKAGE.match(file.read_text(encoding="utf-8", errors="replace")):
+            return config_name, folders
+        if file.is_file():
+            return name, [file.parent, *folders]
+    if home and Path(f"{config_name}.yaml").is_file():
+        return name, [home, *folders]
+    return config_name, folders
 
 
 def places(folders: Iterable[str], plugins: Plugins) -> list[Path]:
@@ -76,18 +95,18 @@ def _listed(folder: Path) -> list[Path]:
 
 def layout(config_name: str, overrides: Sequence[str], folders: Sequence[Path], plugins: Plugins) -> Layout:
     """Read a primary config and what it and the overrides choose."""
-    reader = _Reader(folders)
-    choices = [match for text in overrides if (match := CHOICE.fullmatch(text))]
-    reader.chosen = {match["place"] or match["group"]: match["name"] for match in choices}
-    reader.read(config_name, "")
-    for match in choices:
-        reader.choose(match["group"], match["place"] or match["group"], match["name"])
+    reader = _read(config_name, overrides, folders)
     known = {
         place: (group, kind)
         for place, (group, name) in reader.choices.items()
         if (kind := kind_of(group, name, folders, plugins))
     }
     return Layout(known, reader.tree)
+
+
+def said(config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """What each file of a config says, at its place of the config."""
+    return _read(config_name, overrides, folders).said
 
 
 def kind_of(group: str, name: str, folders: Sequence[Path], plugins: Plugins) -> str | None:
@@ -109,6 +128,16 @@ def _at(tree: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
+def _read(config_name: str, overrides: Sequence[str], folders: Sequence[Path]) -> _Reader:
+    reader = _Reader(folders)
+    choices = [match for text in overrides if (match := CHOICE.fullmatch(text))]
+    reader.chosen = {match["place"] or match["group"]: match["name"] for match in choices}
+    reader.read(config_name, "")
+    for match in choices:
+        reader.choose(match["group"], match["place"] or match["group"], match["name"])
+    return reader
+
+
 class _Reader:
     """One pass over the files of one config. The command line's choices win over those of files."""
 
@@ -118,6 +147,7 @@ class _Reader:
         self.chosen: dict[str, str] = {}
         self.choices: dict[str, tuple[str, str]] = {}
         self.tree: dict[str, Any] = {}
+        self.said: dict[Path, dict[str, Any]] = {}
 
     def read(self, path: str, package: str) -> None:
         """Read ``<path>.yaml`` to a place of the config, after what its defaults name."""
@@ -146,6 +176,7 @@ class _Reader:
                 self.choose(group, place, self.chosen.get(place, name))
         for step in reversed(package.split(".") if package else ()):
             own = {step: own}
+        self.said[file] = own
         self.tree = _merged(self.tree, own)
 
     def choose(self, group: str, place: str, name: str) -> None:

@@ -503,7 +503,7 @@ class _Parser(Checker):
 def _section(where: str) -> str:
     """The section that a config path or an override is about."""
     path = where.split("=")[0].lstrip("+~")
-    return re.split(r"[.\[]", path.rpartition("@")[2])[0]
+    return re.split(r"[.\[/]", path.rpartition("@")[2])[0]
 
 
 def _forbidden(tree: Any) -> list[tuple[str, str]]:

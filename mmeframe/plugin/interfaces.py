@@ -380,12 +380,15 @@ class RegisteredModel:
 
 
 class Registry(Protocol):
-    """Bulk look-ups in the model registry: a fixed number of paged searches, never one call per model."""
+    """Bulk look-ups in the model registry: a fixed number of paged searches, never one call per model.
+
+    A source is shown no routers: a family with one would hold its own last version.
+    """
 
     def models(self, name_like: str = "%", filter_string: str = "") -> Sequence[RegisteredModel]:
         """Registered models whose name is LIKE ``name_like`` and that match MLflow's ``filter_string``."""
 
-    def logged_models(self, filter_string: str, experiments: Sequence[str]) -> Sequence[Any]:
+    def logged_models(self, filter_string: str, experiments: Sequence[str], name_like: str = "%") -> Sequence[Any]:
         """LoggedModels that match, from the named experiments (all if none are named), newest first."""
 
 
@@ -396,7 +399,7 @@ class SourceContext(ComponentContext):
     name: str = ""
     parts: tuple[str, ...] = ()
     registry: Registry | None = None
-    # Registered models that explicit entries name, which a source leaves out.
+    # Registered models that explicit entries of the main arm, or of its own, name, which a source leaves out.
     taken: frozenset[str] = frozenset()
 
 

@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any
 import pluggy
 
 import mmeframe
-from mmeframe.errors import PluginError, Problem, UnknownNameError, UsageError, suggest
+from mmeframe.errors import PluginError, Problem, UnknownNameError, UsageError, nearest, suggest
 from mmeframe.imports import from_router
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
@@ -600,8 +599,8 @@ def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
         if options is None:
             return f"Plugin {name!r}: {attribute}() is not marked. Add @hookimpl from mmeframe.plugin."
         if attribute not in known and not options.get("optionalhook") and not options.get("specname"):
-            close = get_close_matches(attribute, known, n=1)
-            guess = f" Did you mean {close[0]!r}?" if close else ""
+            close = nearest(attribute, known)
+            guess = f" Did you mean {close!r}?" if close else ""
             return f"Plugin {name!r}: there is no hook {attribute!r}.{guess}"
         if attribute in known:
             takes = inspect.signature(getattr(hookspecs, attribute)).parameters

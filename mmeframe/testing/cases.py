@@ -347,19 +347,24 @@ _REFUSED = ("messages", "prompt", "input", "annotate", NAME)
 
 
 class _Active:
-    """MLflow's active store, opened only if a source asks."""
+    """MLflow's active store as sources see it, opened only if one asks."""
 
     def models(self, name_like: str = "%", filter_string: str = "") -> Sequence[Any]:
-        from mmeframe.build.store import using_store
+        with _active() as registry:
+            return registry.models(name_like, filter_string)
 
-        with using_store(None) as store:
-            return store.models(name_like, filter_string)
+    def logged_models(self, filter_string: str, experiments: Sequence[str], name_like: str = "%") -> Sequence[Any]:
+        with _active() as registry:
+            return registry.logged_models(filter_string, experiments, name_like)
 
-    def logged_models(self, filter_string: str, experiments: Sequence[str]) -> Sequence[Any]:
-        from mmeframe.build.store import using_store
 
-        with using_store(None) as store:
-            return store.logged_models(filter_string, experiments)
+@contextlib.contextmanager
+def _active() -> Iterator[Registry]:
+    from mmeframe.build.brought import SourceRegistry
+    from mmeframe.build.store import using_store
+
+    with using_store(None) as store:
+        yield SourceRegistry(store)
 
 
 def _some_rows(case: StrategyCase | LoaderCase) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from mmeframe.errors import ConfigError, count
 from mmeframe.redact import redact_tree
 from mmeframe.spec import RouterSpec, TrainSpec
 from mmeframe.train.metrics import Answers, answers_of
+from mmeframe.train.names import check_written
 from mmeframe.train.rows import Key, Rows, allowed, read_rows
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trained", "TrainedModel", "train"]
 
+_SKOPS_PACKAGES = ("sklearn", "numpy", "builtins", "functools", "scipy")
 # How scikit-learn's own checks of features begin.
 _NOT_FINITE = re.compile(r"Input (X )?contains (NaN|infinity)")
 # What MLflow keeps of a parameter's value, and how many it takes at once.
@@ -109,7 +111,7 @@ def train(
     _check_serialization(estimator, settings)
     rows = _for(estimator, read_rows(spec, settings))
     kept = {key: found for key, found in rows.of.items() if len(found) >= settings.min_rows}
-    names = _names(kept, spec, settings)
+    names = _names(kept, spec, settings, store)
     writer = _Writer(settings, _signature(rows), requirements)
     with _run(spec, settings, store, config) as (experiment, run_id):
         fitted, failed, warned = _fit_all(rows, kept, settings, progress)
@@ -134,7 +136,7 @@ def _text(key: Key, settings: TrainSpec) -> str:
     return ", ".join(f"{part}={value}" for part, value in zip(settings.key, key, strict=True))
 
 
-def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec) -> dict[Key | None, str]:
+def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec, store: Store) -> dict[Key | None, str]:
     """Registered names of all sub-models that will be made. Refused before the first fit; keys are data, not shown."""
     if not kept and not settings.global_as:
         hint = f"Every key has fewer than train.min_rows={settings.min_rows} rows, and train.global_as is null."
@@ -155,12 +157,9 @@ def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec) -> di
         raise ConfigError(
             f"{count(shared + 1, 'key')} would share registered names.", where="train.register_as", hint=hint
         )
-    for where, taken in (("train.global_as", settings.global_as), ("tracking.register_as", spec.tracking.register_as)):
-        if taken is not None and taken in names.values():
-            what = f"{taken!r} is the registered name of a sub-model of a key, or of the global one."
-            raise ConfigError(what, where=where, hint="Choose another: each would take the other's alias.")
-        if where == "train.global_as" and taken is not None:
-            names[None] = taken
+    if settings.global_as is not None:
+        names[None] = settings.global_as
+    check_written(spec, settings, names, store)
     return names
 
 
@@ -481,7 +480,7 @@ def _quiet() -> Any:
 def _trusted(**dump: Any) -> list[str]:
     """Types that skops does not know and that this process has just made itself: only of scikit-learn and numpy.
 
-    dump: ``data`` or ``file``, as skops takes them.
+    dump: ``data`` or ``file``, as skops takes them. Raises ConfigError for types of others.
     """
     return [name for name in _unknown_to_skops(**dump) if name.split(".")[0] in _OURS]
 

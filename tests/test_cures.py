@@ -1,0 +1,279 @@
+"""A cure that is told works: each is followed here, as somebody would who read it."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+import subprocess
+import sys
+
+import mlflow
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmeframe import api
+from mmeframe.errors import MmeframeError, ProblemsError, nearest
+from tests import fleets
+
+KEYED = ("name=r", "routing=column", "routing.column=dow")
+EXAMPLE = fleets.rows(5)[["x1", "x2"]]
+
+
+def problem_of(call, *args):
+    """The one thing that is wrong."""
+    with pytest.raises(MmeframeError) as caught:
+        call(*args)
+    error = caught.value
+    (found,) = error.problems if isinstance(error, ProblemsError) else [error]
+    return found
+
+
+# -- signatures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        pytest.param(["+models.plain={uri:'models:/plain/1',key:{dow:1}}"], id="explicit"),
+        pytest.param(["+source@sources.s=registry", "sources.s.name=plain", "sources.s.version=latest",
+                      "+sources.s.key.dow=1"], id="source"),
+    ],
+)  # fmt: skip
+def test_a_signature_that_a_model_lacks_is_declared(store, fleet):
+    """MLflow refuses to add one to a registered version; the config takes it, for a source's sub-model too."""
+    fleets.log_sklearn(fleets.fitted(1), "plain", EXAMPLE, signature=None)
+
+    found = problem_of(api.validate, *KEYED, *fleet)
+
+    assert found.what == "it has no signature."
+    written = (
+        found.hint.partition("or declare it: ")[2]
+        .removesuffix(".")
+        .replace("<column>: double", "x1: double, x2: double")
+    )
+    (override,) = shlex.split(written)
+    logged = api.build(*KEYED, *fleet, override)
+    answer = api.load_router(logged.model_uri).predict(EXAMPLE.assign(dow=1))
+    assert answer == pytest.approx(fleets.fitted(1).predict(EXAMPLE))
+
+
+class Hinted(mlflow.pyfunc.PythonModel):
+    """Its type hints say less than a router needs."""
+
+    def predict(self, model_input: list[dict[str, float]]) -> list[float]:
+        return [row["x1"] for row in model_input]
+
+
+class OfFrames(mlflow.pyfunc.PythonModel):
+    """As the cure says."""
+
+    def predict(self, model_input: pd.DataFrame) -> pd.Series:
+        return model_input["x1"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_type_hints_that_replace_a_signature_are_named(store):
+    """MLflow ignores signature= beside them."""
+
+    def log(model):
+        signature = mlflow.models.infer_signature(EXAMPLE, EXAMPLE["x1"])
+        with mlflow.start_run():
+            mlflow.pyfunc.log_model(
+                python_model=model,
+                name="m",
+                signature=signature,
+                registered_model_name="m",
+                pip_requirements=fleets.pins(),
+            )
+
+    log(Hinted())
+    fleet = ("+models.a={uri:'models:/m/latest',key:{dow:1}}",)
+    found = problem_of(api.validate, *KEYED, *fleet)
+
+    assert found.hint == (
+        "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame"
+        " as the type hint of what predict takes, and with signature=infer_signature(X, answers)."
+    )
+    log(OfFrames())
+    answer = api.load_router(api.build(*KEYED, *fleet).model_uri).predict(EXAMPLE.assign(dow=1))
+    assert list(answer) == list(EXAMPLE["x1"])
+
+
+# -- pickles ----------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys, {writer}
+from sklearn.linear_model import Ridge
+from tests import fleets
+{cls}
+rows = fleets.rows(20)
+with open(sys.argv[1], "wb") as file:
+    {writer}.dump(Mine().fit(rows[["x1", "x2"]], rows["x1"]), file)
+"""
+CLASS = "class Mine(Ridge): pass"
+
+
+def script(folder, writer, cls=CLASS):
+    """A script that keeps an estimator of a class of its own; returns the file."""
+    (folder / "notebook.py").write_text(SCRIPT.format(writer=writer, cls=cls))
+    path = folder / "mine.pkl"
+    subprocess.run([sys.executable, str(folder / "notebook.py"), str(path)], check=True)
+    return path
+
+
+def test_a_class_of_a_notebook(store, tmp_path):
+    """A pickle names it and does not hold it; cloudpickle holds it."""
+    path = script(tmp_path, "pickle")
+    fleet = [f"+models.a={{uri:'{path}',key:{{dow:1}}}}"]
+
+    for more in ((), ("output.method=predict",)):
+        found = problem_of(api.validate, *KEYED, *fleet, *more)
+        assert found.hint.startswith(
+            "Its class was made in a notebook or a script, where nobody else finds it. Write it"
+        )
+    script(tmp_path, "cloudpickle")
+    assert api.build(*KEYED, *fleet).sub_models == 1
+
+
+def test_a_class_of_a_notebook_in_a_logged_model(store, tmp_path):
+    """The same of a model folder, whose estimator is first loaded when it is packed, or asked for its methods."""
+    path = script(tmp_path, "pickle")
+    folder = fleets.keep(tmp_path, fleets.fitted(1), EXAMPLE)
+    (next((tmp_path / folder).glob("model.*"))).write_bytes(path.read_bytes())
+    fleet = [f"+models.a={{uri:'{folder}',key:{{dow:1}}}}"]
+
+    for call, more in ((api.build, ()), (api.validate, ("output.method=score",))):
+        found = problem_of(call, *KEYED, *fleet, *more)
+        assert found.what.startswith("it cannot be loaded: AttributeError: Can't get attribute 'Mine'")
+        assert "Write it with cloudpickle" in found.hint
+
+
+def test_a_class_of_a_module_that_is_not_here(store, tmp_path, monkeypatch):
+    """The model ships it, by value or beside it."""
+    (tmp_path / "lost_module.py").write_text("from sklearn.linear_model import Ridge\nclass Mine(Ridge): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import lost_module
+
+    model = lost_module.Mine().fit(EXAMPLE, EXAMPLE["x1"])
+    path = tmp_path / "mine.pkl"
+    path.write_bytes(pickle.dumps(model))
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(lost_module)
+    whole = cloudpickle.dumps(model)
+    cloudpickle.unregister_pickle_by_value(lost_module)
+    monkeypatch.delitem(sys.modules, "lost_module")
+    (tmp_path / "lost_module.py").rename(tmp_path / "elsewhere.txt")
+    fleet = [f"+models.a={{uri:'{path}',key:{{dow:1}}}}"]
+
+    assert "cloudpickle.register_pickle_by_value(<module>)" in problem_of(api.validate, *KEYED, *fleet).hint
+    path.write_bytes(whole)
+    assert api.build(*KEYED, *fleet).sub_models == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_types_that_skops_may_not_make_name_the_serialization(store, tmp_path):
+    """An estimator of another package is trained with cloudpickle."""
+    fleets.rows(60).assign(shop="a").to_csv(tmp_path / "rows.csv", index=False)
+    train = (
+        "name=shops",
+        "routing=column",
+        "routing.column=shop",
+        f"train.reader.path={tmp_path / 'rows.csv'}",
+        "train.target=x2",
+        "train.features.numeric=[x1]",
+        "train.estimator.class=xgboost.XGBRegressor",
+        "+train.estimator.params.n_estimators=2",
+        "train.packages=[xgboost]",
+    )
+
+    found = problem_of(api.train, *train)
+
+    assert found.where == "train.serialization"
+    assert found.hint == "Set train.serialization=cloudpickle, for sub-models whose files can run code."
+    assert len(api.train(*train, "train.serialization=cloudpickle").models) == 1
+
+
+# -- arms -------------------------------------------------------------------------------------------------------------
+
+DAYS = ("+source@sources.days=registry", "sources.days.name='day_{dow}'")
+
+
+def test_a_canary_of_a_registered_model_leaves_the_main_one(week):
+    """An explicit variant by another id takes nothing from the source of the main ones."""
+    canary = "+models.canary={uri:'models:/day_3/1',key:{dow:3},arm:canary}"
+    plan = api.plan(*KEYED, *DAYS, canary, week.override)
+
+    arms = {model["id"]: model["arm"] for model in plan["sub_models"]}
+    assert arms == {**{f"day_{day}": "main" for day in range(7)}, "canary": "canary"}
+
+
+def test_a_canary_by_the_id_of_the_main_one(week):
+    """It takes its place: the cure gives it an id of its own."""
+    entry = "{uri:'models:/day_3/1',key:{dow:3},arm:canary}"
+
+    found = problem_of(api.plan, *KEYED, *DAYS, f"+models.day_3={entry}", week.override)
+
+    assert (found.where, found.what) == ("models.day_3", "'day_3' of arm 'canary' has no main sub-model for its key.")
+    assert found.hint == (
+        "It takes the place of the one that sources.days brings under its id. Give it another id, with its uri and key:"
+        " models.day_3_canary."
+    )
+    assert api.plan(*KEYED, *DAYS, f"+models.day_3_canary={entry}", week.override)["sub_models"]
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "meant"),
+    [
+        pytest.param("train.cv", ["train.key", "train.seed", "train.jobs", "train"], None, id="far-leaf"),
+        pytest.param("--port", ["--out", "-p", "--params", "--data"], None, id="far-flag"),
+        pytest.param("--parms", ["--out", "-p", "--params"], "--params", id="flag"),
+        pytest.param("tracking.alais", ["tracking.alias", "tracking.tags"], "tracking.alias", id="leaf"),
+        pytest.param("trakcing.alias", ["tracking.alias"], "tracking.alias", id="section"),
+        pytest.param("dwo", ["dow", "day"], "dow", id="swapped"),
+        pytest.param("COLUMN", ["column"], "column", id="case"),
+        pytest.param("colum", ["column", "param"], "column", id="letter"),
+        pytest.param("x", ["x1"], "x1", id="short"),
+        pytest.param("tracking.tgs", ["tracking.uri", "tracking.tags"], "tracking.tags", id="leaf-of-several"),
+        pytest.param("cv", ["key", "seed"], None, id="short-and-far"),
+        pytest.param("", ["a"], None, id="nothing"),
+    ],
+)
+def test_only_near_names_are_suggested(written, known, meant):
+    """A far suggestion is worse than none."""
+    assert nearest(written, known) == meant
+
+
+@given(st.text(st.sampled_from("abcdefgh_"), min_size=5, max_size=20), st.data())
+def test_a_slip_is_understood(name, data):
+    """A letter left out, added or twice, or two in the wrong order: the name is found among others."""
+    at = data.draw(st.integers(0, len(name) - 2))
+    slips = [
+        name[:at] + name[at + 1 :],
+        name[:at] + name[at] + name[at:],
+        name[:at] + name[at + 1] + name[at] + name[at + 2 :],
+    ]
+
+    for slip in slips:
+        assert nearest(slip, ["zzzzzzzz", name, "123"]) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["train", "train.cv=5"], "train.cv=5: there is no option 'cv' in train.\n  It has: ", id="option"),
+        pytest.param(["serve", "--port", "5001"], "there is no flag --port.\n  Run mmeframe --help.", id="flag"),
+    ],
+)
+def test_far_names_are_not_guessed(run, words, said):
+    """What exists is listed all the same."""
+    done = run(*words)
+
+    assert done.code == 2
+    assert said in done.err
+    assert "Did you mean" not in done.err
