@@ -61,6 +61,8 @@ class SubModel(Facts):
     origin: str
     routed: bool = True
     of: tuple[str, ...] = ()
+    # Whether a build refuses it where it answers no probe rows.
+    prove: bool = True
     # What it comes from, where that can be told without reading it.
     stamp: str | None = None
 
@@ -403,6 +405,7 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
         folder=folder,
         origin=entry.origin,
         routed=entry.routed,
+        prove=entry.prove is not False,
         **facts,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,36 @@ from mmeframe.keys import is_whole
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mmeframe.build.describe import SubModel
     from mmeframe.build.fleet import Fleet
 
-__all__ = ["example_request", "example_rows", "made_up_rows", "same"]
+__all__ = ["Rows", "example_request", "logged_example", "made_up", "probe_rows", "same"]
 
 _ROWS = 3
+_NOON = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
+_WHOLE, _FLOATING = ((0, 1, 7), (1, 2, 3), (50, 100, 200)), ((0.0, 1.0, 0.5), (1.0, 2.0, 3.0), (50.0, 100.0, 200.0))
+# Type -> the values of a column in each try: one may be nonsense to an honest model, which then takes another.
+_VALUES: Mapping[str, Sequence[Sequence[Any]]] = {
+    "boolean": ((False, True, True),),
+    "integer": _WHOLE,
+    "long": _WHOLE,
+    "float": _FLOATING,
+    "double": _FLOATING,
+    "string": (("a", "b", "c"), ("1", "2", "3"), ("2024-01-01", "2024-01-02", "2024-01-03")),
+    "datetime": ((_NOON, _NOON, _NOON),),
+    "binary": ((b"a", b"b", b"c"),),
+}
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A few rows to ask with. made_up: they hold nobody's data, so what a library says of them may be shown."""
+
+    frame: pd.DataFrame
+    made_up: bool = True
 
 
 def same(one: Any, two: Any) -> bool:
@@ -34,36 +60,71 @@ def same(one: Any, two: Any) -> bool:
     return bool(np.all((left == right) | ((left != left) & (right != right))))
 
 
-def example_rows(model: SubModel, root: Path) -> Any:
-    """A few rows for a sub-model: its logged input example, else made up from its signature, with its types."""
-    logged = _logged_example(model, root)
-    return made_up_rows(model.inputs) if logged is None else logged
+def probe_rows(model: SubModel, root: Path) -> Iterator[Rows]:
+    """Rows to try a sub-model on, in turn, with its types: its logged input example, then what can be made up."""
+    logged = logged_example(model, root)
+    if logged is not None:
+        yield Rows(logged, made_up=False)
+    yield from made_up(model.inputs)
 
 
-def made_up_rows(columns: Sequence[Column]) -> Any:
-    """A few rows of these columns, with their types."""
-    return _frame(tuple(columns)).copy()
+def made_up(columns: Sequence[Column]) -> Iterator[Rows]:
+    """A few rows of these columns, with their types, in several tries."""
+    for number in range(_TRIES):
+        yield Rows(_frame(tuple(columns), number).copy())
 
 
 @lru_cache(maxsize=64)
-def _frame(columns: tuple[Column, ...]) -> Any:
+def _frame(columns: tuple[Column, ...], number: int) -> pd.DataFrame:
     """Thousands of sub-models have the same columns, and pandas takes milliseconds for each frame."""
     import pandas as pd
 
-    return pd.DataFrame({column.name: list(_made_up(column.type)) for column in columns}).astype(_dtypes(columns))
+    values = {column.name: pd.Series(_values(column.type, number), dtype=object) for column in columns}
+    return pd.DataFrame(values).infer_objects().astype(_dtypes(columns))
 
 
-def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
+def _values(kind: str, number: int) -> list[Any]:
+    """The values of a column in a try. Compound types are written as MLflow names them: Array(double)."""
+    if kind in _VALUES:
+        tries = _VALUES[kind]
+        return list(tries[number % len(tries)])
+    if kind.startswith("Array("):
+        return [[value] for value in _values(kind[6:-1], number)]
+    if kind.startswith("Map("):
+        inner = kind[:-1].partition(" -> ")[2].removeprefix("DataType.")
+        return [{"a": value} for value in _values(inner, number)]
+    if kind.startswith("{"):
+        fields = {name: _values(inner, number) for name, inner in _properties(kind[1:-1])}
+        return [{name: values[row] for name, values in fields.items()} for row in range(_ROWS)]
+    return [None] * _ROWS
+
+
+def _properties(text: str) -> Iterator[tuple[str, str]]:
+    """Names and types of an object: ``x: long (required), y: Array(string) (optional)``."""
+    depth = start = 0
+    for at, letter in enumerate(f"{text},"):
+        depth += (letter in "({") - (letter in ")}")
+        if letter == "," and not depth:
+            name, _, kind = text[start:at].strip().partition(": ")
+            yield name, kind.removesuffix(" (required)").removesuffix(" (optional)")
+            start = at + 1
+
+
+def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = None) -> tuple[Any, dict[str, Any]]:
     """A request in the shape that the router takes: a row for each of a few sub-models, and routing parameters.
 
     Keys are real, features are made up: nobody's data is copied into another artifact.
+    taken: rows that sub-models have answered, by id, to ask those with; nothing else of such a request is stored.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
-    for number, model in enumerate(fleet.models[:_ROWS]):
-        row = {column.name: next(_made_up(column.type)) for column in fleet.union.columns}
+    models = fleet.models if taken is None else [model for model in fleet.models if model.id in taken]
+    for number, model in enumerate(models[:_ROWS]):
+        row = {column.name: _values(column.type, 0)[0] for column in fleet.union.columns}
+        if taken is not None:
+            row |= {str(name): value for name, value in taken[model.id].iloc[0].items()}
         for part, inputs in fleet.inputs.items():
             key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
             if all(map(is_whole, fleet.declared[part])) and key is not None:
@@ -82,7 +143,8 @@ def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
     return pd.DataFrame(rows), params
 
 
-def _logged_example(model: SubModel, root: Path) -> Any:
+def logged_example(model: SubModel, root: Path) -> Any:
+    """The rows that were logged with a sub-model, with its types; None where there are none that can be used."""
     import pandas as pd
 
     if not (root / "input_example.json").is_file():
@@ -105,12 +167,3 @@ def _logged_example(model: SubModel, root: Path) -> Any:
 def _dtypes(columns: Sequence[Column]) -> dict[str, str]:
     known = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64", "boolean": "bool"}
     return {column.name: known[column.type] for column in columns if column.type in known}
-
-
-def _made_up(kind: str) -> Iterator[Any]:
-    import datetime
-
-    numbers = {"integer": (0, 1, 7), "long": (0, 1, 7), "float": (0.0, 1.0, 0.5), "double": (0.0, 1.0, 0.5)}
-    noon = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
-    other = {"boolean": (False, True, True), "datetime": (noon,) * _ROWS, "string": ("a", "b", "c")}
-    yield from numbers.get(kind) or other.get(kind) or (None,) * _ROWS

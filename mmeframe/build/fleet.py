@@ -504,6 +504,7 @@ class _Resolver:
             origin=entry.origin,
             routed=entry.routed,
             of=entry.of,
+            prove=entry.prove is not False,
         )
 
     def _code_clashes(self, models: Iterable[SubModel]) -> None:

@@ -191,7 +191,8 @@ def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> s
         # A registered model that was deleted may have been made again, with the same versions of others.
         source.append(folder.location)
     loader = entry.loader.to_json() if isinstance(entry.loader, Component) else entry.loader
-    read = [entry.flavor, loader, entry.signature, mmeframe.__version__, sys.version_info[:2], how]
+    # What was built in unproved is tried once it is to be proved.
+    read = [entry.flavor, loader, entry.signature, entry.prove, mmeframe.__version__, sys.version_info[:2], how]
     # In its own order: that of a signature's columns is the order in which a sub-model gets them.
     text = json.dumps([source, read], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

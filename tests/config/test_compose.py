@@ -24,7 +24,7 @@ from mmeframe.spec import RouterSpec
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
-    "bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
+    "build, bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
     "predict, residency, "
     "routing, serve, signature, sources and 4 more."
 )

@@ -29,8 +29,8 @@ from mmeframe.spec import (
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
-    "bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
-    "predict, residency, routing, serve, signature, sources and 4 more."
+    "build, bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
+    "predict, residency, routing, serve, signature and 5 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 SOURCES = "folder, logged_models, manifest, registry, template."
@@ -265,7 +265,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         ),
         pytest.param(
             "model_defaults: {flavr: auto}",
-            "model_defaults.flavr: there is no option 'flavr'.\n  Did you mean 'flavor'? It has: flavor, loader.",
+            "model_defaults.flavr: there is no option 'flavr'.\n  Did you mean 'flavor'? It has: flavor, loader, prove.",
             id="model_defaults",
         ),
         pytest.param(
