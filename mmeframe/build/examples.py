@@ -89,14 +89,22 @@ def _values(kind: str, number: int) -> list[Any]:
         tries = _VALUES[kind]
         return list(tries[number % len(tries)])
     if kind.startswith("Array("):
-        return [[value] for value in _values(kind[6:-1], number)]
+        return [[value] for value in _inner(kind[6:-1], number)]
     if kind.startswith("Map("):
-        inner = kind[:-1].partition(" -> ")[2].removeprefix("DataType.")
-        return [{"a": value} for value in _values(inner, number)]
+        return [{"a": value} for value in _inner(kind[:-1].partition(" -> ")[2].removeprefix("DataType."), number)]
     if kind.startswith("{"):
-        fields = {name: _values(inner, number) for name, inner in _properties(kind[1:-1])}
+        fields = {name: _inner(inner, number) for name, inner in _properties(kind[1:-1])}
         return [{name: values[row] for name, values in fields.items()} for row in range(_ROWS)]
     return [None] * _ROWS
+
+
+def _inner(kind: str, number: int) -> list[Any]:
+    """Values inside of others have no column to give them their type, and MLflow takes Python's for the wide ones."""
+    import numpy as np
+
+    narrow: Mapping[str, Any] = {"integer": np.int32, "float": np.float32, "datetime": np.datetime64}
+    values = _values(kind, number)
+    return [narrow[kind](value) for value in values] if kind in narrow else values
 
 
 def _properties(text: str) -> Iterator[tuple[str, str]]:

@@ -124,6 +124,8 @@ def said(error: BaseException) -> str:
     """An error in one line: what a library raised, where one of ours only names its type."""
     if isinstance(error, MmeframeError) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, MmeframeError):
+        return error.what
     first = redact((str(error).splitlines() or [""])[0])
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 

@@ -46,10 +46,11 @@ def probe(router: Any, ask: Ask, fleet: Fleet, progress: Progress) -> list[str]:
             else:
                 proof.compared(model)
     progress("probing", len(sample), len(sample))
-    proof.request(ask)
+    if not proof.problems:
+        proof.request(ask)
     if proof.problems:
         raise ProblemsError(proof.problems)
-    return proof.warnings
+    return list(dict.fromkeys(proof.warnings))
 
 
 @dataclass
