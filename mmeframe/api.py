@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -207,23 +207,62 @@ def promoted_in(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) ->
     return {column.name: sorted(types[column.name]) for column in union if len(types[column.name]) > 1}
 
 
-def difference(work: Job, store: Store, fleet: Fleet, uri: str | None = None) -> dict[str, Any]:
-    """What building a fleet would change against a router: the one at ``uri``, else the registered one, if there is."""
+def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dict[str, Any]]:
+    """The fleet of a config, and what building it would change.
+
+    Compared with the router at ``uri``, else with the registered one, if there is. ``changes``: whether a build would
+    change anything at all.
+    """
+    from mmeframe.build import find_previous
     from mmeframe.bundle import Bundle
     from mmeframe.explain import compare
 
+    against: str | None = None
     bundle = None
     try:
-        against: str | None = find(work, uri, store)
-        root = fetch(store, str(against)) / "artifacts" / "bundle"
+        against = find(work, uri, store)
+        root = fetch(store, against) / "artifacts" / "bundle"
         bundle = Bundle(root) if root.is_dir() else None
     except MissingError:
         if uri is not None:
             raise
-        against = None
     if uri is not None and bundle is None:
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-    return {"against": against if bundle else None, **compare(fleet, bundle)}
+    ours, newest = _versions(work, store, against) if bundle else (None, None)
+    with find_previous(store, work.spec, ours) if ours else nullcontext() as previous:
+        # Its notes say which files have changed; all are read all the same, for what there is to say of them.
+        fleet = work.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
+        found = {"against": against if bundle else None, **compare(fleet, bundle)}
+        found |= {"files": None, "wrapping": False, "newest": newest if newest != ours else None}
+        if previous is not None:
+            found |= _beside_the_bundle(work, fleet, previous, [it["id"] for it in found["changed"]] + found["added"])
+    changes = bundle is None or any(value for name, value in found.items() if name != "against")
+    return fleet, {**found, "changes": changes}
+
+
+def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None, str | None]:
+    """Which version of the config's own router a URI means, None for what is none; and which is the newest."""
+    from mmeframe.build.store import registered_name
+
+    name = registered_name(against or "")
+    if name is None or name != work.spec.tracking.register_as:
+        return None, None
+    models = store.named([name])
+    version, _ = store.pin(str(against), models)
+    return (version.version, models[name].versions[0].version) if version else (None, None)
+
+
+def _beside_the_bundle(work: Job, fleet: Fleet, previous: Previous, told: Sequence[str]) -> dict[str, Any]:
+    """Sub-models whose files are others than those that were built in, as far as is known; and whether the rest is.
+
+    told: ids of which it is said already that they differ.
+    """
+    from mmeframe.build.log import wrapping
+    from mmeframe.cache import work_folder
+
+    files = [it.id for it in fleet.models if not it.of and it.id not in told and not previous.has(it.id, it.stamp)]
+    with work_folder() as folder:
+        return {"files": files, "wrapping": wrapping(fleet, work.plugins, folder).digest != previous.wrapping}
 
 
 def plan_of(fleet: Fleet) -> dict[str, Any]:
@@ -306,10 +345,10 @@ def build_job(work: Job, progress: Progress = _silent) -> Logged:
         find_previous(store, work.spec) as previous,
         open_draft(store, work.spec) as draft,
     ):
-        fleet = work.fleet(store, previous, draft, progress)
-        tree = yaml.safe_load(work.composed.text)
-        logged = log_router(fleet, work.plugins, store, draft, (tree, work.composed.overrides), progress)
-    told = work.plugins.router_logged(work.spec, logged)
+        fleet = work.fleet(store, previous if work.spec.bundle.reuse else None, draft, progress)
+        config = (yaml.safe_load(work.composed.text), work.composed.overrides)
+        logged = log_router(fleet, work.plugins, store, draft, config, progress, previous)
+    told = work.plugins.router_logged(work.spec, logged) if logged.same_as is None else ()
     return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
 
 
@@ -477,8 +516,7 @@ def verified(store: Store, uri: str) -> Bundle:
     if not root.is_dir():
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
     bundle = Bundle(root)
-    for digest in {file.sha256 for record in bundle for file in record.files}:
-        bundle.blob(digest)
+    bundle.verify()
     return bundle
 
 

@@ -41,7 +41,7 @@ COMMANDS: dict[str, str] = {
 
 # Flags with a value, and switches.
 _VALUED = ("--config-dir", "--config-name", "--model", "--data", "--params", "--out", "-p", "--plugin", "--kind")
-_SWITCHES = ("--json", "--debug", "--help", "-h", "--version")
+_SWITCHES = ("--json", "--debug", "--exit-code", "--help", "-h", "--version")
 # Handed to hydra.main. A value may follow --cfg, --info and --package.
 _HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
 _HYDRA_VALUED = ("--cfg", "-c", "--info", "-i", "--package")
@@ -65,6 +65,7 @@ Flags:
   --out FILE           where to write the scored table (default: standard output)
   --json               results for machines
   --debug              tracebacks, and all log messages
+  --exit-code          plan: end with 3 where build would change something, with 0 where not
   -p MODULE, -p no:NAME   add a plugin module, or disable a plugin
   --cfg job, --info, --multirun, --package   Hydra's own; --hydra-help explains them
 
@@ -92,6 +93,7 @@ class Flags:
     plugins: list[str] = field(default_factory=list)
     json: bool = False
     debug: bool = False
+    exit_code: bool = False
     help: bool = False
     hydra: list[str] = field(default_factory=list)
 
@@ -135,8 +137,8 @@ def _set(flags: Flags, name: str, value: str) -> None:
         flags.help = True
     elif name == "--version":
         flags.command = "version"
-    elif name in ("--json", "--debug"):
-        setattr(flags, name[2:], True)
+    elif name in ("--json", "--debug", "--exit-code"):
+        setattr(flags, name[2:].replace("-", "_"), True)
     else:
         setattr(flags, name[2:].replace("-", "_"), value)
 

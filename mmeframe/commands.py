@@ -60,6 +60,8 @@ def _check_flags(flags: Flags) -> None:
     for name in ("model", "data", "params", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
+    if flags.exit_code and flags.command != "plan":
+        raise UsageError(f"{flags.command} takes no --exit-code.", hint="Only plan does.")
 
 
 def delegate(flags: Flags, plugins: Plugins) -> int:
@@ -219,15 +221,21 @@ def _plan(work: Job, flags: Flags) -> int:
 
     if not work.composed.tree["models"] and not work.composed.tree["sources"] and flags.model is not None:
         # No config to compare: what the router itself says.
+        if flags.exit_code:
+            raise UsageError(
+                "there is no config to compare.", where="--exit-code", hint="Name one: --config-name NAME."
+            )
         return _show(work, flags)
     with work.store() as store:
-        fleet = work.fleet(store)
-        data = {**api.plan_of(fleet), "difference": api.difference(work, store, fleet, flags.model)}
+        fleet, difference = api.planned(work, store, flags.model)
+        data = {**api.plan_of(fleet), "difference": difference}
     _warnings(data["warnings"])
     emit(flags.json, {"plan": data}, lambda: _show_plan(data))
-    return 0
+    return _SOMETHING if flags.exit_code and difference["changes"] else 0
 
 
+# The exit code of a plan that would change something, where a script asks for it.
+_SOMETHING = 3
 # What a plan calls the parts of a router that are compared as a whole.
 _SECTIONS = {
     "routing": "keys, levels or on_unknown",
@@ -242,6 +250,7 @@ _SECTIONS = {
     "union": "columns or their types",
     "answer": "columns or their types",
     "environment": "requirements",
+    "wrapping": "requirements, signature, embedded code or what a deployment may change",
 }
 
 
@@ -261,7 +270,12 @@ def _show_difference(found: Mapping[str, Any]) -> None:
     for word, what in _SECTIONS.items():
         if found[word]:
             print(f"  {word}: {what} differ")
-    if not any(value for word, value in found.items() if word != "against"):
+    if found["files"]:
+        more = f" and {len(found['files']) - 10} more" if len(found["files"]) > 10 else ""
+        print(f"  other files: {', '.join(found['files'][:10])}{more}")
+    if found["newest"]:
+        print(f"  it is not the newest version, which is {found['newest']}")
+    if not found["changes"]:
         print("  no difference")
 
 
@@ -285,7 +299,7 @@ def _show_plan(data: Mapping[str, Any]) -> None:
         print(f"{where}: {path}")
     _show_difference(data["difference"])
     files = any(not (m["of"] or m["version"] or m["model_id"]) for m in data["sub_models"])
-    if files and data["difference"]["against"]:
+    if files and data["difference"]["against"] and data["difference"]["files"] is None:
         print("  files on disk are not compared: build says how many of them changed")
 
 
@@ -328,11 +342,13 @@ def _build(work: Job, flags: Flags) -> int:
     _warnings(logged.notes)
 
     def show() -> None:
-        print(f"logged   {logged.model_uri} ({count(logged.sub_models, 'sub-model')}, {size_text(logged.bytes)})")
+        done = "logged " if logged.same_as is None else "same as"
+        size = f"{count(logged.sub_models, 'sub-model')}, {size_text(logged.bytes)}"
+        print(f"{done}  {logged.model_uri} ({size})" + ("" if logged.same_as is None else ": nothing was registered"))
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
-        if logged.unchanged or logged.resumed or logged.described:
+        if logged.same_as is None and (logged.unchanged or logged.resumed or logged.described):
             others = count(logged.sub_models - logged.unchanged - logged.resumed, "sub-model")
             same = f"; {logged.unchanged:,} did not change since version {logged.since}" if logged.unchanged else ""
             before = f"; {logged.resumed:,} by a build that did not come to its end" if logged.resumed else ""

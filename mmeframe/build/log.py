@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,18 @@ from mmeframe.build.environment import merge
 from mmeframe.build.examples import example_request
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import components, pack
-from mmeframe.build.previous import STAMPS
+from mmeframe.build.previous import STAMPS, WRAPPING, Previous
 from mmeframe.build.probe import probe
 from mmeframe.build.signature import mlflow_signature, param_type
 from mmeframe.build.store import Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.cache import work_folder
-from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
+from mmeframe.errors import BuildError, CorruptBundleError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 
-__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register"]
+__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register", "wrapping"]
 
 _BUNDLE = "bundle"
 
@@ -54,20 +55,23 @@ def log_router(
     draft: Draft,
     config: tuple[Mapping[str, Any], tuple[str, ...]],
     progress: Progress,
+    previous: Previous | None = None,
 ) -> Logged:
     """Pack, log, load back, probe, record lineage, register, alias, in this order.
 
     draft: where the bundle is written.
     config: the unresolved config tree and the overrides, stored with the run after redaction.
+    previous: the newest version; where it holds all of this already, nothing is logged, unless that is wanted.
     On any exception, KeyboardInterrupt too, everything is taken back and the exception gets notes that say so.
     """
     spec, client = fleet.spec, store.client
-    modules = used_plugins(components(fleet).values(), plugins)
-    requirements = _requirements(fleet, modules)
     with work_folder() as folder, Undo() as undo:
+        around = wrapping(fleet, plugins, folder)
         digest = pack(fleet, plugins, draft, progress)
-        archive = folder / ARCHIVE
-        embedded = write_archive(archive, modules, spec.environment.indexed)
+        if previous is not None and _holds(previous, store, spec, digest, around.digest):
+            logged = _same(previous, store, fleet, undo)
+            undo.keep()
+            return logged
         experiment = experiment_id(client, spec.tracking)
         notes = close_leftovers(client, experiment)
         owner = lease()
@@ -82,10 +86,11 @@ def log_router(
             "mmeframe.version": mmeframe.__version__,
             "mmeframe.sub_models": str(len(fleet.models)),
             "mmeframe.columns": _columns(fleet)[:5000],
+            WRAPPING: around.digest,
         }
 
         def save(path: str, model: Any) -> None:
-            _save(path, model, fleet, draft.bundle, archive if embedded else None, requirements, digest)
+            _save(path, model, fleet, draft.bundle, around, digest)
 
         progress("logging", 0, 1)
         try:
@@ -129,6 +134,71 @@ def log_router(
             model.kept is None and model.stamp is not None and draft.facts(model.id, model.stamp) is not None
             for model in fleet.models
         ),
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """What an artifact holds beside its bundle. archive: of mmeframe and plugins, None if an index serves them all."""
+
+    requirements: list[str]
+    archive: Path | None
+    signature: Any
+    digest: str
+
+
+def wrapping(fleet: Fleet, plugins: Plugins, folder: Path) -> Wrapping:
+    """What wraps a fleet's bundle; the archive is written into ``folder``. Raises ProblemsError, or BuildError."""
+    modules = used_plugins(components(fleet).values(), plugins)
+    requirements = _requirements(fleet, modules)
+    archive = folder / ARCHIVE
+    embedded = write_archive(archive, modules, fleet.spec.environment.indexed)
+    signature = _signature(fleet)
+    code = hashlib.sha256(archive.read_bytes()).hexdigest() if embedded else None
+    facts = [requirements, signature.to_dict(), _knobs(fleet.spec), code]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return Wrapping(requirements, archive if embedded else None, signature, digest)
+
+
+def _holds(previous: Previous, store: Store, spec: RouterSpec, digest: str, around: str) -> bool:
+    """Whether a version that is still the newest holds all that would be logged, every byte of it whole."""
+    if spec.build.unchanged != "skip" or (previous.bundle.digest, previous.wrapping) != (digest, around):
+        return False
+    name = str(spec.tracking.register_as)
+    if store.named([name])[name].versions[0].version != previous.version:
+        return False
+    try:
+        previous.bundle.verify()
+    except CorruptBundleError:
+        return False
+    return True
+
+
+def _same(previous: Previous, store: Store, fleet: Fleet, undo: Undo) -> Logged:
+    """The version that holds this fleet already; it gets the alias if that is elsewhere."""
+    tracking, client = fleet.spec.tracking, store.client
+    name = str(tracking.register_as)
+    notes = []
+    before = dict(client.get_registered_model(name).aliases).get(tracking.alias)
+    if tracking.alias and str(before) != previous.version:
+        move_alias(client, name, tracking.alias, previous.version, undo)
+        was = f"it was version {before}" if before else "it is new"
+        notes.append(f"alias {tracking.alias} now means version {previous.version} of {name}; {was}.")
+    return Logged(
+        model_uri=f"models:/{name}/{previous.version}",
+        model_id=previous.model_id,
+        run_id=previous.run_id,
+        experiment_id=str(client.get_run(previous.run_id).info.experiment_id),
+        name=name,
+        version=previous.version,
+        alias=tracking.alias,
+        digest=previous.bundle.digest,
+        sub_models=len(fleet.models),
+        bytes=previous.bundle.manifest["bytes"],
+        unchanged=len(fleet.models),
+        since=previous.version,
+        same_as=previous.version,
         notes=tuple(notes),
     )
 
@@ -272,18 +342,19 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _save(
-    path: str, model: Any, fleet: Fleet, bundle: Path, archive: Path | None, requirements: list[str], digest: str
-) -> None:
-    import mlflow.pyfunc
-
+def _signature(fleet: Fleet) -> Any:
     spec = fleet.spec
     params = {name: param_type(fleet.declared[part]) for part, inputs in fleet.inputs.items() for name in inputs.params}
     routing = _routing_columns(fleet)
     needed = {name for it in fleet.inputs.values() if not it.params for name in it.columns} | {*spec.traffic.sticky}
     # A column that some sub-model does without is required all the same if routing reads it.
     union = [replace(column, required=column.required or column.name in needed) for column in fleet.union.columns]
-    signature = mlflow_signature(spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate)
+    return mlflow_signature(spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate)
+
+
+def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, digest: str) -> None:
+    import mlflow.pyfunc
+
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
@@ -291,18 +362,20 @@ def _save(
             path,
             python_model=str(files("mmeframe") / "runtime" / "entrypoint.py"),
             artifacts={_BUNDLE: str(bundle)},
-            code_paths=[str(archive)] if archive else None,
-            signature=signature,
+            code_paths=[str(around.archive)] if around.archive else None,
+            signature=around.signature,
             input_example=(rows, given) if given else rows,
-            pip_requirements=requirements,
+            pip_requirements=around.requirements,
             mlflow_model=model,
             # What a deployment may change: MLflow drops overrides of names that are not stored.
-            model_config=_knobs(spec),
+            model_config=_knobs(fleet.spec),
             metadata={
                 "mmeframe": {
                     "digest": digest,
                     "sub_models": len(fleet.models),
-                    "columns": {column.name: column.type for column in [*routing, *fleet.union.columns]},
+                    "columns": {
+                        column.name: column.type for column in [*_routing_columns(fleet), *fleet.union.columns]
+                    },
                 }
             },
         )

@@ -8,10 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ALIGN", "FORMAT", "MAGIC", "MANIFEST", "PACK", "RECORDS", "FileRef", "SubModelRecord", "manifest_digest"]
+__all__ = [
+    "ALIGN",
+    "FORMAT",
+    "MAGIC",
+    "MANIFEST",
+    "MEMORY",
+    "PACK",
+    "RECORDS",
+    "FileRef",
+    "SubModelRecord",
+    "manifest_digest",
+]
 
 FORMAT = 1
-MANIFEST, RECORDS, PACK = "manifest.json", "records.arrow", "pack.bin"
+MANIFEST, RECORDS, PACK, MEMORY = "manifest.json", "records.arrow", "pack.bin", "memory.bin"
 MAGIC = b"MMEPACK\x01"
 # Blobs start on a cache line, so that arrays inside them can be mapped.
 ALIGN = 64

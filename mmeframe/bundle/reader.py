@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from mmeframe.bundle.format import FORMAT, MAGIC, MANIFEST, PACK, RECORDS, FileRef, SubModelRecord, manifest_digest
+from mmeframe.bundle.format import (
+    FORMAT,
+    MAGIC,
+    MANIFEST,
+    MEMORY,
+    PACK,
+    RECORDS,
+    FileRef,
+    SubModelRecord,
+    manifest_digest,
+)
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from mmeframe.routes import RouteTable
 
@@ -79,7 +89,17 @@ class Bundle:
         actual = hashlib.sha256(path.read_bytes()).hexdigest()
         if actual != expected:
             raise CorruptBundleError(str(path), expected, actual)
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return table.append_column("memory", pa.array(self._read_memory(len(table))))
+
+    def _read_memory(self, count: int) -> Any:
+        path = self._path(MEMORY)
+        raw = path.read_bytes()
+        data, expected = raw[: 8 * count], raw[8 * count :].hex()
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != expected:
+            raise CorruptBundleError(str(path), expected, actual)
+        return np.frombuffer(data, "<i8")
 
     def _open_pack(self) -> None:
         path, facts = self._path(PACK), self.manifest["pack"]
@@ -187,6 +207,11 @@ class Bundle:
         if actual != sha256:
             raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), actual.hex())
         return data
+
+    def verify(self) -> None:
+        """Read every byte. Raises CorruptBundleError if any was changed."""
+        for digest in self._digests:
+            self.blob(digest.tobytes())
 
     def component_files(self, name: str) -> Mapping[str, memoryview]:
         """What a component's ``prepare`` returned at build, e.g. for ``routing.keys.site``."""
