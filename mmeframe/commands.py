@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count
 from mmeframe.output import emit, note, progress_bar, show_trained, table
+from mmeframe.versions import faults
 
 if TYPE_CHECKING:
     from mmeframe.api import Job
@@ -149,7 +150,8 @@ def _validate(work: Job, flags: Flags) -> int:
         else:
             bundle = api.verified(store, flags.model)
             facts = {"sub_models": len(bundle), "columns": len(bundle.manifest["union"])}
-            levels, warnings = bundle.manifest["routing"]["levels"], []
+            levels = bundle.manifest["routing"]["levels"]
+            warnings = faults(bundle.manifest["environment"], bundle.pickled())
         found = None
         if flags.data is not None:
             found = api.coverage_of(work, store, flags.model, Path(flags.data), _routing_params(flags))

@@ -34,6 +34,7 @@ _RUNTIME = (
     "budget.py",
     "cache.py",
     "redact.py",
+    "versions.py",
     "worker",
     "bundle",
     "plugin",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from mmeframe.budget import check_residency
@@ -24,14 +24,15 @@ from mmeframe.build.methods import discover, labels
 from mmeframe.build.previous import Previous
 from mmeframe.build.signature import Outputs, Union, natural, readable, union_columns, union_outputs
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched
-from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, known_names, suggest
+from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_hazard, is_whole
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
-from mmeframe.plugin.components import make_component, runs_code
+from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
 
 __all__ = ["Fleet", "declared", "resolve"]
 
@@ -148,6 +149,7 @@ class _Resolver:
         ).read(entries)
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
+        models = self._of_this_python(models)
         if self.spec.output.method != "predict":
             models = self._methods(models)
         union = union_columns({model.id: model.inputs for model in models}, self.problems)
@@ -405,22 +407,48 @@ class _Resolver:
     # -- how the models fit -----------------------------------------------------------------------------------
 
     def _requirements(self, models: Iterable[SubModel]) -> tuple[str, ...]:
-        found = list(models)
         distinct: dict[tuple[str, ...], str] = {}
-        pythons: dict[str, str] = {}
-        for model in found:
+        for model in models:
             distinct.setdefault(model.requirements, f"models.{model.id}")
-            if model.python:
-                pythons.setdefault(".".join(model.python.split(".")[:2]), model.id)
-        if len(pythons) > 1:
-            named = " and ".join(
-                f"{id_!r} was logged with Python {version}" for version, id_ in sorted(pythons.items())[:2]
-            )
-            self.problem(
-                "environment", f"{named}.", "Pickles do not cross Python versions: log them with one.", "fleet"
-            )
         wanted = [(owner, lines) for lines, owner in distinct.items()]
-        return merge(wanted, self.spec.environment, self.problems)
+        merged = merge(wanted, self.spec.environment, self.problems)
+        self.warnings += [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
+        return merged
+
+    def _of_this_python(self, models: Sequence[SubModel]) -> list[SubModel]:
+        """The sub-models without pickles of another Python, unless those are wanted; and which may crash a process.
+
+        Called before anything of a sub-model is loaded: a pickle of another Python may end this one without a word.
+        """
+        # Thousands have the same requirements. Which MLflow logged a pickle does not matter to it.
+        others = cache(lambda lines: other_libraries(line for line in lines if not line.startswith("mlflow")))
+        suspects = [it for it in models if it.python and (minor(it.python) != HERE or others(it.requirements))]
+        with ThreadPoolExecutor(8) as pool:
+            pickled = dict(zip([it.id for it in suspects], pool.map(self._holds_pickles, suspects), strict=True))
+        self.live.risky = {id_ for id_, pickles in pickled.items() if pickles}
+        refused: set[str] = set()
+        for python, ids in other_pythons({it.id: minor(it.python) for it in suspects}).items():
+            risky = [id_ for id_ in ids if pickled[id_]]
+            harmless = len(ids) - len(risky)
+            if harmless:
+                self.warnings.append(
+                    f"environment: {count(harmless, 'sub-model')} without pickles came from Python {python}."
+                )
+            if risky and self.spec.environment.python == "warn":
+                self.warnings.append(f"environment.python: {pickled_by(python, risky)}.")
+            elif risky:
+                refused |= {*risky}
+                hint = (
+                    "Such a pickle may fail, or crash the process. Log them with this Python, or in a format that "
+                    'holds no code (serialization_format="skops"); or build with that one. '
+                    "environment.python=warn takes them."
+                )
+                self.problem("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
+        return [model for model in models if model.id not in refused]
+
+    def _holds_pickles(self, model: SubModel) -> bool:
+        names = self._names(model)
+        return names is not None and holds_pickles(model.loader, names, model.options)
 
     def _without_code(self, models: Sequence[SubModel]) -> list[SubModel]:
         """The sub-models that can be made live without running code of their files; the others are reported.
@@ -442,12 +470,16 @@ class _Resolver:
         return [model for model in models if model.id not in refused]
 
     def _runs_code(self, model: SubModel) -> bool:
+        names = self._names(model)
+        return names is not None and runs_code(make_component(model.loader), names, model.options)
+
+    def _names(self, model: SubModel) -> list[str] | None:
+        """The files of a sub-model, None, with a problem, if they cannot be listed."""
         try:
-            names = model.folder.names()
+            return model.folder.names()
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(f"models.{model.id}", f"its files cannot be listed: {redact(str(error))}", "", "missing")
-            return False
-        return runs_code(make_component(model.loader), names, model.options)
+            return None
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
         """Sub-models with what ``output.method`` answers; a gate is always asked to predict."""

@@ -42,6 +42,7 @@ from mmeframe.errors import BuildError, CorruptBundleError, Problem, ProblemsErr
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
+from mmeframe.versions import quietly
 
 __all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register", "wrapping"]
 
@@ -414,7 +415,8 @@ def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list
     """Load the logged router as anybody would, and probe it."""
     import mlflow.pyfunc
 
-    loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
+    with quietly():
+        loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
     router = loaded.unwrap_python_model().router
     router.observers.mute()
     if router.bundle.digest != digest:

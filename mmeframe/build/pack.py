@@ -20,9 +20,10 @@ from mmeframe.build.previous import Packed
 from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
-from mmeframe.plugin.components import make_component
+from mmeframe.plugin.components import holds_pickles, make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
+from mmeframe.versions import minor
 
 __all__ = ["components", "pack", "settings", "unanswered"]
 
@@ -101,6 +102,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
                     routed=model.routed,
                     arrays=packed.arrays,
                     of=model.of,
+                    python=_pickled_by(model, packed),
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
@@ -162,6 +164,13 @@ def _packed(
     for data in found:
         writer.add(data)
     return model.kept.packed
+
+
+def _pickled_by(model: SubModel, packed: Packed) -> str:
+    if not model.python:
+        return ""
+    names = [ref.path for ref in packed.files]
+    return minor(model.python) if holds_pickles(model.loader, names, model.options) else ""
 
 
 class _RefusedError(Exception):

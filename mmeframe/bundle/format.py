@@ -44,7 +44,7 @@ class SubModelRecord:
     are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
     ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
     which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live,
-    with what the router keeps for it.
+    with what the router keeps for it. ``python``: the minor version whose pickles it holds, empty for none.
     """
 
     id: str
@@ -66,6 +66,7 @@ class SubModelRecord:
     routed: bool = True
     arrays: bool = False
     of: tuple[str, ...] = ()
+    python: str = ""
 
 
 def canonical_json(data: Any) -> bytes:

@@ -155,6 +155,12 @@ class Bundle:
         found: list[str] = self._records["arm"].filter(self._records["routed"]).unique().to_pylist()
         return sorted(found)
 
+    def pickled(self) -> dict[str, str]:
+        """Ids of the sub-models that hold pickles -> the minor version of Python that wrote them."""
+        if self._records["python"].unique().to_pylist() in ([], [""]):
+            return {}
+        return {id_: python for id_, python in zip(self.column("id"), self.column("python"), strict=True) if python}
+
     def combined(self) -> dict[int, list[str]]:
         """The sub-models that combine others, by number, with the ids of those."""
         import pyarrow.compute as pc

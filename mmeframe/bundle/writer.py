@@ -169,6 +169,7 @@ class BundleWriter:
             "model_id": pa.array([row.model_id for row in rows], text),
             "arm": pa.array([row.arm for row in rows], text).dictionary_encode(),
             "flavor": pa.array([row.flavor for row in rows], text).dictionary_encode(),
+            "python": pa.array([row.python for row in rows], text).dictionary_encode(),
             "flavor_options": pa.array(
                 [canonical_json(dict(row.flavor_options)).decode() for row in rows], text
             ).dictionary_encode(),

@@ -32,13 +32,14 @@ from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import load_component, observer_of
 from mmeframe.runtime.files import load_record, shipped_code
-from mmeframe.runtime.knobs import Knobs, nested
+from mmeframe.runtime.knobs import Knobs, is_nested, nested
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
 from mmeframe.runtime.routing import ANNOTATE, Members, Routing
 from mmeframe.runtime.scoring import Scorer
 from mmeframe.runtime.workers import Workers
 from mmeframe.spec import Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.versions import faults, tell
 from mmeframe.worker import Remote
 
 __all__ = ["Answer", "Router"]
@@ -122,6 +123,9 @@ class Router:
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
         turned = turned or Knobs()
+        if not is_nested():
+            # Before anything is loaded, which may end the process.
+            tell(faults(manifest["environment"], bundle.pickled()))
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)
