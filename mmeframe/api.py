@@ -139,7 +139,22 @@ def validate(*overrides: str, **options: Any) -> Fleet:
 
 def validate_job(work: Job) -> Fleet:
     with work.store() as store:
-        return work.fleet(store)
+        return checked(work, store)
+
+
+def checked(work: Job, store: Store, progress: Progress = _silent) -> Fleet:
+    """The fleet of a config, with all that can be known of it without loading; or, with ``validate.load``, by that.
+
+    Raises ProblemsError, or BuildError for plugins that cannot be embedded.
+    """
+    from mmeframe.build.log import prove_fleet
+
+    fleet = work.fleet(store, progress=progress)
+    if work.spec.validate.load:
+        proved = prove_fleet(fleet, work.plugins, progress)
+        return dataclasses.replace(fleet, warnings=(*fleet.warnings, *proved))
+    _wrapped(work, fleet)
+    return fleet
 
 
 def plan(*overrides: str, **options: Any) -> dict[str, Any]:
@@ -232,10 +247,14 @@ def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dic
     with find_previous(store, work.spec, ours) if ours else nullcontext() as previous:
         # Its notes say which files have changed; all are read all the same, for what there is to say of them.
         fleet = work.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
+        around = _wrapped(work, fleet)
         found = {"against": against if bundle else None, **compare(fleet, bundle)}
         found |= {"files": None, "wrapping": False, "newest": newest if newest != ours else None}
         if previous is not None:
-            found |= _beside_the_bundle(work, fleet, previous, [it["id"] for it in found["changed"]] + found["added"])
+            told = {*found["added"], *(it["id"] for it in found["changed"])}
+            others = [it for it in fleet.models if not it.of and it.id not in told]
+            found["files"] = [it.id for it in others if not previous.has(it.id, it.stamp)]
+            found["wrapping"] = around != previous.wrapping
     changes = bundle is None or any(value for name, value in found.items() if name != "against")
     return fleet, {**found, "changes": changes}
 
@@ -252,17 +271,13 @@ def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None,
     return (version.version, models[name].versions[0].version) if version else (None, None)
 
 
-def _beside_the_bundle(work: Job, fleet: Fleet, previous: Previous, told: Sequence[str]) -> dict[str, Any]:
-    """Sub-models whose files are others than those that were built in, as far as is known; and whether the rest is.
-
-    told: ids of which it is said already that they differ.
-    """
+def _wrapped(work: Job, fleet: Fleet) -> str:
+    """The digest of what a build would put around the bundle. Raises what that would raise."""
     from mmeframe.build.log import wrapping
     from mmeframe.cache import work_folder
 
-    files = [it.id for it in fleet.models if not it.of and it.id not in told and not previous.has(it.id, it.stamp)]
     with work_folder() as folder:
-        return {"files": files, "wrapping": wrapping(fleet, work.plugins, folder).digest != previous.wrapping}
+        return wrapping(fleet, work.plugins, folder).digest
 
 
 def plan_of(fleet: Fleet) -> dict[str, Any]:

@@ -45,6 +45,8 @@ _SWITCHES = ("--json", "--debug", "--exit-code", "--help", "-h", "--version")
 # Handed to hydra.main. A value may follow --cfg, --info and --package.
 _HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
 _HYDRA_VALUED = ("--cfg", "-c", "--info", "-i", "--package")
+# Short forms of a command's own options.
+_SHORT = {"validate": {"load": "validate.load"}}
 # Overrides that stand for flags: Hydra's grammar chokes on ( = , in a path.
 _SUGAR = {"model": "--model", "data": "--data"}
 
@@ -125,6 +127,9 @@ def parse_argv(argv: Sequence[str]) -> Flags:
             flags.command = word
         else:
             flags.overrides.append(word)
+    short = _SHORT.get(flags.command, {})
+    for at, (name, equals, value) in enumerate(word.partition("=") for word in flags.overrides):
+        flags.overrides[at] = f"{short.get(name, name)}{equals}{value}"
     return flags
 
 

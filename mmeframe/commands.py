@@ -142,9 +142,12 @@ def _validate(work: Job, flags: Flags) -> int:
     gate = work.spec.validate.min_coverage
     if gate is not None and flags.data is None:
         raise UsageError("validate.min_coverage needs a table.", where="--data", hint="Name one with --data FILE.")
-    with work.store() as store:
+    if work.spec.validate.load and flags.model is not None:
+        what = "a logged router was loaded and proved when it was built."
+        raise UsageError(what, where="validate.load", hint="Leave it out, or leave --model out to prove a config.")
+    with work.store() as store, progress_bar() as progress:
         if flags.model is None:
-            data = api.plan_of(work.fleet(store))
+            data = api.plan_of(api.checked(work, store, progress))
             facts = {"sub_models": len(data["sub_models"]), "columns": len(data["columns"])}
             levels, warnings = data["routing"]["levels"], data["warnings"]
         else:
@@ -158,7 +161,9 @@ def _validate(work: Job, flags: Flags) -> int:
 
     def show() -> None:
         named = " then ".join("+".join(level) or "global" for level in levels)
-        print(f"ok: {count(facts['sub_models'], 'sub-model')}, {count(facts['columns'], 'column')}, levels: {named}")
+        proved = ", loaded and proved" if work.spec.validate.load else ""
+        shown = f"{count(facts['sub_models'], 'sub-model')}{proved}, {count(facts['columns'], 'column')}"
+        print(f"ok: {shown}, levels: {named}")
         if found is not None:
             _show_coverage(found)
 

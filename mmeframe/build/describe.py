@@ -17,6 +17,7 @@ from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_ou
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
+from mmeframe.build.pickles import PICKLES, session_problem
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, read_columns, read_outputs
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
@@ -279,6 +280,9 @@ class Describer:
         if chosen is None:
             return None
         flavor, loader = chosen
+        if file.here is not None and (problem := session_problem(where, {file.here.name: file.here.read_bytes()})):
+            self.problems.append(problem)
+            return None
         try:
             inputs, outputs = self._signature(entry)
             model = _model(
@@ -354,6 +358,8 @@ class Describer:
             self.warnings.append(f"{where}: its requirements.txt has {option}, which the router does not take over.")
         options = dict(flavors.get(PYFUNC if flavor == "pyfunc" else flavor, {}))
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
+        if not self._usable(folder, options, where):
+            return None
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
         return _model(
             entry,
@@ -367,6 +373,20 @@ class Describer:
             python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
             code=_code_modules(folder, code) if code else {},
         )
+
+    def _usable(self, folder: ModelFolder, options: Mapping[str, Any], where: str) -> bool:
+        """Whether its pickles are there, and can be loaded elsewhere: as far as they lie here; none is loaded."""
+        if folder.here is None:
+            return True
+        files = {it: folder.read(it) for it in options.values() if isinstance(it, str) and it.endswith(PICKLES)}
+        found = [
+            Problem(where, f"its folder has no file {name!r}.", "Log or copy the model again.", "missing")
+            for name, data in files.items()
+            if data is None
+        ]
+        problem = session_problem(where, {name: data for name, data in files.items() if data is not None})
+        self.problems += [*found, *([problem] if problem else [])]
+        return not found and problem is None
 
     def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:
         """The flavor and the loader of a sub-model: its native flavor's, pyfunc where nobody claims that."""

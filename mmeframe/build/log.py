@@ -44,7 +44,7 @@ from mmeframe.redact import redact_override, redact_tree
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 from mmeframe.versions import quietly
 
-__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "register", "wrapping"]
+__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "prove_fleet", "register", "wrapping"]
 
 _BUNDLE = "bundle"
 
@@ -106,7 +106,7 @@ def log_router(
                 hint="Free space there, in the cache folder (MMEFRAME_CACHE_DIR) and in the temporary one (TMPDIR).",
             ) from error
         progress("logging", 1, 1)
-        notes += _prove(model_id, digest, fleet, progress)
+        notes += _prove(f"models:/{model_id}", digest, fleet, progress)
         _lineage(client, run_id, fleet)
         size = Bundle(draft.bundle).manifest["bytes"]
         version = None
@@ -411,12 +411,26 @@ def _line(values: Iterable[str]) -> str:
     return line.getvalue()
 
 
-def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
-    """Load the logged router as anybody would, and probe it."""
+def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]:
+    """Pack, save, load back and probe a router as a build does; nothing of it stays. Raises what a build would."""
+    from mlflow.models import Model
+
+    with work_folder() as folder:
+        around = wrapping(fleet, plugins, folder)
+        (folder / "draft").mkdir()
+        draft = Draft(folder / "draft", {})
+        digest = pack(fleet, plugins, draft, progress)
+        draft.close()
+        _save(str(folder / "model"), Model(), fleet, draft.bundle, around, digest)
+        return _prove(str(folder / "model"), digest, fleet, progress)
+
+
+def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
+    """Load the router as anybody would, and probe it."""
     import mlflow.pyfunc
 
     with quietly():
-        loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
+        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     router = loaded.unwrap_python_model().router
     router.observers.mute()
     if router.bundle.digest != digest:

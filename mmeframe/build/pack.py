@@ -16,6 +16,7 @@ from mmeframe.build.embed import recorded, used_plugins
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import WITH_EXAMPLE, tried
+from mmeframe.build.pickles import session_problem
 from mmeframe.build.previous import Packed
 from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
@@ -208,7 +209,10 @@ def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRe
         raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
     for name in names:
         if name in kept or (model.code and name.startswith("code/")):
-            yield FileRef(name, writer.add((root / name).read_bytes()))
+            data = (root / name).read_bytes()
+            if problem := session_problem(f"models.{model.id}", {name: data}):
+                raise _RefusedError(problem)
+            yield FileRef(name, writer.add(data))
 
 
 def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:
