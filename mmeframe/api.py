@@ -249,12 +249,13 @@ def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dic
         fleet = work.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
         around = _wrapped(work, fleet)
         found = {"against": against if bundle else None, **compare(fleet, bundle)}
-        found |= {"files": None, "wrapping": False, "newest": newest if newest != ours else None}
+        found |= {"files": None, "newest": newest if newest != ours else None}
+        # One that another mmeframe wrote, or that is damaged, is built anew.
+        found["wrapping"] = ours is not None and (previous is None or around != previous.wrapping)
         if previous is not None:
             told = {*found["added"], *(it["id"] for it in found["changed"])}
             others = [it for it in fleet.models if not it.of and it.id not in told]
             found["files"] = [it.id for it in others if not previous.has(it.id, it.stamp)]
-            found["wrapping"] = around != previous.wrapping
     changes = bundle is None or any(value for name, value in found.items() if name != "against")
     return fleet, {**found, "changes": changes}
 

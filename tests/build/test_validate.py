@@ -1,4 +1,4 @@
-"""What ``validate`` says ok to, ``build`` does: as far as that is known without loading, or all with ``validate.load``."""
+"""What ``validate`` says ok to, ``build`` does: what is known without loading, or all with ``validate.load``."""
 
 from __future__ import annotations
 
