@@ -222,11 +222,10 @@ def promoted_in(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) ->
     return {column.name: sorted(types[column.name]) for column in union if len(types[column.name]) > 1}
 
 
-def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dict[str, Any]]:
-    """The fleet of a config, and what building it would change.
+def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dict[str, Any], bool]:
+    """The fleet of a config, what building it would change, and whether that is anything at all.
 
-    Compared with the router at ``uri``, else with the registered one, if there is. ``changes``: whether a build would
-    change anything at all.
+    Compared with the router at ``uri``, else with the registered one, if there is.
     """
     from mmeframe.build import find_previous
     from mmeframe.bundle import Bundle
@@ -250,14 +249,14 @@ def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dic
         around = _wrapped(work, fleet)
         found = {"against": against if bundle else None, **compare(fleet, bundle)}
         found |= {"files": None, "newest": newest if newest != ours else None}
-        # One that another mmeframe wrote, or that is damaged, is built anew.
-        found["wrapping"] = ours is not None and (previous is None or around != previous.wrapping)
         if previous is not None:
             told = {*found["added"], *(it["id"] for it in found["changed"])}
             others = [it for it in fleet.models if not it.of and it.id not in told]
             found["files"] = [it.id for it in others if not previous.has(it.id, it.stamp)]
-    changes = bundle is None or any(value for name, value in found.items() if name != "against")
-    return fleet, {**found, "changes": changes}
+        changes = bundle is None or any(value for name, value in found.items() if name != "against")
+        # What differs may show there, too. One that another mmeframe wrote, or that is damaged, is built anew.
+        rest = ours is not None and (previous is None or around != previous.wrapping)
+        return fleet, {**found, "wrapping": rest and not changes}, changes or rest
 
 
 def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None, str | None]:

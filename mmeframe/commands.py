@@ -234,11 +234,11 @@ def _plan(work: Job, flags: Flags) -> int:
             )
         return _show(work, flags)
     with work.store() as store:
-        fleet, difference = api.planned(work, store, flags.model)
-        data = {**api.plan_of(fleet), "difference": difference}
+        fleet, difference, changes = api.planned(work, store, flags.model)
+        data = {**api.plan_of(fleet), "difference": difference, "changes": changes}
     _warnings(data["warnings"])
     emit(flags.json, {"plan": data}, lambda: _show_plan(data))
-    return _SOMETHING if flags.exit_code and difference["changes"] else 0
+    return _SOMETHING if flags.exit_code and changes else 0
 
 
 # The exit code of a plan that would change something, where a script asks for it.
@@ -282,7 +282,7 @@ def _show_difference(found: Mapping[str, Any]) -> None:
         print(f"  other files: {', '.join(found['files'][:10])}{more}")
     if found["newest"]:
         print(f"  it is not the newest version, which is {found['newest']}")
-    if not found["changes"]:
+    if not any(value for word, value in found.items() if word != "against"):
         print("  no difference")
 
 
