@@ -69,12 +69,12 @@ def log_router(
     with work_folder() as folder, Undo() as undo:
         around = wrapping(fleet, plugins, folder)
         digest = pack(fleet, plugins, draft, progress)
-        if previous is not None and _holds(previous, store, spec, digest, around.digest):
-            logged = _same(previous, store, fleet, undo)
-            undo.keep()
-            return logged
         experiment = experiment_id(client, spec.tracking)
         notes = close_leftovers(client, experiment)
+        if previous is not None and _holds(previous, store, spec, digest, around.digest):
+            logged = _same(previous, store, fleet, notes, undo)
+            undo.keep()
+            return logged
         owner = lease()
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
@@ -116,7 +116,6 @@ def log_router(
                 move_alias(client, spec.tracking.register_as, spec.tracking.alias, version, undo)
         client.set_terminated(run_id, "FINISHED")
         undo.keep()
-    kept = [model.kept for model in fleet.models if model.kept]
     return Logged(
         model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",
         model_id=model_id,
@@ -128,9 +127,7 @@ def log_router(
         digest=digest,
         sub_models=len(fleet.models),
         bytes=size,
-        unchanged=sum(it.since is not None for it in kept),
-        since=next((it.since for it in kept if it.since), None),
-        resumed=sum(it.since is None for it in kept),
+        **_taken_over(fleet),
         described=sum(
             model.kept is None and model.stamp is not None and draft.facts(model.id, model.stamp) is not None
             for model in fleet.models
@@ -163,11 +160,13 @@ def wrapping(fleet: Fleet, plugins: Plugins, folder: Path) -> Wrapping:
 
 
 def _holds(previous: Previous, store: Store, spec: RouterSpec, digest: str, around: str) -> bool:
-    """Whether a version that is still the newest holds all that would be logged, every byte of it whole."""
+    """Whether a version that was proved, and is still the newest, holds all that would be logged, every byte whole."""
     if spec.build.unchanged != "skip" or (previous.bundle.digest, previous.wrapping) != (digest, around):
         return False
-    name = str(spec.tracking.register_as)
-    if store.named([name])[name].versions[0].version != previous.version:
+    models = store.named([str(spec.tracking.register_as)]).values()
+    # A build that was killed may have left it, and been taken back since; or one may still be at it.
+    newest = [version.version for model in models for version in model.versions[:1]]
+    if newest != [previous.version] or store.client.get_run(previous.run_id).info.status != "FINISHED":
         return False
     try:
         previous.bundle.verify()
@@ -176,11 +175,10 @@ def _holds(previous: Previous, store: Store, spec: RouterSpec, digest: str, arou
     return True
 
 
-def _same(previous: Previous, store: Store, fleet: Fleet, undo: Undo) -> Logged:
+def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo: Undo) -> Logged:
     """The version that holds this fleet already; it gets the alias if that is elsewhere."""
     tracking, client = fleet.spec.tracking, store.client
     name = str(tracking.register_as)
-    notes = []
     before = dict(client.get_registered_model(name).aliases).get(tracking.alias)
     if tracking.alias and str(before) != previous.version:
         move_alias(client, name, tracking.alias, previous.version, undo)
@@ -197,11 +195,20 @@ def _same(previous: Previous, store: Store, fleet: Fleet, undo: Undo) -> Logged:
         digest=previous.bundle.digest,
         sub_models=len(fleet.models),
         bytes=previous.bundle.manifest["bytes"],
-        unchanged=len(fleet.models),
-        since=previous.version,
+        **_taken_over(fleet),
         same_as=previous.version,
         notes=tuple(notes),
     )
+
+
+def _taken_over(fleet: Fleet) -> dict[str, Any]:
+    """What was not packed anew."""
+    kept = [model.kept for model in fleet.models if model.kept]
+    return {
+        "unchanged": sum(it.since is not None for it in kept),
+        "since": next((it.since for it in kept if it.since), None),
+        "resumed": sum(it.since is None for it in kept),
+    }
 
 
 def _of_the_disk(error: BaseException | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     try:
         trial = live.run(tried, model, root, model.method)
     except MmeframeError as error:
-        raise _RefusedError(Problem.of(error)) from error
+        raise _RefusedError(replace(Problem.of(error), where=f"models.{model.id}")) from error
     if trial.refusal and model.prove:
         raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {trial.refusal}"))
     return Packed(files, trial.memory, trial.arrays)

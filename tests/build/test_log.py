@@ -314,7 +314,7 @@ def test_an_undone_build_gives_the_alias_back(three, monkeypatch, step):
     monkeypatch.setattr(MlflowClient, step, interrupted)
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        build("tracking.alias=champion")
+        build("tracking.alias=champion", "build.unchanged=register")
 
     assert str(MlflowClient().get_model_version_by_alias("router", "champion").version) == "1"
     assert router_versions() == ["1"]

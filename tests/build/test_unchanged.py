@@ -200,6 +200,37 @@ def test_a_version_that_was_damaged_is_no_such_version(build, module_store, vers
     assert versions()[0] == ["2", "1"]
 
 
+def test_a_version_that_nobody_has_proved_is_none(build, versions, module_store):
+    """Another build has registered it, and is still at it: it may be taken back."""
+    client = mlflow.MlflowClient(module_store.uri)
+    first = build()
+    client.set_terminated(first.run_id, "RUNNING")
+
+    assert build().same_as is None
+    assert versions()[0] == ["2", "1"]
+    client.set_terminated(first.run_id, "FINISHED")
+
+
+def test_an_interrupted_move_of_the_alias_is_taken_back(build, versions, monkeypatch):
+    """As with all that a build has begun."""
+    build("tracking.alias=champion")
+    build("tracking.alias=champion", "output.annotate=true")
+    build("tracking.alias=champion", "build.unchanged=register")
+    real = mlflow.MlflowClient.set_registered_model_alias
+
+    def interrupted(self, *args):
+        monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", real)
+        real(self, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        build("tracking.alias=next")
+
+    assert versions() == (["3", "2", "1"], {"champion": "3"})
+
+
 def test_an_older_version_that_is_the_same_is_no_reason(build, versions):
     """What is newest is what everybody takes for current."""
     build()
