@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mmeframe.build.describe import SubModel
     from mmeframe.build.fleet import Fleet
 
-__all__ = ["Rows", "example_request", "logged_example", "made_up", "probe_rows", "same"]
+__all__ = ["Rows", "example_request", "learnt_rows", "made_up", "probe_rows", "same"]
 
 _ROWS = 3
 _NOON = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
@@ -60,12 +61,57 @@ def same(one: Any, two: Any) -> bool:
     return bool(np.all((left == right) | ((left != left) & (right != right))))
 
 
-def probe_rows(model: SubModel, root: Path) -> Iterator[Rows]:
-    """Rows to try a sub-model on, in turn, with its types: its logged input example, then what can be made up."""
-    logged = logged_example(model, root)
+def probe_rows(model: SubModel, root: Path, live: Any) -> Iterator[Rows]:
+    """Rows to try a sub-model on, in turn, with its types: its logged input example, then what can be made up.
+
+    live: it, live. An encoder inside may take nothing but the values that it was fitted on, so the last try has those.
+    """
+    logged = _logged_example(model, root)
     if logged is not None:
         yield Rows(logged, made_up=False)
     yield from made_up(model.inputs)
+    yield from learnt_rows(live, model.inputs)
+
+
+def learnt_rows(live: Any, columns: Sequence[Column]) -> Iterator[Rows]:
+    """Rows with values that encoders inside of a live sub-model were fitted on; none where there are no encoders."""
+    import pandas as pd
+
+    names = [column.name for column in columns]
+    known = {name: values for name, values in _learnt(_unwrapped(live), names).items() if name in names}
+    if not known:
+        return
+    frame = next(made_up(columns)).frame.astype(object)
+    for name, values in known.items():
+        values = [value for value in values if not pd.isna(value)] or [None]
+        frame[name] = [values[row % len(values)] for row in range(len(frame))]
+    yield Rows(frame.infer_objects().astype(_dtypes(columns)), made_up=False)
+
+
+def _unwrapped(live: Any) -> Any:
+    """The estimator behind a loader's or MLflow's wrapper."""
+    with contextlib.suppress(Exception):
+        live = live.get_raw_model()
+    # A search has one that was not fitted.
+    return live if hasattr(live, "get_params") else getattr(live, "estimator", live)
+
+
+def _learnt(estimator: Any, names: Sequence[Any]) -> dict[Any, Any]:
+    """Column -> the categories of the encoder that reads it, anywhere in a pipeline."""
+    if (categories := getattr(estimator, "categories_", None)) is not None:
+        return dict(zip(names, categories, strict=True)) if len(categories) == len(names) else {}
+    if hasattr(estimator, "transformers_"):
+        inner = [(step, [read] if isinstance(read, str) else read) for _, step, read in estimator.transformers_]
+    elif hasattr(estimator, "steps"):
+        inner = [(step, names) for _, step in estimator.steps]
+    else:
+        found = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "regressor_"))
+        inner = [(step, names) for step in found if step is not None]
+    known: dict[Any, Any] = {}
+    for step, read in inner:
+        # What comes first sees the columns as they are sent.
+        known = {**_learnt(step, read if isinstance(read, list) else list(names)), **known}
+    return known
 
 
 def made_up(columns: Sequence[Column]) -> Iterator[Rows]:
@@ -151,7 +197,7 @@ def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = Non
     return pd.DataFrame(rows), params
 
 
-def logged_example(model: SubModel, root: Path) -> Any:
+def _logged_example(model: SubModel, root: Path) -> Any:
     """The rows that were logged with a sub-model, with its types; None where there are none that can be used."""
     import pandas as pd
 

@@ -61,7 +61,8 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
 
     Raises BuildError for a sub-model that has no such method, or does not answer with one value or row per row.
     """
-    return answers(model.load(root), probe_rows(model, root), method, f"models.{model.id}")
+    live = model.load(root)
+    return answers(live, probe_rows(model, root, live), method, f"models.{model.id}")
 
 
 def answers(live: Any, tries: Iterable[Rows], method: str, where: str) -> Outputs:
@@ -157,7 +158,7 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
     if not callable(getattr(live, method, None)):
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
-    found = asked(getattr(live, method), probe_rows(model, root))
+    found = asked(getattr(live, method), probe_rows(model, root, live))
     other = None
     if found.rows is not None and all(column.type == "double" and column.required for column in model.inputs):
         other = _for_arrays(loader, live, method, found)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.build.describe import SubModel
-from mmeframe.build.examples import Rows, example_request, logged_example, made_up, probe_rows, same
+from mmeframe.build.examples import Rows, example_request, made_up, probe_rows, same
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.methods import Asked, asked, said
 from mmeframe.build.pack import unanswered
@@ -131,7 +131,7 @@ class _Proof:
             self.taken[model.id] = found.rows
 
     def _of_members(self, model: SubModel) -> Iterator[Rows]:
-        """Rows with what each of the combined sub-models has taken before, or was logged with."""
+        """Rows with what each of the combined sub-models takes."""
         members = {member.id: member for member in self.fleet.models}
         rows = next(made_up(model.inputs)).frame.astype(object)
         for known in filter(None, (self._known(members[id_]) for id_ in model.of)):
@@ -140,11 +140,11 @@ class _Proof:
         yield Rows(rows, made_up=False)
 
     def _known(self, model: SubModel) -> dict[str, list[Any]]:
-        """Columns of rows that a sub-model has taken before, or was logged with."""
+        """Columns of rows that a sub-model takes."""
         rows = self.taken.get(model.id)
         if rows is None and not model.of:
             with model.folder.local() as root:
-                rows = logged_example(model, root)
+                rows = self.fleet.live.run(_own_answer, model, root, "predict").rows
         return {} if rows is None or not len(rows) else {name: list(rows[name]) for name in rows.columns}
 
     def request(self, ask: Ask) -> None:
@@ -186,4 +186,5 @@ class _Proof:
 
 
 def _own_answer(model: SubModel, root: Path, method: str) -> Asked:
-    return asked(getattr(model.load(root), method), probe_rows(model, root))
+    live = model.load(root)
+    return asked(getattr(live, method), probe_rows(model, root, live))

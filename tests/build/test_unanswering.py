@@ -15,6 +15,13 @@ from hypothesis import strategies as st
 from mlflow.models import convert_input_example_to_serving_input
 from mlflow.models.utils import _enforce_schema
 from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, Property, Schema
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mmeframe import api
 from mmeframe.build.examples import made_up
@@ -30,7 +37,6 @@ ROWS = fleets.rows(6)[["x1", "x2"]]
 
 OWN = '''
 import datetime
-import json
 import os
 from sklearn.base import BaseEstimator
 
@@ -264,6 +270,55 @@ def test_honest_models_that_refuse_some_made_up_rows(make, keep_own, kind, rows)
     router = make(*ROUTED, model("a", keep_own(kind, rows)), name=f"honest_{kind}", notes=None)
 
     assert len(router.predict(rows.iloc[[1]].assign(key="a"))) == 1
+
+
+SHOPS = pd.DataFrame({"shop": ["berlin", "paris", "rome"] * 4, "size": ["S", "L"] * 6, "x1": np.arange(12.0)})
+CODED = ["shop", "size"]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(make_pipeline(OneHotEncoder(), Ridge()), id="pipeline"),
+        pytest.param(make_pipeline(SimpleImputer(strategy="most_frequent"), OrdinalEncoder(), Ridge()), id="imputed"),
+        pytest.param(
+            make_pipeline(make_column_transformer((OneHotEncoder(), CODED), remainder="passthrough"), Ridge()),
+            id="some-columns",
+        ),
+        pytest.param(
+            make_pipeline(
+                make_column_transformer(
+                    (make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()), ["shop"]),
+                    (OrdinalEncoder(), ["size"]),
+                    (StandardScaler(), ["x1"]),
+                ),
+                GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=2),
+            ),
+            id="nested",
+        ),
+        pytest.param(
+            GridSearchCV(make_pipeline(OneHotEncoder(), Ridge()), {"ridge__alpha": [1.0]}, cv=2), id="searched"
+        ),
+    ],
+)
+@pytest.mark.parametrize("loader", ["auto", "pyfunc"])
+def test_encoders_that_know_only_their_own_categories(module_store, keep, estimator, loader, request):
+    """scikit-learn's default: whatever else is made up, is refused."""
+    columns = [*CODED, "x1"] if request.node.callspec.id.split("-", 1)[1] in ("some-columns", "nested") else CODED
+    path = keep(clone(estimator).fit(SHOPS[columns], SHOPS["x1"]), SHOPS[columns])
+    name = f"name=coded_{len(request.node.callspec.id)}"
+
+    fleet = api.validate(
+        name,
+        *ROUTED,
+        model("a", path, f",loader:{loader}"),
+        "+models.b.combine={kind:mean,of:[a]}",
+        "validate.load=true",
+        module_store.override,
+        plugins=fleets.plugins(),
+    )
+
+    assert [note.split(",")[0] for note in fleet.warnings] == ["the input example is only an outline"]
 
 
 def test_models_that_only_take_what_they_were_logged_with(make, keep_own):
