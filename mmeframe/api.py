@@ -273,11 +273,12 @@ def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None,
 
 def _wrapped(work: Job, fleet: Fleet) -> str:
     """The digest of what a build would put around the bundle. Raises what that would raise."""
-    from mmeframe.build.log import wrapping
-    from mmeframe.cache import work_folder
+    import tempfile
 
-    with work_folder() as folder:
-        return wrapping(fleet, work.plugins, folder).digest
+    from mmeframe.build.log import wrapping
+
+    with tempfile.TemporaryDirectory() as scratch:
+        return wrapping(fleet, work.plugins, Path(scratch)).digest
 
 
 def plan_of(fleet: Fleet) -> dict[str, Any]:
