@@ -38,6 +38,8 @@ _READERS = 8
 _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
 )
+# Options of flavors that name what a sub-model is made of, in its folder.
+_FILES = ("data", "pickled_model", "model_path", "model_data", "python_model")
 # Flavors, columns and answers; a text instead says why they cannot be used.
 _Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str]
 
@@ -375,18 +377,17 @@ class Describer:
         )
 
     def _usable(self, folder: ModelFolder, options: Mapping[str, Any], where: str) -> bool:
-        """Whether its pickles are there, and can be loaded elsewhere: as far as they lie here; none is loaded."""
+        """Whether its files are there, and its pickles can be loaded elsewhere; only looked at, and where they lie here."""
         if folder.here is None:
             return True
-        files = {it: folder.read(it) for it in options.values() if isinstance(it, str) and it.endswith(PICKLES)}
-        found = [
-            Problem(where, f"its folder has no file {name!r}.", "Log or copy the model again.", "missing")
-            for name, data in files.items()
-            if data is None
-        ]
-        problem = session_problem(where, {name: data for name, data in files.items() if data is not None})
-        self.problems += [*found, *([problem] if problem else [])]
-        return not found and problem is None
+        names = [name for option in _FILES if isinstance(name := options.get(option), str)]
+        gone = [name for name in names if not (folder.here / name).exists()]
+        for name in gone:
+            self.problem(where, f"its folder has no file {name!r}.", "Log or copy the model again.", "missing")
+        pickles = {name: folder.read(name) or b"" for name in names if name.endswith(PICKLES) and name not in gone}
+        problem = session_problem(where, pickles)
+        self.problems += [problem] if problem else []
+        return not gone and problem is None
 
     def _choose(self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str) -> tuple[str, Component] | None:
         """The flavor and the loader of a sub-model: its native flavor's, pyfunc where nobody claims that."""

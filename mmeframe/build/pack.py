@@ -24,7 +24,7 @@ from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Probl
 from mmeframe.plugin.components import holds_pickles, make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
-from mmeframe.versions import minor
+from mmeframe.versions import HERE, minor
 
 __all__ = ["components", "pack", "settings", "unanswered"]
 
@@ -168,10 +168,10 @@ def _packed(
 
 
 def _pickled_by(model: SubModel, packed: Packed) -> str:
-    if not model.python:
-        return ""
+    """The minor version of Python whose pickles it holds: where nobody has said so, the one that reads them here."""
     names = [ref.path for ref in packed.files]
-    return minor(model.python) if holds_pickles(model.loader, names, model.options) else ""
+    pickled = not model.of and holds_pickles(model.loader, names, model.options)
+    return (minor(model.python) or HERE) if pickled else ""
 
 
 class _RefusedError(Exception):

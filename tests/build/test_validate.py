@@ -14,8 +14,10 @@ import joblib
 import mlflow
 import numpy as np
 import pytest
+import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.models import infer_signature
 
 from mmeframe import api
 from mmeframe.build.pickles import of_main
@@ -123,11 +125,18 @@ def test_a_pickle_of_a_session_is_refused_before_it_is_loaded(problems, keep, tm
     assert found == ["models.a: model.pkl needs 'Scaler' of __main__, which only the session that wrote it has."]
 
 
-def test_a_pickle_that_is_gone(problems, keep):
-    path = Path(keep(fleets.fitted(0), ROWS))
-    (path / "model.pkl").unlink()
+@pytest.mark.parametrize(("flavor", "name"), [("sklearn", "model.pkl"), ("xgboost", "model.ubj")])
+def test_a_file_that_is_gone(problems, keep, tmp_path, flavor, name):
+    """Of a copy that was cut short: its description is not enough."""
+    path = tmp_path / "model"
+    if flavor == "sklearn":
+        path = Path(keep(fleets.fitted(0), ROWS))
+    else:
+        booster = xgb.train({"max_depth": 2}, xgb.DMatrix(ROWS, label=ROWS["x1"]), 2)
+        mlflow.xgboost.save_model(booster, str(path), signature=infer_signature(ROWS, ROWS["x1"]))
+    (path / name).unlink()
 
-    assert problems("validate", f"+models.a.uri={path}") == ["models.a: its folder has no file 'model.pkl'."]
+    assert problems("validate", f"+models.a.uri={path}") == [f"models.a: its folder has no file {name!r}."]
 
 
 ODD = """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import skops.io as skops_io
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +160,25 @@ def test_a_router_is_compared_without_being_loaded(run, module_store, keep):
     assert done.code == 0
     assert f"warning: 'a' was pickled by Python {MINOR}, and this is Python {HERE}" in done.err
     assert f"warning: scikit-learn==0.24.2 is required, and {SKLEARN} is installed here." in done.err
+
+
+def test_which_python_has_pickled_what(module_store, keep, tmp_path):
+    """What its description says; of a bare file nobody knows more than which one has read it. Of data: none."""
+    bare = tmp_path / "bare.pkl"
+    bare.write_bytes(pickle.dumps(fleets.fitted(0)))
+    skops = tmp_path / "safe.skops"
+    skops_io.dump(fleets.fitted(0), skops)
+    models = (
+        model("bare", str(bare)),
+        model("safe", str(skops)),
+        model("old", made_by(keep(fleets.fitted(0), ROWS), ANOTHER)),
+    )
+    both = "+models.both.combine={kind:mean,of:[bare,old]}"
+
+    logged = api.build("name=who", *ROUTED, *models, both, WARN, module_store.override, plugins=fleets.plugins())
+
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+    assert router.bundle.pickled() == {"bare": HERE, "old": MINOR}
 
 
 def test_what_holds_no_pickle_may_be_of_any_python(module_store, tmp_path, keep):
