@@ -377,7 +377,7 @@ class Describer:
         )
 
     def _usable(self, folder: ModelFolder, options: Mapping[str, Any], where: str) -> bool:
-        """Whether its files are there, and its pickles can be loaded elsewhere; only looked at, and where they lie here."""
+        """Whether its files are there, and its pickles can be loaded elsewhere; as far as they lie here, unloaded."""
         if folder.here is None:
             return True
         names = [name for option in _FILES if isinstance(name := options.get(option), str)]
