@@ -243,7 +243,7 @@ def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dic
     if uri is not None and bundle is None:
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
     ours, newest = _versions(work, store, against) if bundle else (None, None)
-    with find_previous(store, work.spec, ours) if ours else nullcontext() as previous:
+    with find_previous(store, work.spec, ours, root) if ours else nullcontext() as previous:
         # Its notes say which files have changed; all are read all the same, for what there is to say of them.
         fleet = work.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
         around = _wrapped(work, fleet)

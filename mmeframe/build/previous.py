@@ -150,8 +150,12 @@ class Previous:
 
 
 @contextmanager
-def find_previous(store: Store, spec: RouterSpec, version: str | None = None) -> Iterator[Previous | None]:
+def find_previous(
+    store: Store, spec: RouterSpec, version: str | None = None, home: Path | None = None
+) -> Iterator[Previous | None]:
     """A version of the router, the newest by default, as long as the block runs; None where none can be used.
+
+    home: its bundle, where that is here already.
 
     A bundle of another version of mmeframe may hold other facts.
     """
@@ -161,13 +165,13 @@ def find_previous(store: Store, spec: RouterSpec, version: str | None = None) ->
         return
     with work_folder() as folder:
         try:
-            found = _open(store, name, folder, version)
+            found = _open(store, name, folder, version, home)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, everything is read anew
             found = None
         yield found
 
 
-def _open(store: Store, name: str, folder: Path, version: str | None) -> Previous | None:
+def _open(store: Store, name: str, folder: Path, version: str | None, home: Path | None) -> Previous | None:
     import mlflow
 
     from mmeframe.build.store import ModelFolder
@@ -179,10 +183,11 @@ def _open(store: Store, name: str, folder: Path, version: str | None) -> Previou
         return None
     run_id = store.client.get_model_version(name, wanted.version).run_id
     stamps = json.loads(Path(store.client.download_artifacts(run_id, STAMPS, str(folder))).read_text(encoding="utf-8"))
-    location = store.locations([wanted.model_id])[wanted.model_id]
-    here = ModelFolder(location).here
-    uri = f"{location.rstrip('/')}/{_BUNDLE}"
-    home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    if home is None:
+        location = store.locations([wanted.model_id])[wanted.model_id]
+        here = ModelFolder(location).here
+        uri = f"{location.rstrip('/')}/{_BUNDLE}"
+        home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     bundle = Bundle(home, wanted.tags.get("mmeframe.digest"))
     return Previous(wanted.version, bundle, stamps, wanted.model_id, run_id, wanted.tags.get(WRAPPING, ""))
 

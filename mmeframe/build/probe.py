@@ -30,14 +30,13 @@ def probe(router: Any, ask: Ask, fleet: Fleet, progress: Progress) -> list[str]:
     """Compare the router's answers with those of the sub-models' own files, and send it a request.
 
     router: live, with ``score(id, frame)``. ask: how anybody asks it. Every sub-model that is new or has changed is
-    compared; above 1,000 an even sample; and every one that combines others is asked.
+    compared, and every one that combines others is asked; above 1,000 of either an even sample.
     Returns warnings. Raises ProblemsError with everything that does not answer, or answers differently.
     """
     proof = _Proof(router, fleet)
     # What combines others has no files of its own.
     own_files = [model for model in fleet.models if not model.of and not (model.kept and model.kept.since)]
-    sample = own_files[:: max(1, len(own_files) // _SAMPLE)]
-    sample += [model for model in fleet.models if model.of]
+    sample = _sampled(own_files) + _sampled([model for model in fleet.models if model.of])
     for number, model in enumerate(sample):
         progress("probing", number, len(sample))
         with proof.of(model):
@@ -51,6 +50,10 @@ def probe(router: Any, ask: Ask, fleet: Fleet, progress: Progress) -> list[str]:
     if proof.problems:
         raise ProblemsError(proof.problems)
     return list(dict.fromkeys(proof.warnings))
+
+
+def _sampled(models: list[SubModel]) -> list[SubModel]:
+    return models[:: max(1, len(models) // _SAMPLE)]
 
 
 @dataclass
@@ -109,7 +112,7 @@ class _Proof:
         try:
             self.router.shaped(model.id, answer)
         except ModelError as error:
-            self.problems.append(Problem(f"models.{model.id}", error.what, error.hint, "fleet"))
+            self.refused(model.id, error.what, error.hint)
             return
         declared = {column.name for column in model.outputs.columns}
         more = [str(name) for name in getattr(answer, "columns", ()) if name not in declared]
@@ -175,14 +178,14 @@ class _Proof:
     def _unanswered(self, last: Exception, first: Exception) -> None:
         """Keys and values that nobody can make up for a strategy are no fault of the router's; all else is."""
         cause = last.__cause__ if isinstance(last.__cause__, MmeframeError) else last
-        where = cause.where if isinstance(cause, MmeframeError) else ""
+        where, hint = (cause.where, cause.hint) if isinstance(cause, MmeframeError) else ("", "")
         if isinstance(cause, BadInputError | UnknownKeyError):
             return
         if isinstance(cause, ModelError) and where in {model.id for model in self.fleet.models}:
             self.refused(where, f"it does not answer in a whole request: {cause.what}")
         else:
             what = f"the router does not answer its own input example: {said(first)}"
-            self.problems.append(Problem(where, what, "", "fleet"))
+            self.problems.append(Problem(where, what, hint, "fleet"))
 
 
 def _own_answer(model: SubModel, root: Path, method: str) -> Asked:
