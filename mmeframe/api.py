@@ -273,12 +273,9 @@ def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None,
 
 def _wrapped(work: Job, fleet: Fleet) -> str:
     """The digest of what a build would put around the bundle. Raises what that would raise."""
-    import tempfile
-
     from mmeframe.build.log import wrapping
 
-    with tempfile.TemporaryDirectory() as scratch:
-        return wrapping(fleet, work.plugins, Path(scratch)).digest
+    return wrapping(fleet, work.plugins).digest
 
 
 def plan_of(fleet: Fleet) -> dict[str, Any]:

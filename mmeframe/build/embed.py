@@ -19,7 +19,7 @@ from mmeframe.errors import BuildError
 from mmeframe.plugin.manager import PluginInfo, Plugins
 from mmeframe.spec import Component
 
-__all__ = ["ARCHIVE", "loader_code", "plugin_requirements", "used_plugins", "write_archive"]
+__all__ = ["ARCHIVE", "embedded_files", "loader_code", "plugin_requirements", "used_plugins", "write_archive"]
 
 ARCHIVE = "mmeframe.zip"
 # What the layer contract keeps free of Hydra and pluggy is what serving needs.
@@ -58,8 +58,8 @@ def used_plugins(components: Iterable[Component], plugins: Plugins) -> dict[str,
     return found
 
 
-def write_archive(path: Path, modules: Mapping[str, PluginInfo], indexed: Sequence[str]) -> list[str]:
-    """Write the archive; returns the top-level modules inside, empty (and no file) if everything is indexed.
+def embedded_files(modules: Mapping[str, PluginInfo], indexed: Sequence[str]) -> list[tuple[str, Path]]:
+    """What the archive holds: each name inside with its file, sorted; nothing if everything is indexed.
 
     Raises BuildError for a plugin with compiled modules, which no archive can hold.
     """
@@ -71,14 +71,15 @@ def write_archive(path: Path, modules: Mapping[str, PluginInfo], indexed: Sequen
     for module, info in modules.items():
         if info.distribution is None or info.distribution not in indexed:
             sources += _module_files(module, info)
-    if not sources:
-        return []
+    return sorted(sources)
+
+
+def write_archive(path: Path, sources: Sequence[tuple[str, Path]]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         # Whoever has this version installed needs no copy.
         archive.comment = mmeframe.__version__.encode()
-        for name, file in sorted(sources):
+        for name, file in sources:
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
-    return sorted({name.split("/")[0].removesuffix(".py") for name, _ in sources})
 
 
 def _python_files(path: Path, name: str) -> Iterator[tuple[str, Path]]:

@@ -27,7 +27,7 @@ from mmeframe.build.cleanup import (
     restore_alias,
 )
 from mmeframe.build.draft import FULL, Draft
-from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
+from mmeframe.build.embed import ARCHIVE, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.build.environment import merge
 from mmeframe.build.examples import example_request
 from mmeframe.build.fleet import Fleet
@@ -67,7 +67,7 @@ def log_router(
     """
     spec, client = fleet.spec, store.client
     with work_folder() as folder, Undo() as undo:
-        around = wrapping(fleet, plugins, folder)
+        around = wrapping(fleet, plugins)
         digest = pack(fleet, plugins, draft, progress)
         experiment = experiment_id(client, spec.tracking)
         notes = close_leftovers(client, experiment)
@@ -91,7 +91,7 @@ def log_router(
         }
 
         def save(path: str, model: Any) -> None:
-            _save(path, model, fleet, draft.bundle, around, digest)
+            _save(path, model, fleet, draft.bundle, around, digest, folder)
 
         progress("logging", 0, 1)
         try:
@@ -138,25 +138,24 @@ def log_router(
 
 @dataclass(frozen=True, slots=True)
 class Wrapping:
-    """What an artifact holds beside its bundle. archive: of mmeframe and plugins, None if an index serves them all."""
+    """What an artifact holds beside its bundle. code: of mmeframe and plugins, empty if an index serves them all."""
 
     requirements: list[str]
-    archive: Path | None
+    code: list[tuple[str, Path]]
     signature: Any
     digest: str
 
 
-def wrapping(fleet: Fleet, plugins: Plugins, folder: Path) -> Wrapping:
-    """What wraps a fleet's bundle; the archive is written into ``folder``. Raises ProblemsError, or BuildError."""
+def wrapping(fleet: Fleet, plugins: Plugins) -> Wrapping:
+    """What wraps a fleet's bundle. Raises ProblemsError, or BuildError."""
     modules = used_plugins(components(fleet).values(), plugins)
     requirements = _requirements(fleet, modules)
-    archive = folder / ARCHIVE
-    embedded = write_archive(archive, modules, fleet.spec.environment.indexed)
+    code = embedded_files(modules, fleet.spec.environment.indexed)
     signature = _signature(fleet)
-    code = hashlib.sha256(archive.read_bytes()).hexdigest() if embedded else None
-    facts = [requirements, signature.to_dict(), _knobs(fleet.spec), code]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Wrapping(requirements, archive if embedded else None, signature, digest)
+    digest = hashlib.sha256(json.dumps([requirements, signature.to_dict(), _knobs(fleet.spec)]).encode())
+    for name, file in code:
+        digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return Wrapping(requirements, code, signature, digest.hexdigest())
 
 
 def _holds(previous: Previous, store: Store, spec: RouterSpec, digest: str, around: str) -> bool:
@@ -360,9 +359,12 @@ def _signature(fleet: Fleet) -> Any:
     return mlflow_signature(spec.signature.mode, union, routing, fleet.outputs, params, spec.output.annotate)
 
 
-def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, digest: str) -> None:
+def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, digest: str, scratch: Path) -> None:
     import mlflow.pyfunc
 
+    archive = scratch / ARCHIVE
+    if around.code:
+        write_archive(archive, around.code)
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
@@ -370,7 +372,7 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, d
             path,
             python_model=str(files("mmeframe") / "runtime" / "entrypoint.py"),
             artifacts={_BUNDLE: str(bundle)},
-            code_paths=[str(around.archive)] if around.archive else None,
+            code_paths=[str(archive)] if around.code else None,
             signature=around.signature,
             input_example=(rows, given) if given else rows,
             pip_requirements=around.requirements,
@@ -423,12 +425,12 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
     from mlflow.models import Model
 
     with work_folder() as folder:
-        around = wrapping(fleet, plugins, folder)
+        around = wrapping(fleet, plugins)
         (folder / "draft").mkdir()
         draft = Draft(folder / "draft", {})
         digest = pack(fleet, plugins, draft, progress)
         draft.close()
-        _save(str(folder / "model"), Model(), fleet, draft.bundle, around, digest)
+        _save(str(folder / "model"), Model(), fleet, draft.bundle, around, digest, folder)
         return _prove(str(folder / "model"), digest, fleet, progress)
 
 
