@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mmeframe.build.describe import SubModel
     from mmeframe.build.fleet import Fleet
 
-__all__ = ["Rows", "example_request", "learnt_rows", "made_up", "probe_rows", "same"]
+__all__ = ["Rows", "example_request", "fresh", "learnt_rows", "made_up", "probe_rows", "same"]
 
 _ROWS = 3
 _NOON = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
@@ -117,7 +118,18 @@ def _learnt(estimator: Any, names: Sequence[Any]) -> dict[Any, Any]:
 def made_up(columns: Sequence[Column]) -> Iterator[Rows]:
     """A few rows of these columns, with their types, in several tries."""
     for number in range(_TRIES):
-        yield Rows(_frame(tuple(columns), number).copy())
+        yield Rows(fresh(_frame(tuple(columns), number)))
+    # A time series takes one.
+    yield Rows(fresh(_frame(tuple(columns), 0).head(1)))
+
+
+def fresh(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy with lists and dicts of its own: MLflow converts the values inside of them where they are."""
+    copied = frame.copy()
+    for name in frame.columns:
+        if frame[name].dtype == object and any(isinstance(value, list | dict) for value in frame[name]):
+            copied[name] = frame[name].map(copy.deepcopy)
+    return copied
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import KEPT
-from mmeframe.build.examples import Rows, probe_rows, same
+from mmeframe.build.examples import Rows, fresh, probe_rows, same
 from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, MmeframeError, suggest
 from mmeframe.keys import canonical
@@ -114,7 +114,7 @@ def asked(ask: Callable[[Any], Any], tries: Iterable[Rows]) -> Asked:
     refusal = ""
     for rows in tries:
         try:
-            return Asked(rows.frame, ask(rows.frame.copy()))
+            return Asked(rows.frame, ask(fresh(rows.frame)))
         except Exception as error:  # noqa: BLE001 - one try may be nonsense to a model
             if rows.made_up and not refusal:
                 refusal = said(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.build.describe import SubModel
-from mmeframe.build.examples import Rows, example_request, made_up, probe_rows, same
+from mmeframe.build.examples import Rows, example_request, fresh, made_up, probe_rows, same
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.methods import Asked, asked, said
 from mmeframe.build.pack import unanswered
@@ -95,7 +95,7 @@ class _Proof:
         if own.rows is None:
             self.refused(model.id, f"it answered none of its probe rows: {own.refusal}")
             return
-        answer = self.router.score(model.id, own.rows)
+        answer = self.router.score(model.id, fresh(own.rows))
         if not same(answer, own.answer):
             hint = (
                 "Its predict may be random, or depend on something outside its files. If that is meant, set "

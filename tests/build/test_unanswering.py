@@ -74,6 +74,11 @@ class Own(BaseEstimator):
         return 1 / X["x1"].to_numpy()
     def bytes_(self, X):
         return X["b"].map(lambda it: float(len(it.decode()))).to_numpy()
+    def one_row(self, X):
+        (row,) = X["x1"]
+        return [row]
+    def empties(self, X):
+        return X["l"].map(lambda it: it.pop() + 0.0).to_numpy()
     def lists(self, X):
         return X["l"].map(sum).to_numpy()
     def objects(self, X):
@@ -260,9 +265,11 @@ OBJECTS = pd.DataFrame({"o": [{"a": 1, "b": ["x"]}, {"a": 2, "b": ["y", "z"]}]})
         pytest.param("numbers_as_text", TEXT, id="numbers-as-text"),
         pytest.param("dates_as_text", DATES, id="dates-as-text"),
         pytest.param("not_zero", ROWS, id="no-zeros"),
+        pytest.param("one_row", ROWS, id="one-row"),
         pytest.param("bytes_", BYTES, id="bytes"),
         pytest.param("lists", LISTS, id="lists"),
         pytest.param("objects", OBJECTS, id="objects"),
+        pytest.param("empties", LISTS, id="empties-what-it-gets"),
     ],
 )
 def test_honest_models_that_refuse_some_made_up_rows(make, keep_own, kind, rows):
@@ -364,6 +371,6 @@ def test_made_up_rows_have_the_declared_types(types):
     assert not isinstance(columns, str)
 
     for rows in made_up(columns):
-        assert len(_enforce_schema(rows.frame, schema)) == 3
+        assert len(_enforce_schema(rows.frame, schema)) in (1, 3)
         assert convert_input_example_to_serving_input(rows.frame)
         assert not rows.frame.isna().any(axis=None)
