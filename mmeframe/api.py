@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,22 @@ def validate(*overrides: str, **options: Any) -> Fleet:
 
 def validate_job(work: Job) -> Fleet:
     with work.store() as store:
-        return work.fleet(store)
+        return checked(work, store)
+
+
+def checked(work: Job, store: Store, progress: Progress = _silent) -> Fleet:
+    """The fleet of a config, with all that can be known of it without loading; or, with ``validate.load``, by that.
+
+    Raises ProblemsError, or BuildError for plugins that cannot be embedded.
+    """
+    from mmeframe.build.log import prove_fleet
+
+    fleet = work.fleet(store, progress=progress)
+    if work.spec.validate.load:
+        proved = prove_fleet(fleet, work.plugins, progress)
+        return dataclasses.replace(fleet, warnings=(*fleet.warnings, *proved))
+    _wrapped(work, fleet)
+    return fleet
 
 
 def plan(*overrides: str, **options: Any) -> dict[str, Any]:
@@ -230,23 +245,60 @@ def promoted_in(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) ->
     return {column.name: sorted(types[column.name]) for column in union if len(types[column.name]) > 1}
 
 
-def difference(work: Job, store: Store, fleet: Fleet, uri: str | None = None) -> dict[str, Any]:
-    """What building a fleet would change against a router: the one at ``uri``, else the registered one, if there is."""
+def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dict[str, Any], bool]:
+    """The fleet of a config, what building it would change, and whether that is anything at all.
+
+    Compared with the router at ``uri``, else with the registered one, if there is.
+    """
+    from mmeframe.build import find_previous
     from mmeframe.bundle import Bundle
     from mmeframe.explain import compare
 
+    against: str | None = None
     bundle = None
     try:
-        against: str | None = find(work, uri, store)
-        root = fetch(store, str(against)) / "artifacts" / "bundle"
+        against = find(work, uri, store)
+        root = fetch(store, against) / "artifacts" / "bundle"
         bundle = Bundle(root) if root.is_dir() else None
     except MissingError:
         if uri is not None:
             raise
-        against = None
     if uri is not None and bundle is None:
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-    return {"against": against if bundle else None, **compare(fleet, bundle, work.plugins)}
+    ours, newest = _versions(work, store, against) if bundle else (None, None)
+    with find_previous(store, work.spec, ours, root) if ours else nullcontext() as previous:
+        # Its notes say which files have changed; all are read all the same, for what there is to say of them.
+        fleet = work.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
+        around = _wrapped(work, fleet)
+        found = {"against": against if bundle else None, **compare(fleet, bundle, work.plugins)}
+        found |= {"files": None, "newest": newest if newest != ours else None}
+        if previous is not None:
+            told = {*found["added"], *(it["id"] for it in found["changed"])}
+            others = [it for it in fleet.models if not it.of and it.id not in told]
+            found["files"] = [it.id for it in others if not previous.has(it.id, it.stamp)]
+        changes = bundle is None or any(value for name, value in found.items() if name != "against")
+        # What differs may show there, too. One that another mmeframe wrote, or that is damaged, is built anew.
+        rest = ours is not None and (previous is None or around != previous.wrapping)
+        return fleet, {**found, "wrapping": rest and not changes}, changes or rest
+
+
+def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None, str | None]:
+    """Which version of the config's own router a URI means, None for what is none; and which is the newest."""
+    from mmeframe.build.store import registered_name
+
+    name = registered_name(against or "")
+    if name is None or name != work.spec.tracking.register_as:
+        return None, None
+    models = store.named([name])
+    version, _ = store.pin(str(against), models)
+    return (version.version, models[name].versions[0].version) if version else (None, None)
+
+
+def _wrapped(work: Job, fleet: Fleet) -> str:
+    """The digest of what a build would put around the bundle. Raises what that would raise."""
+    from mmeframe.build.log import wrapping
+
+    return wrapping(fleet, work.plugins).digest
 
 
 def plan_of(fleet: Fleet) -> dict[str, Any]:
@@ -334,10 +386,10 @@ def build_job(work: Job, progress: Progress = _silent) -> Logged:
         find_previous(store, work.spec) as previous,
         open_draft(store, work.spec) as draft,
     ):
-        fleet = work.fleet(store, previous, draft, progress)
-        tree = yaml.safe_load(work.composed.text)
-        logged = log_router(fleet, work.plugins, store, draft, (tree, work.composed.overrides), progress)
-    told = work.plugins.router_logged(work.spec, logged)
+        fleet = work.fleet(store, previous if work.spec.bundle.reuse else None, draft, progress)
+        config = (yaml.safe_load(work.composed.text), work.composed.overrides)
+        logged = log_router(fleet, work.plugins, store, draft, config, progress, previous)
+    told = work.plugins.router_logged(work.spec, logged) if logged.same_as is None else ()
     return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
 
 
@@ -511,8 +563,7 @@ def verified(store: Store, uri: str) -> Bundle:
     if not root.is_dir():
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
     bundle = Bundle(root)
-    for digest in {file.sha256 for record in bundle for file in record.files}:
-        bundle.blob(digest)
+    bundle.verify()
     return bundle
 
 

@@ -51,10 +51,12 @@ _VALUED = (
     "--plugin",
     "--kind",
 )
-_SWITCHES = ("--json", "--debug", "--help", "-h", "--version")
+_SWITCHES = ("--json", "--debug", "--exit-code", "--help", "-h", "--version")
 # Handed to hydra.main. A value may follow --cfg, --info and --package.
 _HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
 _HYDRA_VALUED = ("--cfg", "-c", "--info", "-i", "--package")
+# Short forms of a command's own options.
+_SHORT = {"validate": {"load": "validate.load"}}
 # Overrides that stand for flags: Hydra's grammar chokes on ( = , in a path.
 _SUGAR = {"model": "--model", "data": "--data"}
 
@@ -76,6 +78,7 @@ Flags:
   --out FILE           where to write the scored, or explained, table (default: standard output)
   --json               results for machines
   --debug              tracebacks, of plugins too, and all log messages; plugins: how long imports take
+  --exit-code          plan: end with 3 where build would change something, with 0 where not
   -p MODULE, -p no:NAME   add a plugin module, or disable a plugin, or a component of one (no:mmeframe-geo.geohash)
   --cfg job, --info, --multirun, --package   Hydra's own; --hydra-help explains them
 
@@ -104,6 +107,7 @@ class Flags:
     plugins: list[str] = field(default_factory=list)
     json: bool = False
     debug: bool = False
+    exit_code: bool = False
     help: bool = False
     hydra: list[str] = field(default_factory=list)
 
@@ -135,6 +139,9 @@ def parse_argv(argv: Sequence[str]) -> Flags:
             flags.command = word
         else:
             flags.overrides.append(word)
+    short = _SHORT.get(flags.command, {})
+    for at, (name, equals, value) in enumerate(word.partition("=") for word in flags.overrides):
+        flags.overrides[at] = f"{short.get(name, name)}{equals}{value}"
     return flags
 
 
@@ -147,8 +154,8 @@ def _set(flags: Flags, name: str, value: str) -> None:
         flags.help = True
     elif name == "--version":
         flags.command = "version"
-    elif name in ("--json", "--debug"):
-        setattr(flags, name[2:], True)
+    elif name in ("--json", "--debug", "--exit-code"):
+        setattr(flags, name[2:].replace("-", "_"), True)
     else:
         setattr(flags, name[2:].replace("-", "_"), value)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count, listed
 from mmeframe.output import emit, emit_rows, note, progress_bar, show_trained, table
+from mmeframe.versions import faults
 
 if TYPE_CHECKING:
     from mmeframe.api import Explained, Job
@@ -61,6 +62,8 @@ def _check_flags(flags: Flags) -> None:
     for name in ("model", "data", "params", "limit", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
+    if flags.exit_code and flags.command != "plan":
+        raise UsageError(f"{flags.command} takes no --exit-code.", hint="Only plan does.")
 
 
 # What a command about a logged router reads of a config; predict and serve read the sections of their names, too.
@@ -203,22 +206,28 @@ def _validate(work: Job, flags: Flags) -> int:
     gate = work.spec.validate.min_coverage
     if gate is not None and flags.data is None:
         raise UsageError("validate.min_coverage needs a table.", where="--data", hint="Name one with --data FILE.")
-    with work.store() as store:
+    if work.spec.validate.load and flags.model is not None:
+        what = "a logged router was loaded and proved when it was built."
+        raise UsageError(what, where="validate.load", hint="Leave it out, or leave --model out to prove a config.")
+    with work.store() as store, progress_bar() as progress:
         if flags.model is None:
-            data = api.plan_of(work.fleet(store))
+            data = api.plan_of(api.checked(work, store, progress))
             facts = {"sub_models": len(data["sub_models"]), "columns": len(data["columns"])}
             levels, warnings = data["routing"]["levels"], data["warnings"]
         else:
             bundle = api.verified(store, flags.model)
             facts = {"sub_models": len(bundle), "columns": len(bundle.manifest["union"])}
-            levels, warnings = bundle.manifest["routing"]["levels"], []
+            levels = bundle.manifest["routing"]["levels"]
+            warnings = faults(bundle.manifest["environment"], bundle.pickled())
         found = None
         if flags.data is not None:
             found = api.coverage_of(work, store, flags.model, Path(flags.data), _routing_params(flags))
 
     def show() -> None:
         named = " then ".join("+".join(level) or "global" for level in levels)
-        print(f"ok: {count(facts['sub_models'], 'sub-model')}, {count(facts['columns'], 'column')}, levels: {named}")
+        proved = ", loaded and proved" if work.spec.validate.load else ""
+        shown = f"{count(facts['sub_models'], 'sub-model')}{proved}, {count(facts['columns'], 'column')}"
+        print(f"ok: {shown}, levels: {named}")
         if found is not None:
             _show_coverage(found)
 
@@ -326,15 +335,21 @@ def _plan(work: Job, flags: Flags) -> int:
 
     if not work.composed.tree["models"] and not work.composed.tree["sources"] and flags.model is not None:
         # No config to compare: what the router itself says.
+        if flags.exit_code:
+            raise UsageError(
+                "there is no config to compare.", where="--exit-code", hint="Name one: --config-name NAME."
+            )
         return _show(work, flags)
     with work.store() as store:
-        fleet = work.fleet(store)
-        data = {**api.plan_of(fleet), "difference": api.difference(work, store, fleet, flags.model)}
+        fleet, difference, changes = api.planned(work, store, flags.model)
+        data = {**api.plan_of(fleet), "difference": difference, "changes": changes}
     _warnings(data["warnings"])
     emit(flags.json, {"plan": data}, lambda: _show_plan(data))
-    return 0
+    return _SOMETHING if flags.exit_code and changes else 0
 
 
+# The exit code of a plan that would change something, where a script asks for it.
+_SOMETHING = 3
 # What a plan calls the parts of a router that are compared as a whole.
 _SECTIONS = {
     "routing": "keys, levels or on_unknown",
@@ -350,6 +365,7 @@ _SECTIONS = {
     "answer": "columns or their types",
     "params": "parameters of sub-models",
     "environment": "requirements",
+    "wrapping": "requirements, signature, embedded code or what a deployment may change",
 }
 
 
@@ -371,6 +387,11 @@ def _show_difference(found: Mapping[str, Any]) -> None:
     for word, what in _SECTIONS.items():
         if found[word]:
             print(f"  {word}: {what} differ")
+    if found["files"]:
+        more = f" and {len(found['files']) - 10} more" if len(found["files"]) > 10 else ""
+        print(f"  other files: {', '.join(found['files'][:10])}{more}")
+    if found["newest"]:
+        print(f"  it is not the newest version, which is {found['newest']}")
     if not any(value for word, value in found.items() if word != "against"):
         print("  no difference")
 
@@ -399,7 +420,7 @@ def _show_plan(data: Mapping[str, Any]) -> None:
         print(f"{where}: {path}")
     _show_difference(data["difference"])
     files = any(not (m["of"] or m["version"] or m["model_id"]) for m in data["sub_models"])
-    if files and data["difference"]["against"]:
+    if files and data["difference"]["against"] and data["difference"]["files"] is None:
         print("  files on disk are not compared: build says how many of them changed")
 
 
@@ -442,11 +463,13 @@ def _build(work: Job, flags: Flags) -> int:
     _warnings(logged.notes)
 
     def show() -> None:
-        print(f"logged   {logged.model_uri} ({count(logged.sub_models, 'sub-model')}, {size_text(logged.bytes)})")
+        done = "logged " if logged.same_as is None else "same as"
+        size = f"{count(logged.sub_models, 'sub-model')}, {size_text(logged.bytes)}"
+        print(f"{done}  {logged.model_uri} ({size})" + ("" if logged.same_as is None else ": nothing was registered"))
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
             print(f"version  {logged.version} of {logged.name}{alias}")
-        if logged.unchanged or logged.resumed or logged.described:
+        if logged.same_as is None and (logged.unchanged or logged.resumed or logged.described):
             others = count(logged.sub_models - logged.unchanged - logged.resumed, "sub-model")
             same = f"; {logged.unchanged:,} did not change since version {logged.since}" if logged.unchanged else ""
             before = f"; {logged.resumed:,} by a build that did not come to its end" if logged.resumed else ""

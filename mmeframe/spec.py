@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "ANNOTATE",
     "MAIN_ARM",
+    "BuildSpec",
     "Column",
     "Component",
     "EnvironmentSpec",
@@ -91,7 +92,7 @@ class SubModelEntry:
     ``routed`` False: no key reaches it; a gate or another sub-model uses it. ``combine``: it has no files of its own,
     but combines the answers of others.
     ``signature``: ``inputs`` (column -> type) and ``outputs`` (a type, or column -> type), in place of what its files
-    say; either may be empty.
+    say; either may be empty. ``prove``: whether a build refuses it where it answers no probe rows; None: not said.
     """
 
     id: str
@@ -107,6 +108,7 @@ class SubModelEntry:
     routed: bool = True
     combine: Component | None = None
     signature: Mapping[str, Any] | None = None
+    prove: bool | None = None
 
     @property
     def of(self) -> tuple[str, ...]:
@@ -243,12 +245,14 @@ class SignatureSpec:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSpec:
-    """How sub-models' requirements become one set."""
+    """How sub-models' requirements become one set, and which Python wrote them."""
 
     merge: str = "raise"
     override: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
     indexed: tuple[str, ...] = ()
+    # What sub-models are whose pickles another Python wrote: ``raise`` refuses them, ``warn`` tells.
+    python: str = "raise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,10 +324,21 @@ class PredictSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """``unchanged``: whether a build of what is registered already is skipped, or registered as another version."""
+
+    unchanged: str = "skip"
+
+
+@dataclass(frozen=True, slots=True)
 class ValidateSpec:
-    """``min_coverage``: the least share of a table's rows that must reach a sub-model, None for no gate."""
+    """``min_coverage``: the least share of a table's rows that must reach a sub-model, None for no gate.
+
+    ``load``: sub-models are loaded and proved as a build does, too.
+    """
 
     min_coverage: float | None = None
+    load: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +364,7 @@ class RouterSpec:
     tracking: TrackingSpec = TrackingSpec()
     serve: ServeSpec = ServeSpec()
     predict: PredictSpec = PredictSpec()
+    build: BuildSpec = BuildSpec()
     validate: ValidateSpec = ValidateSpec()
     train: TrainSpec | None = None
 
@@ -363,7 +379,8 @@ class Logged:
     """A router in the store. ``notes``: warnings, and what killed builds had left.
 
     unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from a build that did not
-    come to its end; described: how many that build had only read, so that they were packed now.
+    come to its end; described: how many that build had only read, so that they were packed now. same_as: the version
+    that holds all of this already, so that nothing was registered; None for a new one.
     """
 
     model_uri: str
@@ -380,4 +397,5 @@ class Logged:
     since: str | None = None
     resumed: int = 0
     described: int = 0
+    same_as: str | None = None
     notes: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import mmeframe
 from mmeframe import api
-from mmeframe.build.embed import write_archive
+from mmeframe.build.embed import embedded_files, write_archive
 from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import manifest_digest
 from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError
@@ -303,7 +303,7 @@ def test_any_package_is_the_same_or_not(tmp_path_factory, files, change, data):
     try:
         importlib.invalidate_caches()
         archive = home / "code.zip"
-        write_archive(archive, {"any_package": PluginInfo("any", "any_package")}, ["mmeframe"])
+        write_archive(archive, embedded_files({"any_package": PluginInfo("any", "any_package")}, ["mmeframe"]))
         path = home / "any_package" / data.draw(st.sampled_from(sorted(files)))
         if change == "content":
             path.write_bytes(path.read_bytes() + b"\n")

@@ -750,15 +750,18 @@ def test_disabled_sub_models_of_one_key(run, table, monkeypatch, disabled):
 
 
 def test_plan_of_files(run, store):
-    """They are not compared, so that no difference is not all there is to say; the budget is shown, too."""
+    """They are compared with those of the newest version, and not with those of another router; the budget is shown."""
     path = store.folder / "a.pkl"
     path.write_bytes(pickle.dumps(fleets.fitted(0)))
     argv = ("name=of_files", "routing=column", "routing.column=shop", f"+models.a={{uri:'{path}',key:{{shop:a}}}}")
     bounded = ("residency=lazy", "residency.max_bytes=2MiB", "residency.pin=[a]")
     run("build", *argv, *bounded)
 
-    assert run("plan", *argv, *bounded).lines[-2:] == [
+    assert run("plan", *argv, *bounded).lines[-2:] == ["against models:/of_files/1:", "no difference"]
+    assert run("plan", "name=another", *argv[1:], *bounded, "model=models:/of_files/1").lines[-2:] == [
         "no difference",
         "files on disk are not compared: build says how many of them changed",
     ]
+    path.write_bytes(pickle.dumps(fleets.fitted(1)) + b" ")
+    assert run("plan", *argv, *bounded).lines[-2:] == ["against models:/of_files/1:", "other files: a"]
     assert "memory lazy, max_bytes=2.0 MiB, pin=a" in run("show", "model=models:/of_files/1").lines

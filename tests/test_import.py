@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mmeframe.build.embed import write_archive
+from mmeframe.build.embed import embedded_files, write_archive
 
 HEAVY = ("mlflow", "pandas", "sklearn", "hydra", "omegaconf", "pydantic", "numpy")
 
@@ -106,7 +106,7 @@ def test_running_the_module_is_the_command():
 def test_the_copy_in_a_router_says_why_it_has_no_api(tmp_path):
     """A router's archive stands first where mmeframe was not in use before, and has only what serving needs."""
     archive = tmp_path / "mmeframe.zip"
-    write_archive(archive, {}, ())
+    write_archive(archive, embedded_files({}, ()))
     code = (
         f"import sys; sys.path.insert(0, {str(archive)!r}); import mmeframe\n"
         "for ask in ('from mmeframe import api', 'from mmeframe import build', 'mmeframe.explain'):\n"

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.build.examples import made_up_rows
+from mmeframe.build.examples import learnt_rows, made_up
 from mmeframe.build.methods import answers, lost_class
 from mmeframe.build.signature import Outputs
 from mmeframe.build.store import ModelFile
@@ -130,6 +131,6 @@ def find_inputs(live: Any, columns: Callable[[tuple[str, ...]], tuple[Column, ..
 def find_outputs(live: Any, inputs: tuple[Column, ...]) -> Outputs:
     """What an estimator answers, from a call on a few rows. Raises BuildError if it does not take them."""
     try:
-        return answers(live, made_up_rows(inputs), "predict", "")
+        return answers(live, chain(made_up(inputs), learnt_rows(live, inputs)), "predict", "")
     except BuildError as error:
         raise BuildError(error.what, hint=f"Declare {_DECLARE}.") from error

@@ -15,6 +15,7 @@ from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_ou
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
+from mmeframe.build.pickles import PICKLES, session_problem
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
@@ -36,6 +37,8 @@ _READERS = 8
 _OWN = re.compile(
     rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
 )
+# Options of flavors that name what a sub-model is made of, in its folder.
+_FILES = ("data", "pickled_model", "model_path", "model_data", "python_model")
 # Flavors, columns and answers, parameters, whether it is a router, and how a signature is given to such a model. A text
 # in place of columns or answers says why they cannot be used.
 _Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict[str, Param], bool, str]
@@ -69,6 +72,8 @@ class SubModel(Facts):
     origin: str
     routed: bool = True
     of: tuple[str, ...] = ()
+    # Whether a build refuses it where it answers no probe rows.
+    prove: bool = True
     # What it comes from, where that can be told without reading it.
     stamp: str | None = None
 
@@ -291,6 +296,9 @@ class Describer:
         if chosen is None:
             return None
         flavor, loader = chosen
+        if file.here is not None and (problem := session_problem(where, {file.here.name: file.here.read_bytes()})):
+            self.problems.append(problem)
+            return None
         try:
             inputs, outputs = self._signature(entry)
             model = _model(
@@ -365,6 +373,8 @@ class Describer:
         if params:
             options["params"] = params
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
+        if not self._usable(folder, options, where):
+            return None
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
         return _model(
             entry,
@@ -378,6 +388,19 @@ class Describer:
             python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
             code=_code_modules(folder, code) if code else {},
         )
+
+    def _usable(self, folder: ModelFolder, options: Mapping[str, Any], where: str) -> bool:
+        """Whether its files are there, and its pickles can be loaded elsewhere; as far as they lie here, unloaded."""
+        if folder.here is None:
+            return True
+        names = [name for option in _FILES if isinstance(name := options.get(option), str)]
+        gone = [name for name in names if not (folder.here / name).exists()]
+        for name in gone:
+            self.problem(where, f"its folder has no file {name!r}.", "Log or copy the model again.", "missing")
+        pickles = {name: folder.read(name) or b"" for name in names if name.endswith(PICKLES) and name not in gone}
+        problem = session_problem(where, pickles)
+        self.problems += [problem] if problem else []
+        return not gone and problem is None
 
     def _choose(
         self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str, wanted: str | None = None
@@ -421,6 +444,7 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
         folder=folder,
         origin=entry.origin,
         routed=entry.routed,
+        prove=entry.prove is not False,
         **facts,
     )
 

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from mmeframe.spec import Component
 
 __all__ = [
     "ARCHIVE",
+    "Embedded",
     "code_changes",
     "code_digests",
+    "embedded_files",
     "loader_code",
     "plugin_requirements",
     "recorded",
@@ -47,6 +50,7 @@ _RUNTIME = (
     "cache.py",
     "imports.py",
     "redact.py",
+    "versions.py",
     "worker",
     "bundle",
     "plugin",
@@ -69,8 +73,19 @@ def used_plugins(components: Iterable[Component], plugins: Plugins) -> dict[str,
     return found
 
 
-def write_archive(path: Path, modules: Mapping[str, PluginInfo], indexed: Sequence[str]) -> list[str]:
-    """Write the archive; returns the top-level modules inside, empty (and no file) if everything is indexed.
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What the archive holds; nothing if an index serves everything.
+
+    files: names inside with their files, sorted. facts: top-level modules with distribution, version and digest.
+    """
+
+    files: list[tuple[str, Path]]
+    facts: Mapping[str, Mapping[str, Any]]
+
+
+def embedded_files(modules: Mapping[str, PluginInfo], indexed: Sequence[str]) -> Embedded:
+    """Of mmeframe and of these plugins.
 
     Raises BuildError for a plugin with compiled modules, which no archive can hold.
     """
@@ -84,14 +99,15 @@ def write_archive(path: Path, modules: Mapping[str, PluginInfo], indexed: Sequen
         embedded["mmeframe"] = _files_of("mmeframe")
         facts["mmeframe"] = {"distribution": "mmeframe", "version": mmeframe.__version__}
     facts = {module: {**found, "sha256": code_here(module)} for module, found in facts.items()}
-    if not embedded:
-        return []
+    return Embedded(sorted(found for files in embedded.values() for found in files), facts)
+
+
+def write_archive(path: Path, embedded: Embedded) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         # What decides in a process that has some of these modules already.
-        archive.comment = json.dumps(facts, sort_keys=True).encode()
-        for name, file in sorted(found for files in embedded.values() for found in files):
+        archive.comment = json.dumps(embedded.facts, sort_keys=True).encode()
+        for name, file in embedded.files:
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
-    return sorted(embedded)
 
 
 def _python_files(path: Path, name: str) -> Iterator[tuple[str, Path]]:

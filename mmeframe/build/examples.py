@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import copy
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.keys import is_whole
 from mmeframe.rows.labels import unlabelled
+from mmeframe.rows.types import converter, is_compound
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mmeframe.build.describe import SubModel
     from mmeframe.build.fleet import Fleet
 
-__all__ = ["example_request", "example_rows", "made_up_rows", "same"]
+__all__ = ["Rows", "example_request", "fresh", "learnt_rows", "made_up", "probe_rows", "same"]
 
 _ROWS = 3
+_NOON = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
+_WHOLE, _FLOATING = ((0, 1, 7), (1, 2, 3), (50, 100, 200)), ((0.0, 1.0, 0.5), (1.0, 2.0, 3.0), (50.0, 100.0, 200.0))
+# Type -> the values of a column in each try: one may be nonsense to an honest model, which then takes another.
+_VALUES: Mapping[str, Sequence[Sequence[Any]]] = {
+    "boolean": ((False, True, True),),
+    "integer": _WHOLE,
+    "long": _WHOLE,
+    "float": _FLOATING,
+    "double": _FLOATING,
+    "string": (("a", "b", "c"), ("1", "2", "3"), ("2024-01-01", "2024-01-02", "2024-01-03")),
+    "datetime": ((_NOON, _NOON, _NOON),),
+    "binary": ((b"a", b"b", b"c"),),
+}
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A few rows to ask with. made_up: they hold nobody's data, so what a library says of them may be shown."""
+
+    frame: pd.DataFrame
+    made_up: bool = True
 
 
 def same(one: Any, two: Any) -> bool:
@@ -37,42 +67,129 @@ def same(one: Any, two: Any) -> bool:
     return bool(np.all((left == right) | ((left != left) & (right != right))))
 
 
-def example_rows(model: SubModel, root: Path) -> Any:
-    """A few rows for a sub-model: its logged input example, else made up from its signature, with its types."""
+def probe_rows(model: SubModel, root: Path, live: Any) -> Iterator[Rows]:
+    """Rows to try a sub-model on, in turn, with its types: its logged input example, then what can be made up.
+
+    live: it, live. An encoder inside may take nothing but the values that it was fitted on, so the last try has those.
+    """
     logged = _logged_example(model, root)
-    return made_up_rows(model.inputs) if logged is None else unlabelled(logged)
+    if logged is not None:
+        yield Rows(unlabelled(logged), made_up=False)
+    yield from made_up(model.inputs)
+    yield from learnt_rows(live, model.inputs)
 
 
-def made_up_rows(columns: Sequence[Column]) -> Any:
-    """A few rows of these columns, with their types."""
-    return _frame(tuple(columns)).copy()
+def learnt_rows(live: Any, columns: Sequence[Column]) -> Iterator[Rows]:
+    """Rows with values that encoders inside of a live sub-model were fitted on; none where there are no encoders."""
+    import pandas as pd
+
+    names = [column.label for column in columns]
+    known = {name: values for name, values in _learnt(_unwrapped(live), names).items() if name in names}
+    if not known:
+        return
+    frame = next(made_up(columns)).frame.astype(object)
+    for name, values in known.items():
+        values = [value for value in values if not pd.isna(value)] or [None]
+        frame[name] = [values[row % len(values)] for row in range(len(frame))]
+    plain = frame.infer_objects().set_axis([column.name for column in columns], axis=1)
+    yield Rows(_labelled(plain.astype(_dtypes(columns)), columns), made_up=False)
+
+
+def _unwrapped(live: Any) -> Any:
+    """The estimator behind a loader's or MLflow's wrapper."""
+    with contextlib.suppress(Exception):
+        live = live.get_raw_model()
+    # A search has one that was not fitted.
+    return live if hasattr(live, "get_params") else getattr(live, "estimator", live)
+
+
+def _learnt(estimator: Any, names: Sequence[Any]) -> dict[Any, Any]:
+    """Column -> the categories of the encoder that reads it, anywhere in a pipeline."""
+    if (categories := getattr(estimator, "categories_", None)) is not None:
+        return dict(zip(names, categories, strict=True)) if len(categories) == len(names) else {}
+    if hasattr(estimator, "transformers_"):
+        inner = [(step, [read] if isinstance(read, str) else read) for _, step, read in estimator.transformers_]
+    elif hasattr(estimator, "steps"):
+        inner = [(step, names) for _, step in estimator.steps]
+    else:
+        found = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "regressor_"))
+        inner = [(step, names) for step in found if step is not None]
+    known: dict[Any, Any] = {}
+    for step, read in inner:
+        # What comes first sees the columns as they are sent.
+        known = {**_learnt(step, read if isinstance(read, list) else list(names)), **known}
+    return known
+
+
+def made_up(columns: Sequence[Column]) -> Iterator[Rows]:
+    """A few rows of these columns, with their types, in several tries."""
+    for number in range(_TRIES):
+        yield Rows(fresh(_frame(tuple(columns), number)))
+    # A time series takes one.
+    yield Rows(fresh(_frame(tuple(columns), 0).head(1)))
+
+
+def fresh(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy with lists and dicts of its own: MLflow converts the values inside of them where they are."""
+    copied = frame.copy()
+    for name in frame.columns:
+        if frame[name].dtype == object and any(isinstance(value, list | dict) for value in frame[name]):
+            copied[name] = frame[name].map(copy.deepcopy)
+    return copied
 
 
 @lru_cache(maxsize=64)
-def _frame(columns: tuple[Column, ...]) -> Any:
+def _frame(columns: tuple[Column, ...], number: int) -> pd.DataFrame:
     """Thousands of sub-models have the same columns, and pandas takes milliseconds for each frame."""
     import pandas as pd
 
-    frame = pd.DataFrame({column.name: list(_made_up(column.type)) for column in columns}).astype(_dtypes(columns))
-    return _labelled(frame, columns)
+    values = {column.name: pd.Series(_values(column.type, number), dtype=object) for column in columns}
+    return _labelled(pd.DataFrame(values).infer_objects().astype(_dtypes(columns)), columns)
 
 
-def _labelled(frame: Any, columns: Sequence[Column]) -> Any:
+def _labelled(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """With the names that the sub-model knows."""
     return frame.set_axis([column.label for column in columns], axis=1)
 
 
-def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
+def _values(kind: str, number: int) -> list[Any]:
+    """The values of a column in a try, as a router would give them to a sub-model."""
+    return [*map(converter(kind), _inner(json.loads(kind), number))] if is_compound(kind) else _plain(kind, number)
+
+
+def _inner(kind: Mapping[str, Any], number: int) -> list[Any]:
+    """Values of one of MLflow's types, as it describes it."""
+    name = kind["type"]
+    if name == "array":
+        return [[value] for value in _inner(kind["items"], number)]
+    if name == "map":
+        return [{"a": value} for value in _inner(kind["values"], number)]
+    if name == "object":
+        fields = {key: _inner(it, number) for key, it in kind["properties"].items()}
+        return [{key: values[row] for key, values in fields.items()} for row in range(_ROWS)]
+    return _plain(name, number)
+
+
+def _plain(kind: str, number: int) -> list[Any]:
+    tries = _VALUES.get(kind, ((None,) * _ROWS,))
+    return list(tries[number % len(tries)])
+
+
+def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = None) -> tuple[Any, dict[str, Any]]:
     """A request in the shape that the router takes: a row for each of a few sub-models, and routing parameters.
 
     Keys are real, features are made up: nobody's data is copied into another artifact.
+    taken: rows that sub-models have answered, by id, to ask those with; nothing else of such a request is stored.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
-    for number, model in enumerate(fleet.models[:_ROWS]):
-        row = {column.name: next(_made_up(column.type)) for column in fleet.union.columns}
+    models = fleet.models if taken is None else [model for model in fleet.models if model.id in taken]
+    for number, model in enumerate(models[:_ROWS]):
+        row = {column.name: _values(column.type, 0)[0] for column in fleet.union.columns}
+        if taken is not None:
+            row |= {str(name): value for name, value in taken[model.id].iloc[0].items()}
         for part, inputs in fleet.inputs.items():
             key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
             if inputs.params:
@@ -92,6 +209,7 @@ def example_request(fleet: Fleet) -> tuple[Any, dict[str, Any]]:
 
 
 def _logged_example(model: SubModel, root: Path) -> Any:
+    """The rows that were logged with a sub-model, with its types; None where there are none that can be used."""
     import pandas as pd
 
     if not (root / "input_example.json").is_file():
@@ -116,12 +234,3 @@ def _logged_example(model: SubModel, root: Path) -> Any:
 def _dtypes(columns: Sequence[Column]) -> dict[str, str]:
     known = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64", "boolean": "bool"}
     return {column.name: known[column.type] for column in columns if column.type in known}
-
-
-def _made_up(kind: str) -> Iterator[Any]:
-    import datetime
-
-    numbers = {"integer": (0, 1, 7), "long": (0, 1, 7), "float": (0.0, 1.0, 0.5), "double": (0.0, 1.0, 0.5)}
-    noon = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
-    other = {"boolean": (False, True, True), "datetime": (noon,) * _ROWS, "string": ("a", "b", "c")}
-    yield from numbers.get(kind) or other.get(kind) or (None,) * _ROWS

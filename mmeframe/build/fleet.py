@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from typing import Any
 
 from mmeframe.budget import check_residency
 from mmeframe.build.describe import Describer, SubModel
 from mmeframe.build.draft import Draft
-from mmeframe.build.environment import distributions_of, merge, unlike_here
+from mmeframe.build.environment import distributions_of, merge
 from mmeframe.build.live import LiveModels
 from mmeframe.build.members import Members
 from mmeframe.build.methods import discover, has_classes, labels
@@ -40,11 +40,12 @@ from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, 
 from mmeframe.graph import reached
 from mmeframe.keys import canonical, csv_form, csv_hazard
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
-from mmeframe.plugin.components import make_component, runs_code
+from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
-from mmeframe.rows.types import is_nested, shown
+from mmeframe.rows.types import is_compound, shown
 from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
+from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
 
 __all__ = ["Fleet", "declared", "resolve"]
 
@@ -182,7 +183,7 @@ class _Resolver:
             return _Resolver(self.spec, self.plugins, self.store, self.progress, self.previous, self.draft, left).run()
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
-        models = self._methods(models)
+        models = self._methods(self._of_this_python(models))
         union = union_columns({model.id: model.inputs for model in models}, self.problems)
         models = self._combined(models, entries)
         if not entries and not self.problems:
@@ -407,7 +408,7 @@ class _Resolver:
         """Columns by which rows get their arm hold one value in each row: a list has no canonical text."""
         traffic = self.spec.traffic
         for column in union.columns if traffic.arms else ():
-            if column.name in (traffic.sticky or union.names) and is_nested(column.type):
+            if column.name in (traffic.sticky or union.names) and is_compound(column.type):
                 self.problem(
                     "traffic.sticky",
                     f"column {column.name!r} is {shown(column.type)} in the sub-models, and would decide a row's arm.",
@@ -464,28 +465,48 @@ class _Resolver:
     # -- how the models fit -----------------------------------------------------------------------------------
 
     def _requirements(self, models: Iterable[SubModel]) -> tuple[str, ...]:
-        found = list(models)
         distinct: dict[tuple[str, ...], str] = {}
-        pythons: dict[str, str] = {}
-        for model in found:
+        for model in models:
             distinct.setdefault(model.requirements, f"models.{model.id}")
-            if model.python:
-                pythons.setdefault(".".join(model.python.split(".")[:2]), model.id)
-        if len(pythons) > 1:
-            named = " and ".join(
-                f"{id_!r} was logged with Python {version}" for version, id_ in sorted(pythons.items())[:2]
-            )
-            self.problem(
-                "environment", f"{named}.", "Pickles do not cross Python versions: log them with one.", "fleet"
-            )
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         merged = merge(wanted, self.spec.environment, self.problems)
-        if self.spec.environment.merge == "highest" and (other := unlike_here(merged)):
-            self.warnings.append(
-                f"environment.merge: the router requires {', '.join(other)}, so it is proved with other versions"
-                " than it will be served with. Build it where those are installed."
-            )
+        self.warnings += [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
         return merged
+
+    def _of_this_python(self, models: Sequence[SubModel]) -> list[SubModel]:
+        """The sub-models without pickles of another Python, unless those are wanted; and which may crash a process.
+
+        Called before anything of a sub-model is loaded: a pickle of another Python may end this one without a word.
+        """
+        # Thousands have the same requirements. Which MLflow logged a pickle does not matter to it.
+        others = cache(lambda lines: other_libraries(line for line in lines if not line.startswith("mlflow")))
+        suspects = [it for it in models if it.python and (minor(it.python) != HERE or others(it.requirements))]
+        with ThreadPoolExecutor(8) as pool:
+            pickled = dict(zip([it.id for it in suspects], pool.map(self._holds_pickles, suspects), strict=True))
+        self.live.risky = {id_ for id_, pickles in pickled.items() if pickles}
+        refused: set[str] = set()
+        for python, ids in other_pythons({it.id: minor(it.python) for it in suspects}).items():
+            risky = [id_ for id_ in ids if pickled[id_]]
+            harmless = len(ids) - len(risky)
+            if harmless:
+                self.warnings.append(
+                    f"environment: {count(harmless, 'sub-model')} without pickles came from Python {python}."
+                )
+            if risky and self.spec.environment.python == "warn":
+                self.warnings.append(f"environment.python: {pickled_by(python, risky)}.")
+            elif risky:
+                refused |= {*risky}
+                hint = (
+                    "Such a pickle may fail, or crash the process. Log them with this Python, or in a format that "
+                    'holds no code (serialization_format="skops"); or build with that one. '
+                    "environment.python=warn takes them."
+                )
+                self.problem("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
+        return [model for model in models if model.id not in refused]
+
+    def _holds_pickles(self, model: SubModel) -> bool:
+        names = self._names(model)
+        return names is not None and holds_pickles(model.loader, names, model.options)
 
     def _without_code(self, models: Sequence[SubModel]) -> list[SubModel]:
         """The sub-models that can be made live without running code of their files; the others are reported.
@@ -507,12 +528,16 @@ class _Resolver:
         return [model for model in models if model.id not in refused]
 
     def _runs_code(self, model: SubModel) -> bool:
+        names = self._names(model)
+        return names is not None and runs_code(make_component(model.loader), names, model.options)
+
+    def _names(self, model: SubModel) -> list[str] | None:
+        """The files of a sub-model, None, with a problem, if they cannot be listed."""
         try:
-            names = model.folder.names()
+            return model.folder.names()
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(f"models.{model.id}", f"its files cannot be listed: {redact(str(error))}", "", "missing")
-            return False
-        return runs_code(make_component(model.loader), names, model.options)
+            return None
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
         """Sub-models with what ``output.method`` answers, and their classes; a gate is always asked to predict."""
@@ -572,6 +597,7 @@ class _Resolver:
             origin=entry.origin,
             routed=entry.routed,
             of=entry.of,
+            prove=entry.prove is not False,
         )
 
     def _code_clashes(self, models: Iterable[SubModel]) -> None:

@@ -1,9 +1,13 @@
-"""Sub-models that are asked at build: in this process, or, with ``isolation: process``, in one for each code."""
+"""Sub-models that are asked at build: in this process, or in one that may crash.
+
+With ``isolation: process`` there is one for each code. What another Python, or another version of a library, has
+pickled is asked in one of its own, too.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,16 +21,20 @@ from mmeframe.worker import Ended, Remote, Worker
 __all__ = ["LiveModels"]
 
 _CODE = "code"
+_RISKY = (
+    "It was pickled by another version of Python or of a library. Log it again with those that are here, or in a "
+    'format that holds no code, such as serialization_format="skops".'
+)
 
 
 class LiveModels:
     """Runs what needs a live sub-model. isolation: the config's; with ``process`` no two modules of a name meet.
 
-    The processes end with this object.
+    risky: ids of those that may crash a process. The processes end with this object.
     """
 
-    def __init__(self, isolation: str) -> None:
-        self._apart = isolation == "process"
+    def __init__(self, isolation: str, risky: Collection[str] = ()) -> None:
+        self._apart, self.risky = isolation == "process", risky
         self._workers: dict[frozenset[tuple[str, str]], Worker] = {}
         self._known: set[frozenset[tuple[str, str]]] = set()
 
@@ -36,17 +44,19 @@ class LiveModels:
         root: the sub-model's own folder. Raises what the function raises, ModelError if its process ends, BuildError if
         it would run other code than it ships.
         """
-        if not self._apart or not model.code:
+        if not self._elsewhere(model):
             with self._importable(model, root / _CODE):
                 return function(model, root, *args)
         try:
             return self._worker(model).run(_there, function, model, root, *args)
         except Ended as error:
-            raise ModelError(str(error), where=f"models.{model.id}") from None
+            raise ModelError(
+                str(error), where=f"models.{model.id}", hint=_RISKY if model.id in self.risky else ""
+            ) from None
 
     def load(self, model: SubModel, root: Path) -> Any:
         """A live sub-model that can ``predict``."""
-        if not self._apart or not model.code:
+        if not self._elsewhere(model):
             with self._importable(model, root / _CODE):
                 return model.load(root)
         return Remote(self._worker(model), model.id, partial(_there, SubModel.load, model, root), ("predict",))
@@ -75,6 +85,9 @@ class LiveModels:
                 hint="Begin a new process, log the sub-model with that code, or set isolation=process.",
             )
         self._known.add(known)
+
+    def _elsewhere(self, model: SubModel) -> bool:
+        return bool(self._apart and model.code) or model.id in self.risky
 
     def _worker(self, model: SubModel) -> Worker:
         return self._workers.setdefault(frozenset(model.code.items()), Worker())

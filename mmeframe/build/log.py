@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,24 +27,34 @@ from mmeframe.build.cleanup import (
     restore_alias,
 )
 from mmeframe.build.draft import FULL, Draft
-from mmeframe.build.embed import ARCHIVE, plugin_requirements, used_plugins, write_archive
+from mmeframe.build.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.build.environment import merge
 from mmeframe.build.examples import example_request
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.pack import components, pack
-from mmeframe.build.previous import STAMPS
+from mmeframe.build.previous import STAMPS, WRAPPING, Previous
 from mmeframe.build.probe import probe
 from mmeframe.build.signature import as_sent, mlflow_signature
 from mmeframe.build.store import ROUTER_TAG, Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.cache import work_folder
-from mmeframe.errors import BuildError, Problem, ProblemsError, UsageError
+from mmeframe.errors import BuildError, CorruptBundleError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
+from mmeframe.versions import quietly
 
-__all__ = ["experiment_id", "log_folder", "log_router", "move_alias", "record_config", "register"]
+__all__ = [
+    "experiment_id",
+    "log_folder",
+    "log_router",
+    "move_alias",
+    "prove_fleet",
+    "record_config",
+    "register",
+    "wrapping",
+]
 
 _BUNDLE = "bundle"
 
@@ -55,22 +66,25 @@ def log_router(
     draft: Draft,
     config: tuple[Mapping[str, Any], tuple[str, ...]],
     progress: Progress,
+    previous: Previous | None = None,
 ) -> Logged:
     """Pack, log, load back, probe, record lineage, register, alias, in this order.
 
     draft: where the bundle is written.
     config: the unresolved config tree and the overrides, stored with the run after redaction.
+    previous: the newest version; where it holds all of this already, nothing is logged, unless that is wanted.
     On any exception, KeyboardInterrupt too, everything is taken back and the exception gets notes that say so.
     """
     spec, client = fleet.spec, store.client
-    modules = used_plugins(components(fleet).values(), plugins)
-    requirements = _requirements(fleet, modules)
     with work_folder() as folder, Undo() as undo:
+        around = wrapping(fleet, plugins)
         digest = pack(fleet, plugins, draft, progress)
-        archive = folder / ARCHIVE
-        embedded = write_archive(archive, modules, spec.environment.indexed)
         experiment = experiment_id(client, spec.tracking)
         notes = close_leftovers(client, experiment)
+        if previous is not None and _holds(previous, store, spec, digest, around.digest):
+            logged = _same(previous, store, fleet, notes, undo)
+            undo.keep()
+            return logged
         owner = lease()
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
@@ -83,10 +97,11 @@ def log_router(
             "mmeframe.version": mmeframe.__version__,
             "mmeframe.sub_models": str(len(fleet.models)),
             "mmeframe.columns": _columns(fleet)[:5000],
+            WRAPPING: around.digest,
         }
 
         def save(path: str, model: Any) -> None:
-            _save(path, model, fleet, draft.bundle, archive if embedded else None, requirements, digest)
+            _save(path, model, fleet, draft.bundle, around, digest, folder)
 
         progress("logging", 0, 1)
         try:
@@ -101,7 +116,7 @@ def log_router(
                 hint="Free space there, in the cache folder (MMEFRAME_CACHE_DIR) and in the temporary one (TMPDIR).",
             ) from error
         progress("logging", 1, 1)
-        notes += _prove(model_id, digest, fleet, progress)
+        notes += _prove(f"models:/{model_id}", digest, fleet, progress)
         _lineage(client, run_id, fleet)
         size = Bundle(draft.bundle).manifest["bytes"]
         version = None
@@ -111,7 +126,6 @@ def log_router(
                 move_alias(client, spec.tracking.register_as, spec.tracking.alias, version, undo)
         client.set_terminated(run_id, "FINISHED")
         undo.keep()
-    kept = [model.kept for model in fleet.models if model.kept]
     return Logged(
         model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",
         model_id=model_id,
@@ -123,15 +137,87 @@ def log_router(
         digest=digest,
         sub_models=len(fleet.models),
         bytes=size,
-        unchanged=sum(it.since is not None for it in kept),
-        since=next((it.since for it in kept if it.since), None),
-        resumed=sum(it.since is None for it in kept),
+        **_taken_over(fleet),
         described=sum(
             model.kept is None and model.stamp is not None and draft.facts(model.id, model.stamp) is not None
             for model in fleet.models
         ),
         notes=tuple(notes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """What an artifact holds beside its bundle. code: of mmeframe and plugins, empty if an index serves them all."""
+
+    requirements: list[str]
+    code: Embedded
+    signature: Any
+    digest: str
+
+
+def wrapping(fleet: Fleet, plugins: Plugins) -> Wrapping:
+    """What wraps a fleet's bundle. Raises ProblemsError, or BuildError."""
+    modules = used_plugins(components(fleet).values(), plugins)
+    requirements = _requirements(fleet, modules)
+    code = embedded_files(modules, fleet.spec.environment.indexed)
+    signature = _signature(fleet)
+    digest = hashlib.sha256(json.dumps([requirements, signature.to_dict(), _knobs(fleet.spec)]).encode())
+    for name, file in code.files:
+        digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return Wrapping(requirements, code, signature, digest.hexdigest())
+
+
+def _holds(previous: Previous, store: Store, spec: RouterSpec, digest: str, around: str) -> bool:
+    """Whether a version that was proved, and is still the newest, holds all that would be logged, every byte whole."""
+    if spec.build.unchanged != "skip" or (previous.bundle.digest, previous.wrapping) != (digest, around):
+        return False
+    models = store.named([str(spec.tracking.register_as)]).values()
+    # A build that was killed may have left it, and been taken back since; or one may still be at it.
+    newest = [version.version for model in models for version in model.versions[:1]]
+    if newest != [previous.version] or store.client.get_run(previous.run_id).info.status != "FINISHED":
+        return False
+    try:
+        previous.bundle.verify()
+    except CorruptBundleError:
+        return False
+    return True
+
+
+def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo: Undo) -> Logged:
+    """The version that holds this fleet already; it gets the alias if that is elsewhere."""
+    tracking, client = fleet.spec.tracking, store.client
+    name = str(tracking.register_as)
+    before = dict(client.get_registered_model(name).aliases).get(tracking.alias)
+    if tracking.alias and str(before) != previous.version:
+        move_alias(client, name, tracking.alias, previous.version, undo)
+        was = f"it was version {before}" if before else "it is new"
+        notes.append(f"alias {tracking.alias} now means version {previous.version} of {name}; {was}.")
+    return Logged(
+        model_uri=f"models:/{name}/{previous.version}",
+        model_id=previous.model_id,
+        run_id=previous.run_id,
+        experiment_id=str(client.get_run(previous.run_id).info.experiment_id),
+        name=name,
+        version=previous.version,
+        alias=tracking.alias,
+        digest=previous.bundle.digest,
+        sub_models=len(fleet.models),
+        bytes=previous.bundle.manifest["bytes"],
+        **_taken_over(fleet),
+        same_as=previous.version,
+        notes=tuple(notes),
+    )
+
+
+def _taken_over(fleet: Fleet) -> dict[str, Any]:
+    """What was not packed anew."""
+    kept = [model.kept for model in fleet.models if model.kept]
+    return {
+        "unchanged": sum(it.since is not None for it in kept),
+        "since": next((it.since for it in kept if it.since), None),
+        "resumed": sum(it.since is None for it in kept),
+    }
 
 
 def _of_the_disk(error: BaseException | None) -> str | None:
@@ -286,11 +372,7 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _save(
-    path: str, model: Any, fleet: Fleet, bundle: Path, archive: Path | None, requirements: list[str], digest: str
-) -> None:
-    import mlflow.pyfunc
-
+def _signature(fleet: Fleet) -> Any:
     spec = fleet.spec
     params = dict.fromkeys(name for inputs in fleet.inputs.values() for name in inputs.params)
     routing = _routing_columns(fleet)
@@ -298,7 +380,7 @@ def _save(
     needed = {name for it in fleet.inputs.values() if not it.params for name in it.columns} | {*spec.traffic.sticky}
     # A column that some sub-model does without is required all the same if routing reads it.
     union = [replace(column, required=column.required or column.name in needed) for column in fleet.union.columns]
-    signature = mlflow_signature(
+    return mlflow_signature(
         spec.signature.mode,
         [as_sent(column) if column.name in read else column for column in union],
         [as_sent(column) for column in routing],
@@ -308,6 +390,14 @@ def _save(
         _nulls(fleet),
         fleet.params,
     )
+
+
+def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, digest: str, scratch: Path) -> None:
+    import mlflow.pyfunc
+
+    archive = scratch / ARCHIVE
+    if around.code.files:
+        write_archive(archive, around.code)
     rows, given = example_request(fleet)
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
@@ -315,18 +405,18 @@ def _save(
             path,
             python_model=str(files("mmeframe") / "runtime" / "entrypoint.py"),
             artifacts={_BUNDLE: str(bundle)},
-            code_paths=[str(archive)] if archive else None,
-            signature=signature,
+            code_paths=[str(archive)] if around.code else None,
+            signature=around.signature,
             input_example=(rows, given) if given else rows,
-            pip_requirements=requirements,
+            pip_requirements=around.requirements,
             mlflow_model=model,
             # What a deployment may change: MLflow drops overrides of names that are not stored.
-            model_config=_knobs(spec),
+            model_config=_knobs(fleet.spec),
             metadata={
                 "mmeframe": {
                     "digest": digest,
                     "sub_models": len(fleet.models),
-                    "columns": {column.name: shown(column.type) for column in [*routing, *fleet.union.columns]},
+                    "columns": {it.name: shown(it.type) for it in [*_routing_columns(fleet), *fleet.union.columns]},
                 }
             },
         )
@@ -361,31 +451,35 @@ def _line(values: Iterable[str]) -> str:
     return line.getvalue()
 
 
-def _prove(model_id: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
-    """Load the logged router as anybody would, and probe it."""
+def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]:
+    """Pack, save, load back and probe a router as a build does; nothing of it stays. Raises what a build would."""
+    from mlflow.models import Model
+
+    with work_folder() as folder:
+        around = wrapping(fleet, plugins)
+        (folder / "draft").mkdir()
+        draft = Draft(folder / "draft", {})
+        digest = pack(fleet, plugins, draft, progress)
+        draft.close()
+        _save(str(folder / "model"), Model(), fleet, draft.bundle, around, digest, folder)
+        return _prove(str(folder / "model"), digest, fleet, progress)
+
+
+def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
+    """Load the router as anybody would, and probe it."""
     import mlflow.pyfunc
 
-    loaded = mlflow.pyfunc.load_model(f"models:/{model_id}", suppress_warnings=True)
+    with quietly():
+        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     router = loaded.unwrap_python_model().router
     router.observers.mute()
     if router.bundle.digest != digest:
         raise BuildError(f"the store gave back another bundle: {router.bundle.digest} instead of {digest}.")
     try:
-        return probe(router, fleet, progress) + _try_example(loaded, fleet)
+        return probe(router, lambda rows, given: loaded.predict(rows, params=given), fleet, progress)
     finally:
         # MLflow keeps the last model from code that it loaded, and with it the processes of its sub-models.
         router.close()
-
-
-def _try_example(loaded: Any, fleet: Fleet) -> list[str]:
-    rows, given = example_request(fleet)
-    try:
-        loaded.predict(rows, params=given or None)
-    except Exception as error:  # noqa: BLE001 - made-up rows may be nonsense to a model or a strategy
-        # Its rows are made up, so the text holds nobody's data.
-        said = str(error).splitlines()[0]
-        return [f"the input example is only an outline, and the router refused it: {said}"]
-    return []
 
 
 def _lineage(client: Any, run_id: str, fleet: Fleet) -> None:

@@ -60,6 +60,8 @@ class Members:
             fleet.setdefault(id_, entry)
             if not fleet[id_].uri and entry.combine is None:
                 self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
+        proved = self.spec.model_defaults.get("prove", True)
+        fleet = {id_: it if it.prove is not None else replace(it, prove=proved) for id_, it in fleet.items()}
         keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
         return self._unique(keyed, set(explicit))
 
@@ -131,18 +133,19 @@ class Members:
             self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
 
     def _defaults(self, entry: SubModelEntry, options: Mapping[str, Any]) -> SubModelEntry:
-        """The arm and signature of the source's options, and ``model_defaults``, under what the entry itself says."""
+        """What the source's options say of all, and ``model_defaults``, under what the entry itself says."""
         arm = options["arm"] if entry.arm == MAIN_ARM else entry.arm
         defaults = self.spec.model_defaults
         flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
         own = self._loader(entry.loader, f"{entry.origin}.loader")
         loader = self._loader(defaults.get("loader", "auto"), "model_defaults.loader") if own == "auto" else own
         signature = entry.signature or options["signature"]
-        known = (entry.arm, entry.flavor, entry.loader, entry.signature)
-        if arm == MAIN_ARM and known == (arm, flavor, loader, signature):
+        prove = options["prove"] if entry.prove is None else entry.prove
+        known = (entry.arm, entry.flavor, entry.loader, entry.signature, entry.prove)
+        if arm == MAIN_ARM and known == (arm, flavor, loader, signature, prove):
             return entry
         id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
-        return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature)
+        return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature, prove=prove)
 
     def _loader(self, loader: Any, where: str) -> Component | str:
         if isinstance(loader, Component):
@@ -162,6 +165,7 @@ class Members:
             flavor=theirs.flavor if mine.flavor == "auto" else mine.flavor,
             loader=theirs.loader if mine.loader == "auto" else mine.loader,
             signature=_halves(mine.signature, theirs.signature),
+            prove=theirs.prove if mine.prove is None else mine.prove,
             origin=mine.origin,
         )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import KEPT
-from mmeframe.build.examples import example_rows, same
+from mmeframe.build.examples import Rows, fresh, probe_rows, same
 from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, MmeframeError, suggest
 from mmeframe.keys import canonical
@@ -18,12 +19,25 @@ from mmeframe.redact import redact
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mmeframe.build.describe import SubModel
 
-__all__ = ["FILL", "answers", "classes_of", "discover", "has_classes", "labels", "lost_class", "tried"]
+__all__ = [
+    "FILL",
+    "WITH_EXAMPLE",
+    "Asked",
+    "Trial",
+    "answers",
+    "asked",
+    "classes_of",
+    "discover",
+    "has_classes",
+    "labels",
+    "lost_class",
+    "said",
+    "tried",
+]
 
+WITH_EXAMPLE = "Log the sub-model with an input_example, so that rows which it takes are known."
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
 
@@ -79,11 +93,11 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
     """
     live = _loaded(model, root)
     if method != "predict":
-        return answers(live, example_rows(model, root), method, f"models.{model.id}")
+        return answers(live, probe_rows(model, root, live), method, f"models.{model.id}")
     found = classes_of(live)
     # A loader that knows classes gives probabilities.
-    asked = _asked(model) if _asked(model) in FILL else "predict_proba"
-    return model.outputs if found is None else _classed(model.outputs, found, asked, live)
+    known = _asked(model) if _asked(model) in FILL else "predict_proba"
+    return model.outputs if found is None else _classed(model.outputs, found, known, live)
 
 
 def _asked(model: SubModel) -> str:
@@ -120,58 +134,106 @@ def _loaded(model: SubModel, root: Path) -> Any:
         raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
 
 
-def answers(live: Any, rows: pd.DataFrame, method: str, where: str) -> Outputs:
-    """What a live sub-model answers to ``method`` for some rows. Raises BuildError like ``discover``."""
+def answers(live: Any, tries: Iterable[Rows], method: str, where: str) -> Outputs:
+    """What a live sub-model answers to ``method``, for the first rows that it takes. Raises BuildError as above."""
     import numpy as np
     import pandas as pd
 
     if not callable(getattr(live, method, None)):
         methods = [name for name in dir(live) if name[0] != "_" and callable(getattr(live, name, None))]
         raise BuildError(f"it has no method {method!r} (output.method).", where=where, hint=suggest(method, methods))
-    try:
-        raw = getattr(live, method)(rows)
-    except Exception as error:
-        raise BuildError(
-            f"its {method} refused the example rows ({type(error).__name__}).",
-            where=where,
-            hint="Log the sub-model with an input_example, so that rows which it takes are known.",
-        ) from error
+    found = asked(getattr(live, method), tries)
+    if found.rows is None:
+        raise BuildError(f"its {method} refused the example rows ({found.refusal}).", where=where, hint=WITH_EXAMPLE)
+    rows, raw = found.rows, found.answer
     if isinstance(raw, pd.DataFrame):
         return Outputs(tuple(Column(str(name), type_of(raw[name].dtype)) for name in raw.columns))
     try:
-        found = np.asarray(raw.todense() if hasattr(raw, "todense") else raw)
+        values = np.asarray(raw.todense() if hasattr(raw, "todense") else raw)
     except ValueError:
         # A list of arrays of several widths, one for each target.
         raise BuildError(f"its {method} gives {len(raw)} arrays that differ in shape.", where=where) from None
-    if found.ndim not in (1, 2) or len(found) != len(rows):
-        raise BuildError(f"its {method} gives shape {found.shape} for {len(rows)} rows.", where=where)
-    kind = type_of(found.dtype)
-    outputs = Outputs((Column("prediction", kind),), found.shape[1] if found.ndim == 2 else 0)
+    if values.ndim not in (1, 2) or len(values) != len(rows):
+        raise BuildError(f"its {method} gives shape {values.shape} for {len(rows)} rows.", where=where)
+    kind = type_of(values.dtype)
+    outputs = Outputs((Column("prediction", kind),), values.shape[1] if values.ndim == 2 else 0)
     classes = classes_of(live) if method in FILL else None
     return outputs if classes is None else _classed(outputs, classes, method, live)
 
 
-def tried(model: SubModel, root: Path, method: str) -> tuple[int, bool]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What asking with rows in several tries has shown: the first that were answered, or why none were.
+
+    refusal: in one line, of made-up rows only, so that it holds nobody's data.
+    """
+
+    rows: Any = None
+    answer: Any = None
+    refusal: str = ""
+
+
+def asked(ask: Callable[[Any], Any], tries: Iterable[Rows]) -> Asked:
+    """Ask with each of the rows in turn, until some are answered."""
+    refusal = ""
+    for rows in tries:
+        try:
+            return Asked(rows.frame, ask(fresh(rows.frame)))
+        except Exception as error:  # noqa: BLE001 - one try may be nonsense to a model
+            if rows.made_up and not refusal:
+                refusal = said(error)
+    return Asked(refusal=refusal)
+
+
+def said(error: BaseException) -> str:
+    """An error in one line: what a library raised, where one of ours only names its type."""
+    if isinstance(error, MmeframeError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, MmeframeError):
+        return error.what
+    first = redact((str(error).splitlines() or [""])[0])
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
     """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
 
     It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
-    Raises BuildError if it cannot be loaded, or has no such method.
+    refusal: why it answered none of its probe rows; empty if it answered some.
     """
-    import numpy as np
 
+    memory: int
+    arrays: bool = False
+    refusal: str = ""
+
+
+def tried(model: SubModel, root: Path, method: str) -> Trial:
+    """Load a sub-model once, and ask it. Raises BuildError if it cannot be loaded, or has no such method."""
     live = _loaded(model, root)
     loader = make_component(model.loader)
     if not callable(getattr(live, method, None)):
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
-    if not model.inputs or any(column.type != "double" or not column.required for column in model.inputs):
-        return loader.size(live) + KEPT, False
+    found = asked(getattr(live, method), probe_rows(model, root, live))
+    other = None
+    if (
+        model.inputs
+        and found.rows is not None
+        and all(column.type == "double" and column.required for column in model.inputs)
+    ):
+        other = _for_arrays(loader, live, method, found)
+    return Trial(loader.size(live if other is None else other) + KEPT, other is not None, found.refusal)
+
+
+def _for_arrays(loader: Any, live: Any, method: str, found: Asked) -> Any:
+    """The sub-model for arrays of doubles, None if it does not answer on them as it does on frames."""
+    import numpy as np
+
     try:
-        rows = example_rows(model, root)
-        expected = getattr(live, method)(rows)
-        other: Any = loader.for_arrays(live)
-        if other is not None and same(getattr(other, method)(rows.to_numpy(np.float64)), expected):
-            return loader.size(other) + KEPT, True
+        other = loader.for_arrays(live)
+        if other is not None and same(getattr(other, method)(found.rows.to_numpy(np.float64)), found.answer):
+            return other
     except Exception:  # noqa: BLE001 - whatever it does not like, frames are what it was made for
-        return loader.size(live) + KEPT, False
-    return loader.size(live) + KEPT, False
+        return None
+    return None

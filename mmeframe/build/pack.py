@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,18 @@ from mmeframe.build.draft import Draft
 from mmeframe.build.embed import code_digests, recorded, used_plugins
 from mmeframe.build.fleet import Fleet
 from mmeframe.build.live import LiveModels
-from mmeframe.build.methods import tried
+from mmeframe.build.methods import WITH_EXAMPLE, tried
+from mmeframe.build.pickles import session_problem
 from mmeframe.build.previous import Packed
 from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
-from mmeframe.errors import BuildError, CorruptBundleError
-from mmeframe.plugin.components import make_component
+from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
+from mmeframe.plugin.components import holds_pickles, make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
+from mmeframe.versions import HERE, minor
 
-__all__ = ["components", "pack", "settings"]
+__all__ = ["components", "pack", "settings", "unanswered"]
 
 # Environments are merged, examples are for people: neither is needed to predict.
 _LEFT_OUT = (
@@ -64,15 +66,21 @@ def components(fleet: Fleet) -> dict[str, Component]:
 def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> str:
     """Copy every sub-model and component file into the draft's bundle; returns its digest.
 
-    Raises MissingError for a sub-model that cannot be downloaded, BuildError for one that cannot be loaded or written.
+    Raises MissingError for a sub-model that cannot be downloaded, BuildError if the bundle cannot be written, and
+    ProblemsError with all sub-models that cannot be loaded, or that answer none of their probe rows.
     """
+    problems: list[Problem] = []
     schemas, outputs, requirements, loaders = _Numbered(), _Numbered(), _Numbered(), _Numbered()
     spec, records = fleet.spec, []
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
     with BundleWriter(draft.bundle) as writer, closing(fetched(todo)) as folders:
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
-            packed = _packed(model, fleet.live, folders, writer)
+            try:
+                packed = _packed(model, fleet.live, folders, writer)
+            except _RefusedError as refused:
+                problems.append(refused.problem)
+                continue
             draft.pack(model, writer, packed)
             records.append(
                 SubModelRecord(
@@ -95,9 +103,12 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
                     routed=model.routed,
                     arrays=packed.arrays,
                     of=model.of,
+                    python=_pickled_by(model, packed),
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
+        if problems:
+            raise ProblemsError(problems)
         combined = {record.id for record in records if record.of}
         check_residency(spec.residency, [record.id for record in records], combined, lambda at: records[at].memory)
         used = used_plugins(components(fleet).values(), plugins)
@@ -159,8 +170,36 @@ def _packed(
     return model.kept.packed
 
 
+def _pickled_by(model: SubModel, packed: Packed) -> str:
+    """The minor version of Python whose pickles it holds: where nobody has said so, the one that reads them here."""
+    names = [ref.path for ref in packed.files]
+    pickled = not model.of and holds_pickles(model.loader, names, model.options)
+    return (minor(model.python) or HERE) if pickled else ""
+
+
+class _RefusedError(Exception):
+    """A sub-model that cannot be packed; those after it are looked at all the same."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
 def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -> Packed:
-    return Packed(tuple(_files(model, root, writer)), *live.run(tried, model, root, model.method))
+    files = tuple(_files(model, root, writer))
+    try:
+        trial = live.run(tried, model, root, model.method)
+    except MmeframeError as error:
+        raise _RefusedError(replace(Problem.of(error), where=f"models.{model.id}")) from error
+    if trial.refusal and model.prove:
+        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {trial.refusal}"))
+    return Packed(files, trial.memory, trial.arrays)
+
+
+def unanswered(id_: str, what: str, hint: str = "") -> Problem:
+    """A sub-model that would answer nobody, as far as anybody can see; or, with a hint of its own, not as it should."""
+    hint = hint or f"{WITH_EXAMPLE} If it answers real rows all the same, set +models.{id_}.prove=false."
+    return Problem(f"models.{id_}", what if what.endswith(".") else f"{what}.", hint, "fleet")
 
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
@@ -173,7 +212,10 @@ def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRe
         raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
     for name in names:
         if name in kept or (model.code and name.startswith("code/")):
-            yield FileRef(name, writer.add((root / name).read_bytes()))
+            data = (root / name).read_bytes()
+            if problem := session_problem(f"models.{model.id}", {name: data}):
+                raise _RefusedError(problem)
+            yield FileRef(name, writer.add(data))
 
 
 def _prepare(fleet: Fleet, writer: BundleWriter) -> dict[str, dict[str, str]]:

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from mmeframe.plugin import SubModelEntry
     from mmeframe.spec import RouterSpec
 
-__all__ = ["STAMPS", "Facts", "Kept", "Known", "Packed", "Previous", "find_previous", "stamp_of"]
+__all__ = ["STAMPS", "WRAPPING", "Facts", "Kept", "Known", "Packed", "Previous", "find_previous", "stamp_of"]
 
 # Of the build run's artifacts: {id: [stamp, Python version, method whose answers are recorded]}.
 STAMPS = "mmeframe/stamps.json"
+# Of a version: the digest of what it holds beside its bundle.
+WRAPPING = "mmeframe.wrapping"
 _BUNDLE = "artifacts/bundle"
 
 
@@ -92,14 +94,22 @@ class Known(Protocol):
 
 @dataclass(frozen=True)
 class Previous:
-    """The newest registered version of a router.
+    """A registered version of a router, as a rule the newest.
 
     stamps: by id, with the Python that a sub-model was made with, and the method whose answers are recorded.
+    wrapping: the digest of what the version holds beside its bundle.
     """
 
     version: str
     bundle: Bundle
     stamps: Mapping[str, Sequence[str]]
+    model_id: str = ""
+    run_id: str = ""
+    wrapping: str = ""
+
+    def has(self, id_: str, stamp: str | None) -> bool:
+        """Whether a sub-model was built in as it is now; False where nobody can tell."""
+        return stamp is not None and id_ in self.stamps and self.stamps[id_][0] == stamp
 
     def facts(self, id_: str, stamp: str) -> Facts | None:
         """What is recorded of a sub-model that is the same as then, None for all others.
@@ -146,40 +156,46 @@ class Previous:
 
 
 @contextmanager
-def find_previous(store: Store, spec: RouterSpec) -> Iterator[Previous | None]:
-    """The newest version of the router, as long as the block runs; None where there is none that can be used.
+def find_previous(
+    store: Store, spec: RouterSpec, version: str | None = None, home: Path | None = None
+) -> Iterator[Previous | None]:
+    """A version of the router, the newest by default, as long as the block runs; None where none can be used.
+
+    home: its bundle, where that is here already.
 
     A bundle of another version of mmeframe may hold other facts.
     """
     name = spec.tracking.register_as
-    if not name or not spec.bundle.reuse:
+    if not name or not (spec.bundle.reuse or spec.build.unchanged == "skip" or version):
         yield None
         return
     with work_folder() as folder:
         try:
-            found = _open(store, name, folder)
+            found = _open(store, name, folder, version, home)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, everything is read anew
             found = None
         yield found
 
 
-def _open(store: Store, name: str, folder: Path) -> Previous | None:
+def _open(store: Store, name: str, folder: Path, version: str | None, home: Path | None) -> Previous | None:
     import mlflow
 
     from mmeframe.build.store import ROUTER_TAG, ModelFolder
 
     model = store.named([name]).get(name)
-    newest = model.versions[0] if model and model.versions else None
-    if newest is None or newest.model_id is None or newest.tags.get("mmeframe.version") != mmeframe.__version__:
+    versions = model.versions if model else ()
+    wanted = next((it for it in versions if version in (None, it.version)), None)
+    if wanted is None or wanted.model_id is None or wanted.tags.get("mmeframe.version") != mmeframe.__version__:
         return None
-    run_id = store.client.get_model_version(name, newest.version).run_id
+    run_id = store.client.get_model_version(name, wanted.version).run_id
     stamps = json.loads(Path(store.client.download_artifacts(run_id, STAMPS, str(folder))).read_text(encoding="utf-8"))
-    location = store.locations([newest.model_id])[newest.model_id]
-    here = ModelFolder(location).here
-    uri = f"{location.rstrip('/')}/{_BUNDLE}"
-    home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
-    bundle = Bundle(home, newest.tags.get(ROUTER_TAG))
-    return Previous(newest.version, bundle, stamps)
+    if home is None:
+        location = store.locations([wanted.model_id])[wanted.model_id]
+        here = ModelFolder(location).here
+        uri = f"{location.rstrip('/')}/{_BUNDLE}"
+        home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    bundle = Bundle(home, wanted.tags.get(ROUTER_TAG))
+    return Previous(wanted.version, bundle, stamps, wanted.model_id, run_id, wanted.tags.get(WRAPPING, ""))
 
 
 def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> str | None:
@@ -197,7 +213,8 @@ def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> s
         # A registered model that was deleted may have been made again, with the same versions of others.
         source.append(folder.location)
     loader = entry.loader.to_json() if isinstance(entry.loader, Component) else entry.loader
-    read = [entry.flavor, loader, entry.signature, mmeframe.__version__, sys.version_info[:2], how]
+    # What was built in unproved is tried once it is to be proved.
+    read = [entry.flavor, loader, entry.signature, entry.prove, mmeframe.__version__, sys.version_info[:2], how]
     # In its own order: that of a signature's columns is the order in which a sub-model gets them.
     text = json.dumps([source, read], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

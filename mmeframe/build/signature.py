@@ -11,7 +11,7 @@ from typing import Any
 
 from mmeframe.errors import Problem
 from mmeframe.keys import canonical, is_whole
-from mmeframe.rows.types import is_nested, shown, type_text
+from mmeframe.rows.types import is_compound, shown, type_text
 from mmeframe.spec import Column
 
 __all__ = [
@@ -385,7 +385,7 @@ def mlflow_signature(
 def _param_spec(name: str, kind: str, default: Any) -> Any:
     from mlflow.types import ParamSpec
 
-    described: dict[str, Any] = json.loads(kind) if is_nested(kind) else {"type": kind}
+    described: dict[str, Any] = json.loads(kind) if is_compound(kind) else {"type": kind}
     if described["type"] == "array":
         return ParamSpec(name, described["items"]["type"], default, (-1,))
     return ParamSpec(name, _data_type(kind), None)
@@ -396,6 +396,6 @@ def _data_type(kind: str) -> Any:
     from mlflow.types import ColSpec, DataType
     from mlflow.types.schema import AnyType
 
-    if is_nested(kind):
+    if is_compound(kind):
         return ColSpec.from_json_dict(**json.loads(kind)).type  # type: ignore[no-untyped-call]
     return DataType[kind] if kind in DataType.__members__ else AnyType()  # type: ignore[no-untyped-call]

@@ -8,10 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ALIGN", "FORMAT", "MAGIC", "MANIFEST", "PACK", "RECORDS", "FileRef", "SubModelRecord", "manifest_digest"]
+__all__ = [
+    "ALIGN",
+    "FORMAT",
+    "MAGIC",
+    "MANIFEST",
+    "MEMORY",
+    "PACK",
+    "RECORDS",
+    "FileRef",
+    "SubModelRecord",
+    "manifest_digest",
+]
 
 FORMAT = 1
-MANIFEST, RECORDS, PACK = "manifest.json", "records.arrow", "pack.bin"
+MANIFEST, RECORDS, PACK, MEMORY = "manifest.json", "records.arrow", "pack.bin", "memory.bin"
 MAGIC = b"MMEPACK\x01"
 # Blobs start on a cache line, so that arrays inside them can be mapped.
 ALIGN = 64
@@ -33,7 +44,7 @@ class SubModelRecord:
     are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
     ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
     which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live,
-    with what the router keeps for it.
+    with what the router keeps for it. ``python``: the minor version whose pickles it holds, empty for none.
     """
 
     id: str
@@ -55,6 +66,7 @@ class SubModelRecord:
     routed: bool = True
     arrays: bool = False
     of: tuple[str, ...] = ()
+    python: str = ""
 
 
 def canonical_json(data: Any) -> bytes:

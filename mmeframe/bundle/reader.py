@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from mmeframe.bundle.format import FORMAT, MAGIC, MANIFEST, PACK, RECORDS, FileRef, SubModelRecord, manifest_digest
+from mmeframe.bundle.format import (
+    FORMAT,
+    MAGIC,
+    MANIFEST,
+    MEMORY,
+    PACK,
+    RECORDS,
+    FileRef,
+    SubModelRecord,
+    manifest_digest,
+)
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from mmeframe.routes import RouteTable
 
@@ -79,7 +89,17 @@ class Bundle:
         actual = hashlib.sha256(path.read_bytes()).hexdigest()
         if actual != expected:
             raise CorruptBundleError(str(path), expected, actual)
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return table.append_column("memory", pa.array(self._read_memory(len(table))))
+
+    def _read_memory(self, count: int) -> Any:
+        path = self._path(MEMORY)
+        raw = path.read_bytes()
+        data, expected = raw[: 8 * count], raw[8 * count :].hex()
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != expected:
+            raise CorruptBundleError(str(path), expected, actual)
+        return np.frombuffer(data, "<i8")
 
     def _open_pack(self) -> None:
         path, facts = self._path(PACK), self.manifest["pack"]
@@ -135,6 +155,12 @@ class Bundle:
         found: list[str] = self._records["arm"].filter(self._records["routed"]).unique().to_pylist()
         return sorted(found)
 
+    def pickled(self) -> dict[str, str]:
+        """Ids of the sub-models that hold pickles -> the minor version of Python that wrote them."""
+        if self._records["python"].unique().to_pylist() in ([], [""]):
+            return {}
+        return {id_: python for id_, python in zip(self.column("id"), self.column("python"), strict=True) if python}
+
     def combined(self) -> dict[int, list[str]]:
         """The sub-models that combine others, by number, with the ids of those."""
         import pyarrow.compute as pc
@@ -187,6 +213,11 @@ class Bundle:
         if actual != sha256:
             raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), actual.hex())
         return data
+
+    def verify(self) -> None:
+        """Read every byte. Raises CorruptBundleError if any was changed."""
+        for digest in self._digests:
+            self.blob(digest.tobytes())
 
     def component_files(self, name: str) -> Mapping[str, memoryview]:
         """What a component's ``prepare`` returned at build, e.g. for ``routing.keys.site``."""

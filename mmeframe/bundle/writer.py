@@ -17,6 +17,7 @@ from mmeframe.bundle.format import (
     FORMAT,
     MAGIC,
     MANIFEST,
+    MEMORY,
     PACK,
     RECORDS,
     SubModelRecord,
@@ -30,7 +31,7 @@ __all__ = ["BundleWriter"]
 
 
 class BundleWriter:
-    """Fill ``folder`` with the three files. Add blobs first, then call ``finish`` once.
+    """Fill ``folder`` with the four files. Add blobs first, then call ``finish`` once.
 
     Use as a context manager, so that the pack is closed when a build fails half-way. Raises BuildError where the disk
     is full, or does not take the files for another reason.
@@ -99,6 +100,7 @@ class BundleWriter:
         with self._writing():
             pack = self._finish_pack()
             written = {"sha256": self._write_records(parts, rows)}
+            self._write_memory(rows)
             return self._finish({**facts, "routes": routes, "records": written, "pack": pack}, rows)
 
     def _add_routes(
@@ -150,6 +152,11 @@ class BundleWriter:
             "index_sha256": hashlib.sha256(index).hexdigest(),
         }
 
+    def _write_memory(self, rows: Sequence[SubModelRecord]) -> None:
+        """What was measured, one number for each record, and their sha256: no other digest covers them."""
+        data = np.array([row.memory for row in rows], "<i8").tobytes()
+        (self.folder / MEMORY).write_bytes(data + hashlib.sha256(data).digest())
+
     def _write_records(self, parts: Sequence[str], rows: Sequence[SubModelRecord]) -> str:
         import pyarrow as pa
 
@@ -162,11 +169,11 @@ class BundleWriter:
             "model_id": pa.array([row.model_id for row in rows], text),
             "arm": pa.array([row.arm for row in rows], text).dictionary_encode(),
             "flavor": pa.array([row.flavor for row in rows], text).dictionary_encode(),
+            "python": pa.array([row.python for row in rows], text).dictionary_encode(),
             "flavor_options": pa.array(
                 [canonical_json(dict(row.flavor_options)).decode() for row in rows], text
             ).dictionary_encode(),
             "bytes": pa.array([row.bytes for row in rows], pa.int64()),
-            "memory": pa.array([row.memory for row in rows], pa.int64()),
         }
         for number in ("loader", "inputs", "outputs", "requirements"):
             columns[number] = pa.array([getattr(row, number) for row in rows], pa.int32())

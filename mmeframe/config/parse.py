@@ -18,6 +18,7 @@ from mmeframe.plugin.conf import MISSING
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import (
     MAIN_ARM,
+    BuildSpec,
     BundleSpec,
     Component,
     EnvironmentSpec,
@@ -165,6 +166,7 @@ class _Parser(Checker):
             tracking=_tracking(sections["tracking"], name),
             serve=ServeSpec(**vars(sections["serve"])),
             predict=_predict(sections["predict"]),
+            build=BuildSpec(**vars(sections["build"])),
             validate=ValidateSpec(**vars(sections["validate"])),
             train=train,
         )
@@ -368,7 +370,9 @@ class _Parser(Checker):
                     where, f"a sub-model is a URI or a map, not {shown}.", f"{where}.uri=models:/name@champion"
                 )
                 continue
-            conf = self.check(schema.ModelConf, without_missing({**vars(defaults), **item}), where)
+            # A source may say more of its sub-models than the defaults, which are asked last.
+            given = {**vars(defaults), "prove": None, **item}
+            conf = self.check(schema.ModelConf, without_missing(given), where)
             if conf is None:
                 continue
             if conf.combine is not None:
@@ -387,6 +391,7 @@ class _Parser(Checker):
                 routed=conf.key != "none",
                 combine=self._combine(conf.combine, f"{where}.combine"),
                 signature=dataclasses.asdict(conf.signature) if conf.signature else None,
+                prove=conf.prove,
             )
 
     def _combined(self, models: Iterable[SubModelEntry]) -> None:
@@ -515,7 +520,7 @@ def _bundle(conf: schema.BundleConf) -> BundleSpec:
 
 
 def _environment(conf: schema.EnvironmentConf) -> EnvironmentSpec:
-    return EnvironmentSpec(conf.merge, conf.override, tuple(conf.extra), tuple(conf.indexed))
+    return EnvironmentSpec(conf.merge, conf.override, tuple(conf.extra), tuple(conf.indexed), conf.python)
 
 
 def _tracking(conf: schema.TrackingConf, name: str) -> TrackingSpec:

@@ -17,6 +17,7 @@ from mmeframe.spec import MAIN_ARM
 
 __all__ = [
     "SECTIONS",
+    "BuildConf",
     "BundleConf",
     "EnvironmentConf",
     "ModelConf",
@@ -78,6 +79,7 @@ class Section:
 class ModelDefaultsConf(Section):
     flavor: str = "auto"
     loader: Any = "auto"
+    prove: bool = True
 
 
 # Editors are told which values can be keys; ``parse`` says what to do about others, such as YAML's NO.
@@ -100,6 +102,8 @@ class ModelConf(Section):
     pin: bool = False
     # Columns and answers, where the files do not say them.
     signature: FileSignatureConf | None = None
+    # false: it may be built in though it answers no probe rows. null: as its source, or model_defaults, says.
+    prove: bool | None = None
     # {kind: mean, of: [<id>, <id>]}: the answer of several others, instead of a uri.
     combine: dict[str, Any] | None = None
 
@@ -153,8 +157,14 @@ class TrafficConf(Section):
 
 
 @dataclass
+class BuildConf(Section):
+    unchanged: Literal["skip", "register"] = "skip"
+
+
+@dataclass
 class ValidateConf(Section):
     min_coverage: Share | None = None
+    load: bool = False
 
 
 @dataclass
@@ -168,6 +178,7 @@ class EnvironmentConf(Section):
     override: dict[str, str] = field(default_factory=dict)
     extra: Names = field(default_factory=list)
     indexed: Names = field(default_factory=list)
+    python: Literal["raise", "warn"] = "raise"
 
 
 @dataclass
@@ -242,6 +253,7 @@ SECTIONS: dict[str, type[Section]] = {
     "tracking": TrackingConf,
     "serve": ServeConf,
     "predict": PredictConf,
+    "build": BuildConf,
     "validate": ValidateConf,
     "train": TrainConf,
 }

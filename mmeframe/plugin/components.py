@@ -14,9 +14,11 @@ from mmeframe.spec import Component
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["adapter_of", "import_target", "make_component", "runs_code"]
+__all__ = ["adapter_of", "holds_pickles", "import_target", "make_component", "runs_code"]
 
 _CODE = "code/"
+# Suffixes of files that are pickles, or have some in them.
+_PICKLES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".pt", ".pth", ".statsmodels")
 
 
 def import_target(target: str) -> Any:
@@ -49,3 +51,12 @@ def make_component(component: Component) -> Any:
 def runs_code(loader: ModelLoader[Any], names: Sequence[str], options: Mapping[str, Any]) -> bool:
     """Whether making a sub-model live can run code of its files: its loader knows, or it ships modules."""
     return any(name.startswith(_CODE) for name in names) or loader.runs_code(names, options)
+
+
+def holds_pickles(component: Component, names: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Whether a sub-model is made of pickles, which only the Python that wrote them reads for certain."""
+    loader: ModelLoader[Any] = make_component(component)
+    if not loader.runs_code(names, options):
+        return False
+    # What MLflow loads may be of any kind.
+    return component.kind != "pyfunc" or any(name.endswith(_PICKLES) for name in names if not name.startswith(_CODE))

@@ -74,12 +74,14 @@ class FileSignatureConf(Conf):
 
 @dataclass
 class SourceConf(Conf):
-    """Base of a model source's options. Every source has ``arm`` and ``signature``; the host applies them."""
+    """Base of a model source's options. Every source has those below; the host applies them."""
 
     # The arm of all its sub-models: main, or a variant such as canary.
     arm: str = "main"
     # Columns and answers of all its sub-models, for those whose files do not say them.
     signature: FileSignatureConf | None = None
+    # false: its sub-models may be built in though they answer no probe rows. null: as model_defaults says.
+    prove: bool | None = None
 
 
 @dataclass

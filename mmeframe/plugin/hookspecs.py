@@ -170,7 +170,7 @@ def mmeframe_check_spec(spec: RouterSpec) -> Iterable[Problem]:  # type: ignore[
 def mmeframe_router_logged(spec: RouterSpec, logged: Logged) -> None:
     """Learn of a router that was logged, proved and registered, for instance to tell a chat room or a catalogue.
 
-    Called: once by ``build``, when everything is done.
+    Called: once by ``build``, when everything is done; not where the registered version holds all of it already.
     Results: none.
     On error: told as a warning of the build; the router stays as it is.
 

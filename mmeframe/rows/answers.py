@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmeframe.errors import ModelError, count
 from mmeframe.rows.labels import in_order
-from mmeframe.rows.types import EXACT, RefusedError, converter, is_missing, is_nested
+from mmeframe.rows.types import EXACT, RefusedError, converter, is_compound, is_missing
 
 __all__ = ["as_prediction", "cells", "for_json", "frame_of", "gather", "nulls", "of_kind"]
 
@@ -38,7 +38,7 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
         found = _plain(raw)
     elif not isinstance(raw, np.ndarray):
         found = np.asarray(raw)
-    if is_nested(kind) and isinstance(found, np.ndarray) and found.ndim > 1:
+    if is_compound(kind) and isinstance(found, np.ndarray) and found.ndim > 1:
         found = cells(found.tolist())
     length = len(found) if np.ndim(found) else 0
     if length != n_rows or np.ndim(found) > 2:
@@ -48,7 +48,7 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
 
 def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
     """A list's answers: values, or rows of values, or records; numpy would make one kind of values of several."""
-    if is_nested(kind) and (not _records(answers) or _fits(answers[0], kind)):
+    if is_compound(kind) and (not _records(answers) or _fits(answers[0], kind)):
         return cells(answers)
     if _records(answers):
         names = dict.fromkeys(name for row in answers for name in row)

@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["EXACT", "RefusedError", "converter", "instant", "is_missing", "is_nested", "nullable", "shown", "type_text"]
+__all__ = [
+    "EXACT",
+    "RefusedError",
+    "converter",
+    "instant",
+    "is_compound",
+    "is_missing",
+    "nullable",
+    "shown",
+    "type_text",
+]
 
 # Whole numbers are exact as doubles below this.
 EXACT = 2**53
@@ -41,7 +51,7 @@ def type_text(kind: Any) -> str:
     return "any" if described["type"] == "any" else json.dumps(described, sort_keys=True, separators=(",", ":"))
 
 
-def is_nested(kind: str) -> bool:
+def is_compound(kind: str) -> bool:
     """Whether a type is an array, a map or an object."""
     return kind.startswith("{")
 
@@ -54,7 +64,7 @@ def nullable(kind: str) -> bool:
 @lru_cache(maxsize=256)
 def shown(kind: str) -> str:
     """A type as messages show it: ``array(double)``, ``object(a: string, b: long)``."""
-    return _shown(json.loads(kind)) if is_nested(kind) else kind
+    return _shown(json.loads(kind)) if is_compound(kind) else kind
 
 
 def _shown(kind: Mapping[str, Any]) -> str:
@@ -75,7 +85,7 @@ def converter(kind: str) -> Convert:
     Arrays become lists, maps and objects dicts, as in JSON, however they were sent. Their values are Python's own;
     Python has no integer and no float of 32 bits, so those are numpy's.
     """
-    return _converter(json.loads(kind) if is_nested(kind) else {"type": kind})
+    return _converter(json.loads(kind) if is_compound(kind) else {"type": kind})
 
 
 def _converter(kind: Mapping[str, Any]) -> Convert:

@@ -28,18 +28,19 @@ from mmeframe.plugin import (
 )
 from mmeframe.plugin.components import runs_code
 from mmeframe.routes import NO_TARGET, Routed
-from mmeframe.rows.types import RefusedError, converter, is_nested, shown
+from mmeframe.rows.types import RefusedError, converter, is_compound, shown
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
 from mmeframe.runtime.components import bring_code, load_component, observer_of
 from mmeframe.runtime.files import load_record, shipped_code
-from mmeframe.runtime.knobs import Knobs, nested
+from mmeframe.runtime.knobs import Knobs, is_nested, nested
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
 from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.scoring import Question, Scorer
 from mmeframe.runtime.workers import Workers
 from mmeframe.spec import ANNOTATE, Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.versions import faults, tell
 from mmeframe.worker import Remote
 
 __all__ = ["Answer", "Router"]
@@ -127,7 +128,7 @@ class Router:
         self.missing_note: str | None = manifest["output"]["missing_note"]
         self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
         self.union = tuple(Column(*column) for column in manifest["union"])
-        self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_nested(it.type))
+        self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_compound(it.type))
         # Parameters of sub-models, with their types.
         self._params: dict[str, str] = {name: kind for name, (kind, _) in manifest["params"].items()}
         self._skip: bool = manifest["output"]["on_error"] == "skip"
@@ -139,6 +140,9 @@ class Router:
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
         turned = self._turned = turned or Knobs()
+        if not is_nested():
+            # Before anything is loaded, which may end the process.
+            tell(faults(manifest["environment"], bundle.pickled()))
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)

@@ -15,7 +15,7 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from mmeframe.errors import BadInputError, suggest
-from mmeframe.rows.types import EXACT, RefusedError, converter, instant, is_missing, is_nested, nullable, shown
+from mmeframe.rows.types import EXACT, RefusedError, converter, instant, is_compound, is_missing, nullable, shown
 from mmeframe.spec import Column
 
 __all__ = ["NUMBERS", "check_frame"]
@@ -93,7 +93,7 @@ def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
     """Arrays, maps, objects, bytes, and what may be anything: cell by cell."""
     convert = converter(kind)
     cells = [None if is_missing(cell) else convert(cell) for cell in series]
-    if needed and is_nested(kind) and (missing := sum(cell is None for cell in cells)):
+    if needed and is_compound(kind) and (missing := sum(cell is None for cell in cells)):
         raise RefusedError(f"{missing} rows are missing")
     found = np.empty(len(cells), object)
     for row, cell in enumerate(cells):

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeClassifier
 
 from mmeframe import api
-from mmeframe.errors import BuildError, MissingError, ProblemsError
+from mmeframe.errors import MissingError, ProblemsError
 from tests import fleets
 
 ROUTED = ("name=files", "routing=column", "routing.column=dow")
@@ -146,7 +146,7 @@ def test_files_with_a_declared_signature_are_loaded_too(store, content, text):
     (store.folder / "models/0.pkl").write_bytes(content)
     declared = "+sources.f.signature={inputs:[x1,x2],outputs:double}"
 
-    with pytest.raises(BuildError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         api.build(*ROUTED, *FOLDER, declared, store.override)
 
     assert text in str(caught.value)

@@ -296,11 +296,11 @@ def test_all_that_can_run_code_are_one_problem(module_store, tmp_path):
 @pytest.mark.parametrize("allowed", ["true", "false"])
 def test_a_crafted_skops_file_never_runs_untrusted(module_store, crafted, struck, allowed):
     """What the artifact calls trusted is not believed, whether pickles are allowed or not."""
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         build(module_store, crafted, f"bundle.allow_pickle={allowed}")
 
     assert str(caught.value) == (
-        "m: its skops file has types that are not trusted: evil_types.Made.\n"
+        "models.m: its skops file has types that are not trusted: evil_types.Made.\n"
         "  Where you know that making them does no harm, set MMEFRAME_SKOPS_TRUSTED=evil_types.Made where the router "
         "is served, and bundle.skops_trusted=[evil_types.Made] where it is built."
     )

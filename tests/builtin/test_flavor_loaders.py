@@ -19,7 +19,7 @@ import yaml
 from mlflow.models import infer_signature
 
 from mmeframe import api
-from mmeframe.errors import CorruptBundleError, MmeframeError, ModelError
+from mmeframe.errors import CorruptBundleError, MmeframeError, ModelError, ProblemsError
 from mmeframe.runtime import Router
 from mmeframe.testing import LoaderCase, ModelLoaderConformance
 from tests import flavors, fleets
@@ -193,12 +193,12 @@ def test_a_library_that_is_not_there_is_named(routers, module_store, monkeypatch
     monkeypatch.setitem(sys.modules, flavor, None)
     said = f"{case}: it needs {flavor}, which is not installed.\n  Install it: pip install {flavor}"
 
-    with pytest.raises(ModelError) as at_build:
+    with pytest.raises(ProblemsError) as at_build:
         build(module_store, "name=without", flavors.models({case: found.paths[case]}))
     with pytest.raises(ModelError) as at_load:
         Router.open(found.router.bundle.folder)
 
-    assert str(at_build.value) == str(at_load.value) == said
+    assert (str(at_build.value), str(at_load.value)) == (f"models.{said}", said)
 
 
 def test_a_class_that_a_file_names_is_made_only_if_it_is_the_librarys(routers, module_store, tmp_path):

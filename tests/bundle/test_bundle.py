@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.bundle import MANIFEST, PACK, RECORDS, Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle import MANIFEST, MEMORY, PACK, RECORDS, Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import ALIGN
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 
@@ -334,6 +334,40 @@ def test_damaged_records(folder, position):
     assert (error.file, error.expected, error.actual) == (str(folder / RECORDS), digest, actual)
 
 
+@pytest.mark.parametrize("position", [0, 10, -1], ids=["first", "middle", "last"])
+def test_damaged_measurements(folder, position):
+    """What no digest of the bundle covers has one of its own."""
+    flip(folder / MEMORY, position)
+
+    with pytest.raises(CorruptBundleError, match=r"memory\.bin: its digest does not match"):
+        Bundle(folder)
+
+
+def test_what_is_measured_changes_no_digest(tmp_path):
+    """Memory differs by a few bytes from build to build: all other bytes are the same, and so is the digest."""
+    other = tuple(replace(it, memory=it.memory + 8) for it in RECORDS_OF_SHOPS)
+
+    digests = [write(tmp_path / "one"), write(tmp_path / "two", records=other)]
+
+    assert digests[0] == digests[1]
+    assert tuple(Bundle(tmp_path / "two")) == other
+    assert [name for name in (MANIFEST, RECORDS, PACK, MEMORY) if differ(tmp_path, name)] == [MEMORY]
+
+
+def differ(folder: Path, name: str) -> bool:
+    return (folder / "one" / name).read_bytes() != (folder / "two" / name).read_bytes()
+
+
+def test_every_byte_of_a_pack_is_verified(folder):
+    """What nobody has asked for yet may be damaged all the same."""
+    Bundle(folder).verify()
+    pack = folder / PACK
+    flip(pack, pack.read_bytes().index(CODE) + 1)
+
+    with pytest.raises(CorruptBundleError):
+        Bundle(folder).verify()
+
+
 def test_damaged_blob(folder):
     """A changed blob is found when it is asked for, before anything is made of it; the others are fine."""
     pack = folder / PACK
@@ -401,7 +435,7 @@ def test_a_file_that_is_no_pack(folder):
     assert (caught.value.file, caught.value.expected != caught.value.actual) == (str(folder / PACK), True)
 
 
-@pytest.mark.parametrize("name", [MANIFEST, RECORDS, PACK])
+@pytest.mark.parametrize("name", [MANIFEST, RECORDS, PACK, MEMORY])
 def test_missing_file(folder, name):
     """A file that is not there is named with its path."""
     (folder / name).unlink()

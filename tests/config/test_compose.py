@@ -24,9 +24,9 @@ from mmeframe.spec import RouterSpec
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
 SECTION_NAMES = (
-    "bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
+    "build, bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
     "predict, residency, "
-    "routing, serve, signature, sources and 4 more."
+    "routing, serve, signature and 5 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 CONF = conf_dir()
@@ -806,6 +806,7 @@ def test_values_changed_in_one_composition_are_not_the_next_ones_defaults(spec):
     assert dict(again.sources[0][1].options) == {
         "arm": "main",
         "signature": None,
+        "prove": None,
         "filter": "",
         "experiments": [],
         "name": "*",

@@ -29,8 +29,8 @@ from mmeframe.spec import (
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
-    "bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
-    "predict, residency, routing, serve, signature, sources and 4 more."
+    "build, bundle, disabled_models, environment, exclude, isolation, model_defaults, models, name, observers, output, "
+    "predict, residency, routing, serve, signature and 5 more."
 )
 STRATEGIES = "bins, column, datepart, gate, hash, lookup, param, pattern, rules."
 SOURCES = "folder, logged_models, manifest, registry, template."
@@ -265,7 +265,8 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         ),
         pytest.param(
             "model_defaults: {flavr: auto}",
-            "model_defaults.flavr: there is no option 'flavr'.\n  Did you mean 'flavor'? It has: flavor, loader.",
+            "model_defaults.flavr: there is no option 'flavr'.\n"
+            "  Did you mean 'flavor'? It has: flavor, loader, prove.",
             id="model_defaults",
         ),
         pytest.param(
@@ -287,7 +288,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "environment: {overide: {}}",
             "environment.overide: there is no option 'overide'.\n"
-            "  Did you mean 'override'? It has: extra, indexed, merge, override.",
+            "  Did you mean 'override'? It has: extra, indexed, merge, override, python.",
             id="environment",
         ),
         pytest.param(
@@ -303,7 +304,8 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         ),
         pytest.param(
             "validate: {coverage: 1}",
-            "validate.coverage: there is no option 'coverage'.\n  Did you mean 'min_coverage'? It has: min_coverage.",
+            "validate.coverage: there is no option 'coverage'.\n"
+            "  Did you mean 'min_coverage'? It has: load, min_coverage.",
             id="validate",
         ),
         pytest.param(
@@ -330,7 +332,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "models: {a: {uri: x, flavour: sklearn}}",
             "models.a.flavour: there is no option 'flavour'.\n"
-            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, pin, signature, uri.",
+            "  Did you mean 'flavor'? It has: arm, combine, flavor, key, loader, pin, prove, signature, uri.",
             id="model",
         ),
         pytest.param(
@@ -346,7 +348,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "sources: {s: {kind: registry, name: x, verson: latest}}",
             "sources.s.verson: there is no option 'verson' of kind 'registry'.\n"
-            "  Did you mean 'version'? It has: arm, filter, key, name, signature, version.",
+            "  Did you mean 'version'? It has: arm, filter, key, name, prove, signature, version.",
             id="source",
         ),
         pytest.param(

@@ -13,7 +13,7 @@ from mlflow.types import DataType
 from mlflow.types.schema import AnyType, Array, Map, Object, Property
 
 from mmeframe.errors import BadInputError
-from mmeframe.rows.types import RefusedError, converter, is_nested, nullable, shown, type_text
+from mmeframe.rows.types import RefusedError, converter, is_compound, nullable, shown, type_text
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
@@ -38,7 +38,7 @@ NOON = pd.Timestamp("2024-01-02T12:00")
 )
 def test_every_type_has_a_text(kind, text, seen):
     """Names are MLflow's; what has no name is MLflow's description, and messages show it in words."""
-    assert (type_text(kind), shown(text), is_nested(text)) == (text, seen, text.startswith("{"))
+    assert (type_text(kind), shown(text), is_compound(text)) == (text, seen, text.startswith("{"))
 
 
 def test_an_object_is_shown_with_its_names():

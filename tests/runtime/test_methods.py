@@ -341,7 +341,11 @@ def test_only_what_is_wrong_is_reported(refused, keep, numbered):
             "models.few: it has no method 'predict_prob' (output.method).\n  Did you mean 'predict_proba'?",
             id="misspelt",
         ),
-        pytest.param("fit", "models.few: its fit refused the example rows (TypeError).", id="not-of-rows-alone"),
+        pytest.param(
+            "fit",
+            "models.few: its fit refused the example rows (TypeError: LogisticRegression.fit() missing 1 required",
+            id="not-of-rows-alone",
+        ),
         pytest.param("_get_tags", "output.method: name a method of the sub-models, ", id="private"),
         pytest.param("predict.proba", "output.method: name a method of the sub-models, ", id="no-name"),
     ],

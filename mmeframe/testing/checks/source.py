@@ -95,8 +95,8 @@ def check_loaders_exist(case: SourceCase) -> None:
 
 @promise()
 def check_arm_is_the_hosts(case: SourceCase) -> None:
-    """The options ``arm`` and ``signature`` are the host's: with them a source brings the same entries."""
-    other = {"arm": "variant", "signature": {"inputs": {"x": "double"}, "outputs": "double"}}
+    """The options ``arm``, ``signature`` and ``prove`` are the host's: with them a source brings the same entries."""
+    other = {"arm": "variant", "signature": {"inputs": {"x": "double"}, "outputs": "double"}, "prove": False}
     with_them = replace(case, options={**case.options, **other}, id="")
     without = replace(case, options={k: v for k, v in case.options.items() if k not in other}, id="")
     with case.workspace():
