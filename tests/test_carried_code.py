@@ -29,7 +29,7 @@ from mmeframe import api
 from mmeframe.build.embed import embedded_files, write_archive
 from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import manifest_digest
-from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError
+from mmeframe.errors import MmeframeError, ModelError, PluginError, ProblemsError
 from mmeframe.imports import modules_of, rival_of, same_here
 from mmeframe.plugin.manager import PluginInfo
 from mmeframe.runtime.files import add_code
@@ -395,7 +395,7 @@ def test_a_build_by_other_code_reuses_nothing(week, tmp_path, run):
     logged = json.loads(done.stdout)
     assert logged["unchanged"] == 0
     version = mmeframe.__version__
-    assert run("plan", *build).lines[-1] == f"code: mmeframe: {version} -> {version} with other code"
+    assert f"code: mmeframe: {version} -> {version} with other code" in run("plan", *build).lines[-2].strip()
     with pytest.raises(PluginError, match="has imported other code of that name and version from"):
         load(week, logged["model_uri"])
 
@@ -542,7 +542,7 @@ def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, pat
     config = ("routing=column", "routing.column=who", "routing.levels=[[]]", module_store.override)
     with fleets.inside(module_store.folder):
         uris["two"] = api.build("name=two", models["two"], *config).model_uri
-        with pytest.raises(BuildError, match=r"models\.m: it ships a module 'late_helper', and this process has"):
+        with pytest.raises(ProblemsError, match=r"models\.m: it ships a module 'late_helper', and this process has"):
             api.build("name=three", models["three"], *config)
         apart = api.build("name=apart", models["three"], "isolation=process", *config).model_uri
         # As a process would find it that has built nothing.

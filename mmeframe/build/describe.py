@@ -25,7 +25,7 @@ from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
-from mmeframe.spec import BundleSpec, Column, Component
+from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
 
 __all__ = ["Describer", "OwnFiles", "SubModel"]
 
@@ -358,6 +358,9 @@ class Describer:
         if is_router and not entry.origin.startswith("models."):
             self.routers.add(entry.id)
             return None
+        if is_router:
+            # What the outer router is asked for is its own answers' notes.
+            params = {name: param for name, param in params.items() if name != ANNOTATE}
         loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs

@@ -82,8 +82,8 @@ def _shown(kind: Mapping[str, Any]) -> str:
 def converter(kind: str) -> Convert:
     """What converts one value to a type. It raises RefusedError for a value that is of no such type.
 
-    Arrays become lists, maps and objects dicts, as in JSON, however they were sent. Their values are Python's own;
-    Python has no integer and no float of 32 bits, so those are numpy's.
+    Arrays become lists, maps and objects dicts, as in JSON, however they were sent. Their values are Python's own,
+    but for times, and numbers of 32 bits: MLflow takes numpy's.
     """
     return _converter(json.loads(kind) if is_compound(kind) else {"type": kind})
 
@@ -246,7 +246,7 @@ def _datetime(value: Any) -> Any:
         raise RefusedError("a value is out of range") from None
     except (ValueError, TypeError):
         raise RefusedError("it holds text that is no ISO 8601 timestamp") from None
-    return read.tz_localize(None)[0]
+    return read.tz_localize(None).as_unit("ns")[0].to_datetime64()
 
 
 def _kind_of(value: Any) -> str:

@@ -23,7 +23,7 @@ MAP = type_text(Map(DataType.double))
 POINT = type_text(Object([Property("lat", DataType.double), Property("tags", Array(DataType.string), required=False)]))
 POINTS = type_text(Array(Object([Property("lat", DataType.double)])))
 LABELS = type_text(Array(DataType.string))
-NOON = pd.Timestamp("2024-01-02T12:00")
+NOON = np.datetime64("2024-01-02T12:00", "ns")
 
 
 @pytest.mark.parametrize(
