@@ -92,6 +92,8 @@ def entry_fault(entry: Any) -> str:
         return f"its signature is {_shown(entry.signature)}, not a map"
     if entry.key is not None and not (isinstance(entry.key, Mapping) and all(isinstance(it, str) for it in entry.key)):
         return f"its key is {_shown(entry.key)}, not a map of key parts"
+    if not isinstance(entry.prove, bool | None):
+        return f"its prove is {_shown(entry.prove)}, neither true nor false"
     return ""
 
 

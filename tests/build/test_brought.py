@@ -43,7 +43,7 @@ def mmeframe_model_sources():
 
 PLUGINS = load_plugins([__name__])
 COLUMN = PLUGINS.get("routing strategy", "column", "routing").component({"column": "shop"})
-SOURCE = PLUGINS.get("model source", "anything", "sources.s").component({"arm": "main", "signature": None})
+SOURCE = PLUGINS.get("model source", "anything", "sources.s").component({"arm": "main", "signature": None, "prove": None})
 
 
 def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),), **more):
@@ -88,6 +88,8 @@ def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),
                      id="key-empty"),
         pytest.param(replace(GOOD, id="b", key={"shop": False}), "sources.s: the key part 'shop' of 'b' is the bool",
                      id="key-bool"),
+        pytest.param(replace(GOOD, id="b", prove=1), "sources.s entry 2: its prove is the int 1, neither true nor false.",
+                     id="prove"),
         pytest.param(replace(GOOD, id="b", signature=0), "sources.s entry 2: its signature is the int 0, not a map.",
                      id="signature"),
         pytest.param(replace(GOOD, id="b", origin="sources.s row 9", uri=""), "sources.s row 9: its uri is ''",
@@ -230,4 +232,4 @@ def test_values_of_a_template(options, said):
 
 def _source(kind, **options):
     entry = PLUGINS.get("model source", kind, "sources.s")
-    return entry.component({"arm": "main", "signature": None, **options})
+    return entry.component({"arm": "main", "signature": None, "prove": None, **options})
