@@ -362,7 +362,7 @@ _SECTIONS = {
     "residency": "options",
     "signature": "mode",
     "union": "columns or their types",
-    "answer": "columns or their types",
+    "answer": "columns, types or what may be null",
     "params": "parameters of sub-models",
     "environment": "requirements",
     "wrapping": "requirements, signature, embedded code or what a deployment may change",

@@ -146,7 +146,7 @@ def test_a_class_of_a_notebook_in_a_logged_model(store, tmp_path):
 
     for call, more in ((api.build, ()), (api.validate, ("output.method=score",))):
         found = problem_of(call, *KEYED, *fleet, *more)
-        assert found.what.startswith("it cannot be loaded: AttributeError: Can't get attribute 'Mine'")
+        assert "needs 'Mine' of __main__, which only the session that wrote it has." in found.what
         assert "Write it with cloudpickle" in found.hint
 
 

@@ -499,7 +499,7 @@ def test_plan_of_a_change_of_everything(run):
     done = run("plan", *config)
 
     assert done.code == 0
-    assert done.lines[-7:] == [
+    assert done.lines[-8:] == [
         "against models:/shops/1:",
         "added: marseille",
         "removed: lyon",
@@ -507,6 +507,7 @@ def test_plan_of_a_change_of_everything(run):
         "retargeted: shop=lyon, arm main: lyon -> marseille",
         "routing: keys, levels or on_unknown differ",
         "traffic: arms or shares differ",
+        "answer: columns, types or what may be null differ",
     ]
     assert difference(run, *config) == {
         "against": "models:/shops/1",
@@ -516,6 +517,7 @@ def test_plan_of_a_change_of_everything(run):
         "retargeted": [{"key": {"shop": "lyon"}, "arm": "main", "from": "lyon", "to": "marseille"}],
         "routing": True,
         "traffic": True,
+        "answer": True,
     }
 
 

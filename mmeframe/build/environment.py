@@ -19,7 +19,7 @@ from mmeframe.errors import Problem
 from mmeframe.redact import redact
 from mmeframe.spec import EnvironmentSpec
 
-__all__ = ["distributions_of", "merge", "read_requirements", "unlike_here"]
+__all__ = ["distributions_of", "merge", "read_requirements"]
 
 # Top-level packages and modules in lines of a RECORD or of a top_level.txt.
 _SHIPPED = re.compile(r"^(\w+)(?:$|/|\.py,|\.[^/,\n]+\.(?:so|pyd),)", re.MULTILINE)
@@ -179,22 +179,6 @@ def merge(
         _Need(name, [_Want("environment.override", override[name])]) for name in override.keys() - asked - {"mlflow"}
     ]
     return tuple(sorted(line for need in [*needs.values(), *added, _Need("mlflow", [mlflow])] for line in need.lines()))
-
-
-def unlike_here(requirements: Iterable[str]) -> list[str]:
-    """Exact requirements that another version is installed for here, each with that version."""
-    found = []
-    for requirement in map(Requirement, requirements):
-        pins = [clause for clause in requirement.specifier if _is_exact(clause)]
-        if not pins or not _holds(requirement.marker):
-            continue
-        try:
-            here = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            continue
-        if not requirement.specifier.contains(here, prereleases=True):
-            found.append(f"{requirement.name} {pins[0].version} (here {here})")
-    return found
 
 
 def _parsed(owner: str, lines: Iterable[str], problems: list[Problem]) -> Iterator[Requirement]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import KEPT
 from mmeframe.build.examples import Rows, fresh, probe_rows, same
+from mmeframe.build.pickles import OF_A_SESSION
 from mmeframe.build.signature import Outputs, type_of
 from mmeframe.errors import BuildError, MmeframeError, suggest
 from mmeframe.keys import canonical
@@ -60,11 +61,7 @@ def classes_of(model: Any) -> list[Any] | None:
 def lost_class(error: BaseException) -> str:
     """What to do about a pickle that names a class which cannot be imported here; an empty text for other errors."""
     if re.match(r"Can't get attribute '.*' on <module '[\w.]*__main__'", str(error)):
-        return (
-            "Its class was made in a notebook or a script, where nobody else finds it. Write it with cloudpickle, "
-            'which keeps such a class with the model (MLflow: serialization_format="cloudpickle"); or put the class '
-            "into a module and log the model with code_paths=[<file>]."
-        )
+        return OF_A_SESSION
     if isinstance(error, ModuleNotFoundError) or re.match(r"Can't get attribute '.*' on <module", str(error)):
         return (
             "Install its module here; or log the model with code_paths=[<file>], or after "

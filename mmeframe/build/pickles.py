@@ -8,7 +8,14 @@ from typing import Any
 
 from mmeframe.errors import Problem
 
-__all__ = ["PICKLES", "of_main", "session_problem"]
+__all__ = ["OF_A_SESSION", "PICKLES", "of_main", "session_problem"]
+
+# What to do about a class that only the session has in which it was made.
+OF_A_SESSION = (
+    "Its class was made in a notebook or a script, where nobody else finds it. Write it with cloudpickle, which keeps "
+    'such a class with the model (MLflow: serialization_format="cloudpickle"); or put the class into a module and log '
+    "the model with code_paths=[<file>]."
+)
 
 # Suffixes of files that are pickles, alone or with other data behind.
 PICKLES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".statsmodels")
@@ -58,9 +65,5 @@ def session_problem(where: str, files: Mapping[str, bytes]) -> Problem | None:
         missing = of_main(data) if name.endswith(PICKLES) else None
         if missing is not None:
             what = f"{name} needs {missing!r} of __main__, which only the session that wrote it has."
-            hint = (
-                f"Put {missing} into a module, and log the model with code_paths=[<that module>]; or log it with "
-                'serialization_format="cloudpickle" from where it is defined, which stores it by value.'
-            )
-            return Problem(where, what, hint, "fleet")
+            return Problem(where, what, OF_A_SESSION, "fleet")
     return None

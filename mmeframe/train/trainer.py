@@ -26,7 +26,7 @@ from mmeframe.build.environment import distributions_of
 from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register
 from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
-from mmeframe.errors import ConfigError, count
+from mmeframe.errors import ConfigError, count, listed
 from mmeframe.redact import redact_tree
 from mmeframe.spec import RouterSpec, TrainSpec
 from mmeframe.train.metrics import Answers, answers_of
@@ -482,33 +482,32 @@ def _trusted(**dump: Any) -> list[str]:
 
     dump: ``data`` or ``file``, as skops takes them. Raises ConfigError for types of others.
     """
-    return [name for name in _unknown_to_skops(**dump) if name.split(".")[0] in _OURS]
-
-
-def _unknown_to_skops(**dump: Any) -> list[str]:
     import skops.io
 
-    return list(skops.io.get_untrusted_types(**dump))
+    unknown: list[str] = skops.io.get_untrusted_types(**dump)
+    if others := [name for name in unknown if name.split(".")[0] not in _OURS]:
+        what = f"a skops file that anybody loads cannot hold these types: {listed(others)}."
+        hint = "Set train.serialization=cloudpickle, for sub-models whose files can run code."
+        raise ConfigError(what, where="train.serialization", hint=hint)
+    return unknown
 
 
 def _check_serialization(estimator: Any, settings: TrainSpec) -> None:
     """Refuse an estimator that could not be written, or not be read again. Raises ConfigError."""
     import pickle
 
-    where, hint = "train.serialization", "Set train.serialization=cloudpickle."
     try:
         if settings.serialization != "skops":
             pickle.dumps(estimator)
             return
         import skops.io
 
-        unknown = _unknown_to_skops(data=skops.io.dumps(estimator))
+        data = skops.io.dumps(estimator)
     except Exception as error:
         what = f"{settings.estimator.class_} cannot be written: {type(error).__name__}."
-        raise ConfigError(what, where=where, hint="Choose another estimator, or another serialization.") from error
-    strange = [name for name in unknown if name.split(".")[0] not in _OURS]
-    if strange:
-        raise ConfigError(f"skops does not know {', '.join(strange)}.", where=where, hint=hint)
+        hint = "Choose another estimator, or another serialization."
+        raise ConfigError(what, where="train.serialization", hint=hint) from error
+    _trusted(data=data)
 
 
 def _signature(rows: Rows) -> Any:

@@ -33,7 +33,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 
 from mmeframe import api
 from mmeframe.builtin._fitted import as_fitted
-from mmeframe.errors import MmeframeError, ModelError
+from mmeframe.errors import ModelError, ProblemsError
 from mmeframe.runtime import Router
 from mmeframe.spec import Column
 from mmeframe.testing import LoaderCase
@@ -137,12 +137,13 @@ def fitted() -> dict[str, tuple[str, Any]]:
 @pytest.fixture(scope="module")
 def router(module_store: Store, fitted: dict[str, tuple[str, Any]]) -> Router:
     """All of them in one router."""
-    paths = {
-        f"{kind}_{name}": flavors.keep(
-            module_store.folder, MODELS[name][0], fitted[f"{kind}_{name}"][1], ALL[["y", kind, "x"]]
-        )
-        for kind, name in CASES
-    }
+    paths = {}
+    for kind, name in CASES:
+        table = ALL[["y", kind, "x"]]
+        # A formula takes only what it was fitted on, which nobody could make up.
+        more = {"input_example": plain(table).head(3)} if name == "formula" else {}
+        model = fitted[f"{kind}_{name}"][1]
+        paths[f"{kind}_{name}"] = flavors.keep(module_store.folder, MODELS[name][0], model, table, **more)
     logged = api.build("name=categories", *ROUTED, uris(paths), module_store.override, plugins=fleets.plugins())
     return api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
@@ -579,8 +580,8 @@ def test_a_build_names_the_sub_model(module_store):
     older(path)
 
     with pytest.raises(
-        MmeframeError, match=re.escape("XGBoost has not recorded the categories of its columns 'text'.")
+        ProblemsError, match=re.escape("XGBoost has not recorded the categories of its columns 'text'.")
     ) as caught:
         api.build("name=old", *ROUTED, uris({"old": path}), module_store.override, plugins=fleets.plugins())
 
-    assert caught.value.where == "old"
+    assert [problem.where for problem in caught.value.problems] == ["models.old"]

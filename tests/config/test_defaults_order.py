@@ -57,7 +57,8 @@ def test_a_file_without_self_comes_last(tmp_path):
     (tmp_path / "mine.yaml").write_text("defaults: [build, override /routing: column]\n" + BODY)
 
     assert told(tmp_path, "mine") == []
-    assert composed(tmp_path, "mine").tree["output"] == {"method": "predict", "annotate": True, "on_error": "skip"}
+    output = composed(tmp_path, "mine").tree["output"]
+    assert output == {"method": "predict", "annotate": True, "on_error": "skip", "missing_note": None}
 
 
 SOURCE = "name: r\nrouting: {column: dow}\nsources:\n  days:\n    name: day_{dow}\n    version: latest\n    arm: b\n"

@@ -277,7 +277,8 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         ),
         pytest.param(
             "output: {methd: predict}",
-            "output.methd: there is no option 'methd'.\n  Did you mean 'method'? It has: annotate, method, on_error.",
+            "output.methd: there is no option 'methd'.\n  Did you mean 'method'? It has: annotate, method, "
+            "missing_note, on_error.",
             id="output",
         ),
         pytest.param(

@@ -252,7 +252,7 @@ def test_combinations_within_a_budget(build, load):
 
 
 def test_a_combination_that_never_fits(build, load):
-    both = "+models.both={combine:{kind:mean,of:[m_1,m_3]},key:{key:both}}"
+    both = "+models.both={combine:{kind:mean,of:[m_1,m_3]},key:{key:both},prove:false}"
     router = load(build("combined_small", "residency=lazy", "residency.max_models=1", both).model_uri)
 
     with pytest.raises(ModelError, match=r"what it needs takes .*, which never fits at once"):
