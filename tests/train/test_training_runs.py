@@ -256,7 +256,7 @@ def test_an_estimator_that_skops_does_not_know_is_refused(shops, local, tmp_path
         "train.serialization",
         "a skops file that anybody loads cannot hold these types: local_estimators.Mine.",
     )
-    assert error.hint == "Set train.serialization=cloudpickle."
+    assert error.hint == "Set train.serialization=cloudpickle, for sub-models whose files can run code."
     with pytest.raises(SystemExit, match="a fit has begun"):
         trained(shops, *local, "train.serialization=cloudpickle")
 
