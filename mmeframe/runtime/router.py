@@ -374,7 +374,9 @@ class Router:
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
         """Rows with the parameters of sub-models, and those of routing."""
         batch = self._batch(data)
-        given = dict(params or {})
+        if not params:
+            return batch, {}
+        given = dict(params)
         for name in [name for name in given if name in self._params]:
             value = given.pop(name)
             if value is not None:
