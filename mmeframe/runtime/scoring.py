@@ -73,6 +73,8 @@ class Scorer:
         self._name, self._inputs, self._arrays, self._schemas = name, inputs, arrays, schemas
         self._union, self._answers, self.residency = union, answers, residency
         self._method, self._skip, self._params_of = method, skip, params_of
+        # Of a request without parameters.
+        self._question = Question(method)
         self._combiners = {number: combiner for number, (combiner, _) in combiners.items()}
         self._of = {number: others for number, (_, others) in combiners.items()}
         self._holed = [holed(schema) for schema in schemas]
@@ -116,7 +118,7 @@ class Scorer:
             return self._answers.nothing(n_rows), {only: error}
 
     def _asks(self, batch: FrameBatch) -> Question:
-        return Question(self._method, batch.params)
+        return Question(self._method, batch.params) if batch.params else self._question
 
     def whole(self, batch: FrameBatch, target: int, question: Question) -> Any:
         """One sub-model on all rows, which are handed over without a copy where they have its types already."""
