@@ -450,6 +450,7 @@ def test_code_of_two_routers_that_may_share_a_process(tmp_path, paths, one, two)
     """As within one router: equal modules are one, others have other names."""
     for name, files in (("one", one), ("two", two)):
         add_code(*shipping(tmp_path, name, files))
+        assert {path: (Path(sys.path[0]) / path).read_text() for path in files} == files
 
 
 @pytest.mark.parametrize(("one", "two", "what"), DIFFERENT.values(), ids=DIFFERENT)
@@ -476,6 +477,8 @@ def test_code_that_is_imported_and_alike(tmp_path, paths, one, two):
     import_all(tmp_path / "elsewhere", one)
 
     add_code(*shipping(tmp_path, "two", two))
+
+    assert {path: (Path(sys.path[0]) / path).read_text() for path in two} == two
 
 
 @pytest.mark.parametrize(("one", "two", "what"), DIFFERENT.values(), ids=DIFFERENT)
