@@ -5,18 +5,15 @@ So a sub-model that sets a column or a Series beside its frame gets the same row
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 __all__ = ["in_order", "unlabelled"]
 
 
 def unlabelled(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame whose rows are labelled 0 to n - 1; its columns are not copied."""
-    import pandas as pd
-
     if _plain(frame.index, len(frame)):
         return frame
     out = frame.iloc[:]
@@ -29,8 +26,6 @@ def in_order(answer: Any) -> Any:
 
     That is how pandas, and so plain MLflow, would set it beside the rows. Any other labels say nothing.
     """
-    import pandas as pd
-
     if not isinstance(answer, pd.DataFrame | pd.Series) or _plain(answer.index, len(answer)):
         return answer
     index = answer.index
@@ -41,6 +36,4 @@ def in_order(answer: Any) -> Any:
 
 
 def _plain(index: Any, n_rows: int) -> bool:
-    import pandas as pd
-
     return type(index) is pd.RangeIndex and index.start == 0 and index.step == 1 and len(index) == n_rows
