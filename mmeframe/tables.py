@@ -2,8 +2,8 @@
 
 A CSV file has no types: key columns are read as the bundle's schema says, so that "02108" stays text where keys are
 text, and columns that the router does not read go from CSV to CSV as they are written. Training reads with the same
-reader and the same table of types. How large the pieces are does
-not change what is written: columns and types are those of the whole table. The output appears whole or not at all.
+reader and the same table of types. How large the pieces are does not change what is written: columns and types are
+those of the whole table. The output appears whole or not at all.
 """
 
 from __future__ import annotations

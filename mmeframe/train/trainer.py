@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Trained", "TrainedModel", "train"]
 
-_SKOPS_PACKAGES = ("sklearn", "numpy", "builtins", "functools", "scipy")
 # How scikit-learn's own checks of features begin.
 _NOT_FINITE = re.compile(r"Input (X )?contains (NaN|infinity)")
 # What MLflow keeps of a parameter's value, and how many it takes at once.
