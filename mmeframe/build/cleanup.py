@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 BUILD_TAG = "mmeframe.build"
-# A build of another machine is left alone for this long; nobody can see whether it still runs.
+# A build of another machine, or container, is left alone for this long: nobody can see whether it still runs.
 _PATIENCE_S = 24 * 3600
 
 
@@ -134,15 +134,28 @@ def _started(pid: int) -> str:
         return ""
 
 
+def _place() -> str:
+    """Where process ids mean what they mean here: a PID namespace of one run of one kernel.
+
+    Containers may share a host name, and have process ids of their own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        # Nobody can tell, so nobody takes this one for a process of theirs.
+        return f"{socket.gethostname()}/{uuid.uuid4().hex}"
+
+
 def lease() -> str:
-    """Names one build of this process in tags: ``host:pid:start:number``."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex[:8]}"
+    """Names one build of this process in tags: ``host/boot/namespace:pid:start:number``."""
+    return f"{_place()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex[:8]}"
 
 
 def _abandoned(owner: str, started_ms: int) -> bool:
-    """Whether the process that a lease names is gone."""
-    host, pid, started, *_ = [*owner.split(":"), "", "", ""]
-    if host == socket.gethostname() and pid.isdigit():
+    """Whether the process that a lease names is gone; of one that nobody here can see, whether it is old."""
+    place, pid, started, *_ = [*owner.split(":"), "", "", ""]
+    if place == _place() and pid.isdigit():
         return _started(int(pid)) != started
     return time.time() - started_ms / 1000 > _PATIENCE_S
 

@@ -15,7 +15,7 @@ import yaml
 from mlflow import MlflowClient
 
 from mmeframe import api
-from mmeframe.build.cleanup import BUILD_TAG
+from mmeframe.build.cleanup import BUILD_TAG, lease
 from mmeframe.cache import cache_folder
 from mmeframe.errors import ProblemsError
 from tests import fleets
@@ -369,12 +369,32 @@ def test_the_next_build_closes_what_a_kill_left(three, tmp_path):
 
 def test_a_build_that_still_runs_is_left_alone(three):
     """Another process's build is not a leftover while that process lives."""
-    client = MlflowClient()
-    with open("/proc/1/stat") as stat:
-        started = stat.read().rpartition(")")[2].split()[19]
-    import socket
+    with subprocess.Popen([sys.executable, "-c", _LEASE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        owner = other.stdout.readline().decode().strip()
+        run = MlflowClient().create_run("0", tags={BUILD_TAG: owner})
 
-    run = client.create_run("0", tags={BUILD_TAG: f"{socket.gethostname()}:1:{started}"})
+        build()
+        assert open_runs() == [run.info.run_id]
+
+        other.communicate()
+    assert api.build("name=router", *fleets.WEEK, "build.unchanged=register").notes
+    assert open_runs() == []
+
+
+_LEASE = "from mmeframe.build.cleanup import lease; print(lease(), flush=True); input()"
+
+
+def test_a_build_in_another_container_is_left_alone(three):
+    """It may have the same host name, and its process id is not ours: whether it lives, nobody here can tell."""
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    started = subprocess.run([*inside, sys.executable, "-c", _LEASE], input=b"", capture_output=True)
+    if b"unshare" in started.stderr:
+        pytest.skip(f"namespaces cannot be made here: {started.stderr.decode().strip()}")
+    owner = started.stdout.decode().split("\n")[0]
+    assert owner.split(":")[0] != lease().split(":")[0]
+    assert owner.split("/")[:2] == lease().split("/")[:2]
+    run = MlflowClient().create_run("0", tags={BUILD_TAG: owner})
+    MlflowClient().create_run("0", tags={BUILD_TAG: f"{owner} of long ago"}, start_time=1)
 
     build()
 
