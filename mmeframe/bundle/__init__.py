@@ -1,6 +1,6 @@
 """The bundle: the one artifact inside a logged router, four files.
 
-``manifest.json`` holds the facts of the fleet, ``records.arrow`` one record per sub-model (Arrow IPC, memory-mapped),
+``manifest.json`` holds the facts of the fleet, ``records.arrow`` one record per sub-model (Arrow IPC),
 ``pack.bin`` the bytes, content-addressed, and ``memory.bin`` what sub-models take live. Lowest layer: numpy, and
 pyarrow on use; no MLflow, no Hydra.
 

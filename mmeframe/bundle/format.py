@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
-    "ALIGN",
     "FORMAT",
     "MAGIC",
     "MANIFEST",
@@ -24,8 +23,6 @@ __all__ = [
 FORMAT = 1
 MANIFEST, RECORDS, PACK, MEMORY = "manifest.json", "records.arrow", "pack.bin", "memory.bin"
 MAGIC = b"MMEPACK\x01"
-# Blobs start on a cache line, so that arrays inside them can be mapped.
-ALIGN = 64
 
 
 @dataclass(frozen=True, slots=True)

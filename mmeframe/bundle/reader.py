@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,12 +28,12 @@ from mmeframe.routes import RouteTable
 
 __all__ = ["Bundle"]
 
-# Bytes from which a blob is mapped rather than read.
-_MAPPED = 1 << 16
-
 
 class Bundle:
-    """A bundle on disk, memory-mapped, read-only; safe to share between threads and processes.
+    """A bundle on disk, read-only; safe to share between threads and processes.
+
+    What was verified is what is used: nothing is mapped, so whoever changes or cuts a file later changes no answer, and
+    ends no process.
 
     expect: a digest from elsewhere that the bundle must have.
     Raises CorruptBundleError naming the file and both digests, MissingError for a missing file, MmeframeError
@@ -85,11 +84,11 @@ class Bundle:
         import pyarrow as pa
 
         path = self._path(RECORDS)
-        expected = self.manifest["records"]["sha256"]
-        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+        raw, expected = path.read_bytes(), self.manifest["records"]["sha256"]
+        actual = hashlib.sha256(raw).hexdigest()
         if actual != expected:
             raise CorruptBundleError(str(path), expected, actual)
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_file(pa.py_buffer(raw)).read_all()
         return table.append_column("memory", pa.array(self._read_memory(len(table))))
 
     def _read_memory(self, count: int) -> Any:
@@ -103,22 +102,28 @@ class Bundle:
 
     def _open_pack(self) -> None:
         path, facts = self._path(PACK), self.manifest["pack"]
-        if not path.stat().st_size:
-            raise CorruptBundleError(str(path), facts["index_sha256"], hashlib.sha256().hexdigest(), "it is empty")
         self._file = path.open("rb")
-        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        size = os.fstat(self._file.fileno()).st_size
         start, count = facts["index_offset"], facts["blobs"]
-        index = self._map[start:]
+        index = self._read(start, max(size - start, 0))
         actual = hashlib.sha256(index).hexdigest()
         if actual != facts["index_sha256"]:
             raise CorruptBundleError(str(path), facts["index_sha256"], actual, "its index does not match")
-        if (head := self._map[: len(MAGIC)]) != MAGIC:
+        if (head := self._read(0, len(MAGIC))) != MAGIC:
             wanted, found = (hashlib.sha256(part).hexdigest() for part in (MAGIC, head))
             raise CorruptBundleError(str(path), wanted, found, "its first bytes are not a pack's")
         self._digests = np.frombuffer(index, np.uint8, count * 32).reshape(count, 32)
         self._heads = np.ascontiguousarray(self._digests[:, :8]).view(">u8").ravel().astype(np.uint64)
         places = np.frombuffer(index, "<u8", count * 2, count * 32)
         self._offsets, self._lengths = places[:count], places[count:]
+
+    def _read(self, start: int, length: int) -> bytes:
+        """Bytes of the pack, fewer where it ends before. One call of the system reads 2 GiB at most."""
+        pieces = []
+        while length and (piece := os.pread(self._file.fileno(), length, start)):
+            pieces.append(piece)
+            start, length = start + len(piece), length - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -194,7 +199,7 @@ class Bundle:
         return SubModelRecord(**{name: row[name] for name in SubModelRecord.__slots__})
 
     def blob(self, sha256: bytes) -> memoryview:
-        """The bytes with this digest, verified; large ones without a copy.
+        """The bytes with this digest, verified.
 
         Raises CorruptBundleError if they are not there or were changed.
         """
@@ -204,15 +209,11 @@ class Bundle:
             at += 1
         if at == len(self._heads) or self._digests[at].tobytes() != sha256:
             raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), "(nothing)", "it lacks a blob")
-        start, length = int(self._offsets[at]), int(self._lengths[at])
-        # A mapped page stays resident, and holds several small blobs: those are read instead.
-        small = length < _MAPPED
-        data = memoryview(os.pread(self._file.fileno(), length, start) if small else self._map)
-        data = data if small else data[start : start + length]
+        data = self._read(int(self._offsets[at]), int(self._lengths[at]))
         actual = hashlib.sha256(data).digest()
         if actual != sha256:
             raise CorruptBundleError(str(self.folder / PACK), sha256.hex(), actual.hex())
-        return data
+        return memoryview(data)
 
     def verify(self) -> None:
         """Read every byte. Raises CorruptBundleError if any was changed."""

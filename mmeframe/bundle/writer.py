@@ -13,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 
 from mmeframe.bundle.format import (
-    ALIGN,
     FORMAT,
     MAGIC,
     MANIFEST,
@@ -41,7 +40,7 @@ class BundleWriter:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._pack = (folder / PACK).open("wb")
-        self._pack.write(MAGIC.ljust(ALIGN, b"\0"))
+        self._pack.write(MAGIC)
         self._blobs: dict[bytes, tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
@@ -57,7 +56,6 @@ class BundleWriter:
         digest = hashlib.sha256(data).digest()
         if digest not in self._blobs:
             with self._writing():
-                self._pack.write(b"\0" * (-self._pack.tell() % ALIGN))
                 self._blobs[digest] = (self._pack.tell(), len(data))
                 self._pack.write(data)
         return digest
@@ -131,7 +129,6 @@ class BundleWriter:
         return str(manifest["digest"])
 
     def _finish_pack(self) -> dict[str, Any]:
-        self._pack.write(b"\0" * (-self._pack.tell() % ALIGN))
         start = self._pack.tell()
         digests = sorted(self._blobs)
         places = [self._blobs[digest] for digest in digests]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.bundle import MANIFEST, MEMORY, PACK, RECORDS, Bundle, BundleWriter, FileRef, SubModelRecord
-from mmeframe.bundle.format import ALIGN
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 
 MODEL, CODE = b"model bytes " * 20, b"print()"
@@ -135,18 +135,6 @@ def test_equal_blobs_are_stored_once(tmp_path):
 
     manifest = Bundle(tmp_path).manifest
     assert (addresses, manifest["pack"]["blobs"], (tmp_path / PACK).read_bytes().count(MODEL)) == ({sha(MODEL)}, 1, 1)
-
-
-def test_blobs_are_aligned(tmp_path):
-    """Every blob starts on a cache line, so that arrays inside it can be mapped."""
-    blobs = [b"%03d-" % number * number for number in range(1, 100, 7)]
-    with BundleWriter(tmp_path) as writer:
-        for blob in blobs:
-            writer.add(blob)
-        writer.finish(FACTS, (), (), ())
-
-    pack = (tmp_path / PACK).read_bytes()
-    assert [pack.index(blob) % ALIGN for blob in blobs] == [0] * len(blobs)
 
 
 def test_an_empty_blob(tmp_path):
@@ -414,6 +402,32 @@ def test_truncated_pack(folder, size):
         Bundle(folder)
 
     assert (caught.value.file, caught.value.expected != caught.value.actual) == (str(pack), True)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, RECORDS, MEMORY, PACK])
+@pytest.mark.parametrize("size", [None, 0, 8, 4096], ids=["swapped", "emptied", "cut", "cut-later"])
+def test_a_file_that_changes_while_it_is_served(tmp_path, name, size):
+    """An open bundle is what was verified: it never tells of another, and no file that was cut ends the process."""
+    large = [bytes([number]) * 100_000 for number in range(3)]
+    with BundleWriter(tmp_path / "bundle") as writer:
+        for data in large:
+            writer.add(data)
+        writer.finish(FACTS, ("shop", "kind"), LEVELS, RECORDS_OF_SHOPS)
+    bundle = Bundle(tmp_path / "bundle")
+    held = bundle.blob(sha(large[0]))
+    path = tmp_path / "bundle" / name
+    changed = path.read_bytes().swapcase()[:size]
+    with path.open("r+b") as file:
+        file.write(changed)
+        file.truncate()
+
+    assert tuple(bundle) == RECORDS_OF_SHOPS
+    assert [bundle.position(record.id) for record in RECORDS_OF_SHOPS] == [0, 1, 2]
+    assert bundle.manifest["sub_models"] == 3
+    assert held == large[0]
+    for data in large:
+        with contextlib.suppress(*[CorruptBundleError] if name == PACK else []):
+            assert bundle.blob(sha(data)) == data
 
 
 def test_longer_pack(folder):
