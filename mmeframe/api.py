@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
-from mmeframe.errors import MissingError, MmeframeError, ProblemsError, UsageError, nearest
+from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError, ProblemsError, UsageError, nearest
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
@@ -433,8 +433,12 @@ def load_from(store: Store, uri: str) -> Router:
     from mlflow.exceptions import MlflowException
 
     _check_registered(store, uri)
+    root = fetch(store, uri)
     try:
-        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+        # MLflow imports code of the model. Of a router it is what was built.
+        if (root / "artifacts" / "bundle").is_dir():
+            opened(store, uri, root)
+        loaded = mlflow.pyfunc.load_model(str(root), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         if isinstance(error.__cause__, MmeframeError):
             # The router's entrypoint refuses this process, and MLflow says so in words of its own.
@@ -555,16 +559,46 @@ def fetch(store: Store, uri: str) -> Path:
     return target
 
 
-def verified(store: Store, uri: str) -> Bundle:
-    """The bundle of a logged router, every byte of it checked. Raises CorruptBundleError for one that was changed."""
-    from mmeframe.bundle import Bundle
+def opened(store: Store, uri: str, root: Path) -> Bundle:
+    """The bundle of a logged router, after all that its digest covers was compared; no code of the router has run.
 
-    root = fetch(store, uri) / "artifacts" / "bundle"
-    if not root.is_dir():
+    root: its folder. Raises MissingError if it is no router, CorruptBundleError for what is not as it was built: as
+    the store says, and ``MMEFRAME_EXPECT_DIGEST`` where it is set.
+    """
+    import os
+
+    from mmeframe.bundle import Bundle, artifact
+
+    if not (root / artifact.BUNDLE).is_dir():
         raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-    bundle = Bundle(root)
-    bundle.verify()
+    expect = os.environ.get("MMEFRAME_EXPECT_DIGEST")
+    bundle = Bundle(root / artifact.BUNDLE, expect)
+    logged = _logged_digest(store, uri)
+    if logged not in (None, bundle.digest):
+        what = "the store knows another digest of this router"
+        raise CorruptBundleError(str(bundle.folder), logged, bundle.digest, what)
+    artifact.check(root, bundle.manifest, strict=(expect or logged) is not None)
     return bundle
+
+
+def _logged_digest(store: Store, uri: str) -> str | None:
+    """What the store says of a router, None for one that it does not know."""
+    from mmeframe.build.store import ROUTER_TAG, registered_name
+
+    name = registered_name(uri)
+    version, model_id = store.pin(uri, store.named([name]) if name else {})
+    if version is not None:
+        return version.tags.get(ROUTER_TAG)
+    models = store.logged_models(f"model_id = '{model_id}'", ()) if model_id else ()
+    return next((model.tags.get(ROUTER_TAG) for model in models), None)
+
+
+def verified(store: Store, uri: str) -> tuple[Path, Bundle]:
+    """A logged router's folder and its bundle, every byte of it checked. Raises CorruptBundleError for another one."""
+    root = fetch(store, uri)
+    bundle = opened(store, uri, root)
+    bundle.verify()
+    return root, bundle
 
 
 def _is_local(uri: str) -> bool:

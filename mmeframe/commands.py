@@ -215,7 +215,7 @@ def _validate(work: Job, flags: Flags) -> int:
             facts = {"sub_models": len(data["sub_models"]), "columns": len(data["columns"])}
             levels, warnings = data["routing"]["levels"], data["warnings"]
         else:
-            bundle = api.verified(store, flags.model)
+            _, bundle = api.verified(store, flags.model)
             facts = {"sub_models": len(bundle), "columns": len(bundle.manifest["union"])}
             levels = bundle.manifest["routing"]["levels"]
             warnings = faults(bundle.manifest["environment"], bundle.pickled())
@@ -565,16 +565,15 @@ def _serve(work: Job, flags: Flags) -> int:
 
     with work.store() as store:
         uri = api.find(work, flags.model, store)
-        folder = api.fetch(store, uri)
         # Named here, in a line: the server would end with a traceback.
-        api.verified(store, uri)
+        folder, bundle = api.verified(store, uri)
     settings = work.spec.serve
     _check_address(settings.host, settings.port)
     note(f"serving {uri} on http://{settings.host}:{settings.port}/invocations (Ctrl-C stops it)")
     command = [sys.executable, "-m", "uvicorn", "mlflow.pyfunc.scoring_server.app:app"]
     command += ["--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
     command += ["--log-level", "info" if flags.debug else "warning"]
-    environment = {**os.environ, "__pyfunc_model_path__": str(folder)}
+    environment = {**os.environ, "__pyfunc_model_path__": str(folder), "MMEFRAME_EXPECT_DIGEST": bundle.digest}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)  # noqa: S606 - exactly this server, no shell

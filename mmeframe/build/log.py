@@ -37,6 +37,7 @@ from mmeframe.build.probe import probe
 from mmeframe.build.signature import as_sent, mlflow_signature
 from mmeframe.build.store import ROUTER_TAG, Progress, Store
 from mmeframe.bundle import Bundle
+from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, CorruptBundleError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
@@ -78,10 +79,10 @@ def log_router(
     spec, client = fleet.spec, store.client
     with work_folder() as folder, Undo() as undo:
         around = wrapping(fleet, plugins)
-        digest = pack(fleet, plugins, draft, progress)
+        content = pack(fleet, plugins, draft, progress)
         experiment = experiment_id(client, spec.tracking)
         notes = close_leftovers(client, experiment)
-        if previous is not None and _holds(previous, store, spec, digest, around.digest):
+        if previous is not None and _holds(previous, store, spec, content, around.digest):
             logged = _same(previous, store, fleet, notes, undo)
             undo.keep()
             return logged
@@ -93,7 +94,6 @@ def log_router(
         client.log_text(run_id, json.dumps(stamps), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
-            ROUTER_TAG: digest,
             "mmeframe.version": mmeframe.__version__,
             "mmeframe.sub_models": str(len(fleet.models)),
             "mmeframe.columns": _columns(fleet)[:5000],
@@ -101,7 +101,7 @@ def log_router(
         }
 
         def save(path: str, model: Any) -> None:
-            _save(path, model, fleet, draft.bundle, around, digest, folder)
+            tags[ROUTER_TAG] = _save(path, model, fleet, draft.bundle, around, folder)
 
         progress("logging", 0, 1)
         try:
@@ -116,6 +116,7 @@ def log_router(
                 hint="Free space there, in the cache folder (MMEFRAME_CACHE_DIR) and in the temporary one (TMPDIR).",
             ) from error
         progress("logging", 1, 1)
+        digest = tags[ROUTER_TAG]
         notes += _prove(f"models:/{model_id}", digest, fleet, progress)
         _lineage(client, run_id, fleet)
         size = Bundle(draft.bundle).manifest["bytes"]
@@ -168,9 +169,10 @@ def wrapping(fleet: Fleet, plugins: Plugins) -> Wrapping:
     return Wrapping(requirements, code, signature, digest.hexdigest())
 
 
-def _holds(previous: Previous, store: Store, spec: RouterSpec, digest: str, around: str) -> bool:
+def _holds(previous: Previous, store: Store, spec: RouterSpec, content: str, around: str) -> bool:
     """Whether a version that was proved, and is still the newest, holds all that would be logged, every byte whole."""
-    if spec.build.unchanged != "skip" or (previous.bundle.digest, previous.wrapping) != (digest, around):
+    then = content_digest(previous.bundle.manifest)
+    if spec.build.unchanged != "skip" or (then, previous.wrapping) != (content, around):
         return False
     models = store.named([str(spec.tracking.register_as)]).values()
     # A build that was killed may have left it, and been taken back since; or one may still be at it.
@@ -273,6 +275,8 @@ def log_folder(
         artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id, metadata=None
     )
     save(str(folder), described)
+    # Some are known only now.
+    client.set_logged_model_tags(model_id, dict(tags))
     client.log_model_artifacts(model_id, str(folder))
     client.finalize_logged_model(model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
@@ -392,7 +396,8 @@ def _signature(fleet: Fleet) -> Any:
     )
 
 
-def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, digest: str, scratch: Path) -> None:
+def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, scratch: Path) -> str:
+    """Write the router's model folder, whole; returns the digest that covers it."""
     import mlflow.pyfunc
 
     archive = scratch / ARCHIVE
@@ -414,7 +419,6 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, d
             model_config=_knobs(fleet.spec),
             metadata={
                 "mmeframe": {
-                    "digest": digest,
                     "sub_models": len(fleet.models),
                     "columns": {it.name: shown(it.type) for it in [*_routing_columns(fleet), *fleet.union.columns]},
                 }
@@ -424,7 +428,13 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, d
     flavor = model.flavors["python_function"]
     flavor["artifacts"][_BUNDLE]["uri"] = _BUNDLE
     flavor["model_code_path"] = Path(flavor["model_code_path"]).name
-    model.save(str(Path(path) / "MLmodel"))
+    described = Path(path) / "MLmodel"
+    model.save(str(described))
+    digest = seal(Path(path))
+    # Outside of what it covers.
+    model.metadata["mmeframe"]["digest"] = digest
+    model.save(str(described))
+    return digest
 
 
 def _knobs(spec: RouterSpec) -> dict[str, str]:
@@ -459,9 +469,9 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         around = wrapping(fleet, plugins)
         (folder / "draft").mkdir()
         draft = Draft(folder / "draft", {})
-        digest = pack(fleet, plugins, draft, progress)
+        pack(fleet, plugins, draft, progress)
         draft.close()
-        _save(str(folder / "model"), Model(), fleet, draft.bundle, around, digest, folder)
+        digest = _save(str(folder / "model"), Model(), fleet, draft.bundle, around, folder)
         return _prove(str(folder / "model"), digest, fleet, progress)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "RECORDS",
     "FileRef",
     "SubModelRecord",
+    "canonical_json",
     "manifest_digest",
+    "write_manifest",
 ]
 
 FORMAT = 1
@@ -74,3 +77,13 @@ def canonical_json(data: Any) -> bytes:
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
     """The sha256 of a manifest without its own ``digest`` field."""
     return hashlib.sha256(canonical_json({k: v for k, v in manifest.items() if k != "digest"})).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Write a manifest with its digest, which is returned."""
+    # What the file will say is what gets digested: tuples become lists here, not at the reader.
+    plain = json.loads(canonical_json(manifest))
+    plain["digest"] = manifest_digest(plain)
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return str(plain["digest"])

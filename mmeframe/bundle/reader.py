@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from mmeframe.routes import RouteTable
 
 __all__ = ["Bundle"]
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Bundle:
@@ -75,8 +78,10 @@ class Bundle:
             )
         if computed != digest:
             raise CorruptBundleError(str(path), digest, computed)
-        if expect and expect != computed:
+        if expect is not None and expect != computed:
             hint = "MMEFRAME_EXPECT_DIGEST asks for another build; 'mmeframe show' prints the digest of each."
+            if not _DIGEST.fullmatch(expect):
+                hint = f"MMEFRAME_EXPECT_DIGEST is {expect!r}, and a digest has 64 digits; 'mmeframe show' prints it."
             raise CorruptBundleError(str(path), expect, computed, "it is not the expected bundle", hint)
         return dict(manifest)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,13 +14,12 @@ import numpy as np
 from mmeframe.bundle.format import (
     FORMAT,
     MAGIC,
-    MANIFEST,
     MEMORY,
     PACK,
     RECORDS,
     SubModelRecord,
     canonical_json,
-    manifest_digest,
+    write_manifest,
 )
 from mmeframe.errors import BuildError
 from mmeframe.routes import table_arrays
@@ -115,18 +113,8 @@ class BundleWriter:
         }
 
     def _finish(self, facts: Mapping[str, Any], rows: Sequence[SubModelRecord]) -> str:
-        manifest = {
-            **facts,
-            "format": FORMAT,
-            "sub_models": len(rows),
-            "bytes": sum(record.bytes for record in rows),
-        }
-        # What the file will say is what gets digested: tuples become lists here, not at the reader.
-        manifest = json.loads(canonical_json(manifest))
-        manifest["digest"] = manifest_digest(manifest)
-        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        return str(manifest["digest"])
+        size = sum(record.bytes for record in rows)
+        return write_manifest(self.folder, {**facts, "format": FORMAT, "sub_models": len(rows), "bytes": size})
 
     def _finish_pack(self) -> dict[str, Any]:
         start = self._pack.tell()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mmeframe import imports
+from mmeframe.bundle.artifact import check_code
 from mmeframe.errors import ConfigError, PluginError
 from mmeframe.plugin import MISSING, Conf, Observer, ObserverConf
 from mmeframe.plugin.components import import_target, make_component
@@ -19,15 +20,17 @@ __all__ = ["bring_code", "load_component", "observer_of"]
 _BUILTIN = "mmeframe.builtin."
 
 
-def bring_code(plugins: Mapping[str, Any], code: Path | None) -> None:
+def bring_code(manifest: Mapping[str, Any], code: Path | None) -> None:
     """Import the plugins that an artifact carries, whatever else is installed.
 
-    Raises PluginError if this process has imported other code under the name of one, or of mmeframe: its entrypoint
-    did not run where a router is a copy.
+    Raises CorruptBundleError for another archive than the manifest says, before anything of it runs; PluginError if
+    this process has imported other code under the name of a plugin, or of mmeframe: its entrypoint did not run where a
+    router is a copy.
     """
     if code is None:
         return
-    carried = [module for module in imports.carried(code) if module in {"mmeframe", *plugins}]
+    check_code(code, manifest)
+    carried = [module for module in imports.carried(code) if module in {"mmeframe", *manifest["plugins"]}]
     try:
         rival = imports.bring(code, carried)
     except ImportError as error:

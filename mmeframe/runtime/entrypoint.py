@@ -1,15 +1,36 @@
 """MLflow runs this file when it logs and when it loads a router (models from code); its copy lies in the model folder.
 
-The archive beside it holds mmeframe's runtime and the embedded plugins. The installed mmeframe is used where it is the
-same code, because it has more than serving needs. A process that has imported another one cannot use this router.
+The archive beside it holds mmeframe's runtime and the embedded plugins. Nothing of it runs before it is verified: the
+bundle's digest covers it, and all else that decides. So this file is what must be trusted first. The installed mmeframe
+is used where it is the same code, because it has more than serving needs. A process that has imported another one
+cannot use this router.
 """
 
+import hashlib
 import importlib.util
+import json
+import os
 import pathlib
 import sys
 import zipimport
 
-_archive = pathlib.Path(__file__).with_name("code") / "mmeframe.zip"
+_root = pathlib.Path(__file__).parent
+_archive = _root / "code" / "mmeframe.zip"
+_manifest = _root / "artifacts" / "bundle" / "manifest.json"
+# It is not there when MLflow logs.
+if _manifest.is_file():
+    _facts = json.loads(_manifest.read_bytes())
+    _facts.pop("digest", None)
+    _text = json.dumps(_facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    _digest = hashlib.sha256(_text.encode()).hexdigest()
+    _expected = os.environ.get("MMEFRAME_EXPECT_DIGEST", _digest)
+    # A router that is a sub-model of another one is not the one that is expected.
+    _is_nested = getattr(sys.modules.get("mmeframe.runtime.knobs"), "is_nested", bool)
+    if _expected != _digest and not _is_nested():
+        raise RuntimeError(f"MMEFRAME_EXPECT_DIGEST expects sha256 {_expected}, and this router has {_digest}.")
+    _sealed = _facts.get("artifact", {}).get("code/mmeframe.zip")
+    if _sealed and hashlib.sha256(_archive.read_bytes()).hexdigest() != _sealed:
+        raise RuntimeError(f"{_archive} was changed or damaged after the build: its sha256 is not {_sealed}.")
 _spec = zipimport.zipimporter(str(_archive / "mmeframe")).find_spec("imports") if _archive.is_file() else None
 # Without it the archive has plugins only, and mmeframe is a requirement.
 if _spec is not None and _spec.loader is not None:

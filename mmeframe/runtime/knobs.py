@@ -15,8 +15,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from mmeframe.budget import parse_size
-from mmeframe.errors import ConfigError, suggest
+from mmeframe.errors import ConfigError, listed, suggest
 from mmeframe.spec import MAIN_ARM, ResidencySpec, TrafficSpec
+from mmeframe.versions import tell
 
 __all__ = ["Knobs", "is_nested", "nested"]
 
@@ -109,6 +110,9 @@ class Knobs:
             arms[arm] = share
         if sum(arms.values()) > 1 + 1e-9:
             raise ConfigError(f"the shares exceed one: {sum(arms.values()):g}.", where=where)
+        now, built = (", ".join(f"{arm}={share:g}" for arm, share in it.items() if share) for it in (arms, spec.arms))
+        if now != built:
+            tell([f"{where} changes which rows go to arms: {now or 'none'}; built: {built or 'none'}."])
         return dataclasses.replace(spec, arms=arms)
 
     def residency(self, spec: ResidencySpec) -> ResidencySpec:
@@ -168,6 +172,9 @@ class Knobs:
                 raise ConfigError(f"there is no sub-model {id_!r}.", where=where, hint=suggest(id_, known, "Ids"))
             if id_ in gates:
                 raise ConfigError(f"{id_!r} is a gate, and decides where rows go.", where=where, hint=NO_GATES)
+        if {*found} != {*spec}:
+            now, built = (listed([*map(repr, it)]) or "none" for it in (found, [*spec]))
+            tell([f"{where} changes which sub-models get no rows: {now}; built: {built}."])
         return found
 
     def observers(self, built: Collection[str]) -> tuple[str, ...]:

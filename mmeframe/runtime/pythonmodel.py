@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 from mlflow.pyfunc.model import PythonModel
 
+from mmeframe.bundle import Bundle, artifact
 from mmeframe.errors import MmeframeError
 from mmeframe.rows.answers import for_json
 from mmeframe.runtime.knobs import Knobs, is_nested
@@ -19,7 +19,6 @@ from mmeframe.runtime.router import Router
 __all__ = ["RouterModel"]
 
 BUNDLE = "bundle"
-CODE_ARCHIVE = "mmeframe.zip"
 
 # MLflow's error codes by ours; each has its HTTP status.
 _CODES = {"unknown_key": RESOURCE_DOES_NOT_EXIST, "bad_input": INVALID_PARAMETER_VALUE}
@@ -48,16 +47,17 @@ class RouterModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Open the bundle. ``MMEFRAME_EXPECT_DIGEST`` refuses any other than the one that was built."""
-        bundle = Path(context.artifacts[BUNDLE])
-        code = next((root / "code" / CODE_ARCHIVE for root in bundle.parents if (root / "MLmodel").is_file()), None)
         # A sub-model may itself be a router: variables mean the outermost one. As they are now: a copy has the same.
         environ = {} if is_nested() else {name: it for name, it in os.environ.items() if name.startswith("MMEFRAME_")}
-        self.router = Router.open(
-            bundle,
-            code=code if code is not None and code.is_file() else None,
-            expect=environ.get("MMEFRAME_EXPECT_DIGEST"),
-            turned=Knobs(getattr(context, "model_config", None) or {}, environ),
-        )
+        expect = environ.get("MMEFRAME_EXPECT_DIGEST")
+        bundle = Bundle(context.artifacts[BUNDLE], expect)
+        root = next((it for it in bundle.folder.absolute().parents if (it / "MLmodel").is_file()), None)
+        code = None
+        if root is not None:
+            artifact.check(root, bundle.manifest, strict=expect is not None)
+            code = root / artifact.CODE
+        turned = Knobs(getattr(context, "model_config", None) or {}, environ)
+        self.router = Router(bundle, code if code is not None and code.is_file() else None, turned)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Score a batch. Errors keep their meaning: 404 for unknown keys, 400 for bad input, 500 for the rest."""

@@ -133,7 +133,7 @@ class Router:
         self._params: dict[str, str] = {name: kind for name, (kind, _) in manifest["params"].items()}
         self._skip: bool = manifest["output"]["on_error"] == "skip"
         self._code = code
-        bring_code(manifest["plugins"], code)
+        bring_code(manifest, code)
         # Made one by one when asked for: there may be many.
         self.records = bundle
         self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")

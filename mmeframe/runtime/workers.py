@@ -57,5 +57,5 @@ def _from_bundle(folder: str, digest: str, code: Path | None, number: int) -> An
 @cache
 def _opened(folder: str, digest: str, code: Path | None) -> Bundle:
     bundle = Bundle(folder, digest)
-    bring_code(bundle.manifest["plugins"], code)
+    bring_code(bundle.manifest, code)
     return bundle

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmeframe import api
+from mmeframe import api, versions
 from mmeframe.errors import ConfigError
 from tests import fleets, servers
 from tests.test_shares import by_contract
@@ -229,6 +229,33 @@ def test_the_variable_beats_model_config_for_disabled(load, monkeypatch):
     monkeypatch.setenv("MMEFRAME_DISABLED_MODELS", "")
 
     assert answered(load(disabled_models="monday,tuesday"), 0) == {("monday", "exact")}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        pytest.param("traffic_arms", "canary=0.1875", "canary=0.1875; built: canary=0.01.", id="shares"),
+        pytest.param("traffic_arms", "canary=0.0100,blue=0", "", id="the-same-shares"),
+        pytest.param("disabled_models", "monday", "'monday'; built: 'tuesday'.", id="disabled"),
+        pytest.param("disabled_models", "", "none; built: 'tuesday'.", id="enabled"),
+        pytest.param("disabled_models", " tuesday ,", "", id="the-same-disabled"),
+    ],
+)
+@pytest.mark.parametrize("by", ["model_config", "variable"])
+def test_what_changes_the_way_of_rows_is_told(load, monkeypatch, caplog, by, name, value, told):
+    """A digest says how a router was built; whoever reads the log of its process sees what the process does otherwise."""
+    monkeypatch.setattr(versions, "_told", set())
+    if by == "variable":
+        monkeypatch.setenv(f"MMEFRAME_{name.upper()}", value)
+
+    load(**{name: value} if by == "model_config" else {})
+
+    where = f"MMEFRAME_{name.upper()}" if by == "variable" else f"model_config.{name}"
+    assert [text for text in caplog.messages if "changes which" in text] == (
+        [f"{where} changes which {'rows go to arms' if 'arms' in name else 'sub-models get no rows'}: {told}"]
+        if told
+        else []
+    )
 
 
 def test_disabling_everything(load):

@@ -1,0 +1,93 @@
+"""What lies around the bundle in a router's model folder, under the bundle's digest.
+
+A build seals the folder that MLflow has written: the manifest gets the sha256 of each file that decides how the router
+runs. So the one digest covers code, entrypoint, requirements, and what MLmodel says of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmeframe.bundle.format import MANIFEST, canonical_json, manifest_digest, write_manifest
+from mmeframe.errors import CorruptBundleError, MissingError
+from mmeframe.versions import tell
+
+__all__ = ["BUNDLE", "CODE", "check", "check_code", "content_digest", "seal"]
+
+BUNDLE = Path("artifacts") / "bundle"
+CODE, ENTRYPOINT, MLMODEL = "code/mmeframe.zip", "entrypoint.py", "MLmodel"
+# They decide what is installed before the router is loaded.
+ENVIRONMENT = ("requirements.txt", "conda.yaml", "python_env.yaml")
+# Of MLmodel; the rest names a run and a time.
+_DECIDES = ("flavors", "signature")
+_SEALED = "artifact"
+
+
+def seal(root: Path) -> str:
+    """Put a saved model folder under its bundle's digest, which is returned."""
+    path = root / BUNDLE / MANIFEST
+    manifest = json.loads(path.read_bytes())
+    manifest[_SEALED] = {name: _sha256(root, name) for name in (CODE, ENTRYPOINT, MLMODEL, *ENVIRONMENT)}
+    return write_manifest(root / BUNDLE, manifest)
+
+
+def content_digest(manifest: Mapping[str, Any]) -> str:
+    """The digest of a bundle before it was sealed: the same for the same fleet, whatever lies around it."""
+    return manifest_digest({name: value for name, value in manifest.items() if name != _SEALED})
+
+
+def check(root: Path, manifest: Mapping[str, Any], *, strict: bool) -> None:
+    """Raise CorruptBundleError for a file that is another one than the manifest says.
+
+    strict: files of ENVIRONMENT, too; else they are told: MLflow has a command that edits them.
+    """
+    for name, expected in _sealed(manifest).items():
+        if strict or name not in ENVIRONMENT:
+            _compare(root, name, expected)
+        elif _sha256(root, name) != expected:
+            tell([f"{root / name} is not the one that was built: the digest does not cover it."])
+
+
+def check_code(archive: Path, manifest: Mapping[str, Any]) -> None:
+    """The same for the archive of code alone, wherever it is imported."""
+    if sealed := _sealed(manifest):
+        _compare(archive.parents[1], CODE, sealed[CODE])
+
+
+def _sealed(manifest: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """By file; nothing before a build has come that far."""
+    found: Mapping[str, str | None] = manifest.get(_SEALED, {})
+    return found
+
+
+def _compare(root: Path, name: str, expected: str | None) -> None:
+    actual = _sha256(root, name)
+    if actual == expected:
+        return
+    if actual is None:
+        what = f"the model has no {name}."
+        raise MissingError(what, where=str(root), hint="Download the model again, or rebuild it.")
+    what = "its digest does not match" if expected else "the router was built without this file"
+    raise CorruptBundleError(str(root / name), expected or "(none)", actual, what)
+
+
+def _sha256(root: Path, name: str) -> str | None:
+    """Of a file, or of what decides in MLmodel; None if there is none."""
+    path = root / name
+    if not path.is_file():
+        return None
+    raw = path.read_bytes()
+    if name == MLMODEL:
+        import yaml
+
+        try:
+            described = yaml.safe_load(raw)
+            raw = canonical_json({key: described.get(key) for key in _DECIDES})
+        except (yaml.YAMLError, AttributeError, ValueError, TypeError):
+            # It is damaged, and its own digest is no other's.
+            pass
+    return hashlib.sha256(raw).hexdigest()
