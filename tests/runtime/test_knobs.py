@@ -243,7 +243,7 @@ def test_the_variable_beats_model_config_for_disabled(load, monkeypatch):
 )
 @pytest.mark.parametrize("by", ["model_config", "variable"])
 def test_what_changes_the_way_of_rows_is_told(load, monkeypatch, caplog, by, name, value, told):
-    """A digest says how a router was built; whoever reads the log of its process sees what the process does otherwise."""
+    """A digest says how a router was built; the log of its process says what it does otherwise."""
     monkeypatch.setattr(versions, "_told", set())
     if by == "variable":
         monkeypatch.setenv(f"MMEFRAME_{name.upper()}", value)
