@@ -574,7 +574,8 @@ def _serve(work: Job, flags: Flags) -> int:
     command = [sys.executable, "-m", "uvicorn", "mlflow.pyfunc.scoring_server.app:app"]
     command += ["--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
     command += ["--log-level", "info" if flags.debug else "warning"]
-    environment = {**os.environ, "__pyfunc_model_path__": str(folder)}
+    # A copy in the cache folder must stay what was downloaded: MLflow runs the entrypoint where it lies.
+    environment = {**os.environ, "__pyfunc_model_path__": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)  # noqa: S606 - exactly this server, no shell

@@ -51,7 +51,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own."""
     monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / f"mmeframe-{os.getuid()}"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -231,7 +231,7 @@ def killed_while_unpacking(large: Path, cache: Path) -> list[Path]:
     for _ in range(20):
         shutil.rmtree(cache, ignore_errors=True)
         process = subprocess.Popen([sys.executable, "-c", UNPACK, str(large)])
-        while process.poll() is None and not list(cache.glob("models/.unpacking-*/model.bin")):
+        while process.poll() is None and not list(cache.glob("models/.unpacking-*/new/model.bin")):
             pass
         process.kill()
         process.wait()
