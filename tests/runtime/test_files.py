@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -411,16 +412,17 @@ def test_a_sub_model_without_code(bundle, cache, paths):
 
 
 @pytest.fixture
-def ship(tmp_path, cache, paths) -> Iterator[Callable[[Mapping[str, str]], Path]]:
-    """Make these files of a sub-model importable: path in code/ -> text; where they lie then."""
+def ship(tmp_path, cache, paths) -> Iterator[Callable[[Mapping[str, str | bytes]], Path]]:
+    """Make these files of a sub-model importable: path in code/ -> content; where they lie then."""
     before = set(sys.modules)
 
-    def ship(files: Mapping[str, str]) -> Path:
+    def ship(files: Mapping[str, str | bytes]) -> Path:
+        content = {path: it.encode() if isinstance(it, str) else it for path, it in files.items()}
         with BundleWriter(tmp_path / "shipped") as writer:
-            for text in files.values():
-                writer.add(text.encode())
+            for data in content.values():
+                writer.add(data)
             writer.finish({"name": "r"}, (), (), ())
-        refs = tuple(ref(f"code/{path}", text.encode()) for path, text in files.items())
+        refs = tuple(ref(f"code/{path}", data) for path, data in content.items())
         facts = ("m", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
         add_code(Bundle(tmp_path / "shipped"), SubModelRecord(*facts))
         return Path(paths[0])
@@ -510,22 +512,39 @@ def test_shipped_packages_are_packages(ship):
     assert (package.a.__file__, "get_data" in inspect.getsource(package.a)) == (str(home / "zz_pack" / "a.py"), True)
 
 
-def test_modules_that_ship_as_bytecode(ship, tmp_path, paths):
-    """They are verified as sources are; those of this Python run."""
-    (tmp_path / "zz_byte.py").write_text("IS = 4")
-    compiled = Path(py_compile.compile(str(tmp_path / "zz_byte.py"), str(tmp_path / "zz_byte.pyc")))
-    with BundleWriter(tmp_path / "b") as writer:
-        writer.add(compiled.read_bytes())
-        writer.finish({"name": "r"}, (), (), ())
-    refs = (ref("code/zz_byte.pyc", compiled.read_bytes()),)
-    add_code(
-        Bundle(tmp_path / "b"), SubModelRecord("m", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
-    )
+def compiled(folder: Path) -> tuple[str, bytes]:
+    (folder / "zz_byte.py").write_text("def escape(text): return text")
+    return "zz_byte.pyc", Path(py_compile.compile(str(folder / "zz_byte.py"), str(folder / "zz_byte.pyc"))).read_bytes()
 
-    module = importlib.import_module("zz_byte")
 
-    assert (module.IS, Path(module.__spec__.origin).parent) == (4, Path(paths[0]))
-    del sys.modules["zz_byte"]
+def extension(folder: Path) -> tuple[str, bytes]:
+    origin = Path(importlib.util.find_spec("markupsafe._speedups").origin)
+    return f"zz_native/{origin.name}", origin.read_bytes()
+
+
+@pytest.mark.parametrize("make", [compiled, extension])
+def test_modules_without_a_source(ship, tmp_path, make):
+    """Shipped as bytecode, or compiled: they are verified as sources are."""
+    path, data = make(tmp_path)
+    home = ship({path: data})
+    module = path.split(".")[0].replace("/", ".")
+
+    (home / path).write_bytes(data + b"x")
+    with pytest.raises(CorruptBundleError, match=re.escape(path)):
+        importlib.import_module(module)
+    (home / path).write_bytes(data)
+
+    assert importlib.import_module(module).__spec__.origin == str(home / path)
+
+
+def test_an_archive_among_the_files(ship, tmp_path):
+    """Modules inside of it are Python's to import: the archive is one file, which was verified."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("zz_in_archive/__init__.py", "IS = 5")
+    home = ship({"inner/lib.zip": (tmp_path / "a.zip").read_bytes()})
+    sys.path.insert(0, str(home / "inner" / "lib.zip"))
+
+    assert importlib.import_module("zz_in_archive").IS == 5
 
 
 @pytest.mark.parametrize("path", ["statistics.py", "antigravity.py", "json/__init__.py", "this.pyc"])
