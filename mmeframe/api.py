@@ -513,7 +513,8 @@ def show_from(store: Store, uri: str) -> dict[str, Any]:
 def fetch(store: Store, uri: str) -> Path:
     """The model folder on this machine: where it lies, or a copy in the cache folder, made once.
 
-    Raises MissingError if there is no model at the URI.
+    A copy that is not what was downloaded any more, file by file, is made anew. Raises MissingError if there is no
+    model at the URI, MmeframeError if the cache folder takes no files.
     """
     import hashlib
 
@@ -521,7 +522,7 @@ def fetch(store: Store, uri: str) -> Path:
     from mlflow.exceptions import MlflowException
 
     from mmeframe.build.store import ModelFolder, registered_name
-    from mmeframe.cache import cache_folder, work_folder
+    from mmeframe.cache import CONTENT, cache_folder, is_whole, put, refused, seal, work_folder
 
     location = uri
     _check_scheme(uri)
@@ -535,7 +536,6 @@ def fetch(store: Store, uri: str) -> Path:
         if not (here / "MLmodel").is_file():
             raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
         return here
-    home = cache_folder() / "routers"
     try:
         # Somebody may log another router to the same place: its description names it.
         described = ModelFolder(location).read("MLmodel")
@@ -543,20 +543,21 @@ def fetch(store: Store, uri: str) -> Path:
         raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
     if described is None:
         raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
-    target = home / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
-    if not target.is_dir():
+    target = cache_folder() / "routers" / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
+    if not is_whole(target):
         with work_folder("routers", ".downloading-") as work:
+            made, inside = work / "new", work / "new" / CONTENT
             try:
-                found = Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work)))
+                made.mkdir()
+                Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work / "download"))).rename(inside)
             except (MlflowException, OSError) as error:
                 raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
             try:
-                found.rename(target)
-            except OSError:
-                # Another process was faster; its folder is as whole as ours.
-                if not target.is_dir():
-                    raise
-    return target
+                seal(made)
+                put(made, target, is_whole)
+            except OSError as error:
+                raise refused(target.parent, error) from error
+    return target / CONTENT
 
 
 def opened(store: Store, uri: str, root: Path) -> Bundle:

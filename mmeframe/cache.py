@@ -7,40 +7,44 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmeframe.errors import MmeframeError
 
-__all__ = ["cache_folder", "locked", "refused", "work_folder"]
+__all__ = ["CONTENT", "cache_folder", "digests_in", "is_whole", "locked", "put", "refused", "seal", "work_folder"]
+
+
+# Where in a sealed folder its content is, and the list of it.
+CONTENT, _LISTING = "content", "listing.json"
 
 
 def cache_folder() -> Path:
-    """``MMEFRAME_CACHE_DIR``, else a folder of this user's in the temporary directory that nobody else can enter.
+    """A folder of this user's that nobody else can enter, in ``MMEFRAME_CACHE_DIR``, else in the temporary directory.
 
-    Raises MmeframeError if that folder belongs to somebody else, or takes no files.
+    Anybody may be able to write into the folder around it. Raises MmeframeError if it belongs to somebody else, if
+    others can enter it, or if it cannot be made.
     """
-    chosen = os.environ.get("MMEFRAME_CACHE_DIR")
-    if chosen:
-        path = Path(chosen).absolute()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise refused(path, error) from error
-        return path
-    path = Path(tempfile.gettempdir()) / f"mmeframe-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    facts = path.lstat()
+    around = Path(os.environ.get("MMEFRAME_CACHE_DIR") or tempfile.gettempdir()).absolute()
+    path = around / f"mmeframe-{os.getuid()}"
+    try:
+        around.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        facts = path.lstat()
+    except OSError as error:
+        raise refused(around, error) from error
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
         raise MmeframeError(
-            "the cache folder is not a private folder of this user.",
+            "the cache folder is not a private folder of this user: somebody else may have filled it.",
             where=str(path),
-            hint="Set MMEFRAME_CACHE_DIR to a folder that only this user can write.",
+            hint="Remove it; it is made anew. Or set MMEFRAME_CACHE_DIR to another folder that this user can write.",
         )
     return path
 
@@ -77,6 +81,58 @@ def refused(folder: Path, error: OSError) -> MmeframeError:
         where=str(folder),
         hint="Free space there, or set MMEFRAME_CACHE_DIR to another folder that this user can write.",
     )
+
+
+def digests_in(folder: Path) -> dict[str, bytes] | None:
+    """The sha256 of every file in a folder, by path; None if there is none, or if anything in it is no regular file."""
+    found: dict[str, bytes] = {}
+    try:
+        if folder.is_symlink():
+            return None
+        for home, folders, names in os.walk(folder, onerror=_raised):
+            for name in names:
+                path = os.path.join(home, name)
+                if not stat.S_ISREG(os.lstat(path).st_mode):
+                    return None
+                with open(path, "rb") as file:
+                    found[os.path.relpath(path, folder)] = hashlib.file_digest(file, "sha256").digest()
+            if any(os.path.islink(os.path.join(home, name)) for name in folders):
+                return None
+    except OSError:
+        return None
+    return found
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
+def seal(folder: Path) -> None:
+    """Write down what ``CONTENT`` of a folder holds, so that ``is_whole`` can tell. Raises OSError."""
+    found = digests_in(folder / CONTENT) or {}
+    (folder / _LISTING).write_text(json.dumps({path: sha256.hex() for path, sha256 in found.items()}))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder was sealed, and ``CONTENT`` of it holds exactly what it held then."""
+    try:
+        listed = {path: bytes.fromhex(sha256) for path, sha256 in json.loads((folder / _LISTING).read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+    return bool(listed) and digests_in(folder / CONTENT) == listed
+
+
+def put(made: Path, target: Path, whole: Callable[[Path], bool]) -> None:
+    """Move a folder to where all processes look for it, unless another one was faster: then what it made is whole, too.
+
+    made: in a work folder beside the target, where what the target was goes, too. Raises OSError.
+    """
+    with locked(target.parent, wait=True):
+        if whole(target):
+            return
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(made.with_name("was"))
+        made.rename(target)
 
 
 @contextlib.contextmanager

@@ -574,6 +574,8 @@ def _serve(work: Job, flags: Flags) -> int:
     command += ["--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
     command += ["--log-level", "info" if flags.debug else "warning"]
     environment = {**os.environ, "__pyfunc_model_path__": str(folder), "MMEFRAME_EXPECT_DIGEST": bundle.digest}
+    # A copy in the cache folder must stay what was downloaded: MLflow runs the entrypoint where it lies.
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)  # noqa: S606 - exactly this server, no shell

@@ -27,7 +27,6 @@ __all__ = [
     "code_digest",
     "from_router",
     "importing",
-    "modules_in",
     "modules_of",
     "other_code",
     "rival_of",
@@ -190,13 +189,6 @@ def modules_of(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
         name = _module(files, parts)
         (data if name is None else modules.setdefault(name, {}))[path] = digest
     return {name: own | data for name, own in modules.items()}
-
-
-def modules_in(folder: Path) -> dict[str, dict[str, bytes]]:
-    """The modules of a folder that exists, or of none."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    files = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).digest() for path in paths}
-    return modules_of(files)
 
 
 def _module(files: Mapping[str, bytes], parts: list[str]) -> str | None:

@@ -550,10 +550,10 @@ def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, pat
         apart = api.build("name=apart", models["three"], "isolation=process", *config).model_uri
         # As a process would find it that has built nothing.
         forget("late_helper")
-        sys.path[:] = [place for place in sys.path if "cache" not in place]
+        sys.path[:] = [place for place in sys.path if "/mmeframe-" not in place]
         uris["three"] = api.build("name=three", models["three"], *config).model_uri
     forget("late_helper")
-    sys.path[:] = [place for place in sys.path if "cache" not in place]
+    sys.path[:] = [place for place in sys.path if "/mmeframe-" not in place]
 
     first = load(module_store, uris["two"])
     second = load(module_store, apart)

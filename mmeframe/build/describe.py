@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
@@ -20,14 +22,15 @@ from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
-from mmeframe.imports import code_digest, modules_in
+from mmeframe.imports import code_digest, modules_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
+from mmeframe.shipped import CODE, STANDARD, standard
 from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
 
-__all__ = ["Describer", "OwnFiles", "SubModel"]
+__all__ = ["Describer", "OwnFiles", "SubModel", "code_of"]
 
 PYFUNC = "python_function"
 _FROM = "Relative paths are from the working directory. Or leave it out: exclude."
@@ -90,15 +93,17 @@ class OwnFiles:
     """The ``SubModelFiles`` of the plugin API over a sub-model's original folder."""
 
     def __init__(self, model: SubModel, root: Path) -> None:
-        self.id, self.flavor, self._root = model.id, model.flavor, root
+        self.id, self.flavor, self._root, self._place = model.id, model.flavor, root, model.folder
         self.options: Mapping[str, Any] = model.options
         self.columns: Sequence[Column] = model.inputs
 
     @property
     def names(self) -> Sequence[str]:
-        return [path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if path.is_file()]
+        return self._place.files(self._root)
 
     def read(self, name: str) -> memoryview:
+        if name not in self.names:
+            raise BuildError(f"its folder has no file {name!r}.", where=f"models.{self.id}")
         return memoryview((self._root / name).read_bytes())
 
     def folder(self) -> Path:
@@ -378,7 +383,11 @@ class Describer:
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         if not self._usable(folder, options, where):
             return None
-        code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
+        ships = any(isinstance(conf, dict) and conf.get("code") for conf in flavors.values())
+        code = _code_modules(folder) if ships else {}
+        if hidden := standard(code):
+            self.problem(where, f"it ships a module {hidden!r}, {STANDARD}", "Rename the module.", "fleet")
+            return None
         return _model(
             entry,
             folder,
@@ -389,7 +398,7 @@ class Describer:
             outputs=outputs,
             requirements=needs,
             python=str(flavors.get(PYFUNC, {}).get("python_version", "")),
-            code=_code_modules(folder, code) if code else {},
+            code=code,
         )
 
     def _usable(self, folder: ModelFolder, options: Mapping[str, Any], where: str) -> bool:
@@ -397,7 +406,9 @@ class Describer:
         if folder.here is None:
             return True
         names = [name for option in _FILES if isinstance(name := options.get(option), str)]
-        gone = [name for name in names if not (folder.here / name).exists()]
+        found = folder.names()
+        there = {*found, *(str(above) for name in found for above in PurePosixPath(name).parents)}
+        gone = [name for name in names if os.path.normpath(name) not in there]
         for name in gone:
             self.problem(where, f"its folder has no file {name!r}.", "Log or copy the model again.", "missing")
         pickles = {name: folder.read(name) or b"" for name in names if name.endswith(PICKLES) and name not in gone}
@@ -480,7 +491,13 @@ def _text(folder: ModelFolder, name: str) -> str:
     return (folder.read(name) or b"").decode(errors="replace")
 
 
-def _code_modules(folder: ModelFolder, code: str) -> dict[str, str]:
+def code_of(folder: ModelFolder, root: Path) -> dict[str, bytes]:
+    """What a model ships in its code folder, by the path in there, with its sha256. root: its own folder, here."""
+    names = [name for name in folder.files(root) if name.startswith(CODE) and "__pycache__" not in name.split("/")]
+    return {name[len(CODE) :]: hashlib.sha256((root / name).read_bytes()).digest() for name in names}
+
+
+def _code_modules(folder: ModelFolder) -> dict[str, str]:
     """Modules that can be imported from a model's code folder -> digest of their files, and of data beside them."""
     with folder.local() as root:
-        return {name: code_digest(files) for name, files in modules_in(root / code).items()}
+        return {name: code_digest(files) for name, files in modules_of(code_of(folder, root)).items()}

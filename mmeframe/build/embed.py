@@ -49,6 +49,7 @@ _RUNTIME = (
     "budget.py",
     "cache.py",
     "imports.py",
+    "shipped.py",
     "redact.py",
     "versions.py",
     "worker",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import fnmatch
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -632,11 +631,10 @@ class _Resolver:
         owner = {module.split(".")[0]: model.id for model in models for module in model.code}
         installed = distributions_of(owner)
         for module, id_ in sorted(owner.items()):
-            if module in sys.stdlib_module_names or module in installed:
-                what = f"{installed[module]} has too" if module in installed else "the standard library has too"
+            if module in installed:
                 self.warnings.append(
-                    f"models.{id_}: it ships a module {module!r}, which {what}; where other code of that name is "
-                    "imported already, it does not load. isolation=process keeps it to this one."
+                    f"models.{id_}: it ships a module {module!r}, which {installed[module]} has too; where other "
+                    "code of that name is imported already, it does not load. isolation=process keeps it to this one."
                 )
 
     def _answers(self, models: Sequence[SubModel]) -> Outputs:

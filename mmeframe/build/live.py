@@ -7,20 +7,20 @@ pickled is asked in one of its own, too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmeframe.build.describe import SubModel
+from mmeframe.build.describe import SubModel, code_of
 from mmeframe.errors import BuildError, ModelError
-from mmeframe.imports import modules_in, rival_of
+from mmeframe.imports import modules_of, rival_of
+from mmeframe.shipped import CODE, as_ever, importable
 from mmeframe.worker import Ended, Remote, Worker
 
 __all__ = ["LiveModels"]
 
-_CODE = "code"
 _RISKY = (
     "It was pickled by another version of Python or of a library. Log it again with those that are here, or in a "
     'format that holds no code, such as serialization_format="skops".'
@@ -45,7 +45,7 @@ class LiveModels:
         it would run other code than it ships.
         """
         if not self._elsewhere(model):
-            with self._importable(model, root / _CODE):
+            with self._importable(model, root):
                 return function(model, root, *args)
         try:
             return self._worker(model).run(_there, function, model, root, *args)
@@ -57,27 +57,31 @@ class LiveModels:
     def load(self, model: SubModel, root: Path) -> Any:
         """A live sub-model that can ``predict``."""
         if not self._elsewhere(model):
-            with self._importable(model, root / _CODE):
+            with self._importable(model, root):
                 return model.load(root)
         return Remote(self._worker(model), model.id, partial(_there, SubModel.load, model, root), ("predict",))
 
     @contextmanager
-    def _importable(self, model: SubModel, code: Path) -> Iterator[None]:
+    def _importable(self, model: SubModel, root: Path) -> Iterator[None]:
         if not model.code:
             yield
             return
-        self._refuse(model, code)
+        code, files = root / CODE, code_of(model.folder, root)
+        self._refuse(model, files)
         before = list(sys.path)
+        importable(code, files)
         sys.path.insert(0, str(code))
         try:
             yield
         finally:
             sys.path[:] = before
+            # It is somebody's own folder, and may hold something else the next time.
+            as_ever(code)
 
-    def _refuse(self, model: SubModel, code: Path) -> None:
+    def _refuse(self, model: SubModel, files: Mapping[str, bytes]) -> None:
         """This process may have imported other modules of these names, from wherever; of this fleet they are alike."""
         known = frozenset(model.code.items())
-        if known not in self._known and (rival := rival_of(modules_in(code))):
+        if known not in self._known and (rival := rival_of(modules_of(files))):
             module, place = rival
             raise BuildError(
                 f"it ships a module {module!r}, and this process has imported other code of that name, from {place}.",
@@ -95,6 +99,7 @@ class LiveModels:
 
 def _there(function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
     """Runs in a worker, whose path keeps the code: a sub-model may import when it predicts."""
-    if (code := str(root / _CODE)) not in sys.path:
-        sys.path.insert(0, code)
+    if model.code and str(code := root / CODE) not in sys.path:
+        importable(code, code_of(model.folder, root))
+        sys.path.insert(0, str(code))
     return function(model, root, *args)

@@ -23,6 +23,7 @@ from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
 from mmeframe.plugin.components import holds_pickles, make_component
 from mmeframe.plugin.manager import Plugins
+from mmeframe.shipped import CODE
 from mmeframe.spec import Component
 from mmeframe.versions import HERE, minor
 
@@ -205,13 +206,14 @@ def unanswered(id_: str, what: str, hint: str = "") -> Problem:
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
     """The files that the sub-model's loader keeps, and the code that it ships."""
     loader = make_component(model.loader)
-    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    names = [name for name in names if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name]
+    names = [
+        name for name in model.folder.files(root) if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name
+    ]
     kept = set(loader.keep(names, model.options))
     for name in sorted(kept - set(names)):
         raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
     for name in names:
-        if name in kept or (model.code and name.startswith("code/")):
+        if name in kept or (model.code and name.startswith(CODE)):
             data = (root / name).read_bytes()
             if problem := session_problem(f"models.{model.id}", {name: data}):
                 raise _RefusedError(problem)

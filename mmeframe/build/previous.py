@@ -22,6 +22,7 @@ import mmeframe
 from mmeframe.build.signature import Outputs, Param
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import work_folder
+from mmeframe.shipped import CODE
 from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Previous:
         """
         then, python, method = self.stamps.get(id_, ("", "", ""))
         record = self._records.get(id_) if then == stamp else None
-        if record is None or any(ref.path.startswith("code/") for ref in record.files):
+        if record is None or any(ref.path.startswith(CODE) for ref in record.files):
             return None
         return Facts(
             flavor=record.flavor,
@@ -229,7 +230,8 @@ def _listed(path: str) -> Iterator[tuple[str, int, int]]:
     with os.scandir(path) as found:
         items = sorted(found, key=lambda item: item.name)
     for item in items:
-        if item.is_dir():
+        # Where a link leads, everything is listed by its own path: inside the folder, or it is not taken.
+        if item.is_dir(follow_symlinks=False):
             yield from _listed(item.path)
         else:
             facts = item.stat()

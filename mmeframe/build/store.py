@@ -18,11 +18,20 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmeframe.cache import work_folder
-from mmeframe.errors import ConfigError, MissingError, suggest
+from mmeframe.errors import BuildError, ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
 
-__all__ = ["ROUTER_TAG", "ModelFile", "ModelFolder", "Progress", "Store", "fetched", "registered_name", "using_store"]
+__all__ = [
+    "ROUTER_TAG",
+    "ModelFile",
+    "ModelFolder",
+    "Progress",
+    "Store",
+    "fetched",
+    "registered_name",
+    "using_store",
+]
 
 # What versions and logged models that are routers have, and nothing else.
 ROUTER_TAG = "mmeframe.digest"
@@ -203,11 +212,20 @@ class ModelFolder:
             return Path(unquote(parts.path))
         return Path(self.location) if not parts.scheme else None
 
+    def files(self, root: Path) -> list[str]:
+        """Paths of all files in the folder, which is on this machine at ``root``. Raises what ``_files_in`` does."""
+        return _files_in(root)
+
+    @cached_property
+    def _files_here(self) -> list[str]:
+        assert self.here is not None  # noqa: S101 - only asked where it is
+        return _files_in(self.here)
+
     def read(self, name: str) -> bytes | None:
-        """One file, None if there is no such file."""
+        """One file, None if there is no such file. Raises BuildError for a link that leads out of the folder."""
         if self.here is not None:
             path = self.here / name
-            return path.read_bytes() if path.is_file() else None
+            return path.read_bytes() if path.is_file() and name in self._files_here else None
         import mlflow
 
         if name not in self._remote_names:
@@ -225,15 +243,19 @@ class ModelFolder:
         return frozenset(item.path.rsplit("/", 1)[-1] for item in found)
 
     def names(self) -> list[str]:
-        """Paths of all files inside the folder; nothing is downloaded."""
+        """Paths of all files inside the folder; nothing is downloaded. Raises BuildError for a link that leads out."""
         if self.here is not None:
-            return [path.relative_to(self.here).as_posix() for path in self.here.rglob("*") if path.is_file()]
+            return list(self._files_here)
         return list(_listed(self.location.rstrip("/")))
 
     @contextmanager
     def local(self) -> Iterator[Path]:
-        """The whole folder on this machine, for as long as the block runs."""
+        """The whole folder on this machine, for as long as the block runs.
+
+        Raises BuildError for a link that leads out of it: whoever loads the folder would follow that.
+        """
         if self.here is not None:
+            _files_in(self.here)
             yield self.here
             return
         import mlflow
@@ -247,6 +269,10 @@ class ModelFile(ModelFolder):
     """A bare estimator file, as the one file of a folder: ``name`` is what it is called there."""
 
     name: str
+
+    def files(self, root: Path) -> list[str]:
+        del root
+        return [self.name]
 
     def names(self) -> list[str]:
         return [self.name]
@@ -404,6 +430,32 @@ class Store:
         """What is registered, for the first few names that are not: looking for the nearest takes time."""
         self._asked += 1
         return suggest(name, (item.name for item in self.models()), "Registered") if self._asked <= _HINTS else ""
+
+
+def _files_in(root: Path) -> list[str]:
+    """Paths of all files in a sub-model's folder, sorted; its links are followed as long as they stay inside.
+
+    Raises BuildError for a link that leads out: a router would carry whatever its builder may read.
+    """
+    home = os.path.realpath(root)
+
+    def walk(folder: str, linked: bool) -> Iterator[str]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if link := entry.is_symlink():
+                    leads = os.path.realpath(entry.path)
+                    if os.path.commonpath([home, leads]) != home:
+                        name = os.path.relpath(entry.path, root)
+                        what = f"its link {name!r} leads out of its folder, to {leads}."
+                        raise BuildError(what, hint="Put a copy of that into the folder.")
+                if entry.is_dir():
+                    # Below a link no other one is followed: they may lead in circles.
+                    if not (linked and link):
+                        yield from walk(entry.path, linked or link)
+                elif entry.is_file():
+                    yield os.path.relpath(entry.path, root)
+
+    return sorted(walk(os.fspath(root), linked=False))
 
 
 def fetched(folders: Sequence[tuple[str, ModelFolder]]) -> Generator[AbstractContextManager[Path]]:

@@ -16,7 +16,7 @@ __all__ = ["FolderConf", "FolderSource"]
 class FolderConf(SourceConf):
     """Options of ``kind: folder``."""
 
-    # The directory. Links in it are followed, wherever they lead.
+    # The directory. Links to models are followed, wherever they lead; those in a model's own folder must stay in there.
     path: str = MISSING
     # Where the models lie in it, as in {region}/{store}.pkl: {part} reads a key part from a name, * is anything.
     pattern: str = MISSING

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 
 from mmeframe.plugin import LoaderConf, ModelLoader, SubModel, SubModelFiles
+from mmeframe.shipped import without_bytecode
 
 __all__ = ["PyfuncConf", "PyfuncLoader"]
 
@@ -27,7 +28,8 @@ class PyfuncLoader(ModelLoader[PyfuncConf]):
         import mlflow.pyfunc
 
         folder = files.folder()
-        with LOAD_LOCK:
+        # MLflow runs models from code in the folder itself.
+        with LOAD_LOCK, without_bytecode():
             paths = list(sys.path)
             try:
                 # Requirements were checked once, on the union of all sub-models.

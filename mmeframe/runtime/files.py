@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
-from mmeframe.cache import cache_folder, work_folder
+from mmeframe.cache import cache_folder, digests_in, put, work_folder
 from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.imports import modules_of, rival_of
 from mmeframe.plugin import ModelLoader, SubModelFiles
+from mmeframe.shipped import CODE, STANDARD, importable, standard
 from mmeframe.spec import Column
 
 __all__ = ["BundleFiles", "add_code", "load_record", "shipped_code", "unpack"]
 
-CODE = "code/"
 _UNPACKING = ".unpacking-"
 # What Python 3.11 may say in one of two threads that parse at once, though nothing is wrong: it keeps one depth for
 # both. numpy parses the header of each array.
@@ -35,48 +34,38 @@ _added: dict[str, tuple[str, Mapping[str, Mapping[str, bytes]]]] = {}
 
 
 def unpack(bundle: Bundle, kind: str, files: Iterable[FileRef]) -> Path:
-    """A folder with these files, named by their content: made once, by whichever process is first.
+    """A folder with exactly these files, named by their content: made once, by whichever process is first.
 
-    Atomic: the folder appears whole or not at all. Raises MmeframeError if the cache folder does not take the files.
+    Atomic: the folder appears whole or not at all. What somebody has cleaned or changed, or put files beside, is made
+    anew. Raises MmeframeError if the cache folder does not take the files.
     """
-    refs = sorted(files, key=lambda ref: ref.path)
-    name = hashlib.sha256("\n".join(f"{ref.path} {ref.sha256.hex()}" for ref in refs).encode()).hexdigest()
+    wanted = {ref.path: ref.sha256 for ref in sorted(files, key=lambda ref: ref.path)}
+    name = hashlib.sha256("\n".join(f"{path} {sha256.hex()}" for path, sha256 in wanted.items()).encode()).hexdigest()
     home = cache_folder() / kind
     target = home / name[:32]
-    if target.is_dir():
-        if _intact(target, refs):
-            return target
-        # Somebody cleaned or changed the folder: it is made again, from verified bytes.
-        shutil.rmtree(target)
-    try:
-        with work_folder(kind, _UNPACKING) as work:
-            for ref in refs:
-                path = work / ref.path
-                if work not in path.resolve().parents:
-                    raise MmeframeError(f"the bundle names a file outside its folder: {ref.path!r}.")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(bundle.blob(ref.sha256))
-            try:
-                work.rename(target)
-            except OSError:
-                # Another process was faster; its folder has the same content.
-                if not target.is_dir():
-                    raise
-    except OSError as error:
-        raise MmeframeError(
-            f"the cache folder does not take the sub-model's files: {error.strerror}.",
-            where=str(home),
-            hint="Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.",
-        ) from error
+
+    def whole(folder: Path) -> bool:
+        return digests_in(folder) == wanted
+
+    if not whole(target):
+        try:
+            with work_folder(kind, _UNPACKING) as work:
+                made = work / "new"
+                for inner, sha256 in wanted.items():
+                    path = made / inner
+                    if made not in path.resolve().parents:
+                        raise MmeframeError(f"the bundle names a file outside its folder: {inner!r}.")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(bundle.blob(sha256))
+                put(made, target, whole)
+        except OSError as error:
+            raise MmeframeError(
+                f"the cache folder does not take the sub-model's files: {error.strerror}.",
+                where=str(home),
+                hint="Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.",
+            ) from error
+    importable(target, wanted)
     return target
-
-
-def _intact(folder: Path, refs: Sequence[FileRef]) -> bool:
-    """Whether an unpacked folder still holds what the bundle says: files are verified before they are loaded."""
-    try:
-        return all(hashlib.sha256((folder / ref.path).read_bytes()).digest() == ref.sha256 for ref in refs)
-    except OSError:
-        return False
 
 
 def shipped_code(record: SubModelRecord) -> tuple[FileRef, ...]:
@@ -88,16 +77,18 @@ def add_code(bundle: Bundle, record: SubModelRecord) -> None:
     """Make the modules that a sub-model ships importable; equal code of many sub-models is one folder.
 
     Raises ModelError if this process has imported other code under the name of one, or may: what plain MLflow does
-    then is to run that.
+    then is to run that; and for one that would hide a module of the standard library.
     """
     code = shipped_code(record)
     if not code:
         return
+    modules = modules_of({ref.path: ref.sha256 for ref in code})
+    if hidden := standard(modules):
+        raise ModelError(f"it ships a module {hidden!r}, {STANDARD}", where=record.id, hint="Rename the module.")
     folder = str(unpack(bundle, "code", code))
     with _lock:
         if folder in sys.path:
             return
-        modules = modules_of({ref.path: ref.sha256 for ref in code})
         owner = f"sub-model {record.id!r} of the router {bundle.manifest.get('name')!r}"
         if clash := _clash(modules):
             module, place = clash

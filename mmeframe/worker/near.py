@@ -24,6 +24,7 @@ import numpy as np
 
 import mmeframe
 from mmeframe.errors import ModelError
+from mmeframe.shipped import plain_path
 from mmeframe.worker import far
 
 __all__ = ["Ended", "Remote", "RemoteError", "Worker"]
@@ -58,7 +59,7 @@ class _Process:
         self._open: set[socket.socket] = set()
         self._control, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-c", _START, str(theirs.fileno()), *sys.path, _HOME]
+            command = [sys.executable, "-c", _START, str(theirs.fileno()), *plain_path(), _HOME]
             # The deployment's variables are for the router, and a sub-model may be one itself.
             kept = {name: it for name, it in os.environ.items() if name[:9] != "MMEFRAME_" or name[9:] == "CACHE_DIR"}
             self._popen = subprocess.Popen(  # noqa: S603 - this interpreter

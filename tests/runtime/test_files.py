@@ -5,15 +5,22 @@ from __future__ import annotations
 import ast
 import gc
 import hashlib
+import importlib
+import importlib.resources
+import importlib.util
+import inspect
 import io
 import os
+import pkgutil
+import py_compile
 import re
 import shutil
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,11 +28,12 @@ import numpy as np
 import pytest
 
 from mmeframe.bundle import PACK, Bundle, BundleWriter, FileRef, SubModelRecord
-from mmeframe.cache import work_folder
-from mmeframe.errors import CorruptBundleError, MmeframeError
+from mmeframe.cache import digests_in, work_folder
+from mmeframe.errors import CorruptBundleError, MmeframeError, ModelError
 from mmeframe.plugin import LoaderConf, ModelLoader
 from mmeframe.runtime import files as module
 from mmeframe.runtime.files import BundleFiles, add_code, load_record, unpack
+from mmeframe.worker import Worker
 
 CONTENT = {"model.pkl": b"model", "code/shop_of_test_files/__init__.py": b"OPEN = True\n", "data/a b/empty": b""}
 
@@ -51,7 +59,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own."""
     monkeypatch.setenv("MMEFRAME_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / f"mmeframe-{os.getuid()}"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -143,16 +151,70 @@ def test_the_unpacked_folder_survives_a_change_of_directory(bundle, tmp_path, mo
     assert unpack(bundle, "models", REFS).is_absolute()
 
 
-@pytest.mark.parametrize("harm", ["changed", "removed"])
-def test_an_unpacked_folder_is_verified_again(bundle, cache, harm):
-    """A cache folder that somebody cleaned or changed is made again, from the bundle's bytes."""
-    folder = unpack(bundle, "models", REFS)
-    if harm == "changed":
-        (folder / "model.pkl").write_bytes(b"other")
-    else:
-        (folder / "model.pkl").unlink()
+def change(folder: Path) -> None:
+    (folder / "model.pkl").write_bytes(b"other")
 
-    assert content(unpack(bundle, "models", REFS)) == CONTENT
+
+def remove(folder: Path) -> None:
+    (folder / "model.pkl").unlink()
+
+
+def remove_half(folder: Path) -> None:
+    shutil.rmtree(folder / "code")
+
+
+def plant_bytecode(folder: Path) -> None:
+    (folder / "code/shop_of_test_files/__pycache__").mkdir()
+    (folder / "code/shop_of_test_files/__pycache__/__init__.cpython-311.pyc").write_bytes(b"")
+
+
+def plant_a_module(folder: Path) -> None:
+    (folder / "code/statistics.py").write_text("")
+
+
+def link_a_file(folder: Path) -> None:
+    (folder / "model.pkl").rename(folder.parent / "same")
+    (folder / "model.pkl").symlink_to(folder.parent / "same")
+
+
+def link_a_folder(folder: Path) -> None:
+    (folder / "code").rename(folder.parent / "same")
+    (folder / "code").symlink_to(folder.parent / "same")
+
+
+def link_all(folder: Path) -> None:
+    folder.rename(folder.parent / "same")
+    folder.symlink_to(folder.parent / "same")
+
+
+def a_file_instead(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+
+
+HARMS = [
+    change,
+    remove,
+    remove_half,
+    plant_bytecode,
+    plant_a_module,
+    link_a_file,
+    link_a_folder,
+    link_all,
+    a_file_instead,
+]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_an_unpacked_folder_is_verified_again(bundle, cache, harm):
+    """A folder that somebody cleaned, changed or put something into is made again, from the bundle's bytes."""
+    folder = unpack(bundle, "models", REFS)
+    harm(folder)
+
+    again = unpack(bundle, "models", REFS)
+
+    assert (again, digests_in(again)) == (folder, {it.path: it.sha256 for it in REFS})
+    assert {path.name for path in folder.parent.iterdir()} <= {folder.name, "same"}
 
 
 def test_damage_leaves_nothing_behind(bundle, cache, tmp_path):
@@ -179,8 +241,12 @@ class Together:
         return self.bundle.blob(sha256)
 
 
-def test_parallel_unpacking(bundle, cache):
+@pytest.mark.parametrize("harm", [None, change, plant_bytecode, link_all])
+def test_parallel_unpacking(bundle, cache, harm):
     """Threads that unpack the same files at once get one whole folder, and no work folder stays."""
+    if harm is not None:
+        harm(unpack(bundle, "models", REFS))
+        shutil.rmtree(cache / "models" / "same", ignore_errors=True)
     together = Together(bundle, 4)
 
     with ThreadPoolExecutor(4) as pool:
@@ -231,7 +297,7 @@ def killed_while_unpacking(large: Path, cache: Path) -> list[Path]:
     for _ in range(20):
         shutil.rmtree(cache, ignore_errors=True)
         process = subprocess.Popen([sys.executable, "-c", UNPACK, str(large)])
-        while process.poll() is None and not list(cache.glob("models/.unpacking-*/model.bin")):
+        while process.poll() is None and not list(cache.glob("models/.unpacking-*/new/model.bin")):
             pass
         process.kill()
         process.wait()
@@ -343,6 +409,176 @@ def test_a_sub_model_without_code(bundle, cache, paths):
     add_code(bundle, bare)
 
     assert (paths, cache.exists()) == (before, False)
+
+
+@pytest.fixture
+def ship(tmp_path, cache, paths) -> Iterator[Callable[[Mapping[str, str | bytes]], Path]]:
+    """Make these files of a sub-model importable: path in code/ -> content; where they lie then."""
+    before = set(sys.modules)
+
+    def ship(files: Mapping[str, str | bytes]) -> Path:
+        content = {path: it.encode() if isinstance(it, str) else it for path, it in files.items()}
+        with BundleWriter(tmp_path / "shipped") as writer:
+            for data in content.values():
+                writer.add(data)
+            writer.finish({"name": "r"}, (), (), ())
+        refs = tuple(ref(f"code/{path}", data) for path, data in content.items())
+        facts = ("m", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
+        add_code(Bundle(tmp_path / "shipped"), SubModelRecord(*facts))
+        return Path(paths[0])
+
+    yield ship
+    for name in set(sys.modules) - before:
+        if name.startswith("zz_"):
+            del sys.modules[name]
+
+
+def foreign(source: Path) -> Path:
+    """Bytecode of something else, where Python looks for that of a source, so that it does not compare the two."""
+    path = Path(importlib.util.cache_from_source(str(source)))
+    path.parent.mkdir(exist_ok=True)
+    other = source.parent.parent / "other.py"
+    other.write_text("IS = 'foreign'")
+    py_compile.compile(str(other), str(path), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return path
+
+
+def test_bytecode_is_neither_read_nor_written(ship, monkeypatch):
+    """Also what appears after the folder was verified: a source is what is run, in packages, too."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    home = ship({"zz_one.py": "IS = 1", "zz_pack/__init__.py": "IS = 2", "zz_pack/in_it.py": "IS = 3"})
+    planted = [foreign(home / name) for name in ("zz_one.py", "zz_pack/__init__.py")]
+
+    found = [importlib.import_module(name).IS for name in ("zz_one", "zz_pack", "zz_pack.in_it")]
+
+    assert (found, sorted(home.rglob("*.pyc"))) == ([1, 2, 3], sorted(planted))
+
+
+@pytest.mark.parametrize(
+    "path", ["zz_planted.py", "zz_planted/__init__.py", "zz_planted.pyc", "zz_planted.so", "zz_pack/planted.py"]
+)
+def test_what_is_not_listed_is_not_there(ship, path):
+    """A module that appears beside those of a sub-model, after they were verified, cannot be imported."""
+    home = ship({"zz_pack/__init__.py": ""})
+    (home / path).parent.mkdir(exist_ok=True)
+    (home / path).write_text("raise SystemExit")
+    importlib.invalidate_caches()
+
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(re.sub(r"(/__init__)?\.[a-z]+$", "", path).replace("/", "."))
+
+
+def test_a_standard_module_cannot_be_planted(ship):
+    """Python looks into the folder first, and finds what is listed there only."""
+    home = ship({"zz_one.py": ""})
+    (home / "antigravity.py").write_text("")
+    importlib.invalidate_caches()
+
+    assert str(home) not in str(importlib.util.find_spec("antigravity").origin)
+
+
+@pytest.mark.parametrize("path", ["zz_one.py", "zz_pack/__init__.py", "zz_pack/in_it.py"])
+def test_a_module_that_was_changed_is_not_run(ship, path):
+    """Between unpacking and importing: the file and both digests are named, by no error that code would catch."""
+    home = ship({"zz_one.py": "", "zz_pack/__init__.py": "", "zz_pack/in_it.py": ""})
+    (home / path).write_text("raise SystemExit")
+
+    with pytest.raises(CorruptBundleError) as caught:
+        importlib.import_module(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+
+    before, after = (hashlib.sha256(it).hexdigest() for it in (b"", b"raise SystemExit"))
+    assert str(caught.value) == (
+        f"{home / path}: its digest does not match: expected sha256 {before}, found {after}.\n"
+        "  It was changed after it was verified. Begin a new process: that makes the folder anew."
+    )
+
+
+def test_shipped_packages_are_packages(ship):
+    """Their modules and data are found as ever: namespaces, relative imports, resources, lists of modules, sources."""
+    home = ship(
+        {
+            "zz_space/one.py": "from .two import IS",
+            "zz_space/two.py": "IS = 2",
+            "zz_pack/__init__.py": "from . import a\nIS = a.IS",
+            "zz_pack/a.py": "import pkgutil\nIS = pkgutil.get_data('zz_pack', 'rates.csv')",
+            "zz_pack/rates.csv": "1.5",
+        }
+    )
+    package = importlib.import_module("zz_pack")
+
+    assert importlib.import_module("zz_space.one").IS == 2
+    assert package.IS == importlib.resources.files(package).joinpath("rates.csv").read_bytes() == b"1.5"
+    assert [it.name for it in pkgutil.iter_modules(package.__path__)] == ["a"]
+    assert (package.a.__file__, "get_data" in inspect.getsource(package.a)) == (str(home / "zz_pack" / "a.py"), True)
+
+
+def compiled(folder: Path) -> tuple[str, bytes]:
+    (folder / "zz_byte.py").write_text("def escape(text): return text")
+    return "zz_byte.pyc", Path(py_compile.compile(str(folder / "zz_byte.py"), str(folder / "zz_byte.pyc"))).read_bytes()
+
+
+def extension(folder: Path) -> tuple[str, bytes]:
+    origin = Path(importlib.util.find_spec("markupsafe._speedups").origin)
+    return f"zz_native/{origin.name}", origin.read_bytes()
+
+
+@pytest.mark.parametrize("make", [compiled, extension])
+def test_modules_without_a_source(ship, tmp_path, make):
+    """Shipped as bytecode, or compiled: they are verified as sources are."""
+    path, data = make(tmp_path)
+    home = ship({path: data})
+    module = path.split(".")[0].replace("/", ".")
+
+    (home / path).write_bytes(data + b"x")
+    with pytest.raises(CorruptBundleError, match=re.escape(path)):
+        importlib.import_module(module)
+    (home / path).write_bytes(data)
+
+    assert importlib.import_module(module).__spec__.origin == str(home / path)
+
+
+def test_an_archive_among_the_files(ship, tmp_path):
+    """Modules inside of it are Python's to import: the archive is one file, which was verified."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("zz_in_archive/__init__.py", "IS = 5")
+    home = ship({"inner/lib.zip": (tmp_path / "a.zip").read_bytes()})
+    sys.path.insert(0, str(home / "inner" / "lib.zip"))
+
+    assert importlib.import_module("zz_in_archive").IS == 5
+
+
+@pytest.mark.parametrize("path", ["statistics.py", "antigravity.py", "json/__init__.py", "this.pyc"])
+def test_code_with_the_name_of_a_standard_module(ship, paths, path):
+    """Whether it is imported already or not: it would hide that one from everybody."""
+    before, name = list(paths), path.removesuffix("/__init__.py").split(".")[0]
+
+    with pytest.raises(ModelError) as caught:
+        ship({"zz_one.py": "", path: ""})
+
+    assert str(caught.value) == (
+        f"m: it ships a module {name!r}, which is the name of one of Python's standard library: everything in the "
+        "process would get the wrong one.\n  Rename the module."
+    )
+    assert paths == before
+
+
+def test_a_part_of_a_namespace_hides_nothing(ship):
+    """A folder without __init__ loses to a module of that name: it may be called as one of Python's."""
+    ship({"statistics/zz_part.py": "", "zz_one.py": ""})
+
+    assert callable(importlib.import_module("statistics").mean)
+
+
+def test_workers_do_not_get_the_folders_on_their_path(ship):
+    """What a worker imports of a sub-model is put on its path, and verified, there."""
+    home = ship({"zz_one.py": ""})
+
+    worker = Worker()
+    there = worker.run(eval, "__import__('sys').path")
+    worker.close()
+
+    assert str(home) in sys.path
+    assert there[:-1] == [place for place in sys.path if place != str(home)]
 
 
 # -- loading -------------------------------------------------------------------------------------------------------
