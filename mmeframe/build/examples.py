@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.keys import is_whole
 from mmeframe.rows.labels import unlabelled
-from mmeframe.rows.types import converter, is_compound
+from mmeframe.rows.types import converter, is_compound, is_missing
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
@@ -64,7 +64,22 @@ def same(one: Any, two: Any) -> bool:
     if left.dtype.kind in "fiu" and right.dtype.kind in "fiu":
         # A linear model's last bits depend on memory layout, which may differ here.
         return bool(np.allclose(left, right, rtol=1e-9, atol=1e-12, equal_nan=True))
+    if left.dtype == object or right.dtype == object:
+        return all(map(_same_cell, left.ravel().tolist(), right.ravel().tolist()))
     return bool(np.all((left == right) | ((left != left) & (right != right))))
+
+
+def _same_cell(one: Any, two: Any) -> bool:
+    """Whether two values are the same: also lists and objects, with numbers and nulls inside of them."""
+    if is_missing(one) or is_missing(two):
+        return is_missing(one) and is_missing(two)
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        return one.keys() == two.keys() and all(_same_cell(one[key], two[key]) for key in one)
+    if hasattr(one, "__len__") and hasattr(two, "__len__") and not isinstance(one, str | bytes):
+        return len(one) == len(two) and all(map(_same_cell, one, two))
+    if isinstance(one, float) and isinstance(two, float):
+        return same(one, two)
+    return bool(one == two)
 
 
 def probe_rows(model: SubModel, root: Path, live: Any) -> Iterator[Rows]:

@@ -25,30 +25,64 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
     where one value per row is declared: a row's answer may then be a list or an object.
     Raises ModelError if it is not one answer per row.
     """
-    raw = in_order(raw)
+    raw = in_order(_of_any_library(raw, n_rows, model_id))
     if isinstance(raw, list | tuple):
         raw = _listed(raw, kind, model_id)
     found: Any = raw
     if isinstance(raw, pd.DataFrame):
         # Columns that are numbered have their names as text.
         found = raw = raw if all(isinstance(name, str) for name in raw) else raw.set_axis([*map(str, raw)], axis=1)
+        if not raw.columns.is_unique:
+            twice = raw.columns[raw.columns.duplicated()][0]
+            raise ModelError(f"its answers have two columns named {twice!r}.", where=model_id)
         if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
             found = frame_of({name: _plain(raw[name]) for name in raw.columns})
     elif isinstance(raw, pd.Series):
         found = _plain(raw)
-    elif not isinstance(raw, np.ndarray):
+    else:
         found = np.asarray(raw)
+    if not np.ndim(found):
+        raise ModelError(f"it answered with a {type(raw).__name__}, not with one answer per row.", where=model_id)
     if is_compound(kind) and isinstance(found, np.ndarray) and found.ndim > 1:
         found = cells(found.tolist())
-    length = len(found) if np.ndim(found) else 0
-    if length != n_rows or np.ndim(found) > 2:
-        raise ModelError(f"it gave {count(length, 'answer')} for {count(n_rows, 'row')}.", where=model_id)
+    if len(found) != n_rows or np.ndim(found) > 2:
+        raise ModelError(f"it gave {count(len(found), 'answer')} for {count(n_rows, 'row')}.", where=model_id)
     return of_kind(found, kind)
+
+
+def _of_any_library(raw: Any, n_rows: int, model_id: str) -> Any:
+    """An answer as numpy or pandas have it, with its nulls and the names of its columns: numpy alone drops both."""
+    if isinstance(raw, pd.DataFrame | pd.Series):
+        return raw
+    if hasattr(raw, "__arrow_c_stream__") or hasattr(raw, "__arrow_c_array__"):
+        return _of_arrow(raw)
+    if isinstance(raw, np.ma.MaskedArray):
+        known = np.flatnonzero(~np.ma.getmaskarray(raw))
+        return gather([(known, raw.data.ravel()[known])], raw.size).reshape(raw.shape)
+    if isinstance(raw, np.ndarray) and raw.dtype.names:
+        return frame_of({name: raw[name] for name in raw.dtype.names})
+    if isinstance(raw, pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(raw, range(len(raw)))
+    if isinstance(raw, Mapping):
+        columns = {name: as_prediction(values, n_rows, model_id, "any") for name, values in raw.items()}
+        return frame_of({name: it if np.ndim(it) == 1 else cells(it.tolist()) for name, it in columns.items()})
+    # Sparse ones.
+    return raw.toarray() if hasattr(raw, "toarray") else raw
+
+
+def _of_arrow(raw: Any) -> Any:
+    """A table or column of Arrow, or of a library that hands out Arrow's memory."""
+    import pyarrow as pa
+
+    table = pa.table(raw if hasattr(raw, "columns") else {"": raw}).to_pandas(types_mapper=pd.ArrowDtype)
+    return table if hasattr(raw, "columns") else table[""]
 
 
 def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
     """A list's answers: values, or rows of values, or records; numpy would make one kind of values of several."""
     if is_compound(kind) and (not _records(answers) or _fits(answers[0], kind)):
+        return cells(answers)
+    if kind == "any" and any(map(_several, answers)):
         return cells(answers)
     if _records(answers):
         names = dict.fromkeys(name for row in answers for name in row)
@@ -57,7 +91,7 @@ def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
         return _column([it[()] if isinstance(it, np.ndarray) else it for it in answers])
     if len({len(it) if _several(it) else -1 for it in answers}) > 1:
         raise ModelError("its answers have different lengths.", where=model_id)
-    if all(isinstance(it, np.ndarray) for it in answers):
+    if all(isinstance(it, np.ndarray) and it.dtype == answers[0].dtype for it in answers):
         return np.stack(answers)
     values = _column([value for row in answers for value in row])
     return values.reshape(len(answers), -1)
@@ -103,9 +137,9 @@ def of_kind(found: Any, kind: str) -> Any:
     if kind not in ("float", "double") or not isinstance(found, np.ndarray) or found.dtype != object:
         return found
     plain = [np.nan if is_missing(value) else value for value in found.ravel().tolist()]
-    whole = [value for value in plain if isinstance(value, int)]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in plain):
+    if any(_KINDS.get(type(value)) not in (int, float) for value in plain):
         return found
+    whole = [int(value) for value in plain if _KINDS[type(value)] is int]
     return found if any(abs(value) > EXACT for value in whole) else np.array(plain, np.float64).reshape(found.shape)
 
 
