@@ -74,8 +74,14 @@ def _of_arrow(raw: Any) -> Any:
     """A table or column of Arrow, or of a library that hands out Arrow's memory."""
     import pyarrow as pa
 
-    table = pa.table(raw if hasattr(raw, "columns") else {"": raw}).to_pandas(types_mapper=pd.ArrowDtype)
-    return table if hasattr(raw, "columns") else table[""]
+    def kept(kind: Any) -> Any:
+        # pandas' own types for these have no null.
+        return pd.ArrowDtype(kind) if pa.types.is_integer(kind) or pa.types.is_boolean(kind) else None
+
+    if hasattr(raw, "columns"):
+        return pa.table(raw).to_pandas(types_mapper=kept)
+    column = pa.chunked_array(raw) if hasattr(raw, "__arrow_c_stream__") else pa.array(raw)
+    return pa.table({"": column}).to_pandas(types_mapper=kept)[""]
 
 
 def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:

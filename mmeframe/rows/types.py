@@ -249,6 +249,15 @@ def _datetime(value: Any) -> Any:
     return read.tz_localize(None).as_unit("ns")[0].to_datetime64()
 
 
+def _anything(value: Any) -> Any:
+    """Lists, dicts and Python's own numbers, as they are within declared types; other values as they are."""
+    if isinstance(value, np.ndarray | np.bool_ | np.integer | np.floating):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_anything(it) for it in value]
+    return {key: _anything(it) for key, it in value.items()} if isinstance(value, Mapping) else value
+
+
 def _kind_of(value: Any) -> str:
     for kinds, name in _KINDS:
         if isinstance(value, kinds):
@@ -275,5 +284,5 @@ _PLAIN: Mapping[str, Convert] = {
     "string": _string,
     "binary": _bytes,
     "datetime": _datetime,
-    "any": lambda value: value.tolist() if isinstance(value, np.ndarray) else value,
+    "any": _anything,
 }

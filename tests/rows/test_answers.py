@@ -152,6 +152,7 @@ def test_masked_doubles_and_tables():
 
 TABLES = {
     "arrow": pa.table({"b": ["x", None], "a": [BIG, 3]}),
+    "arrow-views": pa.table({"b": pa.array(["x", None], pa.string_view()), "a": [BIG, 3]}),
     "arrow-batch": pa.record_batch({"b": ["x", None], "a": [BIG, 3]}),
     "columns": {"b": ["x", None], "a": np.array([BIG, 3])},
     "records": [{"b": "x", "a": BIG}, {"a": 3}],

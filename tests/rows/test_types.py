@@ -73,6 +73,9 @@ def test_an_object_is_shown_with_its_names():
         pytest.param("any", [1.5], [1.5], id="any-list"),
         pytest.param("any", np.array([1.5]), [1.5], id="any-array"),
         pytest.param("any", {"a": 1}, {"a": 1}, id="any-object"),
+        pytest.param("any", np.array([np.array([1]), None], object), [[1], None], id="any-arrow-lists"),
+        pytest.param("any", {"a": (np.float32(0.5), np.int64(1))}, {"a": [0.5, 1]}, id="any-numpy-inside"),
+        pytest.param("any", np.True_, True, id="any-numpy-scalar"),
     ],
 )
 def test_taken(kind, value, expected):
