@@ -255,6 +255,20 @@ def test_json_inputs_of_equal_lengths(model, monkeypatch):
 
 
 @CHECKED
+@given(some=rows())
+def test_json_inputs_of_one_row(model, some, monkeypatch):
+    """A row's values stand alone, without a list for each; nulls, too."""
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    row = {name: value for name, value in some[0].items() if not isinstance(value, list)}
+    columns = {name: plain(value) for name, value in row.items()} | {"nobodys": None}
+
+    found = over_http(model, json.dumps({"inputs": columns, "params": {"annotate": True}}))
+
+    # Lists are columns here: a row that needs some is refused.
+    assert found == one_by_one(model, [row]) if row["key"] != "nested" else found is None
+
+
+@CHECKED
 @given(some=rows(flat=True))
 def test_csv(model, some, monkeypatch):
     """CSV has no types: each row is answered as it is alone, or the request is refused."""

@@ -106,7 +106,7 @@ def learnt_rows(live: Any, columns: Sequence[Column]) -> Iterator[Rows]:
     for name, values in known.items():
         values = [value for value in values if not pd.isna(value)] or [None]
         frame[name] = [values[row % len(values)] for row in range(len(frame))]
-    plain = frame.infer_objects().set_axis([column.name for column in columns], axis=1)
+    plain = _typed(frame).set_axis([column.name for column in columns], axis=1)
     yield Rows(_labelled(plain.astype(_dtypes(columns)), columns), made_up=False)
 
 
@@ -159,7 +159,14 @@ def _frame(columns: tuple[Column, ...], number: int) -> pd.DataFrame:
     import pandas as pd
 
     values = {column.name: pd.Series(_values(column.type, number), dtype=object) for column in columns}
-    return _labelled(pd.DataFrame(values).infer_objects().astype(_dtypes(columns)), columns)
+    return _labelled(_typed(pd.DataFrame(values)).astype(_dtypes(columns)), columns)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each column with the type of its values, as a router gives it: among bytes and lists all would stay objects."""
+    import pandas as pd
+
+    return pd.DataFrame({name: column.infer_objects() for name, column in frame.items()})
 
 
 def _labelled(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:

@@ -374,6 +374,9 @@ def test_made_up_rows_have_the_declared_types(types):
         assert len(_enforce_schema(rows.frame, schema)) in (1, 3)
         assert convert_input_example_to_serving_input(rows.frame)
         assert not rows.frame.isna().any(axis=None)
+        # pandas' type of texts and times does not depend on the columns beside them.
+        alone = [next(made_up([column])).frame.dtypes.iloc[0] for column in columns]
+        assert rows.frame.dtypes.tolist() == alone
 
 
 NESTED: dict[str, Callable[[float], Any]] = {

@@ -99,6 +99,23 @@ def test_a_null_beside_declared_doubles_is_nan():
     assert (found.dtype, found[0], math.isnan(found[1])) == (np.float64, 1.5, True)
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_nulls_in_tables_of_doubles_are_nan(aligned):
+    """Also of several numbers in a row, or one for each class: what adds them up cannot add None."""
+    columns = [Column("a", "double"), Column("b", "double")] if aligned else [Column("prediction", "double")]
+    answers = Answers(
+        {"columns": [it.to_json() for it in columns], "width": 0 if aligned else 2, "aligned": aligned, "fill": "0"},
+        [columns],
+        [0],
+        lambda _: "m",
+    )
+
+    found = answers.aligned(as_prediction([[1.5, None], [1, 2]], 2, "m", answers.kind), 0)
+
+    np.testing.assert_array_equal(found, np.array([[1.5, np.nan], [1.0, 2.0]]))
+    assert found.dtype == np.float64
+
+
 def test_records_are_columns():
     """A list of dicts, as MLflow's own signature of it has it."""
     found = as_prediction([{"a": 1, "b": "x"}, {"b": "y", "a": 2}], 2, "m")
