@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from mmeframe.errors import ModelError, count
 from mmeframe.rows.labels import in_order
 from mmeframe.rows.types import EXACT, RefusedError, converter, is_compound, is_missing
 
-__all__ = ["as_prediction", "cells", "for_json", "frame_of", "gather", "nulls", "of_kind"]
+__all__ = ["as_prediction", "cells", "for_json", "frame_of", "gather", "in_text", "nulls", "of_kind"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -250,6 +251,21 @@ def for_json(answer: Any) -> Any:
     if answer.dtype.kind == "f" and not (known := np.isfinite(answer)).all():
         return np.where(known, answer.astype(object), None)
     return cells([_known(value) for value in answer.tolist()]) if answer.dtype == object else answer
+
+
+def in_text(value: Any) -> Any:
+    """A value as text formats hold it: bytes as base64, arrays as lists, nulls inside of them, and times as text."""
+    if isinstance(value, Mapping):
+        return {str(name): in_text(item) for name, item in value.items()}
+    if _several(value):
+        return [in_text(item) for item in value]
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        value = value.item()
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if is_missing(value):
+        return None
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _known(value: Any) -> Any:

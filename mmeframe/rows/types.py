@@ -222,7 +222,8 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, str):
         raise RefusedError(f"it holds {_kind_of(value)}, not binary")
     try:
-        return base64.b64decode(value, validate=True)
+        # MLflow writes a line break after each 76 letters, and at the end.
+        return base64.b64decode("".join(value.splitlines()), validate=True)
     except (binascii.Error, ValueError):
         raise RefusedError("it holds text that is not base64") from None
 
