@@ -227,7 +227,10 @@ def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = Non
         for name in fleet.spec.traffic.sticky:
             row.setdefault(name, "a")
         rows.append(row)
-    return pd.DataFrame(rows), params
+    frame = pd.DataFrame(rows)
+    # Where MLflow checks rows, it takes no wider numbers.
+    dtypes = {name: it for name, it in _dtypes(fleet.union.columns).items() if not frame[name].isna().any()}
+    return frame.astype(dtypes), params
 
 
 def _logged_example(model: SubModel, root: Path) -> Any:
