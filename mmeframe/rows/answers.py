@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -225,7 +226,7 @@ def cells(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
 
 def _objects(piece: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Values as objects; times stay times, which numpy would make numbers of."""
-    return np.asarray(pd.Series(piece).astype(object)) if piece.dtype.kind in "Mm" and piece.ndim == 1 else piece
+    return cells(pd.Series(piece.ravel()).tolist()).reshape(piece.shape) if piece.dtype.kind in "Mm" else piece
 
 
 def nulls(kind: str, n_rows: int) -> np.ndarray[Any, Any]:
@@ -246,8 +247,8 @@ def for_json(answer: Any) -> Any:
         return {name: for_json(values) for name, values in answer.items()}
     if isinstance(answer, pd.DataFrame):
         return frame_of({name: for_json(_plain(answer[name])) for name in answer.columns}).set_axis(answer.index)
-    if answer.dtype.kind in "Mm" and np.isnat(answer).any():
-        answer = _objects(answer)
+    # MLflow would write times in nanoseconds as numbers.
+    answer = _objects(answer)
     if answer.dtype.kind == "f" and not (known := np.isfinite(answer)).all():
         return np.where(known, answer.astype(object), None)
     return cells([_known(value) for value in answer.tolist()]) if answer.dtype == object else answer
@@ -273,4 +274,11 @@ def _known(value: Any) -> Any:
         return [_known(item) for item in value]
     if isinstance(value, Mapping):
         return {name: _known(item) for name, item in value.items()}
-    return None if is_missing(value) or (isinstance(value, float) and math.isinf(value)) else value
+    if is_missing(value) or (isinstance(value, float) and math.isinf(value)):
+        return None
+    # Decimals, durations, ids: MLflow has no word for them.
+    return value if isinstance(value, _IN_JSON) or hasattr(value, "model_dump") else str(value)
+
+
+# What MLflow writes as JSON. numpy's times are none: it makes numbers of those in nanoseconds.
+_IN_JSON = (str, int, float, bytes, bytearray, np.bool_, np.integer, np.floating, datetime.date, datetime.time)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
+import json
 import math
+import uuid
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow.pyfunc.scoring_server import predictions_to_json
 from mlflow.types import DataType
 from mlflow.types.schema import Array, Object, Property
 from scipy import sparse
@@ -251,6 +257,36 @@ def test_what_json_has_no_word_for(answer, expected):
 
     assert found.tolist() == expected
     assert for_json({"x": answer})["x"].tolist() == expected
+
+
+NOON = np.datetime64("2024-01-02T12:00", "ns")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(np.array([NOON]), "2024-01-02T12:00:00", id="nanoseconds"),
+        pytest.param(np.array([NOON.astype("M8[s]")]), "2024-01-02T12:00:00", id="seconds"),
+        pytest.param(np.array([[NOON, NOON]]), ["2024-01-02T12:00:00"] * 2, id="table-of-times"),
+        pytest.param([NOON], "2024-01-02T12:00:00.000000000", id="time-in-a-list"),
+        pytest.param([dt.date(2024, 1, 2)], "2024-01-02", id="date"),
+        pytest.param(np.array([90], "m8[s]"), "0 days 00:01:30", id="durations"),
+        pytest.param([Decimal("1.50")], "1.50", id="decimal"),
+        pytest.param([uuid.UUID(int=1)], "00000000-0000-0000-0000-000000000001", id="id"),
+        pytest.param([b"a"], "YQ==\n", id="bytes"),
+        pytest.param([{"at": [NOON, Decimal(1)]}], {"at": ["2024-01-02T12:00:00.000000000", "1"]}, id="inside"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_mlflow_has_no_word_for(value, expected, beside):
+    """It is text in JSON, with a null beside it as without one; MLflow would fail, or make numbers of times."""
+    one = as_prediction(value, 1, "m", "any")
+    answer = gather([(np.array([0]), one)], 1 + beside)
+
+    written = io.StringIO()
+    predictions_to_json(for_json(answer), written)
+
+    assert json.loads(written.getvalue())["predictions"][0] == expected
 
 
 def test_lists_in_answers_for_json():
