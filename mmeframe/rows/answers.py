@@ -44,7 +44,11 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
     else:
         found = np.asarray(raw)
     if not np.ndim(found):
-        raise ModelError(f"it answered with a {type(raw).__name__}, not with one answer per row.", where=model_id)
+        raise ModelError(
+            f"it answered with a {type(raw).__name__}, not with one answer per row.",
+            where=model_id,
+            hint="Answer with a list, an array, a Series or a table, which has a value or a row for each row.",
+        )
     if is_compound(kind) and isinstance(found, np.ndarray) and found.ndim > 1:
         found = cells(found.tolist())
     if len(found) != n_rows or np.ndim(found) > 2:

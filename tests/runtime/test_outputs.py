@@ -87,7 +87,9 @@ def test_another_length(raw, length):
 )
 def test_what_is_no_answer_per_row(raw, kind):
     """It is named."""
-    with pytest.raises(ModelError, match=f"^berlin: it answered with a {kind}, not with one answer per row.$"):
+    with pytest.raises(
+        ModelError, match=f"^berlin: it answered with a {kind}, not with one answer per row.\n  Answer with"
+    ):
         as_prediction(raw, 2, "berlin")
 
 
