@@ -96,7 +96,7 @@ class Answers:
             raise ModelError(
                 f"its answer has no column {lacking[0]!r}, which it declares.",
                 where=self._name(number),
-                hint=f"Log it with the signature of what it answers. {suggest(lacking[0], framed, 'Columns')}",
+                hint=f"Log it with the signature of what it answers. {suggest(lacking[0], map(str, framed), 'Columns')}",
             )
         columns = {
             column.name: of_kind(framed[column.name].to_numpy(), column.type)
