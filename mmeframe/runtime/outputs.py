@@ -62,7 +62,8 @@ class Answers:
             return self._framed(answer, number)
         if isinstance(answer, pd.DataFrame):
             answer = answer.to_numpy()
-        answer = of_kind(answer, self.columns[0].type)
+        if not self.kind:
+            answer = of_kind(answer, self.columns[0].type)
         if self._classes:
             return self._by_class(answer, number)
         if answer.ndim == 1 + (self._width > 0) and answer.shape[1:] in ((), (self._width,)):
