@@ -94,10 +94,11 @@ class Answers:
         if list(framed.columns) == self._frame and object not in framed.dtypes.array:
             return framed
         if lacking := [name for name in self._needed[self._of[number]] if name not in framed]:
+            answered = suggest(lacking[0], map(str, framed), "Columns")
             raise ModelError(
                 f"its answer has no column {lacking[0]!r}, which it declares.",
                 where=self._name(number),
-                hint=f"Log it with the signature of what it answers. {suggest(lacking[0], map(str, framed), 'Columns')}",
+                hint=f"Log it with the signature of what it answers. {answered}",
             )
         columns = {
             column.name: of_kind(framed[column.name].to_numpy(), column.type)
