@@ -76,8 +76,8 @@ class _Proof:
             yield
         except Exception as error:  # noqa: BLE001 - the router must answer, whatever the reason
             # Its rows may be logged ones: only our own texts never hold what is in them.
-            why = error.what if isinstance(error, MmeframeError) else type(error).__name__
-            self.refused(model.id, f"the router cannot ask it: {why}")
+            why, hint = (error.what, error.hint) if isinstance(error, MmeframeError) else (type(error).__name__, "")
+            self.refused(model.id, f"the router cannot ask it: {why}", hint)
 
     def refused(self, id_: str, what: str, hint: str = "") -> None:
         """A problem, or a warning where the config says that it is none."""

@@ -34,7 +34,16 @@ __all__ = [
 NOTES = ("model_id", "model_version", "reason", "arm")
 # Number types from narrow to wide. Mixing whole and floating numbers gives double.
 _WHOLE, _FLOATING = ("integer", "long"), ("float", "double")
-_TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "string", "O": "string", "M": "datetime"}
+_TENSOR_TYPES = {
+    "b": "boolean",
+    "i": "long",
+    "u": "long",
+    "f": "double",
+    "U": "string",
+    "O": "string",
+    "S": "binary",
+    "M": "datetime",
+}
 
 
 # A parameter of a sub-model: its type, and its default where that is a list; JSON.
@@ -140,7 +149,7 @@ def read_outputs(schema: Any) -> Outputs | str:
         spec = schema.inputs[0]
         kind = _TENSOR_TYPES.get(spec.type.kind)
         if kind is None or len(spec.shape) > 2:
-            return f"its answers are tensors of shape {spec.shape}."
+            return f"its answers are {spec.type} tensors of shape {spec.shape}."
         width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
         return Outputs((Column("prediction", kind),), width)
     columns = tuple(

@@ -164,7 +164,7 @@ class Router:
         }
         self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), turned)
         # What combines others answers in the fleet's shape.
-        outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
+        outputs = [[Column(*column) for column in it["columns"]] for it in manifest["outputs"]]
         shapes = bundle.array("outputs")
         if combiners:
             shapes = shapes.copy()
