@@ -11,11 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
+from mmeframe.build.bare import (
+    FORMS,
+    FileAlone,
+    bare_file,
+    declared,
+    doubles,
+    look_into,
+    look_into_folder,
+    requirements,
+)
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
-from mmeframe.build.pickles import PICKLES, session_problem
+from mmeframe.build.live import LiveModels
+from mmeframe.build.pickles import PICKLES, holds_code, session_problem
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
@@ -117,6 +127,8 @@ class Describer:
     problems: list[Problem]
     warnings: list[str]
     bundle: BundleSpec
+    # Asks those whose files do not say what they are.
+    live: LiveModels
     # The method that each will be asked for, by id.
     methods: Callable[[str], str]
     known: Sequence[Known]
@@ -318,19 +330,21 @@ class Describer:
             with ExitStack() as folders:
                 if download is not None:
                     file = replace(file, location=str(folders.enter_context(download) / file.name))
-                live = load_bare(model, file, folders)
-                if not inputs:
-                    model = replace(model, inputs=find_inputs(live, self._doubles))
-                if not outputs:
-                    found = find_outputs(live, model.inputs)
-                    model = replace(model, outputs=self._outputs.setdefault(found, found))
+                inputs, found = self._looked_into(model, file, folders)
         except MmeframeError as error:
             self.problem(where, error.what, error.hint, error.code)
             return None
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
             return None
-        return model
+        return replace(model, inputs=inputs, outputs=self._outputs.setdefault(found, found))
+
+    def _looked_into(self, model: SubModel, file: ModelFile, folders: ExitStack) -> tuple[tuple[Column, ...], Outputs]:
+        """What a file shows that is loaded: elsewhere, if it holds code, since nobody knows which Python's."""
+        if file.name.endswith(PICKLES) and holds_code(file.read(file.name) or b""):
+            inputs, outputs = self.live.run(look_into_folder, model, folders.enter_context(file.local()))
+            return inputs, outputs
+        return look_into(model, FileAlone(model, file, folders), self._doubles)
 
     def _signature(self, entry: SubModelEntry) -> tuple[tuple[Column, ...], Outputs | None]:
         """What config declares of the columns and the answers of an entry."""
@@ -342,7 +356,7 @@ class Describer:
     def _doubles(self, names: tuple[str, ...]) -> tuple[Column, ...]:
         known = self._columns.get(names)
         if known is None:
-            known = self._columns[names] = tuple(Column(name, "double") for name in names)
+            known = self._columns[names] = doubles(names)
         return known
 
     def _read(self, raw: bytes) -> _Described:

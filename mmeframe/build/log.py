@@ -43,7 +43,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
-from mmeframe.versions import quietly
+from mmeframe.versions import installed, quietly
 
 __all__ = [
     "experiment_id",
@@ -90,7 +90,8 @@ def log_router(
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         record_config(client, run_id, config)
         stamps = {model.id: (model.stamp, model.python, model.method) for model in fleet.models if model.stamp}
-        client.log_text(run_id, json.dumps(stamps), STAMPS)
+        needed = {line for lines in {model.requirements for model in fleet.models} for line in lines}
+        client.log_text(run_id, json.dumps({"sub_models": stamps, "installed": installed(needed)}), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
             ROUTER_TAG: digest,

@@ -192,7 +192,8 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     except MmeframeError as error:
         raise _RefusedError(replace(Problem.of(error), where=f"models.{model.id}")) from error
     if trial.refusal and model.prove:
-        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {trial.refusal}"))
+        why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
+        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}"))
     return Packed(files, trial.memory, trial.arrays)
 
 
