@@ -56,6 +56,10 @@ _LOG_IT = (
     "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or declare "
     "it: +models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
 )
+_ROUTER = (
+    "It is a router that leaves its inputs open. Build that one with signature.mode=union, or declare what it takes: "
+    "+models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
+)
 _HINTED = (
     "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame as "
     "the type hint of what predict takes, and with signature=infer_signature(X, answers)."
@@ -375,6 +379,7 @@ class Describer:
         if is_router:
             # What the outer router is asked for is its own answers' notes.
             params = {name: param for name, param in params.items() if name != ANNOTATE}
+            how = _ROUTER
         loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
