@@ -123,7 +123,7 @@ def doubles(names: tuple[str, ...]) -> tuple[Column, ...]:
 def _load(model: SubModel, files: SubModelFiles) -> Any:
     try:
         live = make_component(model.loader).load(files)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = redact((str(error).splitlines() or [""])[0])
         what = f"{model.uri} cannot be loaded: {type(error).__name__}: {said}"
         hint = "It must be written by the library, and in the version, that is here."

@@ -120,7 +120,7 @@ class Members:
         except MmeframeError as error:
             at = f"{where}.{error.where}" if error.where == "filter" else error.where or where
             self.problems.append(replace(Problem.of(error), where=at))
-        except Exception as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
             said = redact((str(error).splitlines() or [""])[0])
             what = f"{component.kind} failed: {type(error).__name__}: {said}"
             self.problem(where, what, "Check the file or store that it reads.", "fleet")

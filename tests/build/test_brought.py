@@ -32,7 +32,7 @@ class AnyConf(SourceConf):
 class AnySource(ModelSource[AnyConf]):
     def expand(self) -> Any:
         for thing in brings:
-            if isinstance(thing, Exception):
+            if isinstance(thing, Exception | SystemExit):
                 raise thing
             yield thing
 
@@ -111,6 +111,7 @@ def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),
         pytest.param(replace(GOOD, uri="models:/b/1"), "sources.s: its id 'a' is also the id of an entry of", id="id"),
         pytest.param(replace(GOOD, id="b"), "sources.s: 'b' and 'a' (sources.s) are both for shop=berlin.", id="key"),
         pytest.param(ValueError("cut off"), "sources.s: anything failed: ValueError: cut off", id="raises"),
+        pytest.param(SystemExit(0), "sources.s: anything failed: SystemExit: 0", id="exits"),
         pytest.param(MissingError("gone."), "sources.s: gone.", id="tells"),
     ],
 )  # fmt: skip
@@ -120,7 +121,7 @@ def test_what_cannot_be_a_sub_model_is_named(thing, said):
 
     assert len(problems) == 1
     assert problems[0].startswith(said)
-    raises = isinstance(thing, Exception)
+    raises = isinstance(thing, Exception | SystemExit)
     assert [entry.id for entry in found] == (["a"] if raises else ["a", "z"])
 
 
