@@ -37,7 +37,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
 
-__all__ = ["Describer", "OwnFiles", "SubModel"]
+__all__ = ["Describer", "OwnFiles", "SubModel", "kept_files"]
 
 PYFUNC = "python_function"
 _FROM = "Relative paths are from the working directory. Or leave it out: exclude."
@@ -285,7 +285,7 @@ class Describer:
             if raw is not None:
                 return self._facts(entry, folder, raw, where)
         except (BuildError, PluginError) as error:
-            self.problem(where, error.what, error.hint, error.code)
+            self.problem(error.where or where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
         else:
@@ -397,6 +397,9 @@ class Describer:
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         if not self._usable(folder, options, where):
             return None
+        if folder.here is not None and isinstance(entry.loader, Component):
+            # One that is chosen by the flavor takes it.
+            kept_files(component, folder.names(), options, f"{where}.loader")
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
         return _model(
             entry,
@@ -469,6 +472,16 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
         prove=entry.prove is not False,
         **facts,
     )
+
+
+def kept_files(loader: Component, names: Sequence[str], options: Mapping[str, Any], where: str) -> set[str]:
+    """The files that a loader keeps of a model folder. Raises BuildError for one that is for other models."""
+    try:
+        return set(make_component(loader).keep(names, options))
+    except Exception as error:
+        what = f"{loader.kind} cannot tell its files: {type(error).__name__}: {error}."
+        hint = "It may be for other flavors: leave loader out, or choose one for this model's."
+        raise BuildError(what, where=where, hint=hint) from error
 
 
 def _where(entry: SubModelEntry) -> str:
