@@ -11,11 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
+from mmeframe.build.bare import (
+    FORMS,
+    FileAlone,
+    bare_file,
+    declared,
+    doubles,
+    look_into,
+    look_into_folder,
+    requirements,
+)
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
-from mmeframe.build.pickles import PICKLES, session_problem
+from mmeframe.build.live import LiveModels
+from mmeframe.build.pickles import PICKLES, holds_code, session_problem
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
@@ -27,7 +37,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
 
-__all__ = ["Describer", "OwnFiles", "SubModel"]
+__all__ = ["Describer", "OwnFiles", "SubModel", "kept_files"]
 
 PYFUNC = "python_function"
 _FROM = "Relative paths are from the working directory. Or leave it out: exclude."
@@ -45,6 +55,10 @@ _Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict
 _LOG_IT = (
     "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or declare "
     "it: +models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
+)
+_ROUTER = (
+    "It is a router that leaves its inputs open. Build that one with signature.mode=union, or declare what it takes: "
+    "+models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
 )
 _HINTED = (
     "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame as "
@@ -117,6 +131,8 @@ class Describer:
     problems: list[Problem]
     warnings: list[str]
     bundle: BundleSpec
+    # Asks those whose files do not say what they are.
+    live: LiveModels
     # The method that each will be asked for, by id.
     methods: Callable[[str], str]
     known: Sequence[Known]
@@ -269,7 +285,7 @@ class Describer:
             if raw is not None:
                 return self._facts(entry, folder, raw, where)
         except (BuildError, PluginError) as error:
-            self.problem(where, error.what, error.hint, error.code)
+            self.problem(error.where or where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
         else:
@@ -318,19 +334,21 @@ class Describer:
             with ExitStack() as folders:
                 if download is not None:
                     file = replace(file, location=str(folders.enter_context(download) / file.name))
-                live = load_bare(model, file, folders)
-                if not inputs:
-                    model = replace(model, inputs=find_inputs(live, self._doubles))
-                if not outputs:
-                    found = find_outputs(live, model.inputs)
-                    model = replace(model, outputs=self._outputs.setdefault(found, found))
+                inputs, found = self._looked_into(model, file, folders)
         except MmeframeError as error:
             self.problem(where, error.what, error.hint, error.code)
             return None
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
             return None
-        return model
+        return replace(model, inputs=inputs, outputs=self._outputs.setdefault(found, found))
+
+    def _looked_into(self, model: SubModel, file: ModelFile, folders: ExitStack) -> tuple[tuple[Column, ...], Outputs]:
+        """What a file shows that is loaded: elsewhere, if it holds code, since nobody knows which Python's."""
+        if file.name.endswith(PICKLES) and holds_code(file.read(file.name) or b""):
+            inputs, outputs = self.live.run(look_into_folder, model, folders.enter_context(file.local()))
+            return inputs, outputs
+        return look_into(model, FileAlone(model, file, folders), self._doubles)
 
     def _signature(self, entry: SubModelEntry) -> tuple[tuple[Column, ...], Outputs | None]:
         """What config declares of the columns and the answers of an entry."""
@@ -342,7 +360,7 @@ class Describer:
     def _doubles(self, names: tuple[str, ...]) -> tuple[Column, ...]:
         known = self._columns.get(names)
         if known is None:
-            known = self._columns[names] = tuple(Column(name, "double") for name in names)
+            known = self._columns[names] = doubles(names)
         return known
 
     def _read(self, raw: bytes) -> _Described:
@@ -361,6 +379,7 @@ class Describer:
         if is_router:
             # What the outer router is asked for is its own answers' notes.
             params = {name: param for name, param in params.items() if name != ANNOTATE}
+            how = _ROUTER
         loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
@@ -378,6 +397,9 @@ class Describer:
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         if not self._usable(folder, options, where):
             return None
+        if folder.here is not None and isinstance(entry.loader, Component):
+            # One that is chosen by the flavor takes it.
+            kept_files(component, folder.names(), options, f"{where}.loader")
         code = next((conf["code"] for conf in flavors.values() if isinstance(conf, dict) and conf.get("code")), None)
         return _model(
             entry,
@@ -450,6 +472,16 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
         prove=entry.prove is not False,
         **facts,
     )
+
+
+def kept_files(loader: Component, names: Sequence[str], options: Mapping[str, Any], where: str) -> set[str]:
+    """The files that a loader keeps of a model folder. Raises BuildError for one that is for other models."""
+    try:
+        return set(make_component(loader).keep(names, options))
+    except Exception as error:
+        what = f"{loader.kind} cannot tell its files: {type(error).__name__}: {error}."
+        hint = "It may be for other flavors: leave loader out, or choose one for this model's."
+        raise BuildError(what, where=where, hint=hint) from error
 
 
 def _where(entry: SubModelEntry) -> str:

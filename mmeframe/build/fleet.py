@@ -170,6 +170,7 @@ class _Resolver:
             self.problems,
             self.warnings,
             self.spec.bundle,
+            self.live,
             lambda id_: self.spec.output.method if id_ in self._answering else "predict",
             [build for build in (self.previous, self.draft) if build is not None],
             self.draft,

@@ -43,7 +43,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
-from mmeframe.versions import quietly
+from mmeframe.versions import installed, quietly
 
 __all__ = [
     "experiment_id",
@@ -89,8 +89,7 @@ def log_router(
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         record_config(client, run_id, config)
-        stamps = {model.id: (model.stamp, model.python, model.method) for model in fleet.models if model.stamp}
-        client.log_text(run_id, json.dumps(stamps), STAMPS)
+        client.log_text(run_id, json.dumps(_stamps(fleet)), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
             ROUTER_TAG: digest,
@@ -188,6 +187,10 @@ def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo
     """The version that holds this fleet already; it gets the alias if that is elsewhere."""
     tracking, client = fleet.spec.tracking, store.client
     name = str(tracking.register_as)
+    stamps = _stamps(fleet)
+    if stamps != {"sub_models": previous.stamps, "installed": previous.installed}:
+        # Files that were only touched, or proved with another library: neither is read, or told of, again.
+        client.log_text(previous.run_id, json.dumps(stamps), STAMPS)
     before = dict(client.get_registered_model(name).aliases).get(tracking.alias)
     if tracking.alias and str(before) != previous.version:
         move_alias(client, name, tracking.alias, previous.version, undo)
@@ -208,6 +211,13 @@ def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo
         same_as=previous.version,
         notes=tuple(notes),
     )
+
+
+def _stamps(fleet: Fleet) -> dict[str, Any]:
+    """What the next build compares with: see ``previous.STAMPS``."""
+    needed = {line for lines in {model.requirements for model in fleet.models} for line in lines}
+    stamps = {model.id: [model.stamp, model.python, model.method] for model in fleet.models if model.stamp}
+    return {"sub_models": stamps, "installed": installed(needed)}
 
 
 def _taken_over(fleet: Fleet) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _loaded(model: SubModel, root: Path) -> Any:
         return model.load(root)
     except MmeframeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"it cannot be loaded: {type(error).__name__}: {error}"
         hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
         raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
@@ -176,7 +176,7 @@ def asked(ask: Callable[[Any], Any], tries: Iterable[Rows]) -> Asked:
     for rows in tries:
         try:
             return Asked(rows.frame, ask(fresh(rows.frame)))
-        except Exception as error:  # noqa: BLE001 - one try may be nonsense to a model
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - one try may be nonsense to a model
             if rows.made_up and not refusal:
                 refusal = said(error)
     return Asked(refusal=refusal)

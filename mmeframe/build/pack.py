@@ -10,7 +10,7 @@ from typing import Any
 
 import mmeframe
 from mmeframe.budget import check_residency
-from mmeframe.build.describe import SubModel
+from mmeframe.build.describe import SubModel, kept_files
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import code_digests, recorded, used_plugins
 from mmeframe.build.fleet import Fleet
@@ -21,7 +21,7 @@ from mmeframe.build.previous import Packed
 from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
-from mmeframe.plugin.components import holds_pickles, make_component
+from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import Component
 from mmeframe.versions import HERE, minor
@@ -192,7 +192,8 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     except MmeframeError as error:
         raise _RefusedError(replace(Problem.of(error), where=f"models.{model.id}")) from error
     if trial.refusal and model.prove:
-        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {trial.refusal}"))
+        why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
+        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}"))
     return Packed(files, trial.memory, trial.arrays)
 
 
@@ -204,10 +205,9 @@ def unanswered(id_: str, what: str, hint: str = "") -> Problem:
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
     """The files that the sub-model's loader keeps, and the code that it ships."""
-    loader = make_component(model.loader)
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
     names = [name for name in names if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name]
-    kept = set(loader.keep(names, model.options))
+    kept = kept_files(model.loader, names, model.options, f"models.{model.id}.loader")
     for name in sorted(kept - set(names)):
         raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
     for name in names:

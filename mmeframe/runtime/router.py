@@ -31,7 +31,7 @@ from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.rows.types import RefusedError, converter, is_compound, shown
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.components import bring_code, load_component, observer_of
+from mmeframe.runtime.components import bring_code, load_component, observer_of, required
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, is_nested, nested
 from mmeframe.runtime.outputs import Answers
@@ -142,7 +142,7 @@ class Router:
         turned = self._turned = turned or Knobs()
         if not is_nested():
             # Before anything is loaded, which may end the process.
-            tell(faults(manifest["environment"], bundle.pickled()))
+            tell(faults(required(manifest, code), bundle.pickled()))
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)

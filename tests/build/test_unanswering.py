@@ -52,6 +52,8 @@ class Own(BaseEstimator):
         return X["x1"].to_numpy() + X["x2"].to_numpy()
     def raises(self, X):
         raise ValueError("no luck\\nwith these rows")
+    def exits(self, X):
+        raise SystemExit(0)
     def short(self, X):
         return self.good(X)[1:]
     def wide(self, X):
@@ -194,6 +196,11 @@ def test_all_that_answer_in_another_shape_are_one_report(refused, keep_own):
         "models.wide: it gave 2 values in a row, and declares 1.",
         "models.odd: it answered none of its probe rows: it gave 2 answers for 3 rows.",
     ]
+
+
+def test_one_that_ends_the_process(refused, keep_own):
+    """A build does not end with it, which would look like success."""
+    assert refused(model("a", keep_own("exits"))) == ["models.a: it answered none of its probe rows: SystemExit: 0."]
 
 
 def test_another_method_that_never_answers(refused, keep_own):
