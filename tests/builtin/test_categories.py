@@ -378,7 +378,7 @@ TAKE_GAPS = {
     ],
 )
 def test_whole_numbers_and_booleans_with_gaps(module_store, gaps, name):
-    """MLflow calls them optional, and rows come without those that they lack: they are missing, as when it was fitted."""
+    """MLflow calls them optional, and rows come without those that they lack: to the model they are missing."""
     table = ALL[["x"]].assign(gaps=GAPS[gaps], y=ALL["y"])
     flavor, fit = TAKE_GAPS[name]
     model = fit(table, ALL["x"] + table["gaps"].isna(), "")
