@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,16 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
     found = asked(getattr(live, method), probe_rows(model, root, live))
+    if (
+        model.params
+        and found.rows is not None
+        and asked(partial(getattr(live, method), params={}), [Rows(found.rows)]).refusal
+    ):
+        raise BuildError(
+            "its signature declares parameters, and its loader takes none.",
+            where=f"models.{model.id}",
+            hint=f"Set models.{model.id}.loader=pyfunc, which hands them over.",
+        )
     other = None
     if (
         model.inputs

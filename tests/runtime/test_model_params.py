@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import infer_signature
+from sklearn.linear_model import Ridge
 
 from mmeframe import api
 from mmeframe.errors import BadInputError, ProblemsError
@@ -226,6 +227,30 @@ def test_defaults_that_mlflow_needs_are_one(module_store, saved, every, name, ot
         f"models.zzz: its parameter {name!r} has another default than in 'every'.\n"
         f"  MLflow needs one default of {kind} for the whole router: log both with the same."
     )
+
+
+def test_a_loader_that_takes_none(module_store):
+    """A parameter that could not be handed over is found when the router is built, not by a request."""
+    path = str(module_store.folder / "estimator")
+    mlflow.sklearn.save_model(
+        Ridge().fit(X, [1.0]),
+        path,
+        signature=infer_signature(X, [1.0], {"horizon": 7}),
+        pip_requirements=fleets.pins(),
+        serialization_format="cloudpickle",
+    )
+    overrides = ("name=clash", *ROUTED, f"+models.est.uri={path}", module_store.override)
+
+    with pytest.raises(ProblemsError) as caught:
+        api.build(*overrides, "+models.est.loader=sklearn", plugins=fleets.plugins())
+    logged = api.build(*overrides, plugins=fleets.plugins())
+
+    assert str(caught.value) == (
+        "models.est: its signature declares parameters, and its loader takes none.\n"
+        "  Set models.est.loader=pyfunc, which hands them over."
+    )
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+    assert router.predict(X.assign(key="est"), {"horizon": 3}).tolist() == [1.0]
 
 
 def test_a_parameter_of_routing_that_a_sub_model_has_too(module_store, fleet):
