@@ -236,6 +236,9 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
 
     A column that a sub-model lacks, or may leave out, may be null; a class that it lacks has a number of its own.
     """
+    if any(it.single for it in outputs.values()):
+        # Of three classes CatBoost gives each row's label in a list of its own, and of two it does not.
+        outputs = {id_: replace(it, width=0) if it.width == 1 else it for id_, it in outputs.items()}
     first_id, first = next(iter(outputs.items()))
     classed_id, classed = next((item for item in outputs.items() if item[1].classes), (first_id, first))
     merged = {column.name: column.type for column in first.columns}
