@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.plugin import ModelError, SubModel, SubModelFiles
-from mmeframe.rows.types import nullable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +91,8 @@ def as_fitted(model: Any, files: SubModelFiles, inner: Any = None, names: Sequen
                     hint="Fit them on one type: pandas' CategoricalDtype with all categories.",
                 )
     declared = [column.name for column in files.columns]
-    holed = order is not None and any(not it.required and not nullable(it.type) for it in files.columns)
-    if categories or holed or order not in (None, declared):
+    optional = order is not None and not all(column.required for column in files.columns)
+    if categories or optional or order not in (None, declared):
         return AsFitted(model, order or declared or None, categories)
     known: SubModel = model
     return known
