@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def has_classes(model: SubModel) -> bool:
     """Whether what a sub-model declares to predict may be a value for each class, which its signature does not name."""
     if model.outputs.classes or model.of:
         return False
-    return _asked(model) in FILL or (model.outputs.width > 0 and make_component(model.loader).knows_classes)
+    return _asked(model) in FILL or (_unnamed(model.outputs).width > 0 and make_component(model.loader).knows_classes)
 
 
 def discover(model: SubModel, root: Path, method: str) -> Outputs:
@@ -94,7 +95,15 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
     found = classes_of(live)
     # A loader that knows classes gives probabilities.
     known = _asked(model) if _asked(model) in FILL else "predict_proba"
-    return model.outputs if found is None else _classed(model.outputs, found, known, live)
+    return model.outputs if found is None else _classed(_unnamed(model.outputs), found, known, live)
+
+
+def _unnamed(outputs: Outputs) -> Outputs:
+    """As of an array, what a frame answers whose columns pandas has numbered."""
+    names = [column.name for column in outputs.columns]
+    if outputs.aligned or names != [str(number) for number in range(len(names))]:
+        return outputs
+    return Outputs((replace(outputs.columns[0], name="prediction"),), len(names))
 
 
 def _asked(model: SubModel) -> str:
@@ -213,6 +222,16 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
     found = asked(getattr(live, method), probe_rows(model, root, live))
+    if (
+        model.params
+        and found.rows is not None
+        and asked(partial(getattr(live, method), params={}), [Rows(found.rows)]).refusal
+    ):
+        raise BuildError(
+            "its signature declares parameters, and its loader takes none.",
+            where=f"models.{model.id}",
+            hint=f"Set models.{model.id}.loader=pyfunc, which hands them over.",
+        )
     other = None
     if (
         model.inputs

@@ -119,7 +119,7 @@ class _Proof:
             return
         declared = {column.name for column in model.outputs.columns}
         more = [str(name) for name in getattr(answer, "columns", ()) if name not in declared]
-        if more and len(declared) > 1:
+        if more and len(declared) > 1 and not model.outputs.aligned:
             left_out = f"its signature does not declare its answers {', '.join(more)}; they are left out."
             self.warnings.append(f"{model.id}: {left_out}")
 

@@ -46,7 +46,7 @@ _TENSOR_TYPES = {
 }
 
 
-# A parameter of a sub-model: its type, and its default where that is a list; JSON.
+# A parameter of a sub-model: its type, and its default where MLflow needs one, of lists, objects and times; JSON.
 Param = Sequence[Any]
 
 
@@ -99,15 +99,14 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
 
 
 def read_params(schema: Any) -> dict[str, Param]:
-    """Parameters of an MLflow schema: name -> its type, and its default where that is a list."""
+    """Parameters of an MLflow schema: name -> its type, and its default where MLflow needs one."""
     found: dict[str, Param] = {}
     for spec in schema.params if schema is not None else ():
         kind = type_text(spec.dtype)
-        if spec.shape is None:
-            found[spec.name] = [kind, None]
-        else:
-            listed = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
-            found[spec.name] = [listed, spec.to_dict()["default"]]
+        if spec.shape is not None:
+            kind = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
+        needs = is_compound(kind) or kind == "datetime"
+        found[spec.name] = [kind, spec.to_dict()["default"] if needs else None]
     return found
 
 
@@ -117,7 +116,8 @@ def union_params(
     """Parameters of all sub-models. Those that clash with one another, or with the router's, are problems.
 
     params: sub-model id -> its own. taken: names that the router reads itself.
-    MLflow needs a default of a list, so sub-models must have the same one; of others each has its own.
+    MLflow needs a default of a list, an object or a time, so sub-models must have the same one; of others each has its
+    own.
     """
     merged: dict[str, Param] = {}
     owner: dict[str, str] = {}
@@ -132,7 +132,7 @@ def union_params(
                 hint = "A request has one value for both: log one of them with the other's type."
             elif usual != default:
                 what = f"its parameter {name!r} has another default than in {other!r}."
-                hint = "A list that a request leaves out has one default: log both with the same."
+                hint = f"MLflow needs one default of {shown(kind)} for the whole router: log both with the same."
             else:
                 continue
             problems.append(Problem(f"models.{id_}", what, hint, "fleet"))
@@ -245,6 +245,9 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
 
     A column that a sub-model lacks, or may leave out, may be null; a class that it lacks has a number of its own.
     """
+    if any(it.single for it in outputs.values()):
+        # Of three classes CatBoost gives each row's label in a list of its own, and of two it does not.
+        outputs = {id_: replace(it, width=0) if it.width == 1 else it for id_, it in outputs.items()}
     first_id, first = next(iter(outputs.items()))
     classed_id, classed = next((item for item in outputs.items() if item[1].classes), (first_id, first))
     merged = {column.name: column.type for column in first.columns}
@@ -397,7 +400,7 @@ def _param_spec(name: str, kind: str, default: Any) -> Any:
     described: dict[str, Any] = json.loads(kind) if is_compound(kind) else {"type": kind}
     if described["type"] == "array":
         return ParamSpec(name, described["items"]["type"], default, (-1,))
-    return ParamSpec(name, _data_type(kind), None)
+    return ParamSpec(name, _data_type(kind), default)
 
 
 def _data_type(kind: str) -> Any:

@@ -84,11 +84,24 @@ class Answer:
 
 
 def _as_declared(name: str, value: Any, kind: str) -> Any:
-    """A parameter's value in its declared type."""
+    """A parameter's value in its declared type; times as MLflow hands them over."""
     try:
-        return converter(kind)(value)
+        found = converter(kind)(value)
     except RefusedError as error:
         raise BadInputError(f"parameter {name!r} must be {shown(kind)}: {error}.") from None
+    if kind == "datetime":
+        return _time(value, found)
+    return [*map(_time, value, found)] if isinstance(found, list) and _of_times(kind) else found
+
+
+def _of_times(kind: str) -> bool:
+    return bool(json.loads(kind)["items"]["type"] == "datetime")
+
+
+def _time(given: Any, read: Any) -> Any:
+    """A date where a date was given, else a time; ``read``: it, as a column has it."""
+    moment = read.astype("M8[us]").item()
+    return moment.date() if len(str(given)) == len("2024-01-01") else moment
 
 
 class Labels:

@@ -20,7 +20,7 @@ from mmeframe.build.signature import Outputs, alike_labels
 from mmeframe.errors import ProblemsError
 from mmeframe.runtime import Router
 from mmeframe.spec import Column
-from tests import fleets
+from tests import flavors, fleets
 from tests.conftest import Store
 
 ROUTED = ("routing=column", "routing.column=key")
@@ -131,6 +131,72 @@ def test_rows_that_a_model_refuses_do_not_matter(make, keep):
     router = make(*routed({"a": path}), notes=None)
 
     assert router.predict(texts.head(1).assign(key="a")).columns.tolist() == ["no", "yes"]
+
+
+def multinomial(*labels: Any) -> Any:
+    import statsmodels.api
+
+    return statsmodels.api.MNLogit(pd.Series(np.resize(labels, 60)), ROWS).fit(disp=0)
+
+
+def ordered(*labels: Any) -> Any:
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+    target = pd.Series(pd.Categorical(np.resize(labels, 60), labels, ordered=True))
+    return OrderedModel(target, ROWS).fit(disp=0, method="bfgs")
+
+
+@pytest.mark.parametrize("numbered", [True, False], ids=["frame", "array"])
+def test_classes_of_statsmodels_are_aligned(make, module_store, numbered):
+    """Multinomial and ordered models know them, whether their answers were logged as an array or a numbered frame."""
+    models = {"pets": multinomial("cat", "dog", "emu"), "birds": multinomial("dog", "owl", "emu")}
+    models |= {"sizes": ordered("dog", "cat", "bat"), "numbers": multinomial(3, 10, 2)}
+    known = [["cat", "dog", "emu"], ["dog", "emu", "owl"], ["dog", "cat", "bat"], ["2", "3", "10"]]
+    answers = {id_: model.predict(ROWS) for id_, model in models.items()}
+    paths = {
+        id_: flavors.keep(
+            module_store.folder, "statsmodels", model, ROWS, answers[id_] if numbered else answers[id_].to_numpy()
+        )
+        for id_, model in models.items()
+    }
+
+    answer = make(*routed(paths)).predict(ROWS.head(4).assign(key=list(models)))
+
+    assert answer.columns.tolist() == ["2", "3", "10", "bat", "cat", "dog", "emu", "owl"]
+    for row, (id_, names) in enumerate(zip(models, known, strict=True)):
+        own = dict(zip(names, answers[id_].iloc[row], strict=True))
+        np.testing.assert_allclose(answer.iloc[row], [own.get(name, 0.0) for name in answer.columns], rtol=1e-9)
+
+
+def test_numbered_columns_are_no_names(make, keep):
+    """Probabilities that were logged as a frame without names of its own."""
+    numbered = pd.DataFrame(PETS["pets"].predict_proba(ROWS))
+    models = {"pets": PETS["pets"], "birds": PETS["birds"]}
+    router = make(*routed(as_predict(keep, models, "predict_proba", numbered)))
+
+    answer = router.predict(ROWS.head(2).assign(key=["pets", "birds"]))
+
+    assert answer.columns.tolist() == ["bird", "cat", "dog"]
+    np.testing.assert_allclose(answer["cat"], [PETS["pets"].predict_proba(ROWS.head(1))[0, 0], 0.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("fleet", [["two", "three"], ["three", "two"], ["three", "three"]], ids="-".join)
+def test_labels_of_two_and_of_three_classes(make, module_store, fleet):
+    """CatBoost gives those of three each in a list of its own: beside labels without one they are labels."""
+    import catboost
+
+    known = {"two": ("cat", "dog"), "three": ("a", "b", "c")}
+    models = {
+        f"m{at}": catboost.CatBoostClassifier(**flavors.CAT).fit(ROWS, np.resize(known[name], 60))
+        for at, name in enumerate(fleet)
+    }
+    paths = {id_: flavors.keep(module_store.folder, "catboost", it, ROWS) for id_, it in models.items()}
+
+    answer = make(*routed(paths)).predict(ROWS.head(2).assign(key=list(models)))
+
+    expected = [np.ravel(model.predict(ROWS.iloc[[row]]))[0] for row, model in enumerate(models.values())]
+    assert np.ravel(answer).tolist() == expected
+    assert np.ndim(answer) == 1 + ("two" not in fleet)
 
 
 # -- what cannot be aligned ------------------------------------------------------------------------------------------
