@@ -647,7 +647,9 @@ class _Resolver:
         if not answers:
             return Outputs(())
         union_outputs(answers, self.problems)
-        self.warnings += alike_labels({model.id: model.outputs for model in models if model.id in self._answering})
+        self.warnings += alike_labels(
+            {model.id: model.outputs.classes for model in models if model.id in self._answering}
+        )
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
         seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
         if not self.spec.may_skip:

@@ -78,9 +78,9 @@ def log_router(
     spec, client = fleet.spec, store.client
     with work_folder() as folder, Undo() as undo:
         around = wrapping(fleet, plugins)
-        digest = pack(fleet, plugins, draft, progress)
+        digest, notes = pack(fleet, plugins, draft, progress)
         experiment = experiment_id(client, spec.tracking)
-        notes = close_leftovers(client, experiment)
+        notes += close_leftovers(client, experiment)
         if previous is not None and _holds(previous, store, spec, digest, around.digest):
             logged = _same(previous, store, fleet, notes, undo)
             undo.keep()
@@ -469,10 +469,10 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         around = wrapping(fleet, plugins)
         (folder / "draft").mkdir()
         draft = Draft(folder / "draft", {})
-        digest = pack(fleet, plugins, draft, progress)
+        digest, notes = pack(fleet, plugins, draft, progress)
         draft.close()
         _save(str(folder / "model"), Model(), fleet, draft.bundle, around, digest, folder)
-        return _prove(str(folder / "model"), digest, fleet, progress)
+        return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 
 def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:

@@ -206,12 +206,13 @@ class Trial:
     """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
 
     It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
-    refusal: why it answered none of its probe rows; empty if it answered some.
+    refusal: why it answered none of its probe rows; empty if it answered some. labels: texts that it may answer with.
     """
 
     memory: int
     arrays: bool = False
     refusal: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def tried(model: SubModel, root: Path, method: str) -> Trial:
@@ -239,7 +240,11 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
         and all(column.type == "double" and column.required for column in model.inputs)
     ):
         other = _for_arrays(loader, live, method, found)
-    return Trial(loader.size(live if other is None else other) + KEPT, other is not None, found.refusal)
+    texts = model.outputs.single and model.outputs.columns[0].type == "string" and _asked(model) == method == "predict"
+    known = (classes_of(live) or []) if texts else []
+    found_labels = tuple(str(label) for label in known if isinstance(label, str))
+    size = loader.size(live if other is None else other) + KEPT
+    return Trial(size, other is not None, found.refusal, found_labels)
 
 
 def _for_arrays(loader: Any, live: Any, method: str, found: Asked) -> Any:

@@ -47,6 +47,7 @@ class Packed:
     files: tuple[FileRef, ...] = ()
     memory: int = 0
     arrays: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,15 @@ class Previous:
         record = self._records.get(id_) if then == stamp else None
         if record is None or any(ref.path.startswith("code/") for ref in record.files):
             return None
-        kept = Kept(Packed(record.files, record.memory, record.arrays), self.bundle.blob, self.version)
+        outputs = self._outputs[record.outputs]
+        packed = Packed(record.files, record.memory, record.arrays, outputs.labels)
+        kept = Kept(packed, self.bundle.blob, self.version)
         return Facts(
             flavor=record.flavor,
             options=record.flavor_options,
             loader=self._loaders[record.loader],
             inputs=self._inputs[record.inputs],
-            outputs=self._outputs[record.outputs],
+            outputs=outputs,
             requirements=self._requirements[record.requirements],
             python=python,
             method=method,

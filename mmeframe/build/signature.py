@@ -55,7 +55,8 @@ class Outputs:
     """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value).
 
     aligned: the columns are classes, which other sub-models may lack; ``fill`` is what they get there, a float as text.
-    classes: the labels that the answers are about, as the sub-model has them, where that is known.
+    classes: the labels that the answers are about, as the sub-model has them, where that is known. labels: the texts
+    that one value per row may be, where a sub-model has told when it was loaded.
     """
 
     columns: tuple[Column, ...]
@@ -63,15 +64,16 @@ class Outputs:
     aligned: bool = False
     fill: str = "nan"
     classes: tuple[str | int | float | bool, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         columns = [column.to_json() for column in self.columns]
-        return {**asdict(self), "columns": columns, "classes": list(self.classes)}
+        return {**asdict(self), "columns": columns, "classes": list(self.classes), "labels": list(self.labels)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outputs:
         columns = tuple(Column(*column) for column in data["columns"])
-        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"])})
+        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"]), "labels": tuple(data["labels"])})
 
     @property
     def single(self) -> bool:
@@ -316,10 +318,10 @@ def _other_classes(one: Outputs, two: Outputs) -> tuple[str, str, str] | None:
     return None if mine == theirs else ("answer", mine, theirs)
 
 
-def alike_labels(outputs: Mapping[str, Outputs]) -> list[str]:
+def alike_labels(classes: Mapping[str, Sequence[Any]]) -> list[str]:
     """Warnings about classes of two sub-models that differ only in type or case: they may be meant to be one."""
     # Most sub-models share their classes. True equals 1, so the types are part of what tells them apart.
-    distinct = {(*it.classes, *map(_kind, it.classes)): (id_, it.classes) for id_, it in outputs.items()}
+    distinct = {(*it, *map(_kind, it)): (id_, it) for id_, it in classes.items()}
     known: dict[str, dict[tuple[str, str], tuple[str, Any]]] = {}
     told: dict[str, str] = {}
     for id_, labels in distinct.values():

@@ -16,10 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mmeframe import api
-from mmeframe.build.signature import Outputs, alike_labels
+from mmeframe.build.signature import alike_labels
 from mmeframe.errors import ProblemsError
 from mmeframe.runtime import Router
-from mmeframe.spec import Column
 from tests import flavors, fleets
 from tests.conftest import Store
 
@@ -313,17 +312,42 @@ def test_labels_that_differ_only_in_type_or_case_are_told(make, keep, module_sto
     assert [note for note in found.warnings if "differ only" in note] == told
 
 
+@pytest.mark.parametrize("logged", ["sklearn", "pipeline", "pyfunc"])
+def test_labels_of_predict_are_told(keep, module_store, logged):
+    """Also when a sub-model comes to others that an earlier build has packed, and when nothing is packed anew."""
+    models = {"one": ("No", "Yes"), "two": ("no", "yes"), "three": ("Yes", "maybe")}
+    wrap = make_pipeline if logged == "pipeline" else lambda it: it
+    paths = {id_: keep(wrap(classifier(*labels)), ROWS) for id_, labels in models.items()}
+    loader = ["model_defaults.loader=pyfunc"] if logged == "pyfunc" else []
+    told = (
+        "models.two: its class 'no' and 'No' of 'one' differ only in type or case. If they are one, fit both with one "
+        "spelling."
+    )
+
+    def build(*ids: str) -> list[str]:
+        found = api.build(
+            f"name=labels_{logged}",
+            *routed({id_: paths[id_] for id_ in ids}),
+            *loader,
+            module_store.override,
+            plugins=fleets.plugins(),
+        )
+        return [note for note in found.notes if "differ only" in note]
+
+    assert build("one", "three") == []
+    for _ in range(2):
+        first, second = build("one", "three", "two")
+        assert first == told
+        assert second.startswith("models.two: its class 'yes' and 'Yes' of ")
+
+
 LABELS = st.sampled_from(["yes", "Yes", "no", "1", "0", 1, 0, 2, 1.0, True, False])
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(LABELS, min_size=1, max_size=4, unique_by=str), min_size=1))
 def test_only_labels_of_different_sub_models_are_told(fleet):
     """A warning names two sub-models that have the labels it names; those with equal labels get none."""
-    outputs = {
-        id_: Outputs((Column("p", "double"),), aligned=True, classes=tuple(labels)) for id_, labels in fleet.items()
-    }
-
-    told = alike_labels(outputs)
+    told = alike_labels(fleet)
 
     spelled = {label if isinstance(label, str) else repr(label) for labels in fleet.values() for label in labels}
     assert len(told) <= len(spelled)
