@@ -7,6 +7,7 @@ protocol it speaks; nothing here holds the caller's data.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
@@ -30,6 +31,7 @@ __all__ = [
     "known_names",
     "listed",
     "nearest",
+    "refused_by",
     "suggest",
 ]
 
@@ -43,6 +45,10 @@ _SHOWN, _ALIKE = 16, 5
 _NEAR, _LIKELY = 0.6, 8
 # Places in one line.
 _PLACES = 5
+# Python's own errors for a value that is not taken; where installed code lies; the first HTTP status of faults.
+_REFUSALS = (ValueError, TypeError)
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+_FAULT = 500
 # What tells problems of one kind apart: quoted text, paths, and words with a digit.
 _NAMES = re.compile(r"'[^']*'|\S*[/\\\d]\S*")
 
@@ -65,6 +71,29 @@ def listed(places: Sequence[object]) -> str:
     """Many places in one line: ``1, 2, 3, 4, 5 and 40 more``."""
     shown = ", ".join(map(str, places[:_PLACES]))
     return shown if len(places) <= _PLACES else f"{shown} and {len(places) - _PLACES} more"
+
+
+def refused_by(error: BaseException | None) -> str:
+    """Who does not take what it was given, by what it raised: an installed ``library``, or ``own`` code of a model.
+
+    Both say so with a ValueError, a TypeError or an error of their own; an empty text for others, which are faults.
+    """
+    kind = type(error)
+    # What crossed from another process has the answer from there; MLflow's errors have a status.
+    if (told := getattr(error, "refused_by", None)) is not None:
+        return str(told)
+    status = getattr(error, "get_http_status_code", int)()
+    if error is None or status >= _FAULT or (kind.__module__ == "builtins" and not isinstance(error, _REFUSALS)):
+        return ""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    # Compiled code has no file that is there, its errors have.
+    files = [
+        getattr(sys.modules.get(kind.__module__), "__file__", None),
+        None if trace is None else trace.tb_frame.f_code.co_filename,
+    ]
+    return "library" if any(_INSTALLED.search(file or "") for file in files) else "own"
 
 
 def nearest(name: str, known: Iterable[str], least: float = _NEAR) -> str | None:

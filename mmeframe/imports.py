@@ -120,9 +120,9 @@ def version_of(module: str, distribution: str) -> str | None:
     if module == "mmeframe" and module in sys.modules:
         # It may lie in a folder of its own, beside another one that is installed.
         return str(sys.modules[module].__version__)
-    spec = _spec(module)
-    if spec is not None and isinstance(spec.loader, zipimport.zipimporter):
-        found: str | None = carried(Path(spec.loader.archive)).get(module, {}).get("version")
+    facts = _brought(module, _spec(module))
+    if facts is not None:
+        found: str | None = facts["version"]
         return found
     try:
         return metadata.version(distribution)
@@ -135,8 +135,22 @@ def version_of(module: str, distribution: str) -> str | None:
 
 def from_router(module: str) -> bool:
     """Whether this process took a module from the archive of a router that it has loaded."""
-    spec = getattr(sys.modules.get(module.partition(".")[0]), "__spec__", None)
-    return isinstance(getattr(spec, "loader", None), zipimport.zipimporter)
+    top = module.partition(".")[0]
+    return _brought(top, getattr(sys.modules.get(top), "__spec__", None)) is not None
+
+
+def _brought(module: str, spec: ModuleSpec | None) -> dict[str, Any] | None:
+    """What a router's archive says of a module that comes from it; None for others, those in wheels and eggs too."""
+    loader = None if spec is None else spec.loader
+    if not isinstance(loader, zipimport.zipimporter):
+        return None
+    try:
+        facts = carried(Path(loader.archive))
+    except ValueError:
+        # Only a router's archive has facts for its comment.
+        return None
+    found: dict[str, Any] | None = facts.get(module) if isinstance(facts, dict) else None
+    return found
 
 
 def _spec(module: str) -> ModuleSpec | None:

@@ -477,6 +477,7 @@ def _csv_writer(file: TextIO) -> Write:
 
     def write(frame: pd.DataFrame) -> None:
         header = first.pop() if first else False
+        frame = _texts(frame, _cell)
         text = frame.to_csv(index=False, header=header, lineterminator="\n")
         if "\r" in text:
             # Python does not quote a lone one, and readers take it for the end of a row.
@@ -484,6 +485,17 @@ def _csv_writer(file: TextIO) -> Write:
         file.write(text)
 
     return write
+
+
+def _cell(value: Any) -> Any:
+    """Lists and objects as JSON, and bytes as base64, as they are in JSON; other values as pandas writes them."""
+    from mmeframe.rows.answers import in_text
+
+    if isinstance(value, bytes | bytearray):
+        return in_text(value)
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        return value
+    return json.dumps(in_text(value), ensure_ascii=False)
 
 
 @contextlib.contextmanager
@@ -509,7 +521,9 @@ def _to_jsonl(path: Path, types: _Types) -> Iterator[Write]:
 
 def _records(frame: pd.DataFrame) -> Iterator[str]:
     """JSON of each row, with every digit of its numbers: pandas' own writer rounds. Missing values are null."""
-    plain = frame.astype(object).where(frame.notna(), None)
+    from mmeframe.rows.answers import in_text
+
+    plain = _texts(frame, in_text).astype(object).where(frame.notna(), None)
     for row in plain.to_dict("records"):
         try:
             yield _encode(row)
@@ -523,15 +537,25 @@ def _records(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _encode(value: Any) -> str:
-    return json.dumps(value, default=_to_plain, ensure_ascii=False, allow_nan=False)
+    from mmeframe.rows.answers import in_text
+
+    return json.dumps(value, default=in_text, ensure_ascii=False, allow_nan=False)
 
 
-def _to_plain(value: Any) -> Any:
-    """What JSON has no word for: the lists of a Parquet file as lists, times and the like as text."""
-    plain = value.tolist() if hasattr(value, "tolist") else str(value)
-    if not isinstance(plain, list):
-        return plain
-    return [None if isinstance(item, float) and item != item else item for item in plain]
+# pandas' words for columns among whose objects may be lists, dicts and bytes.
+_NOT_PLAIN = ("mixed", "mixed-integer", "bytes")
+
+
+def _texts(frame: pd.DataFrame, text: Callable[[Any], Any]) -> pd.DataFrame:
+    """A frame whose lists, objects and bytes are what ``text`` makes of them."""
+    import pandas as pd
+
+    frame = frame.copy(deep=False)
+    for name in frame.columns:
+        if frame[name].dtype == object and pd.api.types.infer_dtype(frame[name], skipna=True) in _NOT_PLAIN:
+            # pandas' own map would make numbers of one type.
+            frame[name] = pd.Series(list(map(text, frame[name])), frame.index, dtype=object)
+    return frame
 
 
 def _infinite(value: Any) -> bool:

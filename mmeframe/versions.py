@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 
-__all__ = ["HERE", "faults", "minor", "other_libraries", "other_pythons", "pickled_by", "quietly", "tell"]
+__all__ = [
+    "HERE",
+    "faults",
+    "installed",
+    "minor",
+    "other_libraries",
+    "other_pythons",
+    "pickled_by",
+    "quietly",
+    "tell",
+]
 
 # The version of this Python as far as it matters to pickles.
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -46,16 +56,25 @@ def other_libraries(requirements: Iterable[str]) -> tuple[str, ...]:
     found = []
     for line in requirements:
         requirement = Requirement(line)
-        if requirement.url or not _holds(requirement):
-            continue
-        try:
-            here = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            # What needs it will say so.
-            continue
-        if not requirement.specifier.contains(here, prereleases=True):
+        here = None if requirement.url or not _holds(requirement) else _version(requirement.name)
+        # What needs one that is missing will say so.
+        if here is not None and not requirement.specifier.contains(here, prereleases=True):
             found.append(f"{requirement.name}{requirement.specifier} is required, and {here} is installed here.")
     return tuple(found)
+
+
+def installed(requirements: Iterable[str]) -> dict[str, str | None]:
+    """Distributions that requirements name -> the version that is here, None where there is none."""
+    from packaging.requirements import Requirement
+
+    return {name: _version(name) for name in sorted({Requirement(line).name for line in requirements})}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _holds(requirement: object) -> bool:

@@ -179,12 +179,13 @@ LABELS = {
 WIDE = {
     "xgboost": {"three": Case(xgb("train", THREE, objective="multi:softprob", num_class=3))},
     "lightgbm": {"three": Case(lgb("train", THREE, objective="multiclass", num_class=3))},
-    "statsmodels": {"logit": Case(stats(lambda sm: sm.MNLogit(MIXED, ROWS).fit(disp=0)), code=True)},
 }
+# A probability for each of three classes, which the model knows.
+CLASSES = {"statsmodels": {"logit": Case(stats(lambda sm: sm.MNLogit(MIXED, ROWS).fit(disp=0)), code=True)}}
 MIXED = np.random.default_rng(1).integers(0, 3, len(ROWS))
 # One label per row, in a column.
 COLUMN = {"catboost": {"three": Case(cat("CatBoostClassifier", THREE))}}
-GROUPED = {"numbers": NUMBERS, "labels": LABELS, "wide": WIDE, "column": COLUMN}
+GROUPED = {"numbers": NUMBERS, "labels": LABELS, "wide": WIDE, "classes": CLASSES, "column": COLUMN}
 ALL = [(group, flavor, name) for group, cases in GROUPED.items() for flavor, named in cases.items() for name in named]
 
 

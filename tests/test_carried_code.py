@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -29,8 +30,8 @@ from mmeframe import api
 from mmeframe.build.embed import embedded_files, write_archive
 from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import manifest_digest
-from mmeframe.errors import MmeframeError, ModelError, PluginError, ProblemsError
-from mmeframe.imports import modules_of, rival_of, same_here
+from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError, ProblemsError
+from mmeframe.imports import from_router, modules_of, rival_of, same_here, version_of
 from mmeframe.plugin.manager import PluginInfo
 from mmeframe.runtime.files import add_code
 from tests import fleets
@@ -96,6 +97,43 @@ CONFIG = (
     "+models.plus={uri:'models:/day_0/1',key:{x1:plus}}",
     "+models.minus={uri:'models:/day_1/1',key:{x1:minus}}",
 )
+
+
+def _as_wheel(home: Path) -> None:
+    with zipfile.ZipFile(home / "sign_plugin-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("sign_plugin.py", FIRST)
+    sys.path.insert(0, str(home / "sign_plugin-1.0-py3-none-any.whl"))
+
+
+def _as_bytecode(home: Path) -> None:
+    (home / "sign_plugin.py").write_text(FIRST)
+    py_compile.compile(str(home / "sign_plugin.py"), str(home / "sign_plugin.pyc"))
+    (home / "sign_plugin.py").unlink()
+
+
+@pytest.mark.parametrize(
+    ("put", "what"),
+    [
+        pytest.param(
+            _as_wheel,
+            "has no files of its module 'sign_plugin', as in an archive, which cannot be embedded.",
+            id="wheel",
+        ),
+        pytest.param(_as_bytecode, "has compiled modules (sign_plugin.pyc), which cannot be embedded.", id="bytecode"),
+    ],
+)
+def test_a_plugin_that_no_archive_can_hold(week, home, put, what):
+    """It lies in an archive of its own, which is no router's, or is compiled: found by a plan, too, with the cure."""
+    put(home)
+    forget("sign_plugin")
+
+    with pytest.raises(BuildError) as caught, fleets.inside(week.folder):
+        api.build("name=held", *CONFIG, week.override, plugins=["sign_plugin"])
+
+    assert caught.value.where == "environment.indexed"
+    assert what in caught.value.what
+    assert not from_router("sign_plugin")
+    assert version_of("sign_plugin", "sign-plugin") is None
 
 
 @pytest.fixture(scope="module")

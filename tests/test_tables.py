@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -335,6 +336,33 @@ def test_nan_is_null_in_json(router, tmp_path, to):
     assert [row["text"] for row in read] == ["a", None, "NaN"]
     assert [row["list"] for row in read] == [[0.1, None], None, [None]]
     assert [row["at"] for row in read] == ["1970-01-01 00:00:00", None, "1970-01-01 00:00:01"]
+
+
+NESTED = {
+    "bytes": (pa.array([b"a\x00", None]), "YQA=", "YQA="),
+    "list": (pa.array([[0.5, None], None]), [0.5, None], "[0.5, null]"),
+    "text-list": (pa.array([["ä"], None]), ["ä"], '["ä"]'),
+    "lists": (pa.array([[[1], []], None]), [[1], []], "[[1], []]"),
+    "object": (pa.array([{"a": b"a\x00", "b": [1.5]}, None]), {"a": "YQA=", "b": [1.5]}, '{"a": "YQA=", "b": [1.5]}'),
+    "times": (
+        pa.array([[dt.datetime(2024, 1, 2)], None], pa.list_(pa.timestamp("ns"))),  # noqa: DTZ001 - naive is meant
+        ["2024-01-02T00:00:00.000000000"],
+        '["2024-01-02T00:00:00.000000000"]',
+    ),
+}
+
+
+@pytest.mark.parametrize(("column", "value", "text"), NESTED.values(), ids=NESTED)
+@pytest.mark.parametrize("to", [".csv", ".jsonl"])
+def test_what_text_has_no_word_for(router, tmp_path, to, column, value, text):
+    """Bytes are base64, as they are read; lists and objects are JSON, in CSV too; no text is how Python shows them."""
+    table = pa.Table.from_pylist(records(2)).append_column("nested", column)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    out = tmp_path / f"out{to}"
+
+    score_table(router, tmp_path / "rows.parquet", out=out)
+
+    assert cells_of(out)["nested"] == ([text, ""] if to == ".csv" else [value, None])
 
 
 @pytest.mark.parametrize("to", [".json", ".jsonl"])

@@ -221,3 +221,12 @@ def test_numbers_are_declared_as_numbers(loaded):
     for body in bodies([0.5, 2.5, None]).values():
         assert posted(model, body)["model_id"] == ["m0", "m1", "everyone"]
     assert np.isfinite(model.predict(pd.DataFrame({"shop": [0.5], "x": [1.0]}))["prediction"]).all()
+
+
+def test_narrow_numbers(loaded):
+    """The stored example has the declared types: MLflow takes no wider ones, and would refuse the build."""
+    rows = pd.DataFrame({"f": np.array([1, 2], "f4"), "i": np.array([1, 2], "i4"), "b": [True, False]})
+
+    answer = loaded(rows, ["a"], *COLUMN).predict(rows.assign(shop=["a", "b"]))
+
+    assert answer["model_id"].tolist() == ["m0", "everyone"]

@@ -23,8 +23,9 @@ from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
     from mmeframe.build.describe import SubModel
+    from mmeframe.plugin import SubModelFiles
 
-__all__ = ["FORMS", "bare_file", "declared", "find_inputs", "find_outputs", "load_bare", "requirements"]
+__all__ = ["FORMS", "FileAlone", "bare_file", "declared", "doubles", "look_into", "look_into_folder", "requirements"]
 
 # Suffix -> flavor, and the options that MLflow's MLmodel file has for it; {name} is the file in the bundle.
 FORMS: dict[str, tuple[str, Mapping[str, str]]] = {
@@ -39,6 +40,7 @@ FORMS: dict[str, tuple[str, Mapping[str, str]]] = {
     ".cbm": ("catboost", {"data": "{name}", "model_type": "CatBoost", "save_format": "cbm"}),
     ".onnx": ("onnx", {"data": "{name}"}),
 }
+Doubles = Callable[[tuple[str, ...]], tuple[Column, ...]]
 _DECLARE = "signature: {inputs: {x1: double}, outputs: double}, in its entry or in its source"
 
 
@@ -83,7 +85,7 @@ def _pinned(name: str) -> str:
         raise BuildError(f"{name} is not installed.", hint=f"pip install {name}") from None
 
 
-class _Files:
+class FileAlone:
     """The ``SubModelFiles`` of the plugin API over one file: a folder is made only for loaders that want one."""
 
     def __init__(self, model: SubModel, file: ModelFile, folders: ExitStack) -> None:
@@ -98,14 +100,30 @@ class _Files:
         return self._folders.enter_context(self._file.local())
 
 
-def load_bare(model: SubModel, file: ModelFile, folders: ExitStack) -> Any:
-    """The live estimator. Raises BuildError for a file that cannot be loaded, or that holds something else.
+def look_into(model: SubModel, files: SubModelFiles, columns: Doubles) -> tuple[tuple[Column, ...], Outputs]:
+    """The columns and the answers of an estimator: as declared, or as loading and asking it shows.
 
-    folders: keeps what the loader unpacks, until the estimator has been asked.
+    Raises BuildError for a file that cannot be loaded, or that holds something else.
     """
+    live = _load(model, files)
+    inputs = model.inputs or _find_inputs(live, columns)
+    return inputs, model.outputs if model.outputs.columns else _find_outputs(live, inputs)
+
+
+def look_into_folder(model: SubModel, root: Path) -> tuple[tuple[Column, ...], Outputs]:
+    """The same of the one file in a folder."""
+    return look_into(model, model.files(root), doubles)
+
+
+def doubles(names: tuple[str, ...]) -> tuple[Column, ...]:
+    """Columns of these names."""
+    return tuple(Column(name, "double") for name in names)
+
+
+def _load(model: SubModel, files: SubModelFiles) -> Any:
     try:
-        live = make_component(model.loader).load(_Files(model, file, folders))
-    except Exception as error:
+        live = make_component(model.loader).load(files)
+    except (Exception, SystemExit) as error:
         said = redact((str(error).splitlines() or [""])[0])
         what = f"{model.uri} cannot be loaded: {type(error).__name__}: {said}"
         hint = "It must be written by the library, and in the version, that is here."
@@ -115,7 +133,7 @@ def load_bare(model: SubModel, file: ModelFile, folders: ExitStack) -> Any:
     return live
 
 
-def find_inputs(live: Any, columns: Callable[[tuple[str, ...]], tuple[Column, ...]]) -> tuple[Column, ...]:
+def _find_inputs(live: Any, columns: Doubles) -> tuple[Column, ...]:
     """The columns that an estimator was fitted with: doubles, but for categories, whose type its loader tells.
 
     Raises BuildError if it does not know their names.
@@ -128,7 +146,7 @@ def find_inputs(live: Any, columns: Callable[[tuple[str, ...]], tuple[Column, ..
     return tuple(replace(it, type=types[it.name]) if it.name in types else it for it in found) if types else found
 
 
-def find_outputs(live: Any, inputs: tuple[Column, ...]) -> Outputs:
+def _find_outputs(live: Any, inputs: tuple[Column, ...]) -> Outputs:
     """What an estimator answers, from a call on a few rows. Raises BuildError if it does not take them."""
     try:
         return answers(live, chain(made_up(inputs), learnt_rows(live, inputs)), "predict", "")

@@ -10,6 +10,8 @@ from typing import Any
 from mmeframe.build.store import ROUTER_TAG, Store
 from mmeframe.errors import listed
 from mmeframe.plugin import RegisteredModel, SubModelEntry
+from mmeframe.plugin.components import adapter_of
+from mmeframe.plugin.conf import FileSignatureConf
 from mmeframe.spec import Component
 
 __all__ = ["SourceRegistry", "entry_fault", "routers_left_out"]
@@ -83,18 +85,33 @@ def entry_fault(entry: Any) -> str:
         return f"its arm is {_shown(entry.arm)}; an arm's name is letters, digits and underscores"
     if not isinstance(entry.flavor, str) or not entry.flavor:
         return f"its flavor is {_shown(entry.flavor)}, not text"
-    if not isinstance(entry.loader, str | Component | Mapping) or not entry.loader:
+    if not entry.loader or not (isinstance(entry.loader, str | Component) or _has(entry.loader, "kind")):
         return f"its loader is {_shown(entry.loader)}, neither a name nor a map with a kind"
     for name in ("name", "version", "model_id"):
         if (value := getattr(entry, name)) is not None and (not isinstance(value, str) or not value):
             return f"its {name} is {_shown(value)}, neither text nor None"
-    if entry.signature is not None and not isinstance(entry.signature, Mapping):
-        return f"its signature is {_shown(entry.signature)}, not a map"
+    if entry.signature is not None and not _is_signature(entry.signature):
+        return f"its signature is {_shown(entry.signature)}, not a map of inputs and outputs with types of MLflow's"
     if entry.key is not None and not (isinstance(entry.key, Mapping) and all(isinstance(it, str) for it in entry.key)):
         return f"its key is {_shown(entry.key)}, not a map of key parts"
     if not isinstance(entry.prove, bool | None):
         return f"its prove is {_shown(entry.prove)}, neither true nor false"
     return ""
+
+
+def _has(value: Any, *names: str) -> bool:
+    return isinstance(value, Mapping) and all(name in value for name in names)
+
+
+def _is_signature(value: Any) -> bool:
+    """Whether it has both halves of a ``signature`` option, and types that there are."""
+    if not _has(value, "inputs", "outputs") or not isinstance(value["inputs"], Mapping):
+        return False
+    try:
+        adapter_of(FileSignatureConf).validate_python(dict(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:

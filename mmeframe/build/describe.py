@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,24 +12,34 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mmeframe.build.bare import FORMS, bare_file, declared, find_inputs, find_outputs, load_bare, requirements
+from mmeframe.build.bare import (
+    FORMS,
+    FileAlone,
+    bare_file,
+    declared,
+    doubles,
+    look_into,
+    look_into_folder,
+    requirements,
+)
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import loader_code
 from mmeframe.build.environment import read_requirements
-from mmeframe.build.pickles import PICKLES, session_problem
+from mmeframe.build.live import LiveModels
+from mmeframe.build.pickles import PICKLES, holds_code, session_problem
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
-from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, fetched, registered_name
+from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, code_of, fetched, registered_name
 from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
 from mmeframe.imports import code_digest, modules_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
-from mmeframe.shipped import CODE, STANDARD, standard
+from mmeframe.shipped import STANDARD, standard
 from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
 
-__all__ = ["Describer", "OwnFiles", "SubModel", "code_of"]
+__all__ = ["Describer", "OwnFiles", "SubModel", "kept_files"]
 
 PYFUNC = "python_function"
 _FROM = "Relative paths are from the working directory. Or leave it out: exclude."
@@ -48,6 +57,10 @@ _Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict
 _LOG_IT = (
     "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or declare "
     "it: +models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
+)
+_ROUTER = (
+    "It is a router that leaves its inputs open. Build that one with signature.mode=union, or declare what it takes: "
+    "+models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
 )
 _HINTED = (
     "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame as "
@@ -122,6 +135,8 @@ class Describer:
     problems: list[Problem]
     warnings: list[str]
     bundle: BundleSpec
+    # Asks those whose files do not say what they are.
+    live: LiveModels
     # The method that each will be asked for, by id.
     methods: Callable[[str], str]
     known: Sequence[Known]
@@ -274,7 +289,7 @@ class Describer:
             if raw is not None:
                 return self._facts(entry, folder, raw, where)
         except (BuildError, PluginError) as error:
-            self.problem(where, error.what, error.hint, error.code)
+            self.problem(error.where or where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
         else:
@@ -323,19 +338,21 @@ class Describer:
             with ExitStack() as folders:
                 if download is not None:
                     file = replace(file, location=str(folders.enter_context(download) / file.name))
-                live = load_bare(model, file, folders)
-                if not inputs:
-                    model = replace(model, inputs=find_inputs(live, self._doubles))
-                if not outputs:
-                    found = find_outputs(live, model.inputs)
-                    model = replace(model, outputs=self._outputs.setdefault(found, found))
+                inputs, found = self._looked_into(model, file, folders)
         except MmeframeError as error:
             self.problem(where, error.what, error.hint, error.code)
             return None
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
             return None
-        return model
+        return replace(model, inputs=inputs, outputs=self._outputs.setdefault(found, found))
+
+    def _looked_into(self, model: SubModel, file: ModelFile, folders: ExitStack) -> tuple[tuple[Column, ...], Outputs]:
+        """What a file shows that is loaded: elsewhere, if it holds code, since nobody knows which Python's."""
+        if file.name.endswith(PICKLES) and holds_code(file.read(file.name) or b""):
+            inputs, outputs = self.live.run(look_into_folder, model, folders.enter_context(file.local()))
+            return inputs, outputs
+        return look_into(model, FileAlone(model, file, folders), self._doubles)
 
     def _signature(self, entry: SubModelEntry) -> tuple[tuple[Column, ...], Outputs | None]:
         """What config declares of the columns and the answers of an entry."""
@@ -347,7 +364,7 @@ class Describer:
     def _doubles(self, names: tuple[str, ...]) -> tuple[Column, ...]:
         known = self._columns.get(names)
         if known is None:
-            known = self._columns[names] = tuple(Column(name, "double") for name in names)
+            known = self._columns[names] = doubles(names)
         return known
 
     def _read(self, raw: bytes) -> _Described:
@@ -366,6 +383,7 @@ class Describer:
         if is_router:
             # What the outer router is asked for is its own answers' notes.
             params = {name: param for name, param in params.items() if name != ANNOTATE}
+            how = _ROUTER
         loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
@@ -383,6 +401,9 @@ class Describer:
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         if not self._usable(folder, options, where):
             return None
+        if folder.here is not None and isinstance(entry.loader, Component):
+            # One that is chosen by the flavor takes it.
+            kept_files(component, folder.names(), options, f"{where}.loader")
         ships = any(isinstance(conf, dict) and conf.get("code") for conf in flavors.values())
         code = _code_modules(folder) if ships else {}
         if hidden := standard(code):
@@ -463,6 +484,16 @@ def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
     )
 
 
+def kept_files(loader: Component, names: Sequence[str], options: Mapping[str, Any], where: str) -> set[str]:
+    """The files that a loader keeps of a model folder. Raises BuildError for one that is for other models."""
+    try:
+        return set(make_component(loader).keep(names, options))
+    except Exception as error:
+        what = f"{loader.kind} cannot tell its files: {type(error).__name__}: {error}."
+        hint = "It may be for other flavors: leave loader out, or choose one for this model's."
+        raise BuildError(what, where=where, hint=hint) from error
+
+
 def _where(entry: SubModelEntry) -> str:
     return f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
 
@@ -489,12 +520,6 @@ def _parse(text: bytes) -> _Described:
 
 def _text(folder: ModelFolder, name: str) -> str:
     return (folder.read(name) or b"").decode(errors="replace")
-
-
-def code_of(folder: ModelFolder, root: Path) -> dict[str, bytes]:
-    """What a model ships in its code folder, by the path in there, with its sha256. root: its own folder, here."""
-    names = [name for name in folder.files(root) if name.startswith(CODE) and "__pycache__" not in name.split("/")]
-    return {name[len(CODE) :]: hashlib.sha256((root / name).read_bytes()).digest() for name in names}
 
 
 def _code_modules(folder: ModelFolder) -> dict[str, str]:

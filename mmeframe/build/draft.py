@@ -97,7 +97,8 @@ class Draft:
             return
         writer.flush()
         files = [[ref.path, ref.sha256.hex(), *writer.place(ref.sha256)] for ref in packed.files]
-        self._line({"packed": model.id, "files": files, "memory": packed.memory, "arrays": packed.arrays})
+        shown = {"memory": packed.memory, "arrays": packed.arrays, "labels": packed.labels}
+        self._line({"packed": model.id, "files": files, **shown})
         self._things += 1
 
     def _line(self, line: Mapping[str, Any]) -> None:
@@ -218,7 +219,8 @@ def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Fact
             refs = tuple(FileRef(path, bytes.fromhex(digest)) for path, digest, _, _ in line["files"])
             places |= {bytes.fromhex(digest): (start, length) for _, digest, start, length in line["files"]}
             stamp, known = found[line["packed"]]
-            kept = Kept(Packed(refs, line["memory"], line["arrays"]), partial(_blob, pack, places))
+            packed = Packed(refs, line["memory"], line["arrays"], tuple(line["labels"]))
+            kept = Kept(packed, partial(_blob, pack, places))
             found[line["packed"]] = stamp, replace(known, kept=kept)
     return found
 

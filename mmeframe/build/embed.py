@@ -153,12 +153,11 @@ def _files_of(module: str) -> list[tuple[str, Path]]:
 
 def _module_files(module: str, info: PluginInfo) -> list[tuple[str, Path]]:
     files = _files_of(module)
-    if not files:
-        raise BuildError(f"the plugin {info.title} has no module {module!r} that could be embedded.")
-    compiled = next((name for name, _ in files if name.endswith((".so", ".pyd"))), None)
-    if compiled:
+    compiled = next((name for name, _ in files if name.endswith((".so", ".pyd", ".pyc"))), None)
+    if compiled or not files:
+        what = f"compiled modules ({compiled})" if compiled else f"no files of its module {module!r}, as in an archive"
         raise BuildError(
-            f"{info.title} has compiled modules ({compiled}), which cannot be embedded.",
+            f"{info.title} has {what}, which cannot be embedded.",
             where="environment.indexed",
             hint=f"Add {info.distribution or module} there, so that it is required by name.",
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.keys import is_whole
 from mmeframe.rows.labels import unlabelled
-from mmeframe.rows.types import converter, is_compound
+from mmeframe.rows.types import converter, is_compound, is_missing
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
@@ -64,7 +64,22 @@ def same(one: Any, two: Any) -> bool:
     if left.dtype.kind in "fiu" and right.dtype.kind in "fiu":
         # A linear model's last bits depend on memory layout, which may differ here.
         return bool(np.allclose(left, right, rtol=1e-9, atol=1e-12, equal_nan=True))
+    if left.dtype == object or right.dtype == object:
+        return all(map(_same_cell, left.ravel().tolist(), right.ravel().tolist()))
     return bool(np.all((left == right) | ((left != left) & (right != right))))
+
+
+def _same_cell(one: Any, two: Any) -> bool:
+    """Whether two values are the same: also lists and objects, with numbers and nulls inside of them."""
+    if is_missing(one) or is_missing(two):
+        return is_missing(one) and is_missing(two)
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        return one.keys() == two.keys() and all(_same_cell(one[key], two[key]) for key in one)
+    if hasattr(one, "__len__") and hasattr(two, "__len__") and not isinstance(one, str | bytes):
+        return len(one) == len(two) and all(map(_same_cell, one, two))
+    if isinstance(one, float) and isinstance(two, float):
+        return same(one, two)
+    return bool(one == two)
 
 
 def probe_rows(model: SubModel, root: Path, live: Any) -> Iterator[Rows]:
@@ -91,7 +106,7 @@ def learnt_rows(live: Any, columns: Sequence[Column]) -> Iterator[Rows]:
     for name, values in known.items():
         values = [value for value in values if not pd.isna(value)] or [None]
         frame[name] = [values[row % len(values)] for row in range(len(frame))]
-    plain = frame.infer_objects().set_axis([column.name for column in columns], axis=1)
+    plain = _typed(frame).set_axis([column.name for column in columns], axis=1)
     yield Rows(_labelled(plain.astype(_dtypes(columns)), columns), made_up=False)
 
 
@@ -144,7 +159,14 @@ def _frame(columns: tuple[Column, ...], number: int) -> pd.DataFrame:
     import pandas as pd
 
     values = {column.name: pd.Series(_values(column.type, number), dtype=object) for column in columns}
-    return _labelled(pd.DataFrame(values).infer_objects().astype(_dtypes(columns)), columns)
+    return _labelled(_typed(pd.DataFrame(values)).astype(_dtypes(columns)), columns)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each column with the type of its values, as a router gives it: among bytes and lists all would stay objects."""
+    import pandas as pd
+
+    return pd.DataFrame({name: column.infer_objects() for name, column in frame.items()})
 
 
 def _labelled(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
@@ -205,7 +227,10 @@ def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = Non
         for name in fleet.spec.traffic.sticky:
             row.setdefault(name, "a")
         rows.append(row)
-    return pd.DataFrame(rows), params
+    frame = pd.DataFrame(rows)
+    # Where MLflow checks rows, it takes no wider numbers.
+    dtypes = {name: it for name, it in _dtypes(fleet.union.columns).items() if not frame[name].isna().any()}
+    return frame.astype(dtypes), params
 
 
 def _logged_example(model: SubModel, root: Path) -> Any:

@@ -169,6 +169,7 @@ class _Resolver:
             self.problems,
             self.warnings,
             self.spec.bundle,
+            self.live,
             lambda id_: self.spec.output.method if id_ in self._answering else "predict",
             [build for build in (self.previous, self.draft) if build is not None],
             self.draft,
@@ -644,7 +645,9 @@ class _Resolver:
         if not answers:
             return Outputs(())
         union_outputs(answers, self.problems)
-        self.warnings += alike_labels({model.id: model.outputs for model in models if model.id in self._answering})
+        self.warnings += alike_labels(
+            {model.id: model.outputs.classes for model in models if model.id in self._answering}
+        )
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
         seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
         if not self.spec.may_skip:

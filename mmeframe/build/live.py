@@ -1,29 +1,33 @@
 """Sub-models that are asked at build: in this process, or in one that may crash.
 
 With ``isolation: process`` there is one for each code. What another Python, or another version of a library, has
-pickled is asked in one of its own, too.
+pickled, or nobody knows which, is asked in one of its own, too.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmeframe.build.describe import SubModel, code_of
+from mmeframe.build.pickles import PICKLES, holds_code
+from mmeframe.build.store import code_of
 from mmeframe.errors import BuildError, ModelError
 from mmeframe.imports import modules_of, rival_of
 from mmeframe.shipped import CODE, as_ever, importable
 from mmeframe.worker import Ended, Remote, Worker
 
+if TYPE_CHECKING:
+    from mmeframe.build.describe import SubModel
+
 __all__ = ["LiveModels"]
 
-_RISKY = (
-    "It was pickled by another version of Python or of a library. Log it again with those that are here, or in a "
-    'format that holds no code, such as serialization_format="skops".'
+_AGAIN = (
+    "Write it again with this Python and the libraries that are here, or in a format that holds no code, such as "
+    'serialization_format="skops".'
 )
 
 
@@ -33,9 +37,12 @@ class LiveModels:
     risky: ids of those that may crash a process. The processes end with this object.
     """
 
-    def __init__(self, isolation: str, risky: Collection[str] = ()) -> None:
-        self._apart, self.risky = isolation == "process", risky
+    def __init__(self, isolation: str) -> None:
+        self._apart = isolation == "process"
+        self.risky: set[str] = set()
         self._workers: dict[frozenset[tuple[str, str]], Worker] = {}
+        # By id: whether it holds bytecode, and does not say of which Python.
+        self._untold: dict[str, bool] = {}
         self._known: set[frozenset[tuple[str, str]]] = set()
 
     def run(self, function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
@@ -44,22 +51,28 @@ class LiveModels:
         root: the sub-model's own folder. Raises what the function raises, ModelError if its process ends, BuildError if
         it would run other code than it ships.
         """
-        if not self._elsewhere(model):
+        if not self._elsewhere(model, root):
             with self._importable(model, root):
                 return function(model, root, *args)
         try:
             return self._worker(model).run(_there, function, model, root, *args)
         except Ended as error:
-            raise ModelError(
-                str(error), where=f"models.{model.id}", hint=_RISKY if model.id in self.risky else ""
-            ) from None
+            doubt = self.doubt(model)
+            hint = f"{doubt[:1].upper()}{doubt[1:]}. {_AGAIN}" if doubt else ""
+            raise ModelError(str(error), where=f"models.{model.id}", hint=hint) from None
+
+    def doubt(self, model: SubModel) -> str:
+        """Why a sub-model may fail whatever rows it is asked with, an empty text for those that nothing is known of."""
+        if model.id in self.risky:
+            return "another version of Python or of a library has pickled it"
+        return "it holds code, and does not say which Python has pickled it" if self._untold.get(model.id) else ""
 
     def load(self, model: SubModel, root: Path) -> Any:
         """A live sub-model that can ``predict``."""
-        if not self._elsewhere(model):
+        if not self._elsewhere(model, root):
             with self._importable(model, root):
                 return model.load(root)
-        return Remote(self._worker(model), model.id, partial(_there, SubModel.load, model, root), ("predict",))
+        return Remote(self._worker(model), model.id, partial(_there, _load, model, root), ("predict",))
 
     @contextmanager
     def _importable(self, model: SubModel, root: Path) -> Iterator[None]:
@@ -90,11 +103,23 @@ class LiveModels:
             )
         self._known.add(known)
 
-    def _elsewhere(self, model: SubModel) -> bool:
-        return bool(self._apart and model.code) or model.id in self.risky
+    def _elsewhere(self, model: SubModel, root: Path) -> bool:
+        return bool(self._apart and model.code) or model.id in self.risky or self._is_untold(model, root)
+
+    def _is_untold(self, model: SubModel, root: Path) -> bool:
+        if model.python:
+            return False
+        if model.id not in self._untold:
+            pickles = [path for path in root.rglob("*") if path.suffix in PICKLES]
+            self._untold[model.id] = any(holds_code(path.read_bytes()) for path in pickles)
+        return self._untold[model.id]
 
     def _worker(self, model: SubModel) -> Worker:
         return self._workers.setdefault(frozenset(model.code.items()), Worker())
+
+
+def _load(model: SubModel, root: Path) -> Any:
+    return model.load(root)
 
 
 def _there(function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:

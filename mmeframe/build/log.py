@@ -44,7 +44,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
-from mmeframe.versions import quietly
+from mmeframe.versions import installed, quietly
 
 __all__ = [
     "experiment_id",
@@ -79,9 +79,9 @@ def log_router(
     spec, client = fleet.spec, store.client
     with work_folder() as folder, Undo() as undo:
         around = wrapping(fleet, plugins)
-        content = pack(fleet, plugins, draft, progress)
+        content, notes = pack(fleet, plugins, draft, progress)
         experiment = experiment_id(client, spec.tracking)
-        notes = close_leftovers(client, experiment)
+        notes += close_leftovers(client, experiment)
         if previous is not None and _holds(previous, store, spec, content, around.digest):
             logged = _same(previous, store, fleet, notes, undo)
             undo.keep()
@@ -90,8 +90,7 @@ def log_router(
         undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
         run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
         record_config(client, run_id, config)
-        stamps = {model.id: (model.stamp, model.python, model.method) for model in fleet.models if model.stamp}
-        client.log_text(run_id, json.dumps(stamps), STAMPS)
+        client.log_text(run_id, json.dumps(_stamps(fleet)), STAMPS)
         tags = {
             **redact_tree(spec.tracking.tags),
             "mmeframe.version": mmeframe.__version__,
@@ -190,6 +189,10 @@ def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo
     """The version that holds this fleet already; it gets the alias if that is elsewhere."""
     tracking, client = fleet.spec.tracking, store.client
     name = str(tracking.register_as)
+    stamps = _stamps(fleet)
+    if stamps != {"sub_models": previous.stamps, "installed": previous.installed}:
+        # Files that were only touched, or proved with another library: neither is read, or told of, again.
+        client.log_text(previous.run_id, json.dumps(stamps), STAMPS)
     before = dict(client.get_registered_model(name).aliases).get(tracking.alias)
     if tracking.alias and str(before) != previous.version:
         move_alias(client, name, tracking.alias, previous.version, undo)
@@ -210,6 +213,13 @@ def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo
         same_as=previous.version,
         notes=tuple(notes),
     )
+
+
+def _stamps(fleet: Fleet) -> dict[str, Any]:
+    """What the next build compares with: see ``previous.STAMPS``."""
+    needed = {line for lines in {model.requirements for model in fleet.models} for line in lines}
+    stamps = {model.id: [model.stamp, model.python, model.method] for model in fleet.models if model.stamp}
+    return {"sub_models": stamps, "installed": installed(needed)}
 
 
 def _taken_over(fleet: Fleet) -> dict[str, Any]:
@@ -469,10 +479,10 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         around = wrapping(fleet, plugins)
         (folder / "draft").mkdir()
         draft = Draft(folder / "draft", {})
-        pack(fleet, plugins, draft, progress)
+        _, notes = pack(fleet, plugins, draft, progress)
         draft.close()
         digest = _save(str(folder / "model"), Model(), fleet, draft.bundle, around, folder)
-        return _prove(str(folder / "model"), digest, fleet, progress)
+        return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 
 def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 from mmeframe.build.brought import SourceRegistry, entry_fault, routers_left_out
@@ -108,16 +109,18 @@ class Members:
         source.bind(context)
         try:
             for number, entry in enumerate(source.expand(), start=1):
+                place = _origin(entry, where, number)
                 if fault := entry_fault(entry):
-                    self.problem(_origin(entry, where, number), f"{fault}.", "Leave it out, or mend it.", "fleet")
+                    self.problem(place, f"{fault}.", "Leave it out, or mend it.", "fleet")
                 else:
-                    yield self._defaults(entry, component.options)
+                    placed = entry if entry.origin in (where, place) else replace(entry, origin=place)
+                    yield self._defaults(placed, component.options)
         except ProblemsError as error:
             self.problems += error.problems
         except MmeframeError as error:
             at = f"{where}.{error.where}" if error.where == "filter" else error.where or where
             self.problems.append(replace(Problem.of(error), where=at))
-        except Exception as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
             said = redact((str(error).splitlines() or [""])[0])
             what = f"{component.kind} failed: {type(error).__name__}: {said}"
             self.problem(where, what, "Check the file or store that it reads.", "fleet")
@@ -192,7 +195,7 @@ class Members:
             key = {parts[0]: entry.id}
         found = {}
         for part, value in key.items():
-            text = canonical(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+            text = canonical(value) if isinstance(value, str | Integral) and not isinstance(value, bool) else None
             if not text:
                 shown = "null" if value is None else f"the {type(value).__name__} {value!r}"
                 self.problem(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def has_classes(model: SubModel) -> bool:
     """Whether what a sub-model declares to predict may be a value for each class, which its signature does not name."""
     if model.outputs.classes or model.of:
         return False
-    return _asked(model) in FILL or (model.outputs.width > 0 and make_component(model.loader).knows_classes)
+    return _asked(model) in FILL or (_unnamed(model.outputs).width > 0 and make_component(model.loader).knows_classes)
 
 
 def discover(model: SubModel, root: Path, method: str) -> Outputs:
@@ -94,7 +95,15 @@ def discover(model: SubModel, root: Path, method: str) -> Outputs:
     found = classes_of(live)
     # A loader that knows classes gives probabilities.
     known = _asked(model) if _asked(model) in FILL else "predict_proba"
-    return model.outputs if found is None else _classed(model.outputs, found, known, live)
+    return model.outputs if found is None else _classed(_unnamed(model.outputs), found, known, live)
+
+
+def _unnamed(outputs: Outputs) -> Outputs:
+    """As of an array, what a frame answers whose columns pandas has numbered."""
+    names = [column.name for column in outputs.columns]
+    if outputs.aligned or names != [str(number) for number in range(len(names))]:
+        return outputs
+    return Outputs((replace(outputs.columns[0], name="prediction"),), len(names))
 
 
 def _asked(model: SubModel) -> str:
@@ -125,7 +134,7 @@ def _loaded(model: SubModel, root: Path) -> Any:
         return model.load(root)
     except MmeframeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"it cannot be loaded: {type(error).__name__}: {error}"
         hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
         raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
@@ -176,7 +185,7 @@ def asked(ask: Callable[[Any], Any], tries: Iterable[Rows]) -> Asked:
     for rows in tries:
         try:
             return Asked(rows.frame, ask(fresh(rows.frame)))
-        except Exception as error:  # noqa: BLE001 - one try may be nonsense to a model
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - one try may be nonsense to a model
             if rows.made_up and not refusal:
                 refusal = said(error)
     return Asked(refusal=refusal)
@@ -197,12 +206,13 @@ class Trial:
     """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
 
     It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
-    refusal: why it answered none of its probe rows; empty if it answered some.
+    refusal: why it answered none of its probe rows; empty if it answered some. labels: texts that it may answer with.
     """
 
     memory: int
     arrays: bool = False
     refusal: str = ""
+    labels: tuple[str, ...] = ()
 
 
 def tried(model: SubModel, root: Path, method: str) -> Trial:
@@ -213,6 +223,16 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
         what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
     found = asked(getattr(live, method), probe_rows(model, root, live))
+    if (
+        model.params
+        and found.rows is not None
+        and asked(partial(getattr(live, method), params={}), [Rows(found.rows)]).refusal
+    ):
+        raise BuildError(
+            "its signature declares parameters, and its loader takes none.",
+            where=f"models.{model.id}",
+            hint=f"Set models.{model.id}.loader=pyfunc, which hands them over.",
+        )
     other = None
     if (
         model.inputs
@@ -220,7 +240,11 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
         and all(column.type == "double" and column.required for column in model.inputs)
     ):
         other = _for_arrays(loader, live, method, found)
-    return Trial(loader.size(live if other is None else other) + KEPT, other is not None, found.refusal)
+    texts = model.outputs.single and model.outputs.columns[0].type == "string" and _asked(model) == method == "predict"
+    known = (classes_of(live) or []) if texts else []
+    found_labels = tuple(str(label) for label in known if isinstance(label, str))
+    size = loader.size(live if other is None else other) + KEPT
+    return Trial(size, other is not None, found.refusal, found_labels)
 
 
 def _for_arrays(loader: Any, live: Any, method: str, found: Asked) -> Any:

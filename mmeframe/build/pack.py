@@ -10,7 +10,7 @@ from typing import Any
 
 import mmeframe
 from mmeframe.budget import check_residency
-from mmeframe.build.describe import SubModel
+from mmeframe.build.describe import SubModel, kept_files
 from mmeframe.build.draft import Draft
 from mmeframe.build.embed import code_digests, recorded, used_plugins
 from mmeframe.build.fleet import Fleet
@@ -18,10 +18,11 @@ from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import WITH_EXAMPLE, tried
 from mmeframe.build.pickles import session_problem
 from mmeframe.build.previous import Packed
+from mmeframe.build.signature import alike_labels
 from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
-from mmeframe.plugin.components import holds_pickles, make_component
+from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
 from mmeframe.shipped import CODE
 from mmeframe.spec import Component
@@ -64,8 +65,8 @@ def components(fleet: Fleet) -> dict[str, Component]:
     return found | {f"models.{model.id}.loader": model.loader for model in fleet.models}
 
 
-def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> str:
-    """Copy every sub-model and component file into the draft's bundle; returns its digest.
+def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tuple[str, list[str]]:
+    """Copy every sub-model and component file into the draft's bundle; returns its digest, and warnings.
 
     Raises MissingError for a sub-model that cannot be downloaded, BuildError if the bundle cannot be written, and
     ProblemsError with all sub-models that cannot be loaded, or that answer none of their probe rows.
@@ -73,6 +74,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
     problems: list[Problem] = []
     schemas, outputs, requirements, loaders = _Numbered(), _Numbered(), _Numbered(), _Numbered()
     spec, records = fleet.spec, []
+    labels: dict[str, tuple[str, ...]] = {}
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
     with BundleWriter(draft.bundle) as writer, closing(fetched(todo)) as folders:
         for number, model in enumerate(fleet.models):
@@ -83,6 +85,8 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
                 problems.append(refused.problem)
                 continue
             draft.pack(model, writer, packed)
+            if model.routed:
+                labels[model.id] = packed.labels
             records.append(
                 SubModelRecord(
                     id=model.id,
@@ -96,7 +100,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
                     flavor_options=model.options,
                     loader=loaders(model.loader.to_json()),
                     inputs=schemas([column.to_json() for column in model.inputs]),
-                    outputs=outputs(model.outputs.to_json()),
+                    outputs=outputs(replace(model.outputs, labels=packed.labels).to_json()),
                     requirements=requirements(list(model.requirements)),
                     bytes=sum(writer.place(ref.sha256)[1] for ref in packed.files),
                     memory=packed.memory,
@@ -124,7 +128,8 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> st
             "code": code_digests(used),
             "components": _prepare(fleet, writer),
         }
-        return writer.finish(facts, [part.name for part in spec.routing.parts], spec.routing.levels, records)
+        digest = writer.finish(facts, [part.name for part in spec.routing.parts], spec.routing.levels, records)
+    return digest, alike_labels(labels)
 
 
 def settings(fleet: Fleet) -> dict[str, Any]:
@@ -193,8 +198,9 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     except MmeframeError as error:
         raise _RefusedError(replace(Problem.of(error), where=f"models.{model.id}")) from error
     if trial.refusal and model.prove:
-        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {trial.refusal}"))
-    return Packed(files, trial.memory, trial.arrays)
+        why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
+        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}"))
+    return Packed(files, trial.memory, trial.arrays, trial.labels)
 
 
 def unanswered(id_: str, what: str, hint: str = "") -> Problem:
@@ -205,11 +211,10 @@ def unanswered(id_: str, what: str, hint: str = "") -> Problem:
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
     """The files that the sub-model's loader keeps, and the code that it ships."""
-    loader = make_component(model.loader)
     names = [
         name for name in model.folder.files(root) if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name
     ]
-    kept = set(loader.keep(names, model.options))
+    kept = kept_files(model.loader, names, model.options, f"models.{model.id}.loader")
     for name in sorted(kept - set(names)):
         raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
     for name in names:

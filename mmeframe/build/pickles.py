@@ -8,7 +8,7 @@ from typing import Any
 
 from mmeframe.errors import Problem
 
-__all__ = ["OF_A_SESSION", "PICKLES", "of_main", "session_problem"]
+__all__ = ["OF_A_SESSION", "PICKLES", "holds_code", "of_main", "session_problem"]
 
 # What to do about a class that only the session has in which it was made.
 OF_A_SESSION = (
@@ -20,8 +20,15 @@ OF_A_SESSION = (
 # Suffixes of files that are pickles, alone or with other data behind.
 PICKLES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".dill", ".statsmodels")
 _MAIN = "__main__"
+# What stands in a pickle that makes functions or classes of the bytecode that it holds.
+_BY_VALUE = (b"cloudpickle", b"dill", b"marshal", b"CodeType")
 _TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
+
+
+def holds_code(data: bytes) -> bool:
+    """Whether a pickle may hold bytecode, which only the Python that wrote it can run; it does not say which did."""
+    return any(name in data for name in _BY_VALUE)
 
 
 def of_main(data: bytes) -> str | None:

@@ -24,6 +24,7 @@ from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.cache import work_folder
 from mmeframe.shipped import CODE
 from mmeframe.spec import Column, Component
+from mmeframe.versions import installed
 
 if TYPE_CHECKING:
     from mmeframe.build.store import ModelFolder, Store
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STAMPS", "WRAPPING", "Facts", "Kept", "Known", "Packed", "Previous", "find_previous", "stamp_of"]
 
-# Of the build run's artifacts: {id: [stamp, Python version, method whose answers are recorded]}.
+# Of the build run's artifacts: sub_models, {id: [stamp, Python version, method whose answers are recorded]}; and
+# installed, the versions of distributions with which they were proved.
 STAMPS = "mmeframe/stamps.json"
 # Of a version: the digest of what it holds beside its bundle.
 WRAPPING = "mmeframe.wrapping"
@@ -46,6 +48,7 @@ class Packed:
     files: tuple[FileRef, ...] = ()
     memory: int = 0
     arrays: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,14 @@ class Previous:
     """A registered version of a router, as a rule the newest.
 
     stamps: by id, with the Python that a sub-model was made with, and the method whose answers are recorded.
-    wrapping: the digest of what the version holds beside its bundle.
+    installed: the versions of their distributions where it was built. wrapping: the digest of what the version holds
+    beside its bundle.
     """
 
     version: str
     bundle: Bundle
     stamps: Mapping[str, Sequence[str]]
+    installed: Mapping[str, str | None]
     model_id: str = ""
     run_id: str = ""
     wrapping: str = ""
@@ -115,22 +120,26 @@ class Previous:
     def facts(self, id_: str, stamp: str) -> Facts | None:
         """What is recorded of a sub-model that is the same as then, None for all others.
 
-        Those that ship code are read again: what they share with others is judged from their files.
+        Those that ship code are read again: what they share with others is judged from their files. Where a library has
+        changed since, nothing is kept: the sub-model is packed, and so proved, with the one that is here.
         """
         then, python, method = self.stamps.get(id_, ("", "", ""))
         record = self._records.get(id_) if then == stamp else None
         if record is None or any(ref.path.startswith(CODE) for ref in record.files):
             return None
+        outputs = self._outputs[record.outputs]
+        packed = Packed(record.files, record.memory, record.arrays, outputs.labels)
+        kept = Kept(packed, self.bundle.blob, self.version)
         return Facts(
             flavor=record.flavor,
             options=record.flavor_options,
             loader=self._loaders[record.loader],
             inputs=self._inputs[record.inputs],
-            outputs=self._outputs[record.outputs],
+            outputs=outputs,
             requirements=self._requirements[record.requirements],
             python=python,
             method=method,
-            kept=Kept(Packed(record.files, record.memory, record.arrays), self.bundle.blob, self.version),
+            kept=kept if self._proved_here[record.requirements] else None,
         )
 
     @cached_property
@@ -154,6 +163,11 @@ class Previous:
     @cached_property
     def _requirements(self) -> list[tuple[str, ...]]:
         return [tuple(lines) for lines in self.bundle.manifest["requirements"]]
+
+    @cached_property
+    def _proved_here(self) -> list[bool]:
+        """Whether the distributions of each are those that are installed here."""
+        return [installed(lines).items() <= self.installed.items() for lines in self._requirements]
 
 
 @contextmanager
@@ -189,14 +203,15 @@ def _open(store: Store, name: str, folder: Path, version: str | None, home: Path
     if wanted is None or wanted.model_id is None or wanted.tags.get("mmeframe.version") != mmeframe.__version__:
         return None
     run_id = store.client.get_model_version(name, wanted.version).run_id
-    stamps = json.loads(Path(store.client.download_artifacts(run_id, STAMPS, str(folder))).read_text(encoding="utf-8"))
+    found = json.loads(Path(store.client.download_artifacts(run_id, STAMPS, str(folder))).read_text(encoding="utf-8"))
     if home is None:
         location = store.locations([wanted.model_id])[wanted.model_id]
         here = ModelFolder(location).here
         uri = f"{location.rstrip('/')}/{_BUNDLE}"
         home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     bundle = Bundle(home, wanted.tags.get(ROUTER_TAG))
-    return Previous(wanted.version, bundle, stamps, wanted.model_id, run_id, wanted.tags.get(WRAPPING, ""))
+    around = wanted.tags.get(WRAPPING, "")
+    return Previous(wanted.version, bundle, found["sub_models"], found["installed"], wanted.model_id, run_id, around)
 
 
 def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> str | None:

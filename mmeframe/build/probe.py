@@ -76,8 +76,8 @@ class _Proof:
             yield
         except Exception as error:  # noqa: BLE001 - the router must answer, whatever the reason
             # Its rows may be logged ones: only our own texts never hold what is in them.
-            why = error.what if isinstance(error, MmeframeError) else type(error).__name__
-            self.refused(model.id, f"the router cannot ask it: {why}")
+            why, hint = (error.what, error.hint) if isinstance(error, MmeframeError) else (type(error).__name__, "")
+            self.refused(model.id, f"the router cannot ask it: {why}", hint)
 
     def refused(self, id_: str, what: str, hint: str = "") -> None:
         """A problem, or a warning where the config says that it is none."""
@@ -119,7 +119,7 @@ class _Proof:
             return
         declared = {column.name for column in model.outputs.columns}
         more = [str(name) for name in getattr(answer, "columns", ()) if name not in declared]
-        if more and len(declared) > 1:
+        if more and len(declared) > 1 and not model.outputs.aligned:
             left_out = f"its signature does not declare its answers {', '.join(more)}; they are left out."
             self.warnings.append(f"{model.id}: {left_out}")
 

@@ -34,10 +34,19 @@ __all__ = [
 NOTES = ("model_id", "model_version", "reason", "arm")
 # Number types from narrow to wide. Mixing whole and floating numbers gives double.
 _WHOLE, _FLOATING = ("integer", "long"), ("float", "double")
-_TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "string", "O": "string", "M": "datetime"}
+_TENSOR_TYPES = {
+    "b": "boolean",
+    "i": "long",
+    "u": "long",
+    "f": "double",
+    "U": "string",
+    "O": "string",
+    "S": "binary",
+    "M": "datetime",
+}
 
 
-# A parameter of a sub-model: its type, and its default where that is a list; JSON.
+# A parameter of a sub-model: its type, and its default where MLflow needs one, of lists, objects and times; JSON.
 Param = Sequence[Any]
 
 
@@ -46,7 +55,8 @@ class Outputs:
     """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value).
 
     aligned: the columns are classes, which other sub-models may lack; ``fill`` is what they get there, a float as text.
-    classes: the labels that the answers are about, as the sub-model has them, where that is known.
+    classes: the labels that the answers are about, as the sub-model has them, where that is known. labels: the texts
+    that one value per row may be, where a sub-model has told when it was loaded.
     """
 
     columns: tuple[Column, ...]
@@ -54,15 +64,16 @@ class Outputs:
     aligned: bool = False
     fill: str = "nan"
     classes: tuple[str | int | float | bool, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         columns = [column.to_json() for column in self.columns]
-        return {**asdict(self), "columns": columns, "classes": list(self.classes)}
+        return {**asdict(self), "columns": columns, "classes": list(self.classes), "labels": list(self.labels)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outputs:
         columns = tuple(Column(*column) for column in data["columns"])
-        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"])})
+        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"]), "labels": tuple(data["labels"])})
 
     @property
     def single(self) -> bool:
@@ -90,15 +101,14 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
 
 
 def read_params(schema: Any) -> dict[str, Param]:
-    """Parameters of an MLflow schema: name -> its type, and its default where that is a list."""
+    """Parameters of an MLflow schema: name -> its type, and its default where MLflow needs one."""
     found: dict[str, Param] = {}
     for spec in schema.params if schema is not None else ():
         kind = type_text(spec.dtype)
-        if spec.shape is None:
-            found[spec.name] = [kind, None]
-        else:
-            listed = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
-            found[spec.name] = [listed, spec.to_dict()["default"]]
+        if spec.shape is not None:
+            kind = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
+        needs = is_compound(kind) or kind == "datetime"
+        found[spec.name] = [kind, spec.to_dict()["default"] if needs else None]
     return found
 
 
@@ -108,7 +118,8 @@ def union_params(
     """Parameters of all sub-models. Those that clash with one another, or with the router's, are problems.
 
     params: sub-model id -> its own. taken: names that the router reads itself.
-    MLflow needs a default of a list, so sub-models must have the same one; of others each has its own.
+    MLflow needs a default of a list, an object or a time, so sub-models must have the same one; of others each has its
+    own.
     """
     merged: dict[str, Param] = {}
     owner: dict[str, str] = {}
@@ -123,7 +134,7 @@ def union_params(
                 hint = "A request has one value for both: log one of them with the other's type."
             elif usual != default:
                 what = f"its parameter {name!r} has another default than in {other!r}."
-                hint = "A list that a request leaves out has one default: log both with the same."
+                hint = f"MLflow needs one default of {shown(kind)} for the whole router: log both with the same."
             else:
                 continue
             problems.append(Problem(f"models.{id_}", what, hint, "fleet"))
@@ -140,7 +151,7 @@ def read_outputs(schema: Any) -> Outputs | str:
         spec = schema.inputs[0]
         kind = _TENSOR_TYPES.get(spec.type.kind)
         if kind is None or len(spec.shape) > 2:
-            return f"its answers are tensors of shape {spec.shape}."
+            return f"its answers are {spec.type} tensors of shape {spec.shape}."
         width = 0 if len(spec.shape) == 1 else int(spec.shape[1])
         return Outputs((Column("prediction", kind),), width)
     columns = tuple(
@@ -236,6 +247,9 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
 
     A column that a sub-model lacks, or may leave out, may be null; a class that it lacks has a number of its own.
     """
+    if any(it.single for it in outputs.values()):
+        # Of three classes CatBoost gives each row's label in a list of its own, and of two it does not.
+        outputs = {id_: replace(it, width=0) if it.width == 1 else it for id_, it in outputs.items()}
     first_id, first = next(iter(outputs.items()))
     classed_id, classed = next((item for item in outputs.items() if item[1].classes), (first_id, first))
     merged = {column.name: column.type for column in first.columns}
@@ -304,10 +318,10 @@ def _other_classes(one: Outputs, two: Outputs) -> tuple[str, str, str] | None:
     return None if mine == theirs else ("answer", mine, theirs)
 
 
-def alike_labels(outputs: Mapping[str, Outputs]) -> list[str]:
+def alike_labels(classes: Mapping[str, Sequence[Any]]) -> list[str]:
     """Warnings about classes of two sub-models that differ only in type or case: they may be meant to be one."""
     # Most sub-models share their classes. True equals 1, so the types are part of what tells them apart.
-    distinct = {(*it.classes, *map(_kind, it.classes)): (id_, it.classes) for id_, it in outputs.items()}
+    distinct = {(*it, *map(_kind, it)): (id_, it) for id_, it in classes.items()}
     known: dict[str, dict[tuple[str, str], tuple[str, Any]]] = {}
     told: dict[str, str] = {}
     for id_, labels in distinct.values():
@@ -388,7 +402,7 @@ def _param_spec(name: str, kind: str, default: Any) -> Any:
     described: dict[str, Any] = json.loads(kind) if is_compound(kind) else {"type": kind}
     if described["type"] == "array":
         return ParamSpec(name, described["items"]["type"], default, (-1,))
-    return ParamSpec(name, _data_type(kind), None)
+    return ParamSpec(name, _data_type(kind), default)
 
 
 def _data_type(kind: str) -> Any:

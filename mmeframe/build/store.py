@@ -5,6 +5,7 @@ Look-ups are bulk: a fixed number of paged searches whatever the number of model
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -21,6 +22,7 @@ from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.redact import redact
+from mmeframe.shipped import CODE
 
 __all__ = [
     "ROUTER_TAG",
@@ -28,6 +30,7 @@ __all__ = [
     "ModelFolder",
     "Progress",
     "Store",
+    "code_of",
     "fetched",
     "registered_name",
     "using_store",
@@ -456,6 +459,12 @@ def _files_in(root: Path) -> list[str]:
                     yield os.path.relpath(entry.path, root)
 
     return sorted(walk(os.fspath(root), linked=False))
+
+
+def code_of(folder: ModelFolder, root: Path) -> dict[str, bytes]:
+    """What a model ships in its code folder, by the path in there, with its sha256. root: its own folder, here."""
+    names = [name for name in folder.files(root) if name.startswith(CODE) and "__pycache__" not in name.split("/")]
+    return {name[len(CODE) :]: hashlib.sha256((root / name).read_bytes()).digest() for name in names}
 
 
 def fetched(folders: Sequence[tuple[str, ModelFolder]]) -> Generator[AbstractContextManager[Path]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.plugin import ModelError, SubModel, SubModelFiles
@@ -33,7 +33,7 @@ class AsFitted:
     """A live model that gets every frame as it was fitted on one.
 
     order: its columns, None for those of the frame. categories: column -> its values. A value that is none of them is
-    missing to the model, as to its library. ``column_types``: MLflow's type of each column that is a category.
+    missing to the model, as to its library, and so is a whole column. ``column_types``: MLflow's type of each category.
     """
 
     def __init__(self, model: Any, order: Sequence[str] | None, categories: Mapping[str, pd.Index[Any]]) -> None:
@@ -56,18 +56,19 @@ class AsFitted:
         return dir(self.model)
 
     def _fitted(self, data: pd.DataFrame) -> pd.DataFrame:
+        import numpy as np
         import pandas as pd
 
         places = {str(name): place for place, name in enumerate(data.columns)}
-        if self._order is not None:
-            order = [name for name in self._order if name in places]
-            data = data.iloc[:, [places[name] for name in order]]
-            places = {name: place for place, name in enumerate(order)}
-        frame = data.copy(deep=False)
-        for name in self._categories.keys() & places.keys():
-            place, values = places[name], self._categories[name]
-            codes = values.get_indexer(frame.iloc[:, place].array)
-            frame.isetitem(place, pd.Categorical.from_codes(codes, values))
+        # Rows come without an optional whole number or boolean that they lack: to the model it is missing.
+        order = list(places) if self._order is None else self._order
+        frame = data.iloc[:, [places[name] for name in order if name in places]].copy(deep=False)
+        for place, name in enumerate(order):
+            if name not in places:
+                frame.insert(place, name, np.nan)
+            if (values := self._categories.get(name)) is not None:
+                codes = values.get_indexer(frame.iloc[:, place].array)
+                frame.isetitem(place, pd.Categorical.from_codes(codes, values))
         return frame
 
 
@@ -89,7 +90,11 @@ def as_fitted(model: Any, files: SubModelFiles, inner: Any = None, names: Sequen
                     where=files.id,
                     hint="Fit them on one type: pandas' CategoricalDtype with all categories.",
                 )
-    known: SubModel = model if order is None and not categories else AsFitted(model, order, categories)
+    declared = [column.name for column in files.columns]
+    optional = order is not None and not all(column.required for column in files.columns)
+    if categories or optional or order not in (None, declared):
+        return AsFitted(model, order or declared or None, categories)
+    known: SubModel = model
     return known
 
 
@@ -103,34 +108,44 @@ def unwrapped(model: Any) -> Any:
 
 def _order(model: Any, names: Sequence[str] | None, files: SubModelFiles) -> list[str] | None:
     """The signature's columns in the order of those that it was fitted on; None if it takes them as they come."""
-    model = _first(model)
-    fitted, declared = _names(model) if names is None else list(names), [column.name for column in files.columns]
-    if fitted is None or not declared or fitted == (spelled := _spelled(model, declared)):
-        return None
-    if sorted(fitted) == sorted(spelled):
-        own = dict(zip(spelled, declared, strict=True))
-        return [own[name] for name in fitted]
-    if _made_up(fitted) or not _is_booster(model):
+    declared = [column.name for column in files.columns]
+    known = [(model, list(names))] if names is not None else [(it, _names(it)) for it in _asked(model)]
+    for holder, fitted in known:
+        if fitted is None or not declared:
+            continue
+        spelled = _spelled(holder, declared)
+        if sorted(fitted) == sorted(spelled):
+            own = dict(zip(spelled, declared, strict=True))
+            return [own[name] for name in fitted]
         # scikit-learn says which names it takes and which it lacks; some of its estimators take more.
-        return None
-    lacking, more = ([it for it in one if it not in other] for one, other in ((fitted, spelled), (spelled, fitted)))
-    raise ModelError(
-        f"it was fitted on columns that its signature does not declare ({_some(lacking)}), and that declares others "
-        f"({_some(more)}).",
-        where=files.id,
-        hint="Log it with the signature of the frame that it was fitted on; or " + _PYFUNC.format(files.id),
-    )
+        if _is_booster(holder) and not _made_up(fitted):
+            lacking, more = (
+                _some([it for it in one if it not in other]) for one, other in ((fitted, spelled), (spelled, fitted))
+            )
+            raise ModelError(
+                f"it was fitted on columns that its signature does not declare ({lacking}), and that declares others "
+                f"({more}).",
+                where=files.id,
+                hint="Log it with the signature of the frame that it was fitted on; or " + _PYFUNC.format(files.id),
+            )
+    return None
 
 
-def _first(model: Any) -> Any:
-    """What a pipeline or a search hands its rows to."""
-    while True:
+def _asked(model: Any) -> Iterator[Any]:
+    """A model, and in turn what each hands its rows to as they are: a pipeline's first step, a search's best."""
+    while model is not None:
+        yield model
         if hasattr(model, "steps"):
             model = next((step for _, step in model.steps if step not in (None, "passthrough")), None)
-        elif hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
+        elif not type(model).__module__.startswith("sklearn."):
+            # Another's estimator may make columns of its own for what it holds.
+            return
+        elif hasattr(model, "calibrated_classifiers_"):
+            model = model.calibrated_classifiers_[0].estimator
         else:
-            return model
+            held = (getattr(model, name, None) for name in ("best_estimator_", "estimator_", "regressor_"))
+            several = getattr(model, "estimators_", None)
+            model = next((it for it in held if it is not None), several[0] if isinstance(several, list) else None)
 
 
 def _some(names: Sequence[str]) -> str:

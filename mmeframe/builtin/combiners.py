@@ -88,6 +88,11 @@ class VoteConf(_OfConf):
     """Options of ``kind: vote``."""
 
 
+def _nested(kind: str) -> bool:
+    """Whether a type is an array, a map or an object, which MLflow describes in JSON."""
+    return kind.startswith("{")
+
+
 K = TypeVar("K", bound=CombinerConf)
 
 
@@ -97,6 +102,8 @@ class _OfNumbers(Combiner[K], Generic[K]):
     def answer_type(self, kind: str, width: int) -> str:
         del width
         if kind not in ("integer", "long", "float", "double"):
+            if _nested(kind):
+                raise ConfigError("answers that are lists or objects are no numbers to combine.")
             raise ConfigError(
                 f"answers of type {kind} are no numbers to combine.", hint="kind: vote takes what most of them say."
             )
@@ -139,6 +146,8 @@ class VoteCombiner(Combiner[VoteConf]):
                 f"only one answer per row can be voted on, and these have {width}.",
                 hint="kind: mean combines probabilities.",
             )
+        if _nested(kind):
+            raise ConfigError("answers that are lists or objects cannot be voted on.")
         return kind
 
     def combine(self, answers: Answers) -> np.ndarray[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mmeframe.builtin._fitted import AsFitted, as_fitted
 from mmeframe.builtin._loading import deserialize, library
@@ -43,6 +43,8 @@ class StatsmodelsLoader(ModelLoader[StatsmodelsConf]):
     of what the formula makes of them, with parameters that nothing changes.
     """
 
+    knows_classes: ClassVar[bool] = True
+
     def keep(self, names: Sequence[str], options: Mapping[str, Any]) -> Iterable[str]:
         del names
         return [options["data"]]
@@ -54,6 +56,8 @@ class StatsmodelsLoader(ModelLoader[StatsmodelsConf]):
 
         if isinstance(results.model, TimeSeriesModel):
             return _TimeSeries(results)
+        if (classes := _classes(results.model)) is not None:
+            results.classes_ = classes
         # A formula reads columns by their names; a product of matrices does not look at them.
         names = [] if hasattr(results.model, "formula") else getattr(results.model, "exog_names", None)
         return as_fitted(results, files, names=names or [])
@@ -62,3 +66,15 @@ class StatsmodelsLoader(ModelLoader[StatsmodelsConf]):
         """The same results; None for a formula, which reads columns by their names."""
         inner: Any = model
         return None if isinstance(model, _TimeSeries | AsFitted) or hasattr(inner.model, "formula") else model
+
+
+def _classes(model: Any) -> Any:
+    """An array of what a multinomial or ordered model's probabilities are for; None for a model with other answers."""
+    import numpy as np
+    from statsmodels.discrete.discrete_model import MNLogit
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+    if isinstance(model, OrderedModel):
+        return np.asarray(model.labels)
+    # The names of its equations are all that it keeps of them.
+    return np.array([*model._ynames_map.values()]) if isinstance(model, MNLogit) else None

@@ -49,6 +49,14 @@ def _alias(name: str | None) -> str | None:
     return name
 
 
+def _registered(name: str | None) -> str | None:
+    if name and (not name.strip(" .") or set(name) & set("/:@")):
+        raise ValueError(
+            "a registered name has no / : or @, which URIs of models need, and is more than blanks and dots"
+        )
+    return name
+
+
 def _arm(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise ValueError("an arm's name is letters, digits and underscores")
@@ -186,7 +194,7 @@ class TrackingConf(Section):
     uri: str | None = None
     experiment_name: str | None = None
     run_name: str | None = None
-    register_as: str | None = None
+    register_as: Annotated[str | None, AfterValidator(_registered)] = None
     alias: Annotated[str | None, AfterValidator(_alias)] = None
     tags: dict[str, Scalar] = field(default_factory=dict)
 

@@ -275,6 +275,7 @@ class Combiner(Component[K]):
     def answer_type(self, kind: str, width: int) -> str:
         """MLflow's name of the type of the combined answers, from that of the sub-models' own, which is one.
 
+        Arrays, maps and objects have no name: of those it is MLflow's description as JSON.
         width: values in a sub-model's answer for a row: 1, or as many as there are outputs or classes.
         Raises ConfigError for answers that cannot be combined.
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +15,7 @@ from mmeframe.errors import ModelError, count
 from mmeframe.rows.labels import in_order
 from mmeframe.rows.types import EXACT, RefusedError, converter, is_compound, is_missing
 
-__all__ = ["as_prediction", "cells", "for_json", "frame_of", "gather", "nulls", "of_kind"]
+__all__ = ["as_prediction", "cells", "for_json", "frame_of", "gather", "in_text", "nulls", "of_kind"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 
@@ -25,30 +27,74 @@ def as_prediction(raw: Any, n_rows: int, model_id: str, kind: str = "") -> Any:
     where one value per row is declared: a row's answer may then be a list or an object.
     Raises ModelError if it is not one answer per row.
     """
-    raw = in_order(raw)
+    raw = in_order(_of_any_library(raw, n_rows, model_id))
     if isinstance(raw, list | tuple):
         raw = _listed(raw, kind, model_id)
     found: Any = raw
     if isinstance(raw, pd.DataFrame):
         # Columns that are numbered have their names as text.
         found = raw = raw if all(isinstance(name, str) for name in raw) else raw.set_axis([*map(str, raw)], axis=1)
+        if not raw.columns.is_unique:
+            twice = raw.columns[raw.columns.duplicated()][0]
+            raise ModelError(f"its answers have two columns named {twice!r}.", where=model_id)
         if not all(isinstance(dtype, np.dtype) for dtype in raw.dtypes):
             found = frame_of({name: _plain(raw[name]) for name in raw.columns})
     elif isinstance(raw, pd.Series):
         found = _plain(raw)
-    elif not isinstance(raw, np.ndarray):
+    else:
         found = np.asarray(raw)
+    if not np.ndim(found):
+        raise ModelError(
+            f"it answered with a {type(raw).__name__}, not with one answer per row.",
+            where=model_id,
+            hint="Answer with a list, an array, a Series or a table, which has a value or a row for each row.",
+        )
     if is_compound(kind) and isinstance(found, np.ndarray) and found.ndim > 1:
         found = cells(found.tolist())
-    length = len(found) if np.ndim(found) else 0
-    if length != n_rows or np.ndim(found) > 2:
-        raise ModelError(f"it gave {count(length, 'answer')} for {count(n_rows, 'row')}.", where=model_id)
+    if len(found) != n_rows or np.ndim(found) > 2:
+        raise ModelError(f"it gave {count(len(found), 'answer')} for {count(n_rows, 'row')}.", where=model_id)
     return of_kind(found, kind)
+
+
+def _of_any_library(raw: Any, n_rows: int, model_id: str) -> Any:
+    """An answer as numpy or pandas have it, with its nulls and the names of its columns: numpy alone drops both."""
+    if isinstance(raw, pd.DataFrame | pd.Series):
+        return raw
+    if hasattr(raw, "__arrow_c_stream__") or hasattr(raw, "__arrow_c_array__"):
+        return _of_arrow(raw)
+    if isinstance(raw, np.ma.MaskedArray):
+        known = np.flatnonzero(~np.ma.getmaskarray(raw))
+        return gather([(known, raw.data.ravel()[known])], raw.size).reshape(raw.shape)
+    if isinstance(raw, np.ndarray) and raw.dtype.names:
+        return frame_of({name: raw[name] for name in raw.dtype.names})
+    if isinstance(raw, pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(raw, range(len(raw)))
+    if isinstance(raw, Mapping):
+        columns = {name: as_prediction(values, n_rows, model_id, "any") for name, values in raw.items()}
+        return frame_of({name: it if np.ndim(it) == 1 else cells(it.tolist()) for name, it in columns.items()})
+    # Sparse ones.
+    return raw.toarray() if hasattr(raw, "toarray") else raw
+
+
+def _of_arrow(raw: Any) -> Any:
+    """A table or column of Arrow, or of a library that hands out Arrow's memory."""
+    import pyarrow as pa
+
+    def kept(kind: Any) -> Any:
+        # pandas' own types for these have no null.
+        return pd.ArrowDtype(kind) if pa.types.is_integer(kind) or pa.types.is_boolean(kind) else None
+
+    if hasattr(raw, "columns"):
+        return pa.table(raw).to_pandas(types_mapper=kept)
+    column = pa.chunked_array(raw) if hasattr(raw, "__arrow_c_stream__") else pa.array(raw)
+    return pa.table({"": column}).to_pandas(types_mapper=kept)[""]
 
 
 def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
     """A list's answers: values, or rows of values, or records; numpy would make one kind of values of several."""
     if is_compound(kind) and (not _records(answers) or _fits(answers[0], kind)):
+        return cells(answers)
+    if kind == "any" and any(map(_several, answers)):
         return cells(answers)
     if _records(answers):
         names = dict.fromkeys(name for row in answers for name in row)
@@ -57,7 +103,7 @@ def _listed(answers: Sequence[Any], kind: str, model_id: str) -> Any:
         return _column([it[()] if isinstance(it, np.ndarray) else it for it in answers])
     if len({len(it) if _several(it) else -1 for it in answers}) > 1:
         raise ModelError("its answers have different lengths.", where=model_id)
-    if all(isinstance(it, np.ndarray) for it in answers):
+    if all(isinstance(it, np.ndarray) and it.dtype == answers[0].dtype for it in answers):
         return np.stack(answers)
     values = _column([value for row in answers for value in row])
     return values.reshape(len(answers), -1)
@@ -103,9 +149,9 @@ def of_kind(found: Any, kind: str) -> Any:
     if kind not in ("float", "double") or not isinstance(found, np.ndarray) or found.dtype != object:
         return found
     plain = [np.nan if is_missing(value) else value for value in found.ravel().tolist()]
-    whole = [value for value in plain if isinstance(value, int)]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in plain):
+    if any(_KINDS.get(type(value)) not in (int, float) for value in plain):
         return found
+    whole = [int(value) for value in plain if _KINDS[type(value)] is int]
     return found if any(abs(value) > EXACT for value in whole) else np.array(plain, np.float64).reshape(found.shape)
 
 
@@ -184,7 +230,7 @@ def cells(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
 
 def _objects(piece: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Values as objects; times stay times, which numpy would make numbers of."""
-    return np.asarray(pd.Series(piece).astype(object)) if piece.dtype.kind in "Mm" and piece.ndim == 1 else piece
+    return cells(pd.Series(piece.ravel()).tolist()).reshape(piece.shape) if piece.dtype.kind in "Mm" else piece
 
 
 def nulls(kind: str, n_rows: int) -> np.ndarray[Any, Any]:
@@ -205,11 +251,26 @@ def for_json(answer: Any) -> Any:
         return {name: for_json(values) for name, values in answer.items()}
     if isinstance(answer, pd.DataFrame):
         return frame_of({name: for_json(_plain(answer[name])) for name in answer.columns}).set_axis(answer.index)
-    if answer.dtype.kind in "Mm" and np.isnat(answer).any():
-        answer = _objects(answer)
+    # MLflow would write times in nanoseconds as numbers.
+    answer = _objects(answer)
     if answer.dtype.kind == "f" and not (known := np.isfinite(answer)).all():
         return np.where(known, answer.astype(object), None)
     return cells([_known(value) for value in answer.tolist()]) if answer.dtype == object else answer
+
+
+def in_text(value: Any) -> Any:
+    """A value as text formats hold it: bytes as base64, arrays as lists, nulls inside of them, and times as text."""
+    if isinstance(value, Mapping):
+        return {str(name): in_text(item) for name, item in value.items()}
+    if _several(value):
+        return [in_text(item) for item in value]
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        value = value.item()
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if is_missing(value):
+        return None
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _known(value: Any) -> Any:
@@ -217,4 +278,11 @@ def _known(value: Any) -> Any:
         return [_known(item) for item in value]
     if isinstance(value, Mapping):
         return {name: _known(item) for name, item in value.items()}
-    return None if is_missing(value) or (isinstance(value, float) and math.isinf(value)) else value
+    if is_missing(value) or (isinstance(value, float) and math.isinf(value)):
+        return None
+    # Decimals, durations, ids: MLflow has no word for them.
+    return value if isinstance(value, _IN_JSON) or hasattr(value, "model_dump") else str(value)
+
+
+# What MLflow writes as JSON. numpy's times are none: it makes numbers of those in nanoseconds.
+_IN_JSON = (str, int, float, bytes, bytearray, np.bool_, np.integer, np.floating, datetime.date, datetime.time)

@@ -222,7 +222,8 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, str):
         raise RefusedError(f"it holds {_kind_of(value)}, not binary")
     try:
-        return base64.b64decode(value, validate=True)
+        # MLflow writes a line break after each 76 letters, and at the end.
+        return base64.b64decode("".join(value.splitlines()), validate=True)
     except (binascii.Error, ValueError):
         raise RefusedError("it holds text that is not base64") from None
 
@@ -247,6 +248,15 @@ def _datetime(value: Any) -> Any:
     except (ValueError, TypeError):
         raise RefusedError("it holds text that is no ISO 8601 timestamp") from None
     return read.tz_localize(None).as_unit("ns")[0].to_datetime64()
+
+
+def _anything(value: Any) -> Any:
+    """Lists, dicts and Python's own numbers, as they are within declared types; other values as they are."""
+    if isinstance(value, np.ndarray | np.bool_ | np.integer | np.floating):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_anything(it) for it in value]
+    return {key: _anything(it) for key, it in value.items()} if isinstance(value, Mapping) else value
 
 
 def _kind_of(value: Any) -> str:
@@ -275,5 +285,5 @@ _PLAIN: Mapping[str, Convert] = {
     "string": _string,
     "binary": _bytes,
     "datetime": _datetime,
-    "any": lambda value: value.tolist() if isinstance(value, np.ndarray) else value,
+    "any": _anything,
 }

@@ -277,6 +277,7 @@ def _column(name: str, value: Any, nested: bool) -> Any:
         return value.ravel()
     if isinstance(value, pd.Series | pd.api.extensions.ExtensionArray):
         return pd.Series(value).array
+    value = _scalar(value)
     cells = [_scalar(cell) for cell in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
     if nested:
         return _objects(cells)

@@ -15,7 +15,7 @@ from mmeframe.plugin.components import import_target, make_component
 from mmeframe.plugin.conf import defaults_of
 from mmeframe.spec import Component
 
-__all__ = ["bring_code", "load_component", "observer_of"]
+__all__ = ["bring_code", "load_component", "observer_of", "required"]
 
 _BUILTIN = "mmeframe.builtin."
 
@@ -38,6 +38,14 @@ def bring_code(manifest: Mapping[str, Any], code: Path | None) -> None:
     if rival is not None:
         what, hint = imports.other_code(code, rival)
         raise PluginError(what, hint=hint)
+
+
+def required(manifest: Mapping[str, Any], code: Path | None) -> list[str]:
+    """What a router needs here: what its sub-models require, and the versions of the plugins that it does not carry."""
+    carried = {} if code is None else imports.carried(code)
+    plugins = [facts for module, facts in manifest["plugins"].items() if module not in carried]
+    pins = {f"{facts['distribution']}=={facts['version']}" for facts in plugins if facts["distribution"]}
+    return [*manifest["environment"], *sorted(pins)]
 
 
 def load_component(component: Component, manifest: Mapping[str, Any], code: Path | None) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import ModelError
+from mmeframe.errors import ModelError, suggest
 from mmeframe.rows.answers import frame_of, gather, nulls, of_kind
 from mmeframe.spec import Column
 
@@ -20,15 +20,15 @@ Rows = np.ndarray[Any, np.dtype[np.intp]]
 class Answers:
     """The shape of a router's answers, and how those of its sub-models become that.
 
-    answer: the manifest's declaration. own: names of the columns that sub-models answer with, which may be others than
-    the fleet's or stand in another order; none for what combines answers of the fleet's shape. of: by number, which of
+    answer: the manifest's declaration. own: the columns that sub-models answer with, which may be others than the
+    fleet's or stand in another order; none for what combines answers of the fleet's shape. of: by number, which of
     ``own``. name: the id of a number, for messages.
     """
 
     def __init__(
         self,
         answer: Mapping[str, Any],
-        own: Sequence[Sequence[str]],
+        own: Sequence[Sequence[Column]],
         of: Sequence[int],
         name: Callable[[int], str],
     ) -> None:
@@ -42,7 +42,8 @@ class Answers:
         # Columns that are classes make an array; several others a frame.
         self._classes = declared if answer["aligned"] else []
         self._frame = declared if len(declared) > 1 and not answer["aligned"] and not self._width else []
-        self._own, self._of = [list(columns) for columns in own], of
+        self._own, self._of = [[column.name for column in columns] for columns in own], of
+        self._needed = [[column.name for column in columns if column.required] for columns in own]
         places = {name: place for place, name in enumerate(self._classes)}
         # None where a sub-model's classes are the fleet's already, in its order: scikit-learn sorts "10" before "2".
         # A class that only a shadow knows has no place.
@@ -61,6 +62,8 @@ class Answers:
             return self._framed(answer, number)
         if isinstance(answer, pd.DataFrame):
             answer = answer.to_numpy()
+        if not self.kind:
+            answer = of_kind(answer, self.columns[0].type)
         if self._classes:
             return self._by_class(answer, number)
         if answer.ndim == 1 + (self._width > 0) and answer.shape[1:] in ((), (self._width,)):
@@ -90,6 +93,13 @@ class Answers:
         framed: pd.DataFrame = answer
         if list(framed.columns) == self._frame and object not in framed.dtypes.array:
             return framed
+        if lacking := [name for name in self._needed[self._of[number]] if name not in framed]:
+            answered = suggest(lacking[0], map(str, framed), "Columns")
+            raise ModelError(
+                f"its answer has no column {lacking[0]!r}, which it declares.",
+                where=self._name(number),
+                hint=f"Log it with the signature of what it answers. {answered}",
+            )
         columns = {
             column.name: of_kind(framed[column.name].to_numpy(), column.type)
             if column.name in framed

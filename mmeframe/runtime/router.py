@@ -31,7 +31,7 @@ from mmeframe.routes import NO_TARGET, Routed
 from mmeframe.rows.types import RefusedError, converter, is_compound, shown
 from mmeframe.runtime.background import Background, Observers
 from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.components import bring_code, load_component, observer_of
+from mmeframe.runtime.components import bring_code, load_component, observer_of, required
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, is_nested, nested
 from mmeframe.runtime.outputs import Answers
@@ -84,11 +84,24 @@ class Answer:
 
 
 def _as_declared(name: str, value: Any, kind: str) -> Any:
-    """A parameter's value in its declared type."""
+    """A parameter's value in its declared type; times as MLflow hands them over."""
     try:
-        return converter(kind)(value)
+        found = converter(kind)(value)
     except RefusedError as error:
         raise BadInputError(f"parameter {name!r} must be {shown(kind)}: {error}.") from None
+    if kind == "datetime":
+        return _time(value, found)
+    return [*map(_time, value, found)] if isinstance(found, list) and _of_times(kind) else found
+
+
+def _of_times(kind: str) -> bool:
+    return bool(json.loads(kind)["items"]["type"] == "datetime")
+
+
+def _time(given: Any, read: Any) -> Any:
+    """A date where a date was given, else a time; ``read``: it, as a column has it."""
+    moment = read.astype("M8[us]").item()
+    return moment.date() if len(str(given)) == len("2024-01-01") else moment
 
 
 class Labels:
@@ -142,7 +155,7 @@ class Router:
         turned = self._turned = turned or Knobs()
         if not is_nested():
             # Before anything is loaded, which may end the process.
-            tell(faults(manifest["environment"], bundle.pickled()))
+            tell(faults(required(manifest, code), bundle.pickled()))
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)
@@ -164,7 +177,7 @@ class Router:
         }
         self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), turned)
         # What combines others answers in the fleet's shape.
-        outputs = [[column[0] for column in it["columns"]] for it in manifest["outputs"]]
+        outputs = [[Column(*column) for column in it["columns"]] for it in manifest["outputs"]]
         shapes = bundle.array("outputs")
         if combiners:
             shapes = shapes.copy()

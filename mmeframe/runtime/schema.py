@@ -67,8 +67,11 @@ def _nulls(kind: str, index: Any) -> pd.Series[Any]:
 
 def _convert(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
     if isinstance(series.dtype, pd.CategoricalDtype):
-        # As numpy sees it: whole numbers with a missing one become floats.
-        series = pd.Series(np.asarray(series.array), series.index, name=series.name)
+        # Whole numbers and booleans beside a missing one stay what they are.
+        kept = (
+            object if series.dtype.categories.dtype.kind in "iub" and series.hasnans else series.dtype.categories.dtype
+        )
+        series = series.astype(kept)
     if not len(series):
         # A table without rows has no types: JSON gives object columns, whatever was declared.
         empty: pd.Series[Any] = pd.Series([], series.index, dtype=_PLAIN.get(kind, object), name=series.name)
@@ -98,7 +101,8 @@ def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
     found = np.empty(len(cells), object)
     for row, cell in enumerate(cells):
         found[row] = cell
-    return pd.Series(found, series.index, name=series.name)
+    # pandas would make a type of texts and of times, and another null, which depend on the rows beside them.
+    return pd.Series(found, series.index, dtype=object, name=series.name)
 
 
 def _with_holes(series: pd.Series[Any], kind: str, missing: pd.Series[Any]) -> pd.Series[Any]:

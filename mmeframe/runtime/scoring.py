@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, MmeframeError, ModelError
+from mmeframe.errors import BadInputError, MmeframeError, ModelError, listed, refused_by
 from mmeframe.plugin import Combiner
 from mmeframe.routes import NO_TARGET
 from mmeframe.rows.answers import as_prediction, gather
@@ -252,18 +252,27 @@ class Scorer:
                 question = question.of(self._params_of(target))
             return call(model, question, rows, partial(self._name, target), self._answers.kind)
         except ModelError as error:
-            if (lacking := self._lacking(rows, target)) and not error.hint:
-                error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
-                if isinstance(error.__cause__, ValueError | TypeError):
-                    # Most likely it takes none, which is for the caller to mend.
-                    error.code = "bad_input"
+            if not error.hint:
+                self._excused(error, rows, target)
             raise
 
-    def _lacking(self, rows: Any, target: int) -> list[str]:
-        missing: Any = np.asarray(pd.isna(rows)).any(axis=0)
-        names = [column.name for column in self._schemas[self._inputs[target]]]
-        names = [*map(str, rows.columns)] if isinstance(rows, pd.DataFrame) else names
-        return [name for name, some in zip(names, missing, strict=True) if some]
+    def _excused(self, error: ModelError, rows: Any, target: int) -> None:
+        """Name the columns whose values a sub-model may not take, which is then for the caller to mend."""
+        schema = self._schemas[self._inputs[target]]
+        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=[it.label for it in schema])
+        missing = [it.name for it in schema if it.label not in frame or frame[it.label].isna().any()]
+        endless = [it.name for it in schema if it.type in _FLOATING and np.isinf(frame[it.label]).any()]
+        found = {"missing values": missing, "infinite values": endless}
+        error.hint = " ".join(f"Columns with {what} in its rows: {', '.join(it)}." for what, it in found.items() if it)
+        kinds = [it.name for it in schema if it.type not in _FLOATING]
+        refused = refused_by(error.__cause__)
+        if refused == "library" and kinds and not error.hint:
+            error.hint = f"It may not know a value in one of its columns {listed(kinds)}."
+        if refused and error.hint:
+            error.code = "bad_input"
+
+
+_FLOATING = ("float", "double")
 
 
 def holed(schema: Sequence[Column]) -> tuple[str, ...]:
@@ -298,8 +307,12 @@ def call(model: Any, question: Question, rows: Any, name: Callable[[], str], kin
     try:
         ask = getattr(model, question.method)
         raw = ask(rows, params=question.params) if question.params else ask(rows)
-    except Exception as error:
+    # One that calls sys.exit() must not end a server.
+    except (Exception, SystemExit) as error:
         model_id = name()
+        if isinstance(error, BadInputError):
+            # A loader's own text, which holds no data.
+            raise BadInputError(error.what, where=model_id, hint=error.hint) from error
         if isinstance(error, ModelError) and error.where == model_id:
             # Its process ended, or could not load it again.
             raise

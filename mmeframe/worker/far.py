@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from mmeframe.errors import refused_by
+
 __all__ = ["ClosedError", "Failure", "ask", "drop", "load", "main", "receive", "send"]
 
 _HEAD = struct.Struct("<QQ")
@@ -37,6 +39,7 @@ class Failure:
     def __init__(self, error: BaseException) -> None:
         self.own = error if type(error).__module__ == "mmeframe.errors" else None
         self.kind, self.text = type(error).__name__, str(error)
+        self.refused_by = refused_by(error)
         self.trace = "".join(traceback.format_exception(error))
 
 

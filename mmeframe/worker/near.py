@@ -41,6 +41,8 @@ _keys = itertools.count()
 class RemoteError(Exception):
     """What a function raised in a worker: a class of the same name, the same text, and its traceback as a note."""
 
+    refused_by = ""
+
 
 class Ended(Exception):  # noqa: N818 - as ProcessLookupError, it says what became of a process
     """A worker's process is gone; its text says how it ended."""
@@ -134,7 +136,7 @@ def _raised(failure: far.Failure) -> BaseException:
     if failure.own is not None:
         return failure.own
     # Messages name the type of what a sub-model raised, wherever it runs.
-    error: BaseException = type(failure.kind, (RemoteError,), {})(failure.text)
+    error: BaseException = type(failure.kind, (RemoteError,), {"refused_by": failure.refused_by})(failure.text)
     error.add_note(failure.trace)
     return error
 

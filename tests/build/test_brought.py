@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ class AnyConf(SourceConf):
 class AnySource(ModelSource[AnyConf]):
     def expand(self) -> Any:
         for thing in brings:
-            if isinstance(thing, Exception):
+            if isinstance(thing, Exception | SystemExit):
                 raise thing
             yield thing
 
@@ -91,14 +92,26 @@ def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),
                      id="key-bool"),
         pytest.param(replace(GOOD, id="b", prove=1), "sources.s entry 2: its prove is the int 1, neither true nor",
                      id="prove"),
-        pytest.param(replace(GOOD, id="b", signature=0), "sources.s entry 2: its signature is the int 0, not a map.",
+        pytest.param(replace(GOOD, id="b", signature=0), "sources.s entry 2: its signature is the int 0, not a map of",
                      id="signature"),
+        pytest.param(replace(GOOD, id="b", signature={"inputs": {"x": "double"}}), "sources.s entry 2: its signature",
+                     id="signature-half"),
+        pytest.param(replace(GOOD, id="b", signature={"inputs": ["x"], "outputs": "double"}),
+                     "sources.s entry 2: its signature", id="signature-list"),
+        pytest.param(replace(GOOD, id="b", signature={"inputs": {"x": "dbl"}, "outputs": None}),
+                     "sources.s entry 2: its signature", id="signature-type"),
+        pytest.param(replace(GOOD, id="b", loader={"threads": 1}), "sources.s entry 2: its loader is the dict",
+                     id="loader-kind"),
+        pytest.param(replace(GOOD, origin=""), "sources.s entry 2: its id 'a' is also the id of", id="no-origin"),
+        pytest.param(replace(GOOD, id="b", origin=None), "sources.s entry 2: 'b' and 'a' (sources.s) are both for",
+                     id="origin-none"),
         pytest.param(replace(GOOD, id="b", origin="sources.s row 9", uri=""), "sources.s row 9: its uri is ''",
                      id="own-origin"),
         pytest.param(GOOD, "sources.s: its id 'a' is also the id of an entry of sources.s.", id="twice"),
         pytest.param(replace(GOOD, uri="models:/b/1"), "sources.s: its id 'a' is also the id of an entry of", id="id"),
         pytest.param(replace(GOOD, id="b"), "sources.s: 'b' and 'a' (sources.s) are both for shop=berlin.", id="key"),
         pytest.param(ValueError("cut off"), "sources.s: anything failed: ValueError: cut off", id="raises"),
+        pytest.param(SystemExit(0), "sources.s: anything failed: SystemExit: 0", id="exits"),
         pytest.param(MissingError("gone."), "sources.s: gone.", id="tells"),
     ],
 )  # fmt: skip
@@ -108,18 +121,22 @@ def test_what_cannot_be_a_sub_model_is_named(thing, said):
 
     assert len(problems) == 1
     assert problems[0].startswith(said)
-    raises = isinstance(thing, Exception)
+    raises = isinstance(thing, Exception | SystemExit)
     assert [entry.id for entry in found] == (["a"] if raises else ["a", "z"])
 
 
 def test_a_key_of_numbers_and_none_at_all():
-    """0 is a key, {} is the global sub-model, None is the id: nothing of that is missing."""
-    found, problems = members(
-        [replace(GOOD, id=id_, key=key) for id_, key in (("n", {"shop": 0}), ("g", {}), ("i", None))]
-    )
+    """0 is a key, numpy's too, {} is the global sub-model, None is the id: nothing of that is missing."""
+    keys = {"n": {"shop": 0}, "g": {}, "i": None, "m": {"shop": np.int64(7)}}
+    found, problems = members([replace(GOOD, id=id_, key=key) for id_, key in keys.items()])
 
     assert problems == []
-    assert {entry.id: entry.key for entry in found} == {"n": {"shop": "0"}, "g": {}, "i": {"shop": "i"}}
+    assert {entry.id: entry.key for entry in found} == {
+        "n": {"shop": "0"},
+        "g": {},
+        "i": {"shop": "i"},
+        "m": {"shop": "7"},
+    }
 
 
 def test_an_explicit_entry_hides_no_second_one():

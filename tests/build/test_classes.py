@@ -16,11 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mmeframe import api
-from mmeframe.build.signature import Outputs, alike_labels
+from mmeframe.build.signature import alike_labels
 from mmeframe.errors import ProblemsError
 from mmeframe.runtime import Router
-from mmeframe.spec import Column
-from tests import fleets
+from tests import flavors, fleets
 from tests.conftest import Store
 
 ROUTED = ("routing=column", "routing.column=key")
@@ -131,6 +130,72 @@ def test_rows_that_a_model_refuses_do_not_matter(make, keep):
     router = make(*routed({"a": path}), notes=None)
 
     assert router.predict(texts.head(1).assign(key="a")).columns.tolist() == ["no", "yes"]
+
+
+def multinomial(*labels: Any) -> Any:
+    import statsmodels.api
+
+    return statsmodels.api.MNLogit(pd.Series(np.resize(labels, 60)), ROWS).fit(disp=0)
+
+
+def ordered(*labels: Any) -> Any:
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+    target = pd.Series(pd.Categorical(np.resize(labels, 60), labels, ordered=True))
+    return OrderedModel(target, ROWS).fit(disp=0, method="bfgs")
+
+
+@pytest.mark.parametrize("numbered", [True, False], ids=["frame", "array"])
+def test_classes_of_statsmodels_are_aligned(make, module_store, numbered):
+    """Multinomial and ordered models know them, whether their answers were logged as an array or a numbered frame."""
+    models = {"pets": multinomial("cat", "dog", "emu"), "birds": multinomial("dog", "owl", "emu")}
+    models |= {"sizes": ordered("dog", "cat", "bat"), "numbers": multinomial(3, 10, 2)}
+    known = [["cat", "dog", "emu"], ["dog", "emu", "owl"], ["dog", "cat", "bat"], ["2", "3", "10"]]
+    answers = {id_: model.predict(ROWS) for id_, model in models.items()}
+    paths = {
+        id_: flavors.keep(
+            module_store.folder, "statsmodels", model, ROWS, answers[id_] if numbered else answers[id_].to_numpy()
+        )
+        for id_, model in models.items()
+    }
+
+    answer = make(*routed(paths)).predict(ROWS.head(4).assign(key=list(models)))
+
+    assert answer.columns.tolist() == ["2", "3", "10", "bat", "cat", "dog", "emu", "owl"]
+    for row, (id_, names) in enumerate(zip(models, known, strict=True)):
+        own = dict(zip(names, answers[id_].iloc[row], strict=True))
+        np.testing.assert_allclose(answer.iloc[row], [own.get(name, 0.0) for name in answer.columns], rtol=1e-9)
+
+
+def test_numbered_columns_are_no_names(make, keep):
+    """Probabilities that were logged as a frame without names of its own."""
+    numbered = pd.DataFrame(PETS["pets"].predict_proba(ROWS))
+    models = {"pets": PETS["pets"], "birds": PETS["birds"]}
+    router = make(*routed(as_predict(keep, models, "predict_proba", numbered)))
+
+    answer = router.predict(ROWS.head(2).assign(key=["pets", "birds"]))
+
+    assert answer.columns.tolist() == ["bird", "cat", "dog"]
+    np.testing.assert_allclose(answer["cat"], [PETS["pets"].predict_proba(ROWS.head(1))[0, 0], 0.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("fleet", [["two", "three"], ["three", "two"], ["three", "three"]], ids="-".join)
+def test_labels_of_two_and_of_three_classes(make, module_store, fleet):
+    """CatBoost gives those of three each in a list of its own: beside labels without one they are labels."""
+    import catboost
+
+    known = {"two": ("cat", "dog"), "three": ("a", "b", "c")}
+    models = {
+        f"m{at}": catboost.CatBoostClassifier(**flavors.CAT).fit(ROWS, np.resize(known[name], 60))
+        for at, name in enumerate(fleet)
+    }
+    paths = {id_: flavors.keep(module_store.folder, "catboost", it, ROWS) for id_, it in models.items()}
+
+    answer = make(*routed(paths)).predict(ROWS.head(2).assign(key=list(models)))
+
+    expected = [np.ravel(model.predict(ROWS.iloc[[row]]))[0] for row, model in enumerate(models.values())]
+    assert np.ravel(answer).tolist() == expected
+    assert np.ndim(answer) == 1 + ("two" not in fleet)
 
 
 # -- what cannot be aligned ------------------------------------------------------------------------------------------
@@ -247,17 +312,42 @@ def test_labels_that_differ_only_in_type_or_case_are_told(make, keep, module_sto
     assert [note for note in found.warnings if "differ only" in note] == told
 
 
+@pytest.mark.parametrize("logged", ["sklearn", "pipeline", "pyfunc"])
+def test_labels_of_predict_are_told(keep, module_store, logged):
+    """Also when a sub-model comes to others that an earlier build has packed, and when nothing is packed anew."""
+    models = {"one": ("No", "Yes"), "two": ("no", "yes"), "three": ("Yes", "maybe")}
+    wrap = make_pipeline if logged == "pipeline" else lambda it: it
+    paths = {id_: keep(wrap(classifier(*labels)), ROWS) for id_, labels in models.items()}
+    loader = ["model_defaults.loader=pyfunc"] if logged == "pyfunc" else []
+    told = (
+        "models.two: its class 'no' and 'No' of 'one' differ only in type or case. If they are one, fit both with one "
+        "spelling."
+    )
+
+    def build(*ids: str) -> list[str]:
+        found = api.build(
+            f"name=labels_{logged}",
+            *routed({id_: paths[id_] for id_ in ids}),
+            *loader,
+            module_store.override,
+            plugins=fleets.plugins(),
+        )
+        return [note for note in found.notes if "differ only" in note]
+
+    assert build("one", "three") == []
+    for _ in range(2):
+        first, second = build("one", "three", "two")
+        assert first == told
+        assert second.startswith("models.two: its class 'yes' and 'Yes' of ")
+
+
 LABELS = st.sampled_from(["yes", "Yes", "no", "1", "0", 1, 0, 2, 1.0, True, False])
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(LABELS, min_size=1, max_size=4, unique_by=str), min_size=1))
 def test_only_labels_of_different_sub_models_are_told(fleet):
     """A warning names two sub-models that have the labels it names; those with equal labels get none."""
-    outputs = {
-        id_: Outputs((Column("p", "double"),), aligned=True, classes=tuple(labels)) for id_, labels in fleet.items()
-    }
-
-    told = alike_labels(outputs)
+    told = alike_labels(fleet)
 
     spelled = {label if isinstance(label, str) else repr(label) for labels in fleet.values() for label in labels}
     assert len(told) <= len(spelled)

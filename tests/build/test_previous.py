@@ -269,3 +269,22 @@ def test_a_damaged_version(build, module_store):
 
     assert second.unchanged == 0
     assert second.digest == first.digest
+
+
+def test_a_library_that_changed(build, tmp_path, monkeypatch, keep):
+    """What was proved with another version is proved again with the one that is here, and once only."""
+    monkeypatch.syspath_prepend(tmp_path)
+    path = keep(fleets.fitted(0), ROWS[["x1", "x2"]])
+    with (Path(path) / "requirements.txt").open("a") as lines:
+        lines.write("\nown-library>=1\n")
+    taken = []
+    for version in ("1.0", "1.0", "2.0"):
+        home = tmp_path / "own_library.dist-info"
+        home.mkdir(exist_ok=True)
+        (home / "METADATA").write_text(f"Name: own-library\nVersion: {version}\n")
+        logged = build(f"+models.own.uri={path}", "build.unchanged=register")
+        taken.append((logged.unchanged, logged.version))
+
+    # The files of the folder need nothing of it.
+    assert taken == [(0, "1"), (4, "2"), (3, "3")]
+    assert build(f"+models.own.uri={path}", "build.unchanged=register").unchanged == 4

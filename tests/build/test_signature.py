@@ -124,10 +124,14 @@ def test_read_named_outputs():
     [
         pytest.param(None, "it has no output signature.", id="none"),
         pytest.param(
-            infer_signature(None, np.zeros((3, 2, 2))).outputs, "its answers are tensors of shape (-1, 2, 2).", id="3d"
+            infer_signature(None, np.zeros((3, 2, 2))).outputs,
+            "its answers are float64 tensors of shape (-1, 2, 2).",
+            id="3d",
         ),
         pytest.param(
-            infer_signature(None, np.array([1j])).outputs, "its answers are tensors of shape (-1,).", id="complex"
+            infer_signature(None, np.array([1j])).outputs,
+            "its answers are complex128 tensors of shape (-1,).",
+            id="complex",
         ),
         pytest.param(
             infer_signature(None, {"a": np.zeros(2), "b": np.zeros(2)}).outputs,

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mmeframe import api
-from mmeframe.build.examples import made_up
+from mmeframe.build.examples import made_up, same
 from mmeframe.build.signature import read_columns
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin import Combiner, CombinerConf, CombinerPlugin, hookimpl
@@ -52,6 +52,8 @@ class Own(BaseEstimator):
         return X["x1"].to_numpy() + X["x2"].to_numpy()
     def raises(self, X):
         raise ValueError("no luck\\nwith these rows")
+    def exits(self, X):
+        raise SystemExit(0)
     def short(self, X):
         return self.good(X)[1:]
     def wide(self, X):
@@ -194,6 +196,11 @@ def test_all_that_answer_in_another_shape_are_one_report(refused, keep_own):
         "models.wide: it gave 2 values in a row, and declares 1.",
         "models.odd: it answered none of its probe rows: it gave 2 answers for 3 rows.",
     ]
+
+
+def test_one_that_ends_the_process(refused, keep_own):
+    """A build does not end with it, which would look like success."""
+    assert refused(model("a", keep_own("exits"))) == ["models.a: it answered none of its probe rows: SystemExit: 0."]
 
 
 def test_another_method_that_never_answers(refused, keep_own):
@@ -374,3 +381,24 @@ def test_made_up_rows_have_the_declared_types(types):
         assert len(_enforce_schema(rows.frame, schema)) in (1, 3)
         assert convert_input_example_to_serving_input(rows.frame)
         assert not rows.frame.isna().any(axis=None)
+        # pandas' type of texts and times does not depend on the columns beside them.
+        alone = [next(made_up([column])).frame.dtypes.iloc[0] for column in columns]
+        assert rows.frame.dtypes.tolist() == alone
+
+
+NESTED: dict[str, Callable[[float], Any]] = {
+    "arrays": lambda x: [np.array([1.0, x]), np.array([2.0])],
+    "lists": lambda x: [[1.0, x], [float("nan")]],
+    "objects": lambda x: [{"a": {"b": [x, None]}}, None],
+    "texts-and-numbers": lambda x: ["a", x],
+}
+
+
+@pytest.mark.parametrize("made", NESTED.values(), ids=NESTED)
+def test_answers_with_values_inside_are_compared(made):
+    """Nulls equal nulls, and numbers may differ in their last bits, however deep they are."""
+    one, close, other = (pd.Series(made(x), dtype=object) for x in (0.5, 0.5 + 1e-13, 0.6))
+
+    assert same(one, close)
+    assert same(one.to_frame("x"), close.to_frame("x"))
+    assert not same(one, other)

@@ -135,12 +135,13 @@ def retrain(folder: Path) -> None:
     os.utime(folder / "a.pkl", ns=(10**18, 10**18))
 
 
-def test_a_file_that_was_only_touched(build, folder, versions):
-    """What counts is what it holds."""
+def test_a_file_that_was_only_touched(build, folder, run, config):
+    """What counts is what it holds; once it was read, a plan and the next build know it."""
     build()
     touch(folder)
 
-    assert build().same_as == "1"
+    assert (build().same_as, build().unchanged) == ("1", 3)
+    assert run("plan", "--exit-code", *config).code == 0
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,15 @@ def test_a_file_that_is_gone(problems, keep, tmp_path, flavor, name):
     assert problems("validate", f"+models.a.uri={path}") == [f"models.a: its folder has no file {name!r}."]
 
 
+@pytest.mark.parametrize("verb", ["validate", "plan", "build"])
+@pytest.mark.parametrize("loader", ["xgboost", "lightgbm", "catboost"])
+def test_a_loader_for_other_flavors(problems, keep, verb, loader):
+    """What it would keep of the files is known without loading any."""
+    (found,) = problems(verb, f"+models.a.uri={keep(fleets.fitted(0), ROWS)}", f"+models.a.loader={loader}")
+
+    assert found.startswith(f"models.a.loader: {loader} cannot tell its files: KeyError: ")
+
+
 ODD = """
 from dataclasses import dataclass
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
-import os
 import pickle
-import signal
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import skops.io as skops_io
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from mmeframe import api, versions
 from mmeframe.errors import ProblemsError
@@ -39,7 +41,7 @@ class Crash:
 
 
 def _end() -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    ctypes.string_at(0)
 
 
 def made_by(path: str, python: str | None = None, requirement: str | None = None) -> str:
@@ -111,6 +113,42 @@ def test_a_crash_is_a_message_that_names_the_sub_model(module_store, crashing, k
     found = problems(module_store, "build", model("bad", bad), model("good", good), WARN, settled)
 
     assert found == ["models.bad: its process ended with signal 11."]
+
+
+class CrashByValue:
+    """The same in bytecode, as cloudpickle writes what nobody can import."""
+
+    def __reduce__(self) -> Any:
+        return lambda: ctypes.string_at(0), ()
+
+
+@pytest.mark.parametrize(
+    ("verb", "declared"),
+    [("validate", ""), ("plan", ""), ("build", ""), ("build", "{inputs: [x1, x2], outputs: double}")],
+)
+def test_bytecode_of_an_unknown_python_is_tried_elsewhere(module_store, tmp_path, verb, declared):
+    """A bare file does not say who wrote it: each that crashes is named, and the others are looked at."""
+    files = {"a": CrashByValue(), "b": CrashByValue(), "good": fleets.fitted(0)}
+    for id_, it in files.items():
+        (tmp_path / f"{id_}.joblib").write_bytes(cloudpickle.dumps(it))
+    signatures = [f"+models.{id_}.signature={declared}" for id_ in "ab"] if declared else []
+
+    found = problems(module_store, verb, *(model(id_, str(tmp_path / f"{id_}.joblib")) for id_ in files), *signatures)
+
+    assert found == [f"models.{id_}: its process ended with signal 11." for id_ in "ab"]
+
+
+def test_bytecode_of_this_python_is_built_in(module_store, tmp_path):
+    """The answers are those of the file, with or without a declared signature."""
+    scaled = make_pipeline(FunctionTransformer(lambda rows: rows * 2), fleets.fitted(0)).fit(ROWS, ROWS["x1"])
+    (tmp_path / "a.cloudpickle").write_bytes(cloudpickle.dumps(scaled))
+
+    config = ("name=bytecode", *ROUTED, model("a", str(tmp_path / "a.cloudpickle")), module_store.override)
+    logged = api.build(*config, plugins=fleets.plugins())
+
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+    assert logged.notes == ()
+    assert router.predict(ROWS.assign(key="a")).tolist() == scaled.predict(ROWS).tolist()
 
 
 def test_pickles_of_another_python_that_are_wanted_are_told_once(module_store, keep, caplog, monkeypatch):

@@ -21,10 +21,11 @@ import pytest
 import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, StackingClassifier, VotingClassifier, VotingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -314,6 +315,82 @@ def test_whole_numbers_that_may_be_missing(tmp_path, name):
 
     sent = table.assign(whole=np.asarray(gaps, float))
     np.testing.assert_array_equal(live.predict(sent), flavors.asked(model, table))
+
+
+@pytest.mark.parametrize("around", ["voting", "calibrated", "search", "pipeline"])
+@pytest.mark.parametrize("name", ["lgb", "cat", "xgb"])
+def test_columns_are_put_into_the_order_of_a_booster_inside(tmp_path, around, name):
+    """scikit-learn does not know the names that LightGBM changes, and none of CatBoost's."""
+    inside = {"lgb": lightgbm.LGBMClassifier(**QUIET), "cat": catboost.CatBoostClassifier(**CAT)}
+    inside["xgb"] = xgboost.XGBClassifier(n_estimators=3, n_jobs=1)
+    table = ALL[["y", "x"]].rename(columns={"x": "x x"})
+    makers = {**AROUND, "pipeline": partial(make_pipeline, "passthrough")}
+    model = makers[around](clone(inside[name])).fit(table, (ALL["y"] - 2 * ALL["x"] > 0).astype(int))
+
+    live = loaded(tmp_path, "sklearn", model, table[["x x", "y"]], model.predict(table))
+
+    np.testing.assert_array_equal(live.predict_proba(table[["x x", "y"]]), model.predict_proba(table))
+    other = flavors.keep(tmp_path, "sklearn", model, table.rename(columns={"y": "z"}), model.predict(table))
+    assert "it was fitted on columns that its signature does not declare ('y')" in refusal(other, table, "sklearn")
+
+
+class Ratios(BaseEstimator):
+    """Another's estimator, which makes the columns of what it holds."""
+
+    def fit(self, table: pd.DataFrame, y: Any) -> Ratios:
+        self.estimator_ = lgb().fit(self.made(table), y)
+        return self
+
+    def made(self, table: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"ratio": table["x"] / table["y"], "y": table["y"]})
+
+    def predict(self, table: pd.DataFrame) -> Any:
+        return self.estimator_.predict(self.made(table))
+
+
+def test_what_anothers_estimator_holds_is_its_own(tmp_path):
+    """Its columns are not the signature's, and nothing is refused for that."""
+    table = ALL[["y", "x"]]
+    model = Ratios().fit(table, ALL["x"])
+
+    live = loaded(tmp_path, "sklearn", model, table)
+
+    np.testing.assert_array_equal(live.predict(table), model.predict(table))
+
+
+GAPS = {
+    "whole_category": pd.Categorical([None if at % 7 == 0 else at % 3 for at in range(N)], [2, 0, 1]),
+    "boolean_category": pd.Categorical([None if at % 7 == 0 else at % 2 == 0 for at in range(N)], [True, False]),
+    "whole": pd.array([None if at % 7 == 0 else at % 5 for at in range(N)], "Int64"),
+}
+TAKE_GAPS = {
+    **{name: MODELS[name] for name in ("xgb_booster", "xgb", "lgb_booster", "lgb", "lgb_pipeline", "hist", "one_hot")},
+    "imputed": ("sklearn", lambda table, y, _: make_pipeline(SimpleImputer(), Ridge()).fit(table, y)),
+}
+
+
+@pytest.mark.parametrize(
+    ("gaps", "name"),
+    [
+        *(("whole_category", name) for name in TAKE_GAPS if name != "imputed"),
+        *(("boolean_category", name) for name in TAKE_GAPS if name[0] not in "xi"),
+        *(("whole", name) for name in TAKE_GAPS if name != "one_hot"),
+    ],
+)
+def test_whole_numbers_and_booleans_with_gaps(module_store, gaps, name):
+    """MLflow calls them optional, and rows come without those that they lack: to the model they are missing."""
+    table = ALL[["x"]].assign(gaps=GAPS[gaps], y=ALL["y"])
+    flavor, fit = TAKE_GAPS[name]
+    model = fit(table, ALL["x"] + table["gaps"].isna(), "")
+    expected = flavors.asked(model, table)
+    path = flavors.keep(module_store.folder, flavor, model, table)
+
+    logged = api.build("name=gaps", *ROUTED, uris({"m": path}), module_store.override, plugins=fleets.plugins())
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+
+    rows = table.assign(key="m").astype({"gaps": object})
+    np.testing.assert_array_equal(router.predict(rows), expected)
+    np.testing.assert_array_equal(router.predict(rows[["key", "y", "x"]].iloc[[0]]), expected[[0]])
 
 
 def test_a_reordered_sub_model_takes_no_arrays(module_store):

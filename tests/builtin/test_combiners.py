@@ -204,6 +204,15 @@ def test_types_that_are_no_numbers(kind):
         assert caught.value.hint == "kind: vote takes what most of them say."
 
 
+@pytest.mark.parametrize(("kind", "what"), [("vote", "cannot be voted on"), ("mean", "are no numbers to combine")])
+def test_lists_are_not_combined(kind, what):
+    """No cure is told that does not help."""
+    with pytest.raises(ConfigError, match=f"answers that are lists or objects {what}") as caught:
+        made("combiner", kind=kind, of=["a"]).answer_type('{"items":{"type":"double"},"type":"array"}', 0)
+
+    assert not caught.value.hint
+
+
 def test_votes_keep_the_type():
     """The answer of a vote is one of the answers."""
     combiner = made("combiner", kind="vote", of=["a"])

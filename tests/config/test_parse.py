@@ -1101,6 +1101,14 @@ def test_aliases_that_mlflow_takes(spec, alias):
     assert spec(f"{ROUTED}tracking: {{alias: {alias}}}\n").tracking.alias == alias
 
 
+@pytest.mark.parametrize("name", ["a/b", "a:b", "a@b", " ", ".", ".."])
+def test_registered_names_that_cannot_be(report, name):
+    """MLflow refuses them, or no URI could name them: known before anything is built."""
+    (found,) = report(f"{ROUTED}tracking: {{register_as: '{name}'}}\n")
+
+    assert found.startswith("tracking.register_as: a registered name has no / : or @")
+
+
 def test_tracking(spec):
     """The registered name defaults to the router's; tags are text."""
     found = spec(f"{ROUTED}tracking: {{tags: {{a: 1, b: true, c: x}}}}\n")

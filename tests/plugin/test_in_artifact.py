@@ -236,6 +236,8 @@ def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, r
 
     if said is None:
         assert loaded.stdout == "{'geo_of_a_release': {'distribution': 'mmeframe-geo', 'version': '0.3.1'}}\n"
+        told = f"mmeframe-geo==0.3.1 is required, and {release} is installed here."
+        assert loaded.stderr.count(told) == (release != "0.3.1")
     else:
         assert f"This router was logged with {said}" in loaded.stderr
         assert "pip install mmeframe-geo==0.3.1" in loaded.stderr

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
+import json
 import math
+import uuid
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow.pyfunc.scoring_server import predictions_to_json
 from mlflow.types import DataType
 from mlflow.types.schema import Array, Object, Property
+from scipy import sparse
 
 from mmeframe.errors import ModelError
 from mmeframe.rows.answers import as_prediction, for_json, gather
@@ -97,6 +105,23 @@ def test_a_null_beside_declared_doubles_is_nan():
     assert (found.dtype, found[0], math.isnan(found[1])) == (np.float64, 1.5, True)
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_nulls_in_tables_of_doubles_are_nan(aligned):
+    """Also of several numbers in a row, or one for each class: what adds them up cannot add None."""
+    columns = [Column("a", "double"), Column("b", "double")] if aligned else [Column("prediction", "double")]
+    answers = Answers(
+        {"columns": [it.to_json() for it in columns], "width": 0 if aligned else 2, "aligned": aligned, "fill": "0"},
+        [columns],
+        [0],
+        lambda _: "m",
+    )
+
+    found = answers.aligned(as_prediction([[1.5, None], [1, 2]], 2, "m", answers.kind), 0)
+
+    np.testing.assert_array_equal(found, np.array([[1.5, np.nan], [1.0, 2.0]]))
+    assert found.dtype == np.float64
+
+
 def test_records_are_columns():
     """A list of dicts, as MLflow's own signature of it has it."""
     found = as_prediction([{"a": 1, "b": "x"}, {"b": "y", "a": 2}], 2, "m")
@@ -108,7 +133,7 @@ def test_records_of_one_column_of_lists():
     """The column is declared by its type alone."""
     answers = Answers(
         {"columns": [["prediction", DOUBLES, True]], "width": 0, "aligned": False, "fill": "nan"},
-        [["prediction"]],
+        [[Column("prediction", DOUBLES)]],
         [0],
         lambda _: "m",
     )
@@ -116,6 +141,96 @@ def test_records_of_one_column_of_lists():
     found = answers.whole(as_prediction([{"a": [1.0]}, {"a": [2.0]}], 2, "m", answers.kind), 0)
 
     assert found.tolist() == [[1.0], [2.0]]
+
+
+NUMBERS_AND_NULL = {
+    "masked": np.ma.array([BIG, 7, 3], mask=[False, True, False]),
+    "extension-array": pd.array([BIG, None, 3], dtype="Int64"),
+    "index": pd.Index([BIG, None, 3], dtype="Int64"),
+    "arrow": pa.array([BIG, None, 3]),
+    "arrow-chunks": pa.chunked_array([[BIG], [None, 3]]),
+    "arrow-series": pd.Series([BIG, None, 3], dtype="int64[pyarrow]"),
+    "categorical": pd.Categorical([BIG, None, 3]),
+}
+
+
+@pytest.mark.parametrize("raw", NUMBERS_AND_NULL.values(), ids=NUMBERS_AND_NULL)
+def test_columns_of_libraries_keep_numbers_and_nulls(raw):
+    """numpy alone makes floats of them, or forgets what is masked; alone and beside another sub-model's."""
+    found = as_prediction(raw, 3, "m")
+    beside = gather([(np.array([2, 0, 1]), found), (np.array([3]), np.array([5]))], 4)
+
+    assert typed(found) == [("int", BIG), ("NoneType", None), ("int", 3)]
+    assert beside.tolist() == [None, 3, BIG, 5]
+
+
+def test_masked_doubles_and_tables():
+    """What is masked is a null of its type."""
+    doubles = as_prediction(np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[[0, 1], [0, 0]]), 2, "m")
+    times = as_prediction(np.ma.array(np.array(["2024-01-02", "2024-01-03"], "M8[ns]"), mask=[1, 0]), 2, "m")
+
+    np.testing.assert_array_equal(doubles, [[1.0, np.nan], [3.0, 4.0]])
+    assert np.isnat(times).tolist() == [True, False]
+
+
+TABLES = {
+    "arrow": pa.table({"b": ["x", None], "a": [BIG, 3]}),
+    "arrow-views": pa.table({"b": pa.array(["x", None], pa.string_view()), "a": [BIG, 3]}),
+    "arrow-batch": pa.record_batch({"b": ["x", None], "a": [BIG, 3]}),
+    "columns": {"b": ["x", None], "a": np.array([BIG, 3])},
+    "records": [{"b": "x", "a": BIG}, {"a": 3}],
+    "structured": np.array([("x", BIG), (None, 3)], dtype=[("b", "O"), ("a", "i8")]),
+    "recarray": np.rec.array([("x", BIG), (None, 3)], dtype=[("b", "O"), ("a", "i8")]),
+}
+
+
+@pytest.mark.parametrize("raw", TABLES.values(), ids=TABLES)
+def test_tables_of_libraries_keep_their_names(raw):
+    """So columns are found by name, whatever their order."""
+    found = as_prediction(raw, 2, "m")
+
+    assert (found["a"].tolist(), found["b"].tolist()) == ([BIG, 3], ["x", None])
+
+
+def test_columns_of_lists():
+    """One list for each row, also where numpy has made a table of them."""
+    found = as_prediction({"a": [[1.0], []], "b": np.array([[1, 2], [3, 4]])}, 2, "m")
+
+    assert (found["a"].tolist(), found["b"].tolist()) == ([[1.0], []], [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array, sparse.coo_array])
+def test_a_sparse_table(kind):
+    """As the table that it is."""
+    assert as_prediction(kind(np.eye(2)), 2, "m").tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_arrays_of_several_types_as_rows():
+    """Whole numbers beside doubles keep their digits; they are the declared doubles where that loses nothing."""
+    rows = [np.array([BIG]), np.array([0.5])]
+
+    assert as_prediction(rows, 2, "m").tolist() == [[BIG], [0.5]]
+    assert as_prediction([np.array([3]), np.array([0.5])], 2, "m", "double").dtype == np.float64
+    assert typed(as_prediction([np.int64(3), 0.5], 2, "m", "double")) == [("float", 3.0), ("float", 0.5)]
+
+
+def test_a_column_that_is_declared_and_not_answered():
+    """No null in its place: nobody would see that the names differ."""
+    columns = [Column("low", "double"), Column("high", "double"), Column("note", "string", required=False)]
+    answers = Answers(
+        {"columns": [it.to_json() for it in columns], "width": 0, "aligned": False, "fill": "nan"},
+        [columns],
+        [0],
+        lambda _: "m",
+    )
+
+    assert answers.aligned(pd.DataFrame({"low": [1.0], "high": [2.0]}), 0)["note"].tolist() == [None]
+    with pytest.raises(ModelError) as caught:
+        answers.aligned(pd.DataFrame({"low": [1.0], "High": [2.0]}), 0)
+    assert str(caught.value) == (
+        "m: its answer has no column 'high', which it declares.\n"
+        "  Log it with the signature of what it answers. Did you mean 'High'? Columns: High, low."
+    )
 
 
 def test_rows_of_several_lengths():
@@ -144,6 +259,36 @@ def test_what_json_has_no_word_for(answer, expected):
     assert for_json({"x": answer})["x"].tolist() == expected
 
 
+NOON = np.datetime64("2024-01-02T12:00", "ns")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(np.array([NOON]), "2024-01-02T12:00:00", id="nanoseconds"),
+        pytest.param(np.array([NOON.astype("M8[s]")]), "2024-01-02T12:00:00", id="seconds"),
+        pytest.param(np.array([[NOON, NOON]]), ["2024-01-02T12:00:00"] * 2, id="table-of-times"),
+        pytest.param([NOON], "2024-01-02T12:00:00.000000000", id="time-in-a-list"),
+        pytest.param([dt.date(2024, 1, 2)], "2024-01-02", id="date"),
+        pytest.param(np.array([90], "m8[s]"), "0 days 00:01:30", id="durations"),
+        pytest.param([Decimal("1.50")], "1.50", id="decimal"),
+        pytest.param([uuid.UUID(int=1)], "00000000-0000-0000-0000-000000000001", id="id"),
+        pytest.param([b"a"], "YQ==\n", id="bytes"),
+        pytest.param([{"at": [NOON, Decimal(1)]}], {"at": ["2024-01-02T12:00:00.000000000", "1"]}, id="inside"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_mlflow_has_no_word_for(value, expected, beside):
+    """It is text in JSON, with a null beside it as without one; MLflow would fail, or make numbers of times."""
+    one = as_prediction(value, 1, "m", "any")
+    answer = gather([(np.array([0]), one)], 1 + beside)
+
+    written = io.StringIO()
+    predictions_to_json(for_json(answer), written)
+
+    assert json.loads(written.getvalue())["predictions"][0] == expected
+
+
 def test_lists_in_answers_for_json():
     """Also within lists and objects."""
     column = np.empty(2, object)
@@ -164,7 +309,7 @@ def test_a_column_that_a_sub_model_lacks_is_null():
     """In the type that is declared: large whole numbers of others stay."""
     answers = Answers(
         {"columns": [["n", "long", False], ["t", "string", False]], "width": 0, "aligned": False, "fill": "nan"},
-        [["n", "t"], ["t"]],
+        [[Column("n", "long"), Column("t", "string")], [Column("t", "string")]],
         [0, 1],
         lambda _: "m",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from decimal import Decimal
 from typing import Any
@@ -64,6 +65,7 @@ def test_an_object_is_shown_with_its_names():
         pytest.param(POINT, {"tags": ["x"], "lat": 1}, {"lat": 1.0, "tags": ["x"]}, id="object-in-order"),
         pytest.param(POINTS, [{"lat": 1}], [{"lat": 1.0}], id="array-of-objects"),
         pytest.param("binary", "YQA=", b"a\x00", id="base64"),
+        pytest.param("binary", base64.encodebytes(b"a" * 99).decode(), b"a" * 99, id="base64-of-mlflow"),
         pytest.param("binary", b"a\x00", b"a\x00", id="bytes"),
         pytest.param("binary", bytearray(b"a\x00"), b"a\x00", id="bytearray"),
         pytest.param("datetime", "2024-01-02T12:00:00Z", NOON, id="text"),
@@ -73,6 +75,9 @@ def test_an_object_is_shown_with_its_names():
         pytest.param("any", [1.5], [1.5], id="any-list"),
         pytest.param("any", np.array([1.5]), [1.5], id="any-array"),
         pytest.param("any", {"a": 1}, {"a": 1}, id="any-object"),
+        pytest.param("any", np.array([np.array([1]), None], object), [[1], None], id="any-arrow-lists"),
+        pytest.param("any", {"a": (np.float32(0.5), np.int64(1))}, {"a": [0.5, 1]}, id="any-numpy-inside"),
+        pytest.param("any", np.True_, True, id="any-numpy-scalar"),
     ],
 )
 def test_taken(kind, value, expected):

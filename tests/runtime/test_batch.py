@@ -36,6 +36,7 @@ def test_a_frame_is_not_copied():
         pytest.param({"x": np.zeros((2, 1))}, {"x": [0.0, 0.0]}, id="array-of-one-column"),
         pytest.param({"x": [[1], [2]]}, {"x": [1, 2]}, id="lists-of-one"),
         pytest.param({"x": np.array(7), "y": np.array("a")}, {"x": [7], "y": ["a"]}, id="0d-arrays"),
+        pytest.param({"x": np.array(None), "y": np.array("a")}, {"x": [None], "y": ["a"]}, id="0d-null"),
         pytest.param({"x": 7, "y": "a"}, {"x": [7], "y": ["a"]}, id="scalars"),
         pytest.param({"x": [np.array(1), np.array(2)]}, {"x": [1, 2]}, id="list-of-0d-arrays"),
         pytest.param({"x": [np.array("a"), None]}, {"x": ["a", None]}, id="0d-array-and-None"),

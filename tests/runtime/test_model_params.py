@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import infer_signature
+from sklearn.linear_model import Ridge
 
 from mmeframe import api
 from mmeframe.errors import BadInputError, ProblemsError
@@ -103,6 +105,50 @@ def test_isolated_sub_models_get_them_too(module_store, fleet, make):
     assert router.predict(ROWS, {"horizon": 7}).tolist() == ["horizon=7 unit=day", "horizon=7 weights=[0.5, 0.5]", ""]
 
 
+# Type of a parameter as MLflow infers it of its default -> values of requests, each as the sub-model alone gets it.
+KINDS: dict[str, tuple[Any, list[Any]]] = {
+    "long": (1, [5, 2**60]),
+    "double": (1.5, [2, 0.1]),
+    "string": ("é", ["日本", ""]),
+    "boolean": (True, [False]),
+    "datetime": (np.datetime64("2024-01-01"), ["2024-02-03", "2024-02-03T04:05:06", np.datetime64("2024-02-03T05")]),
+    "dates": ([np.datetime64("2024-01-01")], [["2024-02-03", "2024-02-03T04:05"], []]),
+    "texts": (["a"], [["x", "y"], []]),
+    "flags": ([True], [[False, True]]),
+    "object": ({"a": 1, "b": {"c": [1.5]}}, [{"a": 2, "b": {"c": []}}]),
+}
+
+
+@pytest.fixture(scope="module")
+def every(saved: Saved) -> str:
+    """The path of a model with a parameter of each type."""
+    return saved("every", {name: default for name, (default, _) in KINDS.items()})
+
+
+@pytest.fixture(scope="module")
+def kinds(module_store: Store, saved: Saved, every: str) -> tuple[Any, Any]:
+    """It by MLflow, and a router of it and another."""
+    one = saved("one", {"object": KINDS["object"][0]})
+    overrides = (f"+models.every.uri={every}", f"+models.one.uri={one}")
+    logged = api.build("name=kinds", *ROUTED, *overrides, module_store.override, plugins=fleets.plugins())
+    with fleets.active(module_store.uri):
+        return mlflow.pyfunc.load_model(every), mlflow.pyfunc.load_model(logged.model_uri)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, *({name: value} for name, (_, values) in KINDS.items() for value in values)], ids=str
+)
+def test_every_type_is_what_the_sub_model_alone_gets(kinds, params):
+    """Of every type that MLflow has for parameters, given or left out, asked by MLflow or in Python."""
+    alone, model = kinds
+    rows = X.assign(key="every")
+
+    expected = alone.predict(X, params=params)
+
+    assert list(model.predict(rows, params=params)) == expected
+    assert list(model.unwrap_python_model().router.predict(rows, params)) == expected
+
+
 def test_the_union_is_declared(model):
     """With the types that sub-models declare; only a list has a default, which MLflow needs."""
     declared = {spec.name: (spec.dtype.name, spec.default) for spec in model.metadata.get_params_schema()}
@@ -158,6 +204,53 @@ def test_parameters_that_clash(module_store, saved, fleet, params, what):
         api.validate(*overrides, module_store.override, plugins=fleets.plugins())
 
     assert [(it.where, it.what) for it in caught.value.problems] == [("models.zzz", what)]
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "kind"),
+    [
+        ("datetime", np.datetime64("2025-01-01"), "datetime"),
+        ("dates", [np.datetime64("2025-01-01")], "array(datetime)"),
+        ("object", {"a": 2, "b": {"c": [1.5]}}, "object(a: long, b: object(c: array(double)))"),
+    ],
+)
+def test_defaults_that_mlflow_needs_are_one(module_store, saved, every, name, other, kind):
+    """MLflow takes no null for the default of a time, a list or an object, so two cannot stand side by side."""
+    path = saved(f"other_{name}", {name: other})
+
+    with pytest.raises(ProblemsError) as caught:
+        api.validate(
+            "name=clash", *ROUTED, f"+models.every.uri={every}", f"+models.zzz.uri={path}", module_store.override
+        )
+
+    assert str(caught.value) == (
+        f"models.zzz: its parameter {name!r} has another default than in 'every'.\n"
+        f"  MLflow needs one default of {kind} for the whole router: log both with the same."
+    )
+
+
+def test_a_loader_that_takes_none(module_store):
+    """A parameter that could not be handed over is found when the router is built, not by a request."""
+    path = str(module_store.folder / "estimator")
+    mlflow.sklearn.save_model(
+        Ridge().fit(X, [1.0]),
+        path,
+        signature=infer_signature(X, [1.0], {"horizon": 7}),
+        pip_requirements=fleets.pins(),
+        serialization_format="cloudpickle",
+    )
+    overrides = ("name=clash", *ROUTED, f"+models.est.uri={path}", module_store.override)
+
+    with pytest.raises(ProblemsError) as caught:
+        api.build(*overrides, "+models.est.loader=sklearn", plugins=fleets.plugins())
+    logged = api.build(*overrides, plugins=fleets.plugins())
+
+    assert str(caught.value) == (
+        "models.est: its signature declares parameters, and its loader takes none.\n"
+        "  Set models.est.loader=pyfunc, which hands them over."
+    )
+    router = api.load_router(logged.model_uri, tracking_uri=module_store.uri)
+    assert router.predict(X.assign(key="est"), {"horizon": 3}).tolist() == [1.0]
 
 
 def test_a_parameter_of_routing_that_a_sub_model_has_too(module_store, fleet):

@@ -62,10 +62,8 @@ def test_no_rows_no_answers():
         pytest.param(np.arange(3), 3, id="too-many"),
         pytest.param(F({"a": [1]}), 1, id="frame"),
         pytest.param(pd.Series([1, 2, 3]), 3, id="series"),
-        pytest.param(5.0, 0, id="scalar"),
-        pytest.param(None, 0, id="nothing"),
-        pytest.param("ab", 0, id="text"),
-        pytest.param({"a": [1, 2]}, 0, id="map"),
+        pytest.param([], 0, id="none"),
+        pytest.param({"a": [1]}, 1, id="map"),
     ],
 )
 def test_another_length(raw, length):
@@ -75,6 +73,30 @@ def test_another_length(raw, length):
 
     answers = {0: "0 answers", 1: "1 answer", 3: "3 answers"}[length]
     assert str(caught.value) == f"berlin: it gave {answers} for 2 rows."
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        pytest.param(5.0, "float", id="scalar"),
+        pytest.param(None, "NoneType", id="nothing"),
+        pytest.param("ab", "str", id="text"),
+        pytest.param(iter([1, 2]), "list_iterator", id="iterator"),
+        pytest.param({1, 2}, "set", id="set"),
+    ],
+)
+def test_what_is_no_answer_per_row(raw, kind):
+    """It is named."""
+    with pytest.raises(
+        ModelError, match=f"^berlin: it answered with a {kind}, not with one answer per row.\n  Answer with"
+    ):
+        as_prediction(raw, 2, "berlin")
+
+
+def test_two_columns_of_one_name():
+    """Which of them is meant, nobody knows: also where one is named by a number."""
+    with pytest.raises(ModelError, match="its answers have two columns named '1'"):
+        as_prediction(pd.DataFrame([[1, 2]], columns=[1, "1"]), 1, "m")
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,36 @@ def test_any_type_passes_unchanged():
     assert convert(values, "any").tolist() == [b"a", ["b"], 1, True, None]
 
 
+BESIDE_A_NULL = {
+    "texts": S(["a", None]),
+    "times": S([NOON, None]),
+    "category-of-texts": S(pd.Categorical(["a", None])),
+    "category-of-integers": S(pd.Categorical([2**53 + 1, None])),
+    "category-of-nullable-integers": S(pd.array([2**53 + 1, None], "Int64")).astype("category"),
+    "category-of-booleans": S(pd.Categorical([True, None])),
+    "nullable-integers": S(pd.array([2**53 + 1, None], "Int64")),
+    "arrow": S([2**53 + 1, None], dtype="int64[pyarrow]"),
+}
+
+
+@pytest.mark.parametrize("sent", BESIDE_A_NULL.values(), ids=BESIDE_A_NULL)
+def test_any_type_does_not_depend_on_the_rows_beside(sent):
+    """A value and a null are the same together and alone: pandas makes one type of a column, which may change both."""
+    together, alone = convert(sent, "any").tolist(), [convert(sent.iloc[[row]], "any").tolist()[0] for row in (0, 1)]
+
+    assert together == alone == [sent.tolist()[0], None]
+    assert type(together[0]) is type(alone[0])
+
+
+def test_whole_numbers_of_a_category_stay_exact_beside_a_null():
+    """In an optional column: as floats they would be refused, or other numbers."""
+    sent = S(pd.Categorical([2**53 + 1, None]))
+
+    found = check_frame(sent.to_frame("x"), [Column("x", "long", required=False)], frozenset())["x"]
+
+    assert (found[0], found.isna().tolist()) == (2**53 + 1, [False, True])
+
+
 @pytest.mark.parametrize("kind", ["integer", "long", "float", "double", "boolean", "string", "datetime"])
 @pytest.mark.parametrize("dtype", ["object", "float64"])
 def test_no_rows_fit_every_type(kind, dtype):
