@@ -226,8 +226,6 @@ def test_a_misspelt_option_of_a_kind(answers):
     "override",
     [
         pytest.param("+models.x={uri", id="brace"),
-        pytest.param("name=$(x", id="parenthesis"),
-        pytest.param("validate", id="no-equals-sign"),
         pytest.param("name==x", id="two-equals-signs"),
     ],
 )
