@@ -23,7 +23,7 @@ import numpy as np
 
 from mmeframe.build.cleanup import Undo
 from mmeframe.build.environment import distributions_of
-from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register
+from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError, count, listed
@@ -197,6 +197,9 @@ def _estimator(settings: TrainSpec) -> Any:
         estimator = kind(**settings.estimator.params)
     except TypeError as error:
         raise ConfigError(str(error), where="train.estimator.params") from None
+    if lacks := [name for name in ("fit", "predict", "get_params") if not hasattr(estimator, name)]:
+        what = f"{settings.estimator.class_} is no estimator that answers rows: it has no {' and no '.join(lacks)}."
+        raise ConfigError(what, where="train.estimator.class", hint="Name a regressor or a classifier.")
     if "random_state" in estimator.get_params() and "random_state" not in settings.estimator.params:
         estimator.set_params(random_state=settings.seed)
     if not settings.features.categorical:
@@ -287,7 +290,8 @@ def _explained(key: Key | None, features: pd.DataFrame, target: pd.Series[Any], 
             raise ConfigError(what, where="train.features", hint=hint) from error
         kind = type(target.iloc[0]).__name__
         seen = f"{len(target)} rows with {target.nunique()} different values of {target.name!r} ({kind})"
-        hint = f"It had {seen}. Regressors need numbers, classifiers classes. --debug shows the cause."
+        hint = f"It had {seen}. Regressors need numbers, classifiers two classes. train.on_error=skip leaves it out."
+        hint = f"{hint} --debug shows the cause."
         raise ConfigError(f"{what}.", where="train.estimator", hint=hint) from error
 
 
@@ -315,15 +319,11 @@ def _run(
     client, tracking = store.client, spec.tracking
     experiment = experiment_id(client, tracking)
     tags = {**redact_tree(tracking.tags), "mlflow.source.name": "mmeframe train"}
-    run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
+    with taken("the store cannot be written"):
+        run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
     run_id = str(run.info.run_id)
     try:
-        try:
-            record_config(client, run_id, config)
-        except OSError as error:
-            what = f"the store's artifacts cannot be written: {error.strerror or type(error).__name__}."
-            hint = "Look at the artifact location of the experiment, or choose another tracking.experiment_name."
-            raise ConfigError(what, where="tracking.uri", hint=hint) from error
+        record_config(client, run_id, config)
         _log_params(client, run_id, _params(settings))
         yield experiment, run_id
         client.set_terminated(run_id, "FINISHED")
