@@ -13,6 +13,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from functools import cache
 from itertools import pairwise
@@ -36,6 +37,7 @@ __all__ = [
     "canonical",
     "csv_form",
     "csv_hazard",
+    "csv_twins",
     "is_whole",
     "normalised",
     "one_per_row",
@@ -109,6 +111,9 @@ def canonical(value: Any, exact: bool = True) -> str | None:
         return int.__repr__(value)
     if value != value:
         return None
+    if kind is timedelta:
+        # As those of pandas and numpy are written.
+        return canonical(np.timedelta64(value))
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
@@ -194,6 +199,12 @@ def csv_hazard(text: str) -> str | None:
     if not form:
         return None if form is None else "a missing value"
     return f"the boolean {form}" if form in ("True", "False") else f"the number {float(text):g}"
+
+
+def csv_twins(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Keys, each with another one of these that a CSV reader makes of it: that one would get its rows."""
+    known = frozenset(keys)
+    return [(key, form) for key in keys if (form := csv_form(key)) is not None and form in known]
 
 
 def one_per_row(raw: Any, n_rows: int) -> Any:

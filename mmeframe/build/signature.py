@@ -37,7 +37,7 @@ _WHOLE, _FLOATING = ("integer", "long"), ("float", "double")
 _TENSOR_TYPES = {"b": "boolean", "i": "long", "u": "long", "f": "double", "U": "string", "O": "string", "M": "datetime"}
 
 
-# A parameter of a sub-model: its type, and its default where that is a list; JSON.
+# A parameter of a sub-model: its type, and its default where that is a list or a time; JSON.
 Param = Sequence[Any]
 
 
@@ -90,15 +90,14 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
 
 
 def read_params(schema: Any) -> dict[str, Param]:
-    """Parameters of an MLflow schema: name -> its type, and its default where that is a list."""
+    """Parameters of an MLflow schema: name -> its type, and its default where MLflow cannot do without one."""
     found: dict[str, Param] = {}
     for spec in schema.params if schema is not None else ():
         kind = type_text(spec.dtype)
-        if spec.shape is None:
-            found[spec.name] = [kind, None]
-        else:
-            listed = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
-            found[spec.name] = [listed, spec.to_dict()["default"]]
+        needed = spec.shape is not None or kind == "datetime"
+        if spec.shape is not None:
+            kind = json.dumps({"items": {"type": kind}, "type": "array"}, sort_keys=True, separators=(",", ":"))
+        found[spec.name] = [kind, spec.to_dict()["default"] if needed else None]
     return found
 
 
@@ -108,7 +107,7 @@ def union_params(
     """Parameters of all sub-models. Those that clash with one another, or with the router's, are problems.
 
     params: sub-model id -> its own. taken: names that the router reads itself.
-    MLflow needs a default of a list, so sub-models must have the same one; of others each has its own.
+    MLflow needs a default of a list and of a time, so sub-models must have the same one; of others each has its own.
     """
     merged: dict[str, Param] = {}
     owner: dict[str, str] = {}
@@ -123,7 +122,7 @@ def union_params(
                 hint = "A request has one value for both: log one of them with the other's type."
             elif usual != default:
                 what = f"its parameter {name!r} has another default than in {other!r}."
-                hint = "A list that a request leaves out has one default: log both with the same."
+                hint = "A list or a time that a request leaves out has one default: log both with the same."
             else:
                 continue
             problems.append(Problem(f"models.{id_}", what, hint, "fleet"))
@@ -388,7 +387,7 @@ def _param_spec(name: str, kind: str, default: Any) -> Any:
     described: dict[str, Any] = json.loads(kind) if is_compound(kind) else {"type": kind}
     if described["type"] == "array":
         return ParamSpec(name, described["items"]["type"], default, (-1,))
-    return ParamSpec(name, _data_type(kind), None)
+    return ParamSpec(name, _data_type(kind), default)
 
 
 def _data_type(kind: str) -> Any:

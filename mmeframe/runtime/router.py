@@ -86,9 +86,16 @@ class Answer:
 def _as_declared(name: str, value: Any, kind: str) -> Any:
     """A parameter's value in its declared type."""
     try:
-        return converter(kind)(value)
+        return _with_datetimes(converter(kind)(value))
     except RefusedError as error:
         raise BadInputError(f"parameter {name!r} must be {shown(kind)}: {error}.") from None
+
+
+def _with_datetimes(value: Any) -> Any:
+    """Times as Python's own: MLflow gives those to models, and takes no nanoseconds."""
+    if isinstance(value, list):
+        return [_with_datetimes(item) for item in value]
+    return value.astype("M8[us]").item() if isinstance(value, np.datetime64) else value
 
 
 class Labels:
