@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from enum import Enum
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,9 @@ def canonical(value: Any, exact: bool = True) -> str | None:
     if hasattr(value, "as_py"):
         # A scalar of Arrow, whose own text tells 7.0 from 7.
         return canonical(value.as_py(), exact)
-    # A member of an enum of texts or numbers is its value: what str() shows may be its name.
+    # What str() shows of a member may be its name.
+    if isinstance(value, Enum):
+        return canonical(value.value, exact)
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, float):
@@ -306,7 +309,8 @@ def _floats_as_such(values: Any) -> Any:
 def _singly(raw: Any) -> bool:
     """Whether values must be looked at one by one."""
     if not isinstance(raw, np.ndarray):
-        return False
+        # Arrow has no hash table of objects and maps.
+        return bool(getattr(getattr(raw.dtype, "pyarrow_dtype", None), "num_fields", 0))
     # 1, 1.0 and True are one value to a hash table, but not one key; and pandas makes doubles of longer floats.
     return not _uniform(raw) if raw.dtype == np.dtype(object) else raw.dtype.kind == "f" and raw.dtype.itemsize > 8
 
@@ -428,10 +432,10 @@ class KeyIndex:
                 return np.where(raw, self.code(True), self.code(False)).astype(np.int32)
             if dtype.kind in "iu":
                 return self._integers(raw)
-            if _singly(raw):
-                return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
-            if dtype.kind == "f":
-                return self._floats(raw)
+        if _singly(raw):
+            return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
+        if dtype.kind == "f":
+            return self._floats(raw)
         positions, uniques = pd.factorize(raw)
         table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
         return np.asarray(table.take(positions), np.int32)
