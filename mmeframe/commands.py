@@ -62,6 +62,11 @@ def _check_flags(flags: Flags) -> None:
     for name in ("model", "data", "params", "limit", "out", "plugin", "kind"):
         if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
+    if flags.command == "explain" and flags.out is not None and flags.data is not None:
+        out, data = Path(flags.out), Path(flags.data)
+        if out.exists() and data.exists() and out.samefile(data):
+            what = "this is the table that is read, whose columns would be lost."
+            raise UsageError(what, where="--out", hint="Name another file.")
     if flags.exit_code and flags.command != "plan":
         raise UsageError(f"{flags.command} takes no --exit-code.", hint="Only plan does.")
 
@@ -72,8 +77,11 @@ _CLIENT = ("name", "tracking.uri", "tracking.register_as", "tracking.alias")
 _OTHERS = {
     "build": ("train", "predict", "serve", "validate"),
     "plan": ("train", "predict", "serve", "validate"),
-    "explain": ("train", "predict", "serve", "validate"),
-    "train": ("predict", "serve", "validate"),
+    "explain": ("train", "predict", "serve", "validate", "build"),
+    "train": (
+        *("predict", "serve", "validate", "build", "output", "signature", "environment", "residency"),
+        *("traffic", "isolation", "observers"),
+    ),
 }
 
 
@@ -86,6 +94,9 @@ def _check_read(work: Job, flags: Flags, overrides: Sequence[str]) -> None:
     # A fleet that is declared on the command line says whose router is meant, as a file does.
     fleet = ("routing", "models", "sources") if {"models", "sources"} & {section for _, section in places} else ()
     for override, (path, section) in zip(overrides, places, strict=True):
+        if section == "hydra" and not flags.hydra and path != "hydra.searchpath":
+            hint = "Leave it out: Hydra's own options are for its flags, such as --multirun."
+            problems.append(Problem(override, f"{command} does not read hydra.", hint, "usage"))
         if section not in sections or section in fleet:
             continue
         read = any(path == it or path.startswith(f"{it}.") or it.startswith(f"{path}.") for it in (*_CLIENT, command))

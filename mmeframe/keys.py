@@ -13,7 +13,9 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from enum import Enum
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,7 @@ __all__ = [
     "canonical",
     "csv_form",
     "csv_hazard",
+    "csv_twins",
     "is_whole",
     "normalised",
     "one_per_row",
@@ -100,7 +103,9 @@ def canonical(value: Any, exact: bool = True) -> str | None:
     if hasattr(value, "as_py"):
         # A scalar of Arrow, whose own text tells 7.0 from 7.
         return canonical(value.as_py(), exact)
-    # A member of an enum of texts or numbers is its value: what str() shows may be its name.
+    # What str() shows of a member may be its name.
+    if isinstance(value, Enum):
+        return canonical(value.value, exact)
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, float):
@@ -109,6 +114,9 @@ def canonical(value: Any, exact: bool = True) -> str | None:
         return int.__repr__(value)
     if value != value:
         return None
+    if kind is timedelta:
+        # As those of pandas and numpy are written.
+        return canonical(np.timedelta64(value))
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
@@ -194,6 +202,12 @@ def csv_hazard(text: str) -> str | None:
     if not form:
         return None if form is None else "a missing value"
     return f"the boolean {form}" if form in ("True", "False") else f"the number {float(text):g}"
+
+
+def csv_twins(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Keys, each with another one of these that a CSV reader makes of it: that one would get its rows."""
+    known = frozenset(keys)
+    return [(key, form) for key in keys if (form := csv_form(key)) is not None and form in known]
 
 
 def one_per_row(raw: Any, n_rows: int) -> Any:
@@ -295,7 +309,8 @@ def _floats_as_such(values: Any) -> Any:
 def _singly(raw: Any) -> bool:
     """Whether values must be looked at one by one."""
     if not isinstance(raw, np.ndarray):
-        return False
+        # Arrow has no hash table of objects and maps.
+        return bool(getattr(getattr(raw.dtype, "pyarrow_dtype", None), "num_fields", 0))
     # 1, 1.0 and True are one value to a hash table, but not one key; and pandas makes doubles of longer floats.
     return not _uniform(raw) if raw.dtype == np.dtype(object) else raw.dtype.kind == "f" and raw.dtype.itemsize > 8
 
@@ -417,10 +432,10 @@ class KeyIndex:
                 return np.where(raw, self.code(True), self.code(False)).astype(np.int32)
             if dtype.kind in "iu":
                 return self._integers(raw)
-            if _singly(raw):
-                return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
-            if dtype.kind == "f":
-                return self._floats(raw)
+        if _singly(raw):
+            return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
+        if dtype.kind == "f":
+            return self._floats(raw)
         positions, uniques = pd.factorize(raw)
         table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
         return np.asarray(table.take(positions), np.int32)

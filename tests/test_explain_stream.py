@@ -125,6 +125,23 @@ def test_a_file_that_cannot_be_written(run, week, table, out, said):
     assert said in done.err
 
 
+@pytest.mark.parametrize("other", ["rows.csv", "./rows.csv", "link.csv"])
+def test_the_table_is_not_written_over(run, week, table, other, monkeypatch):
+    """However it is named: what is told holds none of its columns."""
+    monkeypatch.chdir(table.parent)
+    before = table.read_bytes()
+    table.rename("rows.csv")
+    (table.parent / "link.csv").symlink_to("rows.csv")
+
+    done = run("explain", *fleets.WEEK, week.override, "data=rows.csv", "--out", other)
+
+    assert (done.code, done.err.splitlines()[0]) == (
+        2,
+        "error: --out: this is the table that is read, whose columns would be lost.",
+    )
+    assert (table.parent / "rows.csv").read_bytes() == before
+
+
 def test_what_breaks_in_the_middle_leaves_nothing_half_said(run, week, tmp_path):
     """Neither a file nor half of a JSON text."""
     lines = ["dow,x1,x2", *["3,1,2"] * 20_000, "3,1,2,4"]

@@ -235,3 +235,20 @@ def test_what_is_no_key_among_keys_is_refused(value, n_rows):
 
     with pytest.raises(BadInputError, match=r"^routing.keys.p: a routing key must be one value, not "):
         reached(routing, ROWS.head(n_rows))
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        pytest.param(pa.array([{"a": 1}, {"a": 2}, None]), "dict", id="objects"),
+        pytest.param(pa.array([[("a", 1)], None, []], pa.map_(pa.string(), pa.int64())), "list", id="maps"),
+        pytest.param(pa.array([["a"], None, []]), "list", id="lists"),
+    ],
+)
+@pytest.mark.parametrize("n_rows", [1, 3])
+def test_a_column_of_arrow_that_holds_no_scalars(cells, kind, n_rows):
+    """Its cells are told by their type, as those of a column of Python's objects are."""
+    routing = made(FLEET, {"p": Raw(lambda frame: cells[:n_rows])})
+
+    with pytest.raises(BadInputError, match=f"^routing.keys.p: a routing key must be one value, not {kind}"):
+        reached(routing, ROWS.head(n_rows))

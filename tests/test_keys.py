@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import io
 import uuid
 import warnings
@@ -24,6 +25,18 @@ NOON = dt.datetime(2020, 1, 2, 12, 0)  # noqa: DTZ001 - naive on purpose: it has
 DAY = dt.date(2020, 1, 2)
 
 
+class Text(enum.StrEnum):
+    A = "7"
+
+
+class Number(enum.IntEnum):
+    A = 7
+
+
+class Other(enum.Enum):
+    A = Decimal("7.0")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -36,6 +49,7 @@ DAY = dt.date(2020, 1, 2)
         pytest.param(7.0, "7", id="integral-float"),
         pytest.param(float(2**53 - 1), "9007199254740991", id="largest-exact-float"),
         pytest.param(-0.0, "0", id="minus-zero"),
+        *(pytest.param(member, "7", id=f"member-{type(member).__name__}") for member in (Text.A, Number.A, Other.A)),
         pytest.param(2.5, "2.5", id="fraction"),
         pytest.param(np.float16(7), "7", id="float16"),
         pytest.param(np.float32(2.5), "2.5", id="float32"),
@@ -59,6 +73,8 @@ DAY = dt.date(2020, 1, 2)
         pytest.param(np.datetime64("2020-01-02"), "2020-01-02T00:00:00", id="datetime64-day"),
         pytest.param(np.datetime64("2020-01-02T12:00", "ns"), "2020-01-02T12:00:00", id="datetime64-ns"),
         pytest.param(np.timedelta64(1, "D"), "P1DT0H0M0S", id="timedelta64"),
+        pytest.param(pd.Timedelta(1, "D"), "P1DT0H0M0S", id="pandas-timedelta"),
+        pytest.param(dt.timedelta(1), "P1DT0H0M0S", id="timedelta"),
         pytest.param(np.array(7), "7", id="0d-int"),
         pytest.param(np.array(7.0), "7", id="0d-float"),
         pytest.param(np.array("07"), "07", id="0d-text"),

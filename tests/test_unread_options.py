@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -79,18 +81,34 @@ def test_annotated_answers_are_asked_for_otherwise(run, router, rows):
         pytest.param("build", "predict.keep=none", id="build"),
         pytest.param("build", "validate.min_coverage=0.5", id="build-validate"),
         pytest.param("explain", "predict.batch_rows=5", id="explain"),
+        pytest.param("explain", "build.unchanged=register", id="explain-build"),
+        pytest.param("train", "output.annotate=true", id="train"),
+        pytest.param("train", "residency=lazy", id="train-group"),
+        pytest.param("train", "environment.merge=highest", id="train-environment"),
+        pytest.param("plan", "hydra.verbose=true", id="hydra"),
+        pytest.param("validate", "hydra.run.dir=x", id="hydra-folder"),
+        pytest.param("build", "hydra/job_logging=none", id="hydra-group"),
     ],
 )
 def test_sections_of_other_commands(run, router, rows, command, override):
     """What one command reads does nothing in another; in a file it is no problem."""
     words = [rows] if command in ("predict", "explain") else []
     fleet = [] if command in ("predict", "serve", "show") else fleets.WEEK
+    training = (f"train.reader.path={rows.removeprefix('data=')}", "train.target=x2", "train.features.numeric=[x1]",
+                "train.estimator.class=sklearn.linear_model.Ridge")  # fmt: skip
 
-    done = run(command, *router, *fleet, *words, override)
+    done = run(command, *router, *fleet, *words, *(training if command == "train" else ()), override)
 
     assert (done.code, done.out) == (2, "")
-    section = override.partition(".")[0]
+    section = re.split(r"\W", override)[0]
     assert done.err.startswith(f"error: {override}: {command} does not read {section}.\n  Leave it out")
+
+
+def test_hydras_own_options_count_where_hydra_runs(run, router, tmp_path):
+    """With its flags; where it looks for files, always."""
+    words = (*router, *fleets.WEEK)
+    assert run("plan", "-m", *words, f"hydra.sweep.dir={tmp_path}").code == 0
+    assert run("plan", *words, f"hydra.searchpath=[file://{tmp_path}]").code == 0
 
 
 @pytest.mark.parametrize("command", ["show", "plan", "predict"])

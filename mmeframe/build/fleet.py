@@ -37,7 +37,7 @@ from mmeframe.build.signature import (
 from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import canonical, csv_form, csv_hazard
+from mmeframe.keys import canonical, csv_hazard, csv_twins
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
@@ -291,16 +291,14 @@ class _Resolver:
                 # Computed keys, and those of parameters, never stand in a CSV file.
                 continue
             values = {str((entry.key or {})[part.name]) for entry in entries if part.name in (entry.key or {})}
+            for value, plain in csv_twins(sorted(values, key=natural)):
+                how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
+                self.problem(
+                    f"routing.keys.{part.name}",
+                    f"the keys {value!r} and {plain!r} differ only in {how}.",
+                    "A CSV file or a spreadsheet makes them one. Rename one.",
+                )
             changes = _csv_changes(values)
-            for value in changes:
-                plain = csv_form(value)
-                if plain in values:
-                    how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
-                    self.problem(
-                        f"routing.keys.{part.name}",
-                        f"the keys {value!r} and {plain!r} differ only in {how}.",
-                        "A CSV file or a spreadsheet makes them one. Rename one.",
-                    )
             if changes:
                 some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
                 self.warnings.append(

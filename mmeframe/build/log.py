@@ -39,9 +39,9 @@ from mmeframe.build.store import ROUTER_TAG, Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
-from mmeframe.errors import BuildError, CorruptBundleError, Problem, ProblemsError, UsageError
+from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact_override, redact_tree
+from mmeframe.redact import redact, redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 from mmeframe.versions import installed, quietly
@@ -54,6 +54,7 @@ __all__ = [
     "prove_fleet",
     "record_config",
     "register",
+    "taken",
     "wrapping",
 ]
 
@@ -254,7 +255,8 @@ def experiment_id(client: Any, tracking: TrackingSpec) -> str:
 
 def _named_experiment(client: Any, name: str) -> str:
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name))
+    with taken("the store cannot be written"):
+        return str(found.experiment_id if found else client.create_experiment(name))
 
 
 def log_folder(
@@ -331,16 +333,33 @@ def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
 
 def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str, owner: str) -> str:
     tags = {**redact_tree(tracking.tags), BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
-    run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
+    with taken("the store cannot be written"):
+        run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
     return str(run.info.run_id)
 
 
 def record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tuple[str, ...]]) -> None:
+    """Store what was asked for with the run. Raises ConfigError for a store that takes no artifacts."""
     import yaml
 
     tree, overrides = config
-    client.log_text(run_id, yaml.safe_dump(redact_tree(tree), sort_keys=False), "mmeframe/config.yaml")
-    client.log_text(run_id, "".join(f"{redact_override(line)}\n" for line in overrides), "mmeframe/overrides.txt")
+    with taken("the store's artifacts cannot be written"):
+        client.log_text(run_id, yaml.safe_dump(redact_tree(tree), sort_keys=False), "mmeframe/config.yaml")
+        client.log_text(run_id, "".join(f"{redact_override(line)}\n" for line in overrides), "mmeframe/overrides.txt")
+
+
+@contextmanager
+def taken(what: str) -> Iterator[None]:
+    """Name a store that does not take what is written, whatever its library raises."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while found := cause.__cause__ or cause.__context__:
+            cause = found
+        said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
+        hint = "Look at who may write there, and at the artifact location of the experiment (tracking.experiment_name)."
+        raise ConfigError(f"{what}: {redact(said).rstrip('.')}.", where="tracking.uri", hint=hint) from error
 
 
 def _columns(fleet: Fleet) -> str:

@@ -91,6 +91,9 @@ def read_columns(schema: Any) -> tuple[Column, ...] | str:
     for spec in schema.inputs:
         if spec.name is None:
             return "its signature has columns without names."
+        if not isinstance(spec.name, str | int | float) or spec.name != spec.name:
+            # Names of several levels, times, and gaps, as pandas has them.
+            return f"its signature names a column {spec.name!r}, which is no text and no number."
         # Of a frame with numbered columns MLflow keeps the numbers.
         number = None if isinstance(spec.name, str) else spec.name
         columns.append(Column(str(spec.name), type_text(spec.type), bool(spec.required), number))

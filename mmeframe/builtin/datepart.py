@@ -93,6 +93,10 @@ class DatepartStrategy(RoutingStrategy[DatepartConf]):
         return keys
 
 
+# Booleans, numbers, durations.
+_NO_TIMES = "biufcm"
+
+
 def clock_times(
     batch: Batch, column: str, timezone: str | None = None, assume: str | None = None
 ) -> tuple[np.ndarray[Any, np.dtype[np.intp]], pd.Series[Any]]:
@@ -112,14 +116,18 @@ def clock_times(
     elif isinstance(values.dtype, pd.ArrowDtype) and values.dtype.kind == "M":
         values = pd.Series(values).astype(values.dtype.pyarrow_dtype.to_pandas_dtype()).array
     # Distinct timestamps are usually few: parse and convert those only.
-    positions, uniques = pd.factorize(values)
-    times = pd.Series(uniques)
+    try:
+        positions, uniques = pd.factorize(values)
+        times = pd.Series(uniques)
+    except (NotImplementedError, UnicodeEncodeError):
+        # Arrow's lists and objects have no hash, and half a character has no bytes.
+        raise _unreadable(column, "it holds lists or objects, or text that is no Unicode") from None
     if isinstance(times.dtype, pd.CategoricalDtype):
         times = times.astype(times.cat.categories.dtype)
-    if pd.api.types.is_numeric_dtype(times.dtype):
+    if times.dtype.kind in _NO_TIMES:
         if not times.empty:
             raise _unreadable(column, f"it is {times.dtype}")
-        return positions, times.astype("M8[ns]")
+        return positions, pd.Series([], dtype="M8[ns]")
     try:
         if isinstance(times.dtype, pd.DatetimeTZDtype):
             return positions, _on_clock(times, timezone)

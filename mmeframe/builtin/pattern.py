@@ -119,8 +119,8 @@ def distinct_texts(
     values = batch.column(column)
     try:
         positions, uniques = pd.factorize(values)
-    except TypeError:
-        # What has no hash, as lists have none, is no text.
+    except (TypeError, NotImplementedError):
+        # What has no hash, as lists have none, and objects of Arrow, is no text.
         raise _no_text(column, "it holds lists or maps") from None
     texts = np.asarray(uniques, object)
     strange = next((type(text).__name__ for text in texts if not isinstance(text, str)), None)

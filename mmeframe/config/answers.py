@@ -59,12 +59,7 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
         group, _, name = missing.rpartition("/")
         known = group_options(group) if group else _config_names()
         return ProblemsError([Problem(where, f"no {group or 'config'} named {name!r}.", suggest(name, known))])
-    # Hydra 1.3's words, and 1.4's.
-    unmatched = re.search(r"(?:Could not override|No earlier Group Default for) '([^'@]+)", str(error))
-    if unmatched:
-        what = f"its defaults override {unmatched[1]!r}, which is in no defaults list before it."
-        return ProblemsError([Problem(where, what, suggest(unmatched[1], groups(), "Groups"))])
-    if wrong := _wrong_shapes(config_name):
+    if wrong := _wrong_defaults(where, error) or _wrong_shapes(config_name):
         return ProblemsError(wrong)
     # OmegaConf knows the path in the config, where it reads a file that Hydra only names.
     inner = innermost(error)
@@ -75,16 +70,40 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
     return ProblemsError([Problem(str(path) if path else where, f"{reason(error)} (in {where})")])
 
 
-def _wrong_shapes(config_name: str) -> list[Problem]:
-    """Sections of the user's own file that are no maps, which is what Hydra cannot merge."""
+def _wrong_defaults(where: str, error: Exception, group: str = "") -> list[Problem]:
+    """Defaults of a file that lead to no list. group: the one that the file itself was chosen from."""
+    if isinstance(innermost(error), RecursionError):
+        what = "it never ends: its defaults lead back to a file that names them, or an anchor holds itself."
+        return [Problem(where, what, "Take the file out of the defaults that it leads to.")]
+    # Hydra 1.3's words, and 1.4's.
+    unmatched = re.search(r"(?:Could not override|No earlier Group Default for) '([^'@]+)", str(error))
+    if unmatched and unmatched[1] != group:
+        name, known = unmatched[1], groups()
+        what = f"its defaults override {name!r}, which is in no defaults list before it."
+        # Without a slash a group is one in the file's own folder.
+        own = name.rpartition("/")[2]
+        return [Problem(where, what, f"Write 'override /{own}'." if own in known else suggest(name, known, "Groups"))]
+    if twice := re.search(r"Multiple values for ([\w/]+)|([\w/]+)\S* appears more than once", str(error)):
+        name = twice[1] or twice[2]
+        hint = f"Name one config that brings it, and choose another of its files with 'override /{name}: <name>'."
+        return [Problem(where, f"its defaults bring {name!r} twice.", hint)]
+    return []
+
+
+def _wrong_shapes(path: str) -> list[Problem]:
+    """The user's own file or its sections that are no maps, which is what Hydra cannot merge."""
     import yaml
 
-    files = own_files(config_name)
+    files = own_files(path)
     if not files:
         return []
     file = files[0]
     base = yaml.safe_load((conf_dir() / "_base.yaml").read_text(encoding="utf-8"))
     own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if own is not None and not isinstance(own, dict):
+        return [
+            Problem(f"{path}.yaml", f"a config is a map, not a {type(own).__name__}.", "Write 'name: value' lines.")
+        ]
     return [
         Problem(name, f"this must be a map, not a {type(value).__name__} (in {file.name}).")
         for name, value in (own.items() if isinstance(own, dict) else ())
@@ -182,6 +201,9 @@ def _no_override(override: str) -> Problem:
     if clean != override and parse_override(clean) is not None:
         hidden = [it for it in dict.fromkeys(override) if not it.isprintable()]
         return Problem(where, f"it holds {_letters(hidden)}.", f"Write {clean}.")
+    bare = "=".join(it.strip() for it in override.split("=", 1))
+    if bare != override and parse_override(bare) is not None:
+        return Problem(where, "it holds spaces around its name or its value.", f"Write {bare}.")
     if re.match(r"(models|runs):/", override):
         return Problem(where, "this is not an override.", f"Did you mean model={override}?")
     if Path(override).suffix in (".yaml", ".yml"):
@@ -192,12 +214,16 @@ def _no_override(override: str) -> Problem:
     if odd := [it for it in dict.fromkeys(key.lstrip("+~")) if not re.fullmatch(r"[\w./@:$-]", it, re.ASCII)]:
         what = f"the name of an override cannot hold {_letters(odd)}."
         return Problem(where, what, "Declare it in a YAML file, in quotes.")
+    if override and "=" not in override and parse_override(f"{override}=x") is not None:
+        return Problem(where, "this is not an override: it has no value.", f"Write {where}=<value>.")
     odd = [it for it in dict.fromkeys(value) if it not in _GRAMMAR and parse_override(f"k=a{it}a") is None]
     written = _quoted(key, value)
     if odd and written and value[0] not in "'\"":
         return Problem(where, f"Hydra takes no {_letters(odd)} outside of quotes.", written)
     hint = "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."
-    return Problem(where, f"this is not an override: {grammar_fault(override)}.", hint)
+    # What begins like a map or a list was probably meant as one.
+    meant = written if value[:1] not in tuple("{['\"") else ""
+    return Problem(where, f"this is not an override: {grammar_fault(override)}.", meant or hint)
 
 
 def _quoted(key: str, value: str) -> str:
@@ -239,11 +265,15 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
     from hydra.errors import MissingConfigException
 
     group, value, options = parsed.key_or_group, parsed.value(), group_options(parsed.key_or_group)
-    if group not in KINDS and parsed.package is None and (found := headless(f"{group}/{value}")):
+    # A file in a folder of a group is a choice, too, and none of those that Hydra lists.
+    path = f"{group}/{value}"
+    if (wrong := _wrong_shapes(path)) and isinstance(error, OSError):
+        return wrong[0]
+    if group not in KINDS and parsed.package is None and (found := headless(path)):
         return found
     if not isinstance(value, str | list):
         return Problem(override, f"{group} is chosen by name.", suggest("", options))
-    if isinstance(value, str) and value not in options:
+    if isinstance(value, str) and value not in options and not own_files(path):
         current = active.get()
         absent = current.absent if current else ""
         return Problem(override, f"no {group} named {value!r}.", f"{suggest(value, options)} {absent}".rstrip())
@@ -254,6 +284,8 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
     if group in ("source", "observer"):
         noun = "an observer" if group == "observer" else "a source"
         return Problem(override, f"{noun} needs a name.", f"Write +{group}@{group}s.<name>={value}.")
+    if wrong := _wrong_defaults(f"{path}.yaml", error, group):
+        return wrong[0]
     if re.search("No match in the defaults list|No earlier Group Default", str(error)):
         hint = f"Add '- {group}: null' to the defaults of your config, after _self_."
         return Problem(override, f"the config does not take {group}.", hint)
@@ -285,6 +317,10 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     parent = ".".join(head[:-1])
     if key in known and isinstance(value, dict):
         return Problem(override, f"{key} takes new keys with a plus.", f"Use +{plain}, or +{key}.<name>=<value>.")
+    if key in known and parsed.is_add():
+        return Problem(override, f"{key} is there already.", f"Write {plain}.")
+    if key in known and parsed.is_delete():
+        return Problem(override, f"{key} has another value.", f"Write ~{key}.")
     if not parsed.is_add() and (head[0] == "models" and len(head) > 2 and ".".join(head[:2]) not in known):
         return Problem(override, f"there is no sub-model {head[1]!r} yet.", f"Use +{plain} to add it.")
     takes_any = _OPEN.fullmatch(parent) or _is_map(tree, parent)

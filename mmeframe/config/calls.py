@@ -67,7 +67,7 @@ def failures() -> tuple[type[Exception], ...]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    return (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError)
+    return (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError, RecursionError, ValueError, TypeError)
 
 
 def parse_override(override: str) -> Any | None:

@@ -34,17 +34,19 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
     chosen_at: dict[str, str] = {}
     for override in overrides:
         parsed = parse_override(override)
-        if parsed is None or parsed.key_or_group not in KINDS or not isinstance(parsed.value(), str):
+        if parsed is None or not is_group_choice(override) or not isinstance(parsed.value(), str):
             continue
         group, package = parsed.key_or_group, parsed.package or parsed.key_or_group
-        if parsed.value() not in group_options(group) or (group in ("source", "observer") and parsed.package is None):
+        first = chosen_at.setdefault(f"{group}@{package}", override)
+        if first != override:
+            problems.append(Problem(override, f"{package} is chosen twice: {first} and {override}.", "Keep one."))
+            continue
+        if group not in KINDS or parsed.value() not in group_options(group):
+            continue
+        if group in ("source", "observer") and parsed.package is None:
             continue
         if OmegaConf.select(tree, package) is None:
             # The override itself could not be applied, and is reported for that.
-            continue
-        first = chosen_at.setdefault(package, override)
-        if first != override:
-            problems.append(Problem(override, f"{package} is chosen twice: {first} and {override}.", "Keep one."))
             continue
         try:
             wanted = _kind(group, parsed.value())
@@ -135,10 +137,10 @@ def _used(config_name: str, overrides: Sequence[str]) -> list[Any]:
 
 
 def undone(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Problem]:
-    """What the user's own files say and defaults set back: those of mmeframe or of a kind, where they come later.
+    """What files say and defaults set back: those of mmeframe or of a kind, where they come later than the user's own.
 
-    Later files of the user, experiments and overrides change values on purpose. Hydra is asked for the order only where
-    a value of a file is not in the composed config.
+    Later files of the user, experiments and overrides change values on purpose; what the command line chooses must not
+    be set back by a file. Hydra is asked for the order only where a value of a file is not in the composed config.
     """
     from omegaconf import OmegaConf
 
@@ -148,17 +150,19 @@ def undone(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Proble
     composed = OmegaConf.to_container(tree)
     folders = [Path(folder) for folder in current.config_dirs]
     shipped = conf_dir()
+    parsed = [(is_group_choice(text), found) for text in overrides if (found := parse_override(text))]
+    given = [found.key_or_group for chooses, found in parsed if not chooses]
+    chosen = {f"{found.key_or_group}/{name}" for chooses, found in parsed if chooses for name in _names(found.value())}
     files = said(config_name, overrides, [*folders, shipped])
-    if not any(file.parent != shipped and _lost(content, composed) for file, content in files.items()):
+    experiments = any(chooses and found.key_or_group not in KINDS for chooses, found in parsed)
+    if not experiments and not any(it.parent != shipped and _lost(content, composed) for it, content in files.items()):
         return []
-    given = [
-        parsed.key_or_group for text in overrides if not is_group_choice(text) and (parsed := parse_override(text))
-    ]
     items = [(item, *_content(item)) for item in _used(config_name, overrides)]
     problems = []
     for place, (item, home, content) in enumerate(items, start=1):
         file = Path(home.removeprefix("file://")) / f"{item.config_path}.yaml"
-        if home not in [f"file://{folder}" for folder in folders]:
+        asked = bool({item.config_path, item.parent} & chosen) and file.is_file()
+        if home not in [f"file://{folder}" for folder in folders] and not asked:
             continue
         for path in _lost(content, composed):
             if any(_within(path, key) or _within(key, path) for key in given):
@@ -169,6 +173,8 @@ def undone(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Proble
                 continue
             if later and _is_default(*later[-1]):
                 problems.append(_undone(path, file, item.package, later[-1][0]))
+            elif later and asked and not {later[-1][0].config_path, later[-1][0].parent} & chosen:
+                problems.append(_outdone(path, file, item, later[-1][0]))
     return problems
 
 
@@ -193,6 +199,20 @@ def _is_default(item: Any, home: str) -> bool:
     return home.startswith("mmeframe:") or (
         home == f"file://{conf_dir()}" and not item.config_path.startswith("experiment/")
     )
+
+
+def _names(value: Any) -> list[str]:
+    """What a choice names: one, or several."""
+    return [str(name) for name in (value if isinstance(value, list) else [value])]
+
+
+def _outdone(path: str, file: Path, item: Any, last: Any) -> Problem:
+    line, group = _line(file, path.removeprefix(f"{item.package}.")), item.config_path.split("/")[0]
+    what = (
+        f"{item.config_path}.yaml says this in line {line}, and {last.config_path}.yaml comes later and sets it back."
+    )
+    own = f"{last.config_path}.yaml: [_base, _self_, {group}: null]"
+    return Problem(path, what, f"Put '{group}: null' after _self_ in the defaults of {own}.")
 
 
 def _undone(path: str, file: Path, package: str | None, last: Any) -> Problem:

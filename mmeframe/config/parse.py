@@ -10,7 +10,7 @@ from typing import Any
 from mmeframe.config import schema
 from mmeframe.config.checker import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
 from mmeframe.config.compose import Composed
-from mmeframe.errors import ConfigError, ProblemsError, suggest
+from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
@@ -89,21 +89,13 @@ class _Parser(Checker):
         self.pinned: list[str] = []
 
     def _complete(self) -> None:
-        """Report sections that are gone, and go on with their defaults."""
-        for name in _TOP:
-            if name not in self.tree:
-                self.problem(name, "this section is missing.", "Extend a shipped config: 'defaults: [build, _self_]'.")
-        gone = {name: dataclasses.asdict(kind()) for name, kind in schema.SECTIONS.items() if name not in self.tree}
-        empty: dict[str, Any] = {
-            "sources": {},
-            "models": {},
-            "exclude": [],
-            "disabled_models": [],
-            "routing": {},
-            "isolation": "shared",
-            "observers": {},
-        }
-        self.tree = {**empty, "name": MISSING, **gone, **self.tree}
+        """Refuse a config without all sections; what else is wrong with it mostly follows from that."""
+        if gone := [name for name in _TOP if name not in self.tree]:
+            where, what = "defaults", f"these sections are missing: {listed(gone)}."
+            if len(gone) == 1:
+                where, what = gone[0], "this section is missing."
+            hint = "Extend a shipped config: 'defaults: [build, _self_]'."
+            raise ProblemsError([*self.composed, Problem(where, what, hint)])
 
     def client(self) -> RouterSpec:
         self._complete()

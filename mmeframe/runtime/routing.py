@@ -152,7 +152,8 @@ class Routing:
                 if name in self._readable:
                     _refuse_changed(raw, codes[name], index)
             except BadInputError as error:
-                raise BadInputError(error.what, where=f"routing.keys.{name}", hint=error.hint) from None
+                hint = error.hint or "Send text, whole numbers, true and false, or times."
+                raise BadInputError(error.what, where=f"routing.keys.{name}", hint=hint) from None
         return codes
 
     def route(self, batch: FrameBatch, params: Mapping[str, Any]) -> Routed:

@@ -57,7 +57,7 @@ class Answers:
 
         place = pd.Index(classes).get_indexer(pd.Index(self.true))
         chance = np.where(place >= 0, chances[np.arange(len(place)), place], 0.0)
-        return float(-np.mean(np.log(np.clip(chance, np.finfo(np.float64).eps, 1.0))))
+        return float(0.0 - np.mean(np.log(np.clip(chance, np.finfo(np.float64).eps, 1.0))))
 
 
 def answers_of(model: Any, features: Any, true: Any) -> Answers:

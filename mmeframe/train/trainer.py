@@ -11,7 +11,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,10 +23,12 @@ import numpy as np
 
 from mmeframe.build.cleanup import Undo
 from mmeframe.build.environment import distributions_of
-from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register
+from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError, count, listed
+from mmeframe.keys import csv_twins
+from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact_tree
 from mmeframe.spec import RouterSpec, TrainSpec
 from mmeframe.train.metrics import Answers, answers_of
@@ -110,7 +112,7 @@ def train(
     _check_serialization(estimator, settings)
     rows = _for(estimator, read_rows(spec, settings))
     kept = {key: found for key, found in rows.of.items() if len(found) >= settings.min_rows}
-    names = _names(kept, spec, settings, store)
+    names = _names(kept, len(rows), spec, settings, store)
     writer = _Writer(settings, _signature(rows), requirements)
     with _run(spec, settings, store, config) as (experiment, run_id):
         fitted, failed, warned = _fit_all(rows, kept, settings, progress)
@@ -135,8 +137,13 @@ def _text(key: Key, settings: TrainSpec) -> str:
     return ", ".join(f"{part}={value}" for part, value in zip(settings.key, key, strict=True))
 
 
-def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec, store: Store) -> dict[Key | None, str]:
+def _names(
+    kept: Mapping[Key, Any], n_rows: int, spec: RouterSpec, settings: TrainSpec, store: Store
+) -> dict[Key | None, str]:
     """Registered names of all sub-models that will be made. Refused before the first fit; keys are data, not shown."""
+    if not n_rows:
+        hint = "The table has no row with a target. Look at train.reader and train.target."
+        raise ConfigError("there is nothing to train.", where="train", hint=hint)
     if not kept and not settings.global_as:
         hint = f"Every key has fewer than train.min_rows={settings.min_rows} rows, and train.global_as is null."
         raise ConfigError("there is nothing to train.", where="train", hint=hint)
@@ -144,6 +151,8 @@ def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec, store
     if bad:
         hint = "MLflow's registered names hold no / and no :. Clean the column first."
         raise ConfigError(f"{bad} keys cannot be part of a registered name.", where="train.register_as", hint=hint)
+
+    _check_twins(kept, spec, settings)
 
     def name(key: Key) -> str:
         values = dict(zip(settings.key, key, strict=True))
@@ -160,6 +169,18 @@ def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec, store
         names[None] = settings.global_as
     check_written(spec, settings, names, store)
     return names
+
+
+def _check_twins(keys: Collection[Key], spec: RouterSpec, settings: TrainSpec) -> None:
+    """Refuse keys that a build refuses, because a CSV reader makes two of them one."""
+    for part in spec.routing.parts:
+        if part.name not in settings.key or "key" not in make_component(part.strategy).inputs().columns.values():
+            continue
+        texts = {key[settings.key.index(part.name)] for key in keys}
+        if twins := csv_twins(sorted(texts)):
+            what = f"{count(len(twins), 'key')} and another one differ only in how they are written, as 007 and 7 do."
+            hint = "A CSV file or a spreadsheet makes them one, and no router takes both. Clean the column first."
+            raise ConfigError(what, where=f"routing.keys.{part.name}", hint=hint)
 
 
 def _for(estimator: Any, rows: Rows) -> Rows:
@@ -197,6 +218,9 @@ def _estimator(settings: TrainSpec) -> Any:
         estimator = kind(**settings.estimator.params)
     except TypeError as error:
         raise ConfigError(str(error), where="train.estimator.params") from None
+    if lacks := [name for name in ("fit", "predict", "get_params") if not hasattr(estimator, name)]:
+        what = f"{settings.estimator.class_} is no estimator that answers rows: it has no {' and no '.join(lacks)}."
+        raise ConfigError(what, where="train.estimator.class", hint="Name a regressor or a classifier.")
     if "random_state" in estimator.get_params() and "random_state" not in settings.estimator.params:
         estimator.set_params(random_state=settings.seed)
     if not settings.features.categorical:
@@ -287,7 +311,8 @@ def _explained(key: Key | None, features: pd.DataFrame, target: pd.Series[Any], 
             raise ConfigError(what, where="train.features", hint=hint) from error
         kind = type(target.iloc[0]).__name__
         seen = f"{len(target)} rows with {target.nunique()} different values of {target.name!r} ({kind})"
-        hint = f"It had {seen}. Regressors need numbers, classifiers classes. --debug shows the cause."
+        hint = f"It had {seen}. Regressors need numbers, classifiers two classes. train.on_error=skip leaves it out."
+        hint = f"{hint} --debug shows the cause."
         raise ConfigError(f"{what}.", where="train.estimator", hint=hint) from error
 
 
@@ -315,15 +340,11 @@ def _run(
     client, tracking = store.client, spec.tracking
     experiment = experiment_id(client, tracking)
     tags = {**redact_tree(tracking.tags), "mlflow.source.name": "mmeframe train"}
-    run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
+    with taken("the store cannot be written"):
+        run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
     run_id = str(run.info.run_id)
     try:
-        try:
-            record_config(client, run_id, config)
-        except OSError as error:
-            what = f"the store's artifacts cannot be written: {error.strerror or type(error).__name__}."
-            hint = "Look at the artifact location of the experiment, or choose another tracking.experiment_name."
-            raise ConfigError(what, where="tracking.uri", hint=hint) from error
+        record_config(client, run_id, config)
         _log_params(client, run_id, _params(settings))
         yield experiment, run_id
         client.set_terminated(run_id, "FINISHED")

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -392,3 +393,29 @@ def test_the_end_of_time(values, options):
     """A day that stands for no end, and is in the year 10000 on another clock, is bad input and no failure of ours."""
     with pytest.raises(BadInputError, match=r"^column 'ts' cannot be read as timestamps: it holds "):
         keys(S(values), part="hour", **options)
+
+
+# -- columns of other types ------------------------------------------------------------------------------------------
+
+
+def arrow(cells: list, kind: pa.DataType) -> pd.Series:
+    return pd.Series(pd.array(cells, dtype=pd.ArrowDtype(kind)))
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        pytest.param(arrow([[1], None], pa.list_(pa.int64())), "it holds lists or objects", id="lists"),
+        pytest.param(arrow([{"a": 1}, None], pa.struct({"a": pa.int64()})), "it holds lists or objects", id="objects"),
+        pytest.param(arrow([True, None], pa.bool_()), "it is bool", id="booleans"),
+        pytest.param(arrow([dt.timedelta(1), None], pa.duration("us")), "it is duration", id="durations"),
+        pytest.param(S(["\ud800", None], dtype=object), "text that is no Unicode", id="half-a-character"),
+    ],
+)
+def test_a_column_without_times_is_named(values, what):
+    """Alone as in a batch; a row without a value has no key, whatever type its column has."""
+    for rows in (values, values[:1]):
+        with pytest.raises(BadInputError, match=what):
+            keys(rows)
+    if values.dtype.kind in "bm":
+        assert keys(values[1:]) == [None]

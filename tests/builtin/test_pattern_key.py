@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +113,11 @@ def test_all_missing(dtype):
         pytest.param(np.array(["a", 7], object), "it holds int values", id="a-number-among-text"),
         pytest.param(np.array(["a", b"a"], object), "it holds bytes values", id="bytes"),
         pytest.param(pd.Series([["a"], ["b"]]), "it holds lists or maps", id="lists"),
+        pytest.param(
+            pd.Series([{"a": "b"}], dtype=pd.ArrowDtype(pa.struct({"a": pa.string()}))),
+            "it holds lists or maps",
+            id="objects-of-arrow",
+        ),
         pytest.param(pd.Categorical([1, 2]), "it holds int values", id="category"),
     ],
 )

@@ -223,20 +223,19 @@ def test_a_misspelt_option_of_a_kind(answers):
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("override", "cure"),
     [
-        pytest.param("+models.x={uri", id="brace"),
-        pytest.param("name=$(x", id="parenthesis"),
-        pytest.param("validate", id="no-equals-sign"),
-        pytest.param("name==x", id="two-equals-signs"),
+        ("+models.x={uri", "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."),
+        ("name=$(x", "Quote the value, and all of it for the shell: 'name=\"$(x\"'."),
+        ("name==x", "Quote the value, and all of it for the shell: 'name=\"=x\"'."),
     ],
 )
-def test_bad_syntax_says_how_to_quote(answers, override):
+def test_bad_syntax_says_how_to_quote(answers, override, cure):
     """What Hydra's grammar cannot read is named whole, with the way to quote it."""
     (problem,) = answers(override)
 
     assert problem.startswith(f"{override}: this is not an override: ")
-    assert problem.endswith("Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'.")
+    assert problem.endswith(cure)
 
 
 def test_a_model_without_its_option(answers):

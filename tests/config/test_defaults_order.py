@@ -114,14 +114,56 @@ def test_an_experiment_is_a_file_like_others(tmp_path):
 )  # fmt: skip
 def test_what_is_changed_on_purpose_is_no_problem(tmp_path, files, overrides):
     """By overrides, experiments, and files of the user's that come later."""
-    more = ", other" if "other.yaml" in files else ""
+    more = ", experiment: null" + (", other" if "other.yaml" in files else "")
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    top = f"defaults: [build, _self_{more}, override /routing: column]\n"
+    top = f"defaults: [_base, _self_{more}, override /routing: column]\n"
     (tmp_path / "mine.yaml").write_text(f"{top}{BODY}models: {{a: {{uri: m, key: {{dow: 1}}}}}}\n")
 
     assert told(tmp_path, "mine", *overrides) == []
+
+
+LATE_FILE = "# @package _global_\noutput:\n  annotate: false\n"
+
+
+@pytest.mark.parametrize(
+    ("choice", "path", "defaults"),
+    [
+        pytest.param("experiment=late", "experiment/late", "[build, _self_]", id="shipped-line"),
+        pytest.param("experiment=[late]", "experiment/late", "[build, _self_]", id="list"),
+        pytest.param("experiment=team/late", "experiment/team/late", "[_base, experiment: null, _self_]", id="folder"),
+        pytest.param("env=late", "env/late", "[_base, env: null, _self_]", id="group"),
+        pytest.param("experiment=over", "experiment/late", "[build, _self_]", id="what-it-names"),
+    ],
+)
+def test_a_choice_of_the_command_line_is_not_set_back_silently(tmp_path, choice, path, defaults):
+    """By a file that comes later; what the cure says works."""
+    group = path.split("/")[0]
+    for name, text in {
+        path: LATE_FILE,
+        "experiment/over": "# @package _global_\ndefaults: [/experiment/late]\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    for name, top in {"mine": defaults, "cured": f"[_base, _self_, {group}: null]"}.items():
+        (tmp_path / f"{name}.yaml").write_text(f"defaults: {top}\nname: r\noutput: {{annotate: true}}\n")
+
+    what = f"{path}.yaml says this in line 3, and mine.yaml comes later and sets it back."
+    hint = f"Put '{group}: null' after _self_ in the defaults of mine.yaml: [_base, _self_, {group}: null]."
+    assert told(tmp_path, "mine", choice) == [f"output.annotate: {what}\n  {hint}"]
+    assert told(tmp_path, "mine", choice, "output.annotate=true") == []
+    assert told(tmp_path, "cured", choice) == []
+    assert composed(tmp_path, "cured", choice).tree["output"]["annotate"] is False
+
+
+def test_two_choices_of_a_group_are_a_problem(tmp_path):
+    """Hydra would take the last."""
+    (tmp_path / "mine.yaml").write_text("defaults: [_base, _self_, experiment: null]\n")
+
+    assert told(tmp_path, "mine", "experiment=tutorial", "experiment=flights") == [
+        "experiment=flights: experiment is chosen twice: experiment=tutorial and experiment=flights.\n  Keep one."
+    ]
 
 
 def test_each_run_of_a_sweep_is_checked(tmp_path, run):

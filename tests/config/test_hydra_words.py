@@ -116,6 +116,16 @@ def test_an_application_gets_its_hydra_back(tmp_path, overrides, run):
                      id="invisible"),
         pytest.param("+models.é.uri=m", "+models.é.uri=m: the name of an override cannot hold 'é'.\n  "
                      "Declare it in a YAML file, in quotes.", id="name"),
+        pytest.param("tracking.alias = a", "tracking.alias = a: it holds spaces around its name or its value.\n  "
+                     "Write tracking.alias=a.", id="spaces"),
+        pytest.param("tracking.alias", "tracking.alias: this is not an override: it has no value.\n  "
+                     "Write tracking.alias=<value>.", id="no-value"),
+        pytest.param("+output.method=a", "+output.method=a: output.method is there already.\n  "
+                     "Write output.method=a.", id="there-already"),
+        pytest.param("~output.method=x", "~output.method=x: output.method has another value.\n  "
+                     "Write ~output.method.", id="another-value"),
+        pytest.param("name=a_{b}", "name=a_{b}: this is not an override: mismatched input '{' expecting <EOF>.\n  "
+                     "Quote the value, and all of it for the shell: 'name=\"a_{b}\"'.", id="pattern"),
         pytest.param("name={a", "name={a: this is not an override: no viable alternative at input '{a'.\n  Quote values"
                      " that hold braces, commas, brackets or spaces: 'name=\"a,b\"'.", id="brace"),
     ],
@@ -223,6 +233,59 @@ def test_a_file_about_the_whole_config_says_so(tmp_path, path, text, end):
     write(tmp_path, **{path.replace("/", "__"): f"{HEADER}\n{OVERRIDE if 'defaults' not in body else ''}{body}"})
     if "source" not in body and group == "experiment":
         assert told(choice, **options) == []
+
+
+ENDLESS = "it never ends: its defaults lead back to a file that names them, or an anchor holds itself."
+MISSING = "these sections are missing: {}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("", "defaults: " + MISSING.format("name"), id="empty"),
+        pytest.param("hello\n", "defaults: " + MISSING.format("name"), id="text"),
+        pytest.param(f"Defaults: [build]\n{WHOLE}", "defaults: " + MISSING.format(""), id="misspelt"),
+        pytest.param("42\n", "{path}.yaml: a config is a map, not a int.", id="number"),
+        pytest.param("- a\n", "{path}.yaml: a config is a map, not a list.", id="list"),
+        pytest.param("[]\n", "{path}.yaml: a config is a map, not a list.", id="empty-list"),
+        pytest.param("defaults: [build]\nx: &a [*a]\n", "{path}.yaml: " + ENDLESS, id="anchor"),
+        pytest.param("defaults: [/{path}]\n", "{path}.yaml: " + ENDLESS, id="itself"),
+        pytest.param("defaults: [/other]\n", "{path}.yaml: " + ENDLESS, id="circle"),
+        pytest.param("defaults: [build, _base]\n", "{path}.yaml: its defaults bring 'residency' twice.", id="twice"),
+        pytest.param("defaults: [build, override /rooting: x]\n", "{path}.yaml: its defaults override 'rooting'",
+                     id="override"),
+    ],
+)  # fmt: skip
+def test_what_is_no_config_is_one_problem(tmp_path, text, said):
+    """Whatever stands in the file, alone."""
+    options = write(tmp_path, mine=text.replace("{path}", "mine"), other="defaults: [mine]\n")
+
+    (problem,) = told(config_name="mine", **options)
+
+    assert problem.startswith(said.format(path="mine"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param("42\n", "a config is a map, not a int.", id="number"),
+        pytest.param(f"{HEADER}\nx: &a [*a]\n", ENDLESS, id="anchor"),
+        pytest.param(f"{HEADER}\ndefaults: [/experiment/team/mine]\n", ENDLESS, id="itself"),
+        pytest.param(f"{HEADER}\ndefaults: [override routing: param]\n",
+                     "its defaults override 'experiment/routing', which is in no defaults list before it.\n  "
+                     "Write 'override /routing'.", id="no-slash"),
+        pytest.param(f"{HEADER}\ndefaults: [{{/routing: param}}]\n", "its defaults bring 'routing' twice.\n  "
+                     "Name one config that brings it, and choose another of its files with "
+                     "'override /routing: <name>'.", id="no-override"),
+    ],
+)  # fmt: skip
+def test_an_experiment_that_is_no_config_is_named(tmp_path, text, said):
+    """By its path, also in a folder of the group."""
+    found = told("experiment=team/mine", **write(tmp_path, experiment__team__mine=text))
+
+    assert [problem.split("\n  Take")[0].split("\n  Write 'name")[0] for problem in found] == [
+        f"experiment/team/mine.yaml: {said}"
+    ]
 
 
 @pytest.mark.parametrize("name", ["team/mine", "team/mine.yaml", "team/deep/mine"])

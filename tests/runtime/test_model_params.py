@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_every_type_is_what_the_sub_model_alone_gets(kinds, params):
 
 
 def test_the_union_is_declared(model):
-    """With the types that sub-models declare; only a list has a default, which MLflow needs."""
+    """With the types that sub-models declare; only a list and a time have a default, which MLflow needs."""
     declared = {spec.name: (spec.dtype.name, spec.default) for spec in model.metadata.get_params_schema()}
 
     assert declared == {
@@ -159,6 +160,26 @@ def test_the_union_is_declared(model):
         "weights": ("double", [0.5, 0.5]),
         "annotate": ("boolean", None),
     }
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, "days=[datetime.date(2024, 1, 1)] when=2024-01-01 12:30:00"),
+        (
+            {"when": "2025-02-03", "days": ["2025-02-03T04:05"]},
+            "days=[datetime.datetime(2025, 2, 3, 4, 5)] when=2025-02-03",
+        ),
+        ({"when": dt.datetime(2025, 2, 3, tzinfo=dt.UTC)}, "days=[datetime.date(2024, 1, 1)] when=2025-02-03 00:00:00"),
+    ],
+    ids=["left-out", "text", "with-a-zone"],
+)
+def test_times(make, saved, params, expected):
+    """MLflow cannot declare one without a default, and models get Python's own, as from MLflow."""
+    times = {"when": dt.datetime(2024, 1, 1, 12, 30), "days": [dt.date(2024, 1, 1)]}  # noqa: DTZ001
+    router = make(*ROUTED, f"+models.near.uri={saved(f'times_{len(params)}', times)}", name="times")
+
+    assert router.predict(ROWS.iloc[:1], params).tolist() == [expected]
 
 
 @pytest.mark.parametrize(

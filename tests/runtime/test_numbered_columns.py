@@ -272,6 +272,15 @@ def test_a_number_and_its_text_are_one_name():
     assert read_columns(schema) == "its signature has two columns named '1', one of them a number."
 
 
+@pytest.mark.parametrize("names", [[("a", 1), ("a", 2)], ["a", None], [float("nan")], [("a",)]], ids=str)
+def test_names_that_are_no_names_are_refused(names):
+    """Levels, and gaps, which MLflow writes as lists and NaN."""
+    signature = infer_signature(pd.DataFrame(np.zeros((2, len(names))), columns=pd.Index(names)))
+    read = ModelSignature.from_dict(json.loads(json.dumps(signature.to_dict())))
+
+    assert str(read_columns(read.inputs)).endswith("which is no text and no number.")
+
+
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 
 

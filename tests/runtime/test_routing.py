@@ -524,7 +524,10 @@ def test_a_key_that_is_no_scalar(cell, n_rows):
     with pytest.raises(BadInputError) as caught:
         made(ODD).reach(as_batch(pd.DataFrame({"p": keys})), {})
 
-    assert str(caught.value) == f"routing.keys.p: a routing key must be one value, not {type(cell).__name__}."
+    assert str(caught.value) == (
+        f"routing.keys.p: a routing key must be one value, not {type(cell).__name__}.\n"
+        "  Send text, whole numbers, true and false, or times."
+    )
 
 
 class Raw(ColumnStrategy):

@@ -161,3 +161,42 @@ def test_a_parameter_is_a_column_of_the_table(module_store, tmp_path):
     with pytest.raises(ConfigError, match="column 'kk' is missing") as caught:
         train(module_store, tmp_path / "rows.csv", "routing=param", "routing.param=kk")
     assert caught.value.where == "train.key"
+
+
+# -- keys and rows that nothing can be made of -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "suffix"),
+    [
+        pytest.param(["007", "7", "8"], ".csv", id="leading-zeros"),
+        pytest.param(["TRUE", "True", "x"], ".csv", id="booleans"),
+        pytest.param(["1e3", "1000", "x"], ".csv", id="exponent"),
+        pytest.param(["7.0", "7", "x"], ".jsonl", id="point"),
+    ],
+)
+def test_keys_that_no_router_takes_together(module_store, tmp_path, keys, suffix):
+    """A build refuses two keys that a CSV reader makes one: training says so before it registers them."""
+    table, path = pd.DataFrame({"k": keys * 10, "x": np.arange(30.0), "y": np.arange(30.0)}), tmp_path / f"rows{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_json(path, orient="records", lines=True)
+
+    with pytest.raises(ConfigError, match="1 key and another one differ only in how they are written") as caught:
+        train(module_store, path, "routing=column", "routing.column=k", "train.min_rows=1")
+
+    assert caught.value.where == "routing.keys.k"
+    # One that is not trained is nobody's.
+    table[table["k"] != keys[0]].to_csv(tmp_path / "rows.csv", index=False)
+    made = train(module_store, tmp_path / "rows.csv", "routing=column", "routing.column=k", "train.min_rows=1")
+    assert {model.key for model in made.models} == {*keys[1:]}
+
+
+@pytest.mark.parametrize("rows", ["", "1,2,\n"], ids=["none", "without-a-target"])
+def test_no_rows_for_the_sub_model_of_all(module_store, tmp_path, rows):
+    """It needs a row too."""
+    (tmp_path / "rows.csv").write_text(f"k,x,y\n{rows}")
+
+    with pytest.raises(ConfigError) as caught:
+        train(module_store, tmp_path / "rows.csv", "routing=column", "routing.column=k", "train.global_as=all")
+
+    assert "there is nothing to train" in str(caught.value)
+    assert "no row with a target" in caught.value.hint

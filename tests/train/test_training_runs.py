@@ -273,6 +273,29 @@ def test_a_store_that_takes_no_artifacts_is_refused(shops, tmp_path):
     assert run.info.status == "FAILED"
 
 
+def test_whatever_a_store_refuses_names_it(shops, monkeypatch):
+    """Also what is no error of the system: libraries that are not here, databases that cannot be written."""
+    MlflowClient().create_experiment("elsewhere", artifact_location="nowhere://x")
+    error = refused(shops, "tracking.experiment_name=elsewhere")
+
+    assert error.what.startswith("the store's artifacts cannot be written: MlflowException: Could not find")
+    monkeypatch.chdir(Path(MlflowClient().tracking_uri.removeprefix("sqlite:///")).parent)
+    error = refused(shops, 'tracking.uri="sqlite:///file:mlflow.db?mode=ro&uri=true"')
+    assert (error.where, error.what) == (
+        "tracking.uri",
+        "the store cannot be written: OperationalError: attempt to write a readonly database.",
+    )
+
+
+@pytest.mark.parametrize("estimator", ["decomposition.PCA", "preprocessing.StandardScaler"])
+def test_what_answers_no_rows_is_refused_before_the_first_fit(shops, estimator):
+    """Scikit-learn has more than estimators."""
+    error = refused(shops, f"train.estimator.class=sklearn.{estimator}", "~train.estimator.params")
+
+    assert error.where == "train.estimator.class"
+    assert error.what == f"sklearn.{estimator} is no estimator that answers rows: it has no predict."
+
+
 @pytest.mark.parametrize(
     ("override", "where", "what"),
     [
