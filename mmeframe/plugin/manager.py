@@ -175,9 +175,9 @@ class Plugins:
                 problems = list(call({"spec": spec}) or ())
                 strange = next((type(it).__name__ for it in problems if not isinstance(it, Problem)), None)
                 said = f"must return Problem records, not {strange}" if strange else ""
-            except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
+            except BaseException as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                 problems, said = [], f"raised {type(error).__name__}: {error}"
-                info.error = error
+                info.error = _of_plugin(error)
             if said:
                 hint = f"Disable it with -p no:{info.distribution or info.name}."
                 problems = [Problem("plugins", f"{info.title}: mmeframe_check_spec() {said}.", hint, "plugin")]
@@ -190,9 +190,9 @@ class Plugins:
         for info, call in self._calls.get("mmeframe_router_logged", ()):
             try:
                 call({"spec": spec, "logged": logged})
-            except Exception as error:  # noqa: BLE001 - the router is logged, whatever a plugin does
+            except BaseException as error:  # noqa: BLE001 - the router is logged, whatever a plugin does
                 said = f"{type(error).__name__}: {error}"
-                info.error = error
+                info.error = _of_plugin(error)
                 lines.append(f"{info.title}: mmeframe_router_logged() raised {said}; the router is not affected.")
         return lines
 
@@ -423,11 +423,14 @@ class _Loader:
         start = time.perf_counter()
         try:
             module = load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take us down
-            info.error = error
+        except BaseException as error:  # noqa: BLE001 - a plugin may fail in any way, and must not take us down
+            info.error = _of_plugin(error)
             # What is not installed says enough by its name.
             place = "" if isinstance(error, ModuleNotFoundError) else _place(error, info.module)
-            return f"{str(error) or type(error).__name__}{place}"
+            said = (
+                str(error) if isinstance(error, Exception) and str(error) else f"{type(error).__name__} {error}".strip()
+            )
+            return f"{said}{place}"
         finally:
             info.seconds = time.perf_counter() - start
         if from_router(info.module):
@@ -459,9 +462,9 @@ class _Loader:
                     given = impl.function()
                     records = [] if isinstance(given, ComponentPlugin) else list(given)
                     fault = _records_fault(hook, given, records)
-                except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
+                except BaseException as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                     records, fault = [], f"{hook.name}() raised {type(error).__name__}: {error}"
-                    info.error = error
+                    info.error = _of_plugin(error)
                 if fault:
                     info.status, info.reason = "broken", f"Plugin {info.name!r}: {fault}"
                     continue
@@ -492,9 +495,9 @@ class _Loader:
             try:
                 paths = list(call({}))
                 fault = next((it for path in paths if (it := _path_fault(path) or _hides(path, offered))), "")
-            except Exception as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
+            except BaseException as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
                 paths, fault = [], f"raised {type(error).__name__}: {error}"
-                info.error = error
+                info.error = _of_plugin(error)
             if fault:
                 info.status, info.reason = "broken", f"Plugin {info.name!r}: mmeframe_config_paths() {fault}"
                 continue
@@ -502,6 +505,13 @@ class _Loader:
             if paths:
                 info.provides["config path"] = [str(path) for path in paths]
         return found
+
+
+def _of_plugin(error: BaseException) -> BaseException:
+    """What a plugin's code raised, an exit or a panic of its library, too; but Ctrl-C is the user's."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return error
 
 
 def _place(error: BaseException, module: str) -> str:

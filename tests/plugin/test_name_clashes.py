@@ -306,3 +306,50 @@ def test_debug_shows_what_a_later_hook_raised(installed, capsys, week, monkeypat
     assert "mmeframe_check_spec() raised RuntimeError: no rules" in quiet
     assert "Traceback" not in quiet
     assert "raise RuntimeError('no rules')" in loud
+
+
+PANIC = "class Panic(BaseException):\n    pass\n\n"
+ENDS = {
+    "exit": ("raise SystemExit(3)", "SystemExit"),
+    "panic": ("raise Panic('of a library')", "Panic"),
+    "generator": ("raise GeneratorExit", "GeneratorExit"),
+}
+
+
+@pytest.mark.parametrize("where", ["import", *(hook.name for hook in HOOKS), "mmeframe_config_paths"])
+@pytest.mark.parametrize(("line", "said"), ENDS.values(), ids=ENDS)
+def test_whatever_a_plugin_raises_breaks_only_itself(installed, capsys, where, line, said):
+    """Also what would end the process: an exit, a panic of a library in another language."""
+    hook = f"from mmeframe.plugin import hookimpl\n@hookimpl\ndef {where}():\n    {line}\n"
+    source = PANIC + (f"{line}\n" if where == "import" else hook)
+    installed(Project(f"{said}-{where}".lower(), "1.0", (("ending", source),)), LEFT)
+
+    assert main(["plugins"]) == 0
+
+    plugins = load_plugins()
+    (ending,) = [plugin for plugin in plugins.plugins if plugin.name == "ending"]
+    assert (ending.status, said in ending.reason) == ("broken", True)
+    assert plugins.get("routing strategy", "both", "").record.summary == "left"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("line", "said"), ENDS.values(), ids=ENDS)
+def test_whatever_a_plugin_raises_later_is_told(installed, week, line, said):
+    """A check is a problem, and a router that was logged stays."""
+    hooks = [f"@hookimpl\ndef mmeframe_{hook}:\n    {line}\n" for hook in ("check_spec(spec)", "router_logged(logged)")]
+    source = f"{PANIC}from mmeframe.plugin import hookimpl\n{''.join(hooks)}"
+    installed(Project(f"later-{said}".lower(), "1.0", (("ending", source),)))
+    words = ("name=r", "routing=column", "routing.column=x", "+models.a.uri=models:/day_0/1", week.override)
+
+    with pytest.raises(ProblemsError, match=rf"mmeframe_check_spec\(\) raised {said}"):
+        api.validate(*words)
+    (told,) = load_plugins().router_logged(None, None)
+    assert f"1.0: mmeframe_router_logged() raised {said}" in told
+
+
+def test_an_interruption_is_the_users(installed):
+    """It ends what is under way, whichever plugin's code was running."""
+    installed(Project("slow", "1.0", (("slow", "raise KeyboardInterrupt\n"),)))
+
+    with pytest.raises(KeyboardInterrupt):
+        load_plugins()
