@@ -73,14 +73,14 @@ def _measure(router: Router, rows: pd.DataFrame) -> dict[str, float]:
     target = np.broadcast_to(answer.routed.target, (len(rows),))
     groups = [(int(number), features[target == number]) for number in np.unique(target)]
     routed, bare = [], []
-    with router.residency.acquire([number for number, _ in groups]) as models:
+    for models in router.residency.acquire([number for number, _ in groups]):
         for _ in range(3):
             start = time.perf_counter()
             router.predict(rows)
             routed.append(time.perf_counter() - start)
             start = time.perf_counter()
-            for model, (_, group) in zip(models, groups, strict=True):
-                model.predict(group)
+            for number, group in groups:
+                models[number].predict(group)
             bare.append(time.perf_counter() - start)
     return {"routed_s": statistics.median(routed), "bare_s": statistics.median(bare)}
 

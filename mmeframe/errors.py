@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 __all__ = [
     "BadInputError",
@@ -28,12 +29,16 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "count",
+    "forget",
+    "forgotten",
     "known_names",
     "listed",
     "nearest",
     "refused_by",
     "suggest",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 Code = Literal[
     "internal", "config", "usage", "missing", "fleet", "bad_input", "unknown_key", "corrupt", "model", "plugin"
@@ -125,6 +130,54 @@ def suggest(name: str, known: Iterable[str], noun: str = "Known") -> str:
     close = nearest(name, names)
     guess = f"Did you mean {close!r}? " if close else ""
     return guess + known_names(names, noun)
+
+
+def forget(error: BaseException) -> None:
+    """Empty the frames that an error has passed, and those of its causes: they hold sub-models, files and rows.
+
+    Whoever keeps the error would keep those. Its lines stay, for whoever reads them.
+    """
+    for it in _chain(error):
+        traceback.clear_frames(it.__traceback__)
+
+
+def forgotten(error: E) -> E:
+    """An error to keep after it was handled: the lines of tracebacks are notes, of it and of its causes.
+
+    A frame leads to those that had called it, which go on, and would be kept with all that they come to hold.
+    """
+    for it in _chain(error):
+        if it.__traceback__ is not None:
+            lines = [
+                f"  File {frame.f_code.co_filename!r}, line {line}, in {frame.f_code.co_name}"
+                for frame, line in traceback.walk_tb(it.__traceback__)
+            ]
+            it.add_note("\n".join(["Raised in:", *lines]))
+            it.__traceback__ = None
+    return error
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and its causes, without what was being handled before, by code that still runs."""
+    found: dict[int, BaseException] = {}
+    rest: list[BaseException | None] = [error]
+    while rest:
+        it = rest.pop()
+        if it is None or id(it) in found or (found and _is_handled(it)):
+            continue
+        found[id(it)] = it
+        rest += [it.__cause__, it.__context__, *getattr(it, "exceptions", ())]
+    return [*found.values()]
+
+
+def _is_handled(error: BaseException) -> bool:
+    """Whether what has caught it still runs; if not, what that held is let go of."""
+    try:
+        if error.__traceback__ is not None:
+            error.__traceback__.tb_frame.clear()
+    except RuntimeError:
+        return True
+    return False
 
 
 class MmeframeError(Exception):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+import weakref
+
 import pytest
 
 from mmeframe import errors
@@ -14,6 +17,8 @@ from mmeframe.errors import (
     Problem,
     ProblemsError,
     UnknownNameError,
+    forget,
+    forgotten,
     known_names,
     suggest,
 )
@@ -186,3 +191,73 @@ def test_bad_input_is_an_exception_like_others():
     """An error can be raised, caught and shown without losing its hint."""
     with pytest.raises(MmeframeError, match=r"^column 'x' is missing\.\n  Columns sent: y\.$"):
         raise BadInputError("column 'x' is missing.", hint="Columns sent: y.")
+
+
+# -- what errors keep alive ------------------------------------------------------------------------------------------
+
+
+class Heavy:
+    """Something that nobody should keep."""
+
+
+def failing(seen: list[weakref.ref[Heavy]]) -> None:
+    """Raises with a cause, a group in it, and frames of which each has something of its own."""
+
+    def inner() -> None:
+        heavy = Heavy()
+        seen.append(weakref.ref(heavy))
+        raise KeyError("inner")
+
+    heavy = Heavy()
+    seen.append(weakref.ref(heavy))
+    try:
+        try:
+            inner()
+        except KeyError as error:
+            raise ExceptionGroup("several", [error]) from None
+    except ExceptionGroup as error:
+        raise ValueError("outer") from error
+
+
+@pytest.mark.parametrize(("let_go", "keeps"), [(forget, True), (forgotten, False)])
+def test_an_error_that_is_kept_keeps_nothing_else(let_go, keeps):
+    """Nor do its causes, and those of a group; the lines stay, in the traceback or as a note."""
+    seen: list[weakref.ref[Heavy]] = []
+    kept: list[BaseException] = []
+    try:
+        failing(seen)
+    except ValueError as error:
+        let_go(error)
+        kept.append(error)
+
+    assert [it() for it in seen] == [None, None]
+    (error,) = kept
+    cause = error.__cause__
+    assert isinstance(cause, ExceptionGroup)
+    for it, function in ((error, "failing"), (cause, "failing"), (cause.exceptions[0], "inner")):
+        assert (it.__traceback__ is not None) == keeps
+        assert any(f"in {function}" in line for line in traceback.format_exception(it, chain=False))
+
+
+@pytest.mark.parametrize("let_go", [forget, forgotten])
+def test_what_the_caller_is_handling_is_the_callers(let_go):
+    """An error that was caught before, by code that still runs, is neither emptied nor changed."""
+    kept: list[BaseException] = []
+    seen: list[weakref.ref[Heavy]] = []
+
+    def later() -> None:
+        try:
+            failing([])
+        except ValueError as error:
+            let_go(error)
+            kept.append(error)
+
+    try:
+        failing(seen)
+    except ValueError as before:
+        later()
+        found = (before.__traceback__ is None, hasattr(before, "__notes__"), [it() is None for it in seen])
+
+    assert found == (False, False, [False, False])
+    # Its own causes were let go of: the last of them was raised while the caller handled the other.
+    assert kept[0].__cause__ is not None

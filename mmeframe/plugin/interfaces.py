@@ -326,7 +326,10 @@ class ShadowEvent:
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """A sub-model failed. ``shadow``: in the background, so that no caller saw it."""
+    """A sub-model failed. ``shadow``: in the background, so that no caller saw it.
+
+    error: may be kept, as it keeps no sub-model alive; of one that was skipped, tracebacks are notes.
+    """
 
     model_id: str
     rows: int

@@ -103,6 +103,8 @@ class Background:
             except Exception as error:  # noqa: BLE001 - the thread outlives whatever a shadow does
                 _log.error("a shadow failed (%s)", _place_of(error))
             finally:
+                # Its rows are not to live until there is more work.
+                del work
                 self._queue.task_done()
 
     def wait(self) -> None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from mmeframe.budget import check_bounds, size_text
-from mmeframe.errors import MmeframeError, ModelError
+from mmeframe.errors import MmeframeError, ModelError, forget, forgotten
 from mmeframe.plugin import EvictEvent, LoadEvent, SubModel
 from mmeframe.spec import ResidencySpec
 
@@ -24,6 +23,9 @@ __all__ = ["Host", "ModelStatistics", "Residency", "ResidencyStatistics"]
 
 # Bytes from which loads of one batch run in threads: small ones hold the interpreter all the time.
 _WORTH_THREADS = 8 << 20
+# Seconds after which whoever waits looks for itself.
+_LOOK_AGAIN = 0.5
+_NOTHING: Any = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +98,23 @@ class _Live:
 
 
 class _Wave:
-    """What one batch needs at once. ``room``: bytes that are promised to those whose load has not begun."""
+    """What a batch needs at once, or one load of it: the facts that the account can be made of.
 
-    def __init__(self, targets: Sequence[int]) -> None:
-        self.targets = targets
-        self.room: dict[int, int] = {}
-        self.held: list[int] = []
-        # Live sub-models, and the errors of those that cannot be loaded.
-        self.found: dict[int, Any] = {}
+    of: the batch of a load. room: bytes that are promised for loads that have not begun; loading: those of a load that
+    runs. held: sub-models that may not be dropped. failures: of those that cannot be loaded. blocked: it could not use
+    room now, and lets others pass. turn: opened when it should look again. unfit: one was larger than expected.
+    """
 
+    room: dict[int, int] = _NOTHING
+    loading: dict[int, int] = _NOTHING
+    failures: dict[int, ModelError] = _NOTHING
+    turn: Any = None
+    raised: BaseException | None = None
+    blocked = unfit = False
 
-class _Acquired:
-    """The block of ``Residency.acquire``: a generator would take a fifth of a look-up's time."""
-
-    __slots__ = ("_found", "_held", "_residency", "_targets")
-
-    def __init__(self, residency: Residency, targets: Sequence[int]) -> None:
-        self._residency, self._targets = residency, targets
-
-    def __enter__(self) -> Sequence[Any]:
-        try:
-            found = self._residency._take(self._targets)
-        except _TooLargeError:
-            found = self._residency._refused(self._targets)
-        self._found = found
-        failed = ModelError in map(type, found)
-        self._held = _held(dict(zip(self._targets, found, strict=True))) if failed else self._targets
-        return found
-
-    def __exit__(self, *_: object) -> None:
-        self._found.clear()
-        self._residency._let_go(self._held)
-
-
-class _Ticket:
-    """A place in the queue for room. ``blocked``: it could not use room now, and lets others pass."""
-
-    blocked = False
-
-
-class _TooLargeError(Exception):
-    """Sub-models that are needed at once take more than there is, whoever else leaves."""
+    def __init__(self, targets: Sequence[int], of: _Wave | None = None) -> None:
+        self.targets, self.of = targets, of
+        self.held: dict[int, _Live] = {}
 
 
 class Residency:
@@ -150,6 +128,12 @@ class Residency:
     dropped when it needs their bytes, so that live and loading ones together never exceed the budget. A load that fails
     un-marks what is still there. No batch waits while it holds a sub-model, and who waits for room keeps its place: so
     there is no deadlock, and nobody starves.
+
+    An exception may strike between any two instructions (Ctrl-C, an alarm), and any number of them may. So what decides
+    is few facts, each changed by one instruction: what is in memory (``_live``), what batches and loads hold and were
+    promised (``_waves``), and which of those are over (``_over``). All else is counted from these as they change, by
+    whoever has the lock; ``_torn`` says that somebody did not finish, and the next one counts anew. Waiters look for
+    that themselves now and then: who was interrupted may not have told them.
     """
 
     def __init__(
@@ -163,10 +147,12 @@ class Residency:
         self.spec, self._host = spec, host
         self._pinned = frozenset(numbers if spec.kind == "eager" else pinned)
         self._bounded = spec.max_bytes is not None or spec.max_models is not None
+        # In C: nothing strikes between its ``with`` and the block, or its end.
         self._lock = threading.RLock()
-        # Notified when there may be room. Its own ``with`` is Python, and would take a tenth of a look-up.
-        self._room = threading.Condition(self._lock)
         self._live: dict[int, _Live] = {}
+        self._waves: set[_Wave] = set()
+        self._over: deque[_Wave] = deque()
+        self._torn = False
         # Not pinned and held by nobody, the least recently used first.
         self._idle: OrderedDict[int, _Live] = OrderedDict()
         # Not pinned and held by batches.
@@ -178,15 +164,16 @@ class Residency:
         # Bytes and number of live sub-models, of marked idle ones, of running loads, and of promised loads.
         self._bytes = self._marked_bytes = self._inflight = self._promised = 0
         self._loads_running = self._loads_promised = 0
-        self._queue: deque[_Ticket] = deque()
-        self._waiting = self._waits = 0
+        # In order: those that wait for room, and all that wait.
+        self._queue: dict[_Wave, None] = {}
+        self._waiting: dict[_Wave, None] = {}
+        self._waits = 0
         self._failed: dict[int, tuple[float, ModelError]] = {}
         # Sizes of those that were larger than expected.
         self._measured: dict[int, int] = {}
         self._counts: dict[int, ModelStatistics] = {}
-        # Dropped with the lock held, told without it.
-        self._gone: deque[tuple[int, _Live, str]] = deque()
-        self._slots = threading.BoundedSemaphore(spec.load_workers)
+        # Dropped with the lock held, told without it by whoever dropped it.
+        self._gone: list[tuple[int, _Live, str]] = []
         self._kept = sum(map(self._expected, self._pinned))
         if self._bounded:
             check_bounds(spec, numbers, host.expected, host.name, self._pinned, preload)
@@ -198,12 +185,26 @@ class Residency:
 
     # -- what batches ask ----------------------------------------------------------------------------------------
 
-    def acquire(self, targets: Sequence[int]) -> AbstractContextManager[Sequence[Any]]:
-        """The live sub-models with these numbers, which differ, in this order, held until the block ends.
+    def acquire(self, targets: Sequence[int]) -> Generator[dict[int, Any]]:
+        """Yields the live sub-models with these numbers, which differ, held until the iterator is closed.
 
-        One that cannot be loaded is there as the ModelError that says why.
+        One that cannot be loaded is there as the ModelError that says why. Close it in a ``finally``: a ``with`` would
+        have an ``__exit__`` in Python, which an interruption may keep from beginning.
         """
-        return _Acquired(self, targets)
+        wave = _Wave(targets)
+        live: dict[int, Any] | None = None
+        try:
+            live = self._take(wave)
+            yield self._refused(targets) if live is None else live
+        finally:
+            # In this function itself: another one could be interrupted before it begins.
+            try:
+                if live is not None:
+                    # Whoever keeps the mapping does not keep what is dropped from now on.
+                    live.clear()
+            finally:
+                self._over.append(wave)
+            self._settle()
 
     def waves(self, groups: Sequence[Sequence[int]]) -> Generator[tuple[Sequence[int], Mapping[int, Any]]]:
         """Every group of sub-models once, as many groups at a time as there is room for.
@@ -214,29 +215,34 @@ class Residency:
         rest = self._ordered(groups)
         most = len(rest)
         while rest:
-            wave = self._fitting(rest[:most], groups) if self._bounded else rest
-            targets = list(dict.fromkeys(number for index in wave for number in groups[index]))
+            indexes = self._fitting(rest[:most], groups) if self._bounded else rest
+            targets = list(dict.fromkeys(number for index in indexes for number in groups[index]))
+            wave = _Wave(targets)
+            live: dict[int, Any] | None = None
             try:
-                live = dict(zip(targets, self._take(targets), strict=True))
-            except _TooLargeError:
-                if len(wave) > 1:
-                    # Some have turned out larger than was expected.
-                    most = len(wave) // 2
-                    continue
-                live = dict(zip(targets, self._refused(targets), strict=True))
-            held = _held(live)
-            try:
-                yield wave, live
+                live = self._take(wave)
+                if live is None and len(indexes) == 1:
+                    live = self._refused(targets)
+                if live is not None:
+                    yield indexes, live
             finally:
-                # Whoever keeps the mapping does not keep what is dropped from now on.
-                live.clear()
-                self._let_go(held)
-            rest = rest[len(wave) :]
+                try:
+                    if live is not None:
+                        live.clear()
+                finally:
+                    self._over.append(wave)
+                self._settle()
+            if live is None:
+                # Some have turned out larger than was expected.
+                most = len(indexes) // 2
+            else:
+                rest = rest[len(indexes) :]
 
     def statistics(self) -> ResidencyStatistics:
         """What is in memory, and what it took to get it there."""
         names = ("hits", "misses", "loads", "evictions", "failures", "load_seconds")
         with self._lock:
+            self._begin()
             counts = {number: replace(count) for number, count in self._counts.items()}
             for number, live in self._live.items():
                 counts[number].bytes = live.bytes
@@ -249,6 +255,7 @@ class Residency:
                 "max_models": self.spec.max_models,
                 "waits": self._waits,
             }
+            self._torn = False
         total: dict[str, Any] = {name: sum(getattr(count, name) for count in counts.values()) for name in names}
         models = {self._host.name(number): count for number, count in counts.items()}
         return ResidencyStatistics(**facts, **total, models=models)
@@ -265,8 +272,7 @@ class Residency:
     def _ordered(self, groups: Sequence[Sequence[int]]) -> list[int]:
         if not self._bounded:
             return list(range(len(groups)))
-        with self._lock:
-            return sorted(range(len(groups)), key=lambda index: not all(map(self._live.__contains__, groups[index])))
+        return sorted(range(len(groups)), key=lambda index: not all(map(self._live.__contains__, groups[index])))
 
     def _fitting(self, indexes: Sequence[int], groups: Sequence[Sequence[int]]) -> Sequence[int]:
         """As many groups from the front as fit at once beside what is pinned; one at least."""
@@ -282,144 +288,216 @@ class Residency:
 
     # -- taking and letting go -----------------------------------------------------------------------------------
 
-    def _refused(self, targets: Sequence[int]) -> list[Any]:
+    def _refused(self, targets: Sequence[int]) -> dict[int, Any]:
         """An error for each of those that never fit at once."""
         needed = size_text(sum(map(self._expected, targets)))
         what = f"{'it takes' if len(targets) == 1 else 'what it needs takes'} {needed}, which never fits at once."
         hint = "Raise residency.max_bytes or residency.max_models."
-        return [ModelError(what, where=self._host.name(targets[0]), hint=hint) for _ in targets]
+        return {number: ModelError(what, where=self._host.name(targets[0]), hint=hint) for number in targets}
 
-    def _take(self, targets: Sequence[int]) -> list[Any]:
-        """Hold all of these at once: live sub-models, and the errors of those that cannot be loaded.
+    def _take(self, wave: _Wave) -> dict[int, Any] | None:
+        """Hold all targets at once: live sub-models, and the errors of those that cannot be loaded.
 
-        Raises _TooLargeError if they never fit at once.
+        None if they never fit at once: they take more than there is, whoever else leaves.
         """
         while True:
             with self._lock:
-                found = self._there(targets)
-                if found is not None:
-                    return found
-                wave = self._reserve(targets)
-            fits = False
-            try:
-                fits = self._load(wave)
-            finally:
-                if not fits:
-                    # One is larger than was expected, and there is no room for it now; or this was interrupted.
-                    self._give_up(wave)
-            if fits:
-                return [wave.found.pop(number) for number in targets]
+                if self._torn or self._over:
+                    self._begin()
+                self._torn = True
+                found = self._there(wave)
+                if found is None:
+                    self._waves.add(wave)
+                    ready = self._reserve(wave)
+                    if ready is None:
+                        self._release(wave)
+                self._torn = False
+            if found is not None:
+                return found
+            if ready is None:
+                return None
+            if not ready:
+                wave.turn.acquire(timeout=_LOOK_AGAIN)
+            elif self._load(wave):
+                held, failures = wave.held, wave.failures
+                return {number: held[number].model if number in held else failures[number] for number in wave.targets}
+            else:
+                # One is larger than was expected, and there is no room for it now.
+                self._give_up(wave)
 
-    def _there(self, targets: Sequence[int]) -> list[Any] | None:
+    def _there(self, wave: _Wave) -> dict[int, Any] | None:
         """Hold all if all are there, or known not to be loadable; else None."""
-        found: list[Any] = []
-        for number in targets:
+        found: dict[int, Any] = {}
+        for number in wave.targets:
             live: Any = self._live.get(number)
             if live is None or live.marked:
                 live = self._failure(number) if self._failed else None
                 if live is None:
                     return None
-            found.append(live)
-        for place, number in enumerate(targets):
-            live = found[place]
+            found[number] = live
+        self._waves.add(wave)
+        for number, live in found.items():
             if type(live) is _Live:
-                found[place] = live.model
+                found[number] = live.model
                 live.count.hits += 1
-                self._hold(number, live)
+                self._hold(wave, number, live)
         return found
 
-    def _hold(self, number: int, live: _Live) -> None:
+    def _hold(self, wave: _Wave, number: int, live: _Live) -> None:
+        wave.held[number] = live
         live.users += 1
         if live.users == 1 and not live.pinned:
             self._idle.pop(number, None)
             self._busy[number] = live
 
-    def _let_go(self, numbers: Sequence[int]) -> None:
-        now = 0.0 if self.spec.ttl_s is None else time.monotonic()
+    def _begin(self) -> None:
+        """What whoever gets the lock does first: take back what is over, so that the account is right.
+
+        Until it says that it has finished, the account counts as torn.
+        """
+        if self._torn:
+            self._recount()
+        self._torn = True
+        while self._over:
+            self._release(self._over[0])
+            self._over.popleft()
+
+    def _settle(self) -> None:
+        # Not in the middle of something else: what nobody closed is closed by the garbage collector, anywhere.
+        if self._torn and self._lock._is_owned():  # type: ignore[attr-defined]
+            return
         with self._lock:
-            for number in numbers:
-                live = self._live[number]
-                live.users -= 1
-                if live.users == 0 and not live.pinned:
-                    live.used = now
-                    del self._busy[number]
-                    if live.marked:
-                        del self._leaving[number]
-                        self._mark_idle(number, live)
-                    else:
-                        self._idle[number] = live
-            if self._waiting:
-                self._wake()
+            self._begin()
+            self._torn = False
+
+    def _release(self, wave: _Wave) -> None:
+        """Take back all that a batch or a load has; nothing if that was done."""
+        if wave not in self._waves:
+            return
+        self._waves.discard(wave)
+        if wave.turn is not None or wave.room or wave.loading:
+            self._queue.pop(wave, None)
+            self._waiting.pop(wave, None)
+            self._end(wave)
+            self._unmark()
+        now = 0.0 if self.spec.ttl_s is None else time.monotonic()
+        for number, live in wave.held.items():
+            live.users -= 1
+            if live.users == 0 and not live.pinned:
+                live.used = now
+                del self._busy[number]
+                if live.marked:
+                    del self._leaving[number]
+                    self._mark_idle(number, live)
+                else:
+                    self._idle[number] = live
+        wave.held = {}
+        if self._waiting:
+            self._wake()
+
+    def _end(self, wave: _Wave) -> None:
+        """Take back what was promised for loads, or reserved for the one that runs."""
+        self._promised -= sum(wave.room.values())
+        self._loads_promised -= len(wave.room)
+        self._inflight -= sum(wave.loading.values())
+        self._loads_running -= len(wave.loading)
+        self._loading.difference_update(wave.room, wave.loading)
+        wave.room = wave.loading = _NOTHING
+
+    def _recount(self) -> None:
+        """Make the account from the facts: somebody was interrupted while changing it."""
+        for wave in tuple(self._over):
+            self._waves.discard(wave)
+        waves = self._waves
+        self._queue = {wave: None for wave in self._queue if wave in waves}
+        self._waiting = {wave: None for wave in self._waiting if wave in waves}
+        self._promised = sum(sum(wave.room.values()) for wave in waves)
+        self._loads_promised = sum(len(wave.room) for wave in waves)
+        self._inflight = sum(sum(wave.loading.values()) for wave in waves)
+        self._loads_running = sum(len(wave.loading) for wave in waves)
+        self._loading = {number for wave in waves for number in (*wave.room, *wave.loading)}
+        users = Counter(number for wave in waves for number in wave.held)
+        # Those that were marked had been used less recently.
+        order = dict.fromkeys([*self._marked, *self._idle, *self._live])
+        idle: OrderedDict[int, _Live] = OrderedDict()
+        busy: dict[int, _Live] = {}
+        for number in filter(self._live.__contains__, order):
+            live = self._live[number]
+            live.users, live.marked = users[number], False
+            if not live.pinned:
+                (busy if live.users else idle)[number] = live
+        self._bytes, self._marked_bytes = sum(live.bytes for live in self._live.values()), 0
+        self._idle, self._busy, self._marked, self._leaving = idle, busy, OrderedDict(), {}
+        # What was promised keeps its room.
+        self._mark_for(0, 0, ())
+        self._wake()
 
     def _failure(self, number: int) -> ModelError | None:
         """Why it could not be loaded a short while ago: an error of the caller's own, since raising changes it."""
         until, error = self._failed.get(number, (0.0, None))
         return None if error is None or time.monotonic() >= until else _without_cause(error)
 
+    def _wait(self, wave: _Wave) -> None:
+        """Note that it waits for a turn, which it does without the lock."""
+        if wave.turn is None:
+            wave.turn = threading.Lock()
+            wave.turn.acquire()
+        self._waiting[wave] = None
+
     def _wake(self) -> None:
-        if self._waiting:
-            self._room.notify_all()
+        for wave in self._waiting:
+            if wave.turn.locked():
+                wave.turn.release()
 
     # -- making room ---------------------------------------------------------------------------------------------
 
-    def _reserve(self, targets: Sequence[int]) -> _Wave:
-        """Wait for room for those that are missing, promise it to them, and hold the others. Called with the lock."""
-        wave = _Wave(targets)
-        ticket: _Ticket | None = None
-        waited = False
-        try:
-            while True:
-                missing, failures = self._missing(targets)
-                blocked = any(number in self._loading or number in self._live for number in missing)
-                if ticket is not None and ticket.blocked != blocked:
-                    ticket.blocked = blocked
+    def _reserve(self, wave: _Wave) -> bool | None:
+        """Promise room to those that are missing, and hold the others. False if it has to wait; None if they never fit.
+
+        Called with the lock.
+        """
+        targets = wave.targets
+        while True:
+            missing, failures = self._missing(targets)
+            blocked = any(number in self._loading or number in self._live for number in missing)
+            if wave.blocked != blocked:
+                wave.blocked = blocked
+                if wave in self._queue:
                     # It is another's turn.
                     self._wake()
-                if not blocked:
-                    if self._is_next(ticket) and self._make_room(missing, targets):
-                        break
-                    if ticket is None:
-                        ticket = _Ticket()
-                        self._queue.append(ticket)
-                elif self._unmark():
-                    # What was marked may be what is missing.
-                    self._wake()
-                    continue
-                waited = True
-                self._waiting += 1
-                try:
-                    self._room.wait()
-                finally:
-                    self._waiting -= 1
-        except BaseException:
-            if ticket is not None:
-                self._queue.remove(ticket)
-            self._unmark()
-            self._wake()
-            raise
-        if ticket is not None:
-            self._queue.remove(ticket)
-        self._waits += waited
-        for number in targets:
-            if number in failures:
-                wave.found[number] = failures[number]
-            elif number in missing:
-                wave.room[number] = self._expected(number)
-                self._loading.add(number)
-                self._counted(number).misses += 1
-            else:
-                live = self._live[number]
-                wave.found[number] = live.model
-                wave.held.append(number)
-                live.count.hits += 1
-                self._hold(number, live)
+            if not blocked:
+                made = self._make_room(missing, targets) if self._is_next(wave) else False
+                if made is None:
+                    return None
+                if made:
+                    break
+                self._queue.setdefault(wave)
+            elif self._unmark():
+                # What was marked may be what is missing.
+                self._wake()
+                continue
+            self._waits += wave.turn is None
+            self._wait(wave)
+            return False
+        self._queue.pop(wave, None)
+        self._waiting.pop(wave, None)
+        wave.failures = dict(failures)
+        wave.room = {number: self._expected(number) for number in missing}
+        self._loading |= missing.keys()
         self._promised += sum(wave.room.values())
         self._loads_promised += len(wave.room)
+        for number in targets:
+            if number in missing:
+                self._counted(number).misses += 1
+            elif number not in failures:
+                live = self._live[number]
+                live.count.hits += 1
+                self._hold(wave, number, live)
         self._unmark()
         self._wake()
-        return wave
+        return True
 
-    def _missing(self, targets: Sequence[int]) -> tuple[Collection[int], Mapping[int, ModelError]]:
+    def _missing(self, targets: Sequence[int]) -> tuple[dict[int, None], dict[int, ModelError]]:
         """Those that have to be loaded, and the errors of those that could not be a short while ago."""
         missing: dict[int, None] = {}
         failures = {}
@@ -429,21 +507,21 @@ class Residency:
                 failures[number] = error
             elif live is None or live.marked:
                 missing[number] = None
-        return missing.keys(), failures
+        return missing, failures
 
-    def _is_next(self, ticket: _Ticket | None) -> bool:
-        return next((other for other in self._queue if not other.blocked), ticket) is ticket
+    def _is_next(self, wave: _Wave) -> bool:
+        return next((other for other in self._queue if not other.blocked), wave) is wave
 
-    def _make_room(self, missing: Collection[int], targets: Sequence[int]) -> bool:
+    def _make_room(self, missing: Collection[int], targets: Sequence[int]) -> bool | None:
         """Mark others until these fit. False while some of those are still in use, or other loads have the room.
 
-        Raises _TooLargeError if they never fit.
+        None if they never fit.
         """
         if not self._bounded:
             return True
         wanted, others = set(targets), [number for number in targets if number not in self._pinned]
         if not self._within(self._kept + sum(map(self._size, others)), len(self._pinned) + len(others)):
-            raise _TooLargeError
+            return None
         size, count = sum(map(self._expected, missing)), len(missing)
         if self._mark_for(size, count, wanted):
             return True
@@ -486,7 +564,7 @@ class Residency:
 
     def _unmark(self) -> bool:
         """Give back what is marked, and needed neither for a promise nor by who is next; whether there was any."""
-        if not (self._marked or self._leaving) or any(not ticket.blocked for ticket in self._queue):
+        if not (self._marked or self._leaving) or any(not wave.blocked for wave in self._queue):
             return False
         some = bool(self._leaving)
         for live in self._leaving.values():
@@ -516,13 +594,14 @@ class Residency:
         live.count.evictions += 1
         self._gone.append((number, live, why))
 
-    def _tell_gone(self) -> None:
-        """Let go of what was dropped, without the lock, and before its room is used."""
-        while self._gone:
-            try:
-                number, live, why = self._gone.popleft()
-            except IndexError:
-                return
+    def _now_gone(self) -> list[tuple[int, _Live, str]]:
+        gone, self._gone = self._gone, []
+        return gone
+
+    def _tell(self, gone: list[tuple[int, _Live, str]]) -> None:
+        """Let go of what this thread has dropped, without the lock, and before its room is used."""
+        while gone:
+            number, live, why = gone.pop(0)
             self._host.unload(live.model)
             self._host.evicted(EvictEvent(self._host.name(number), live.bytes, why))
 
@@ -530,73 +609,132 @@ class Residency:
 
     def _load(self, wave: _Wave) -> bool:
         """Load what the wave has room for. False if one of them was larger than expected and does not fit now."""
-        numbers = list(wave.room)
-        if len(numbers) == 1 or self.spec.load_workers == 1 or sum(wave.room.values()) < _WORTH_THREADS:
-            return all(self._load_one(wave, number) for number in numbers)
-        with ThreadPoolExecutor(min(len(numbers), self.spec.load_workers), "mmeframe-load") as pool:
-            return all(list(pool.map(lambda number: self._load_one(wave, number), numbers)))
+        some = len(wave.room) if sum(wave.room.values()) >= _WORTH_THREADS else 1
+        helpers = min(some, self.spec.load_workers) - 1
+        for _ in range(helpers):
+            threading.Thread(target=self._help, args=(wave,), name="mmeframe-load").start()
+        while self._load_one(wave):
+            pass
+        while helpers > 0 and self._is_helped(wave):
+            wave.turn.acquire(timeout=_LOOK_AGAIN)
+        if wave.raised is not None:
+            raise wave.raised
+        return not wave.unfit and all(number in wave.held or number in wave.failures for number in wave.targets)
 
-    def _load_one(self, wave: _Wave, number: int) -> bool:
-        with self._slots:
-            with self._lock:
-                expected = wave.room.pop(number)
-                self._promised -= expected
-                self._loads_promised -= 1
-                self._inflight += expected
-                self._loads_running += 1
-                self._drop_marked(0, 0)
-            model, size, error = None, 0, None
+    def _help(self, wave: _Wave) -> None:
+        """Load beside the thread of the batch, which raises what is not a sub-model's failure."""
+        try:
+            while self._load_one(wave):
+                pass
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            forget(error)
+            wave.raised = error
+
+    def _is_helped(self, wave: _Wave) -> bool:
+        """Whether others still load for it."""
+        with self._lock:
+            self._begin()
+            helped = any(load.of is wave for load in self._waves)
+            if helped:
+                self._wait(wave)
+            self._torn = False
+        return helped
+
+    def _load_one(self, wave: _Wave) -> bool:
+        """Load one of those that have room; False if there is none left."""
+        load = _Wave((), wave)
+        model: SubModel | None = None
+        admitted = False
+        try:
+            while (number := self._start(load, wave)) is None:
+                if load.turn is None:
+                    return False
+                load.turn.acquire(timeout=_LOOK_AGAIN)
             start = time.perf_counter()
-            try:
-                self._tell_gone()
-                start = time.perf_counter()
-                loaded = self._host.load(number)
-                size = expected if self.spec.max_bytes is None else self._host.size(number, loaded)
-                model = loaded
-            except MmeframeError as found:
-                error = _of_model(found, self._host.name(number))
-            except Exception as found:  # noqa: BLE001 - whatever a library raises, only this sub-model is not there
-                said = f"it cannot be loaded: {type(found).__name__}: {found}"
-                error = ModelError(said, where=self._host.name(number))
-                error.__cause__ = found
-            finally:
-                seconds = time.perf_counter() - start
-                admitted = self._publish(wave, number, expected, model, size, error, seconds)
-            self._tell_gone()
-            if not admitted and model is not None:
-                self._host.unload(model)
-            elif error is None:
+            model, size, error = self._made(number, load.loading[number])
+            seconds = time.perf_counter() - start
+            admitted = self._publish(wave, load, number, model, size, error, seconds)
+            if admitted:
                 self._host.loaded(LoadEvent(self._host.name(number), seconds, size))
-            return admitted
+            return not wave.unfit
+        finally:
+            try:
+                if model is not None and not admitted:
+                    self._host.unload(model)
+            finally:
+                # Not before: what did not fit takes its room as long as it is there.
+                del model
+                self._over.append(load)
+            self._settle()
+
+    def _start(self, load: _Wave, wave: _Wave) -> int | None:
+        """Begin a load; what it needs the room of is dropped. None if there is none left to load for the wave.
+
+        None with a turn to wait for, if as many run as may.
+        """
+        number = load.turn = None
+        with self._lock:
+            self._begin()
+            if wave in self._waves and wave.room and not wave.unfit and wave.raised is None:
+                self._waves.add(load)
+                if self._loads_running < self.spec.load_workers:
+                    number, expected = next(iter(wave.room.items()))
+                    load.loading = {number: expected}
+                    del wave.room[number]
+                    self._promised -= expected
+                    self._loads_promised -= 1
+                    self._inflight += expected
+                    self._loads_running += 1
+                    self._waiting.pop(load, None)
+                    self._drop_marked(0, 0)
+                else:
+                    self._wait(load)
+            gone = self._now_gone()
+            self._torn = False
+        self._tell(gone)
+        return number
+
+    def _made(self, number: int, expected: int) -> tuple[SubModel | None, int, ModelError | None]:
+        """A sub-model and its size, or why there is none. What failed is kept alive by nobody."""
+        name = self._host.name(number)
+        try:
+            model = self._host.load(number)
+            return model, expected if self.spec.max_bytes is None else self._host.size(number, model), None
+        except Exception as found:  # noqa: BLE001 - whatever a library raises, only this sub-model is not there
+            if isinstance(found, MmeframeError):
+                error = _of_model(found, name)
+            else:
+                error = ModelError(f"it cannot be loaded: {type(found).__name__}: {found}", where=name)
+            error.__cause__ = forgotten(found)
+            return None, 0, error
 
     def _publish(
         self,
         wave: _Wave,
+        load: _Wave,
         number: int,
-        expected: int,
         model: SubModel | None,
         size: int,
         error: ModelError | None,
         seconds: float,
     ) -> bool:
-        """Publish what was loaded, held by the wave. False if it does not fit, or if loading was interrupted."""
+        """Publish what a load gave, held by it and by its wave. False if it is an error, or does not fit."""
         with self._lock:
-            self._inflight -= expected
-            self._loads_running -= 1
-            self._loading.discard(number)
+            self._begin()
+            (expected,) = load.loading.values()
+            self._end(load)
             count = self._counted(number)
-            try:
-                if error is not None:
-                    count.failures += 1
-                    self._failed[number] = (time.monotonic() + self.spec.failure_ttl_s, _without_cause(error))
-                    wave.found[number] = error
-                    return True
-                if model is None:
-                    return False
+            admitted = False
+            if error is not None:
+                count.failures += 1
+                self._failed[number] = (time.monotonic() + self.spec.failure_ttl_s, _without_cause(error))
+                wave.failures[number] = error
+            else:
                 if size > expected:
                     self._measured[number] = size
-                if self._bounded and not self._mark_for(size, 1, set(wave.targets)):
-                    return False
+                admitted = not self._bounded or self._mark_for(size, 1, wave.targets)
+                wave.unfit = wave.unfit or not admitted
+            if admitted and model is not None:
                 self._drop_marked(size, 1)
                 live = _Live(model, size, count, number in self._pinned)
                 self._live[number] = live
@@ -604,21 +742,22 @@ class Residency:
                 self._failed.pop(number, None)
                 count.loads += 1
                 count.load_seconds += seconds
-                self._hold(number, live)
-                wave.held.append(number)
-                wave.found[number] = model
-                return True
-            finally:
-                self._unmark()
-                self._wake()
+                self._hold(load, number, live)
+                if wave in self._waves:
+                    self._hold(wave, number, live)
+            self._unmark()
+            self._wake()
+            gone = self._now_gone()
+            self._torn = False
+        self._tell(gone)
+        return admitted
 
     def _give_up(self, wave: _Wave) -> None:
         with self._lock:
-            self._promised -= sum(wave.room.values())
-            self._loads_promised -= len(wave.room)
-            self._loading.difference_update(wave.room)
-            self._unmark()
-        self._let_go(wave.held)
+            self._begin()
+            self._release(wave)
+            wave.unfit = False
+            self._torn = False
 
     def _counted(self, number: int) -> ModelStatistics:
         count = self._counts.get(number)
@@ -630,8 +769,8 @@ class Residency:
         """Load what is to be there from the start."""
         if not numbers:
             return
-        with self.acquire(numbers) as found:
-            for it in found:
+        for found in self.acquire(numbers):
+            for it in found.values():
                 if type(it) is ModelError:
                     raise it.__cause__ if isinstance(it.__cause__, MmeframeError) else it
         self._kept = sum(self._live[number].bytes for number in self._pinned)
@@ -640,6 +779,7 @@ class Residency:
         """Drop what nobody has used for ``ttl_s``."""
         before = time.monotonic() - (self.spec.ttl_s or 0)
         with self._lock:
+            self._begin()
             while self._idle:
                 number, live = next(iter(self._idle.items()))
                 if live.used > before:
@@ -647,26 +787,21 @@ class Residency:
                 del self._idle[number]
                 self._drop(number, live, "ttl")
             self._wake()
-        self._tell_gone()
+            gone = self._now_gone()
+            self._torn = False
+        self._tell(gone)
 
 
 def _of_model(error: MmeframeError, name: str) -> ModelError:
-    """The same, told of a sub-model; ``error`` is its cause."""
+    """The same, told of a sub-model."""
     elsewhere = error.where and error.where != name
     what = f"it cannot be loaded: {error.where}: {error.what}" if elsewhere else error.what
-    found = ModelError(what, where=name, hint=error.hint)
-    found.__cause__ = error
-    return found
+    return ModelError(what, where=name, hint=error.hint)
 
 
 def _without_cause(error: ModelError) -> ModelError:
     """A copy that keeps nothing alive: a cause's traceback holds what was being loaded."""
     return ModelError(error.what, where=error.where, hint=error.hint)
-
-
-def _held(live: Mapping[int, Any]) -> list[int]:
-    """Numbers of those that are really there."""
-    return [number for number, it in live.items() if type(it) is not ModelError]
 
 
 def _sweep(manager: weakref.ref[Residency], every: float) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mmeframe.budget import KEPT, chosen
 from mmeframe.bundle import Bundle
-from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, known_names, suggest
+from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, forgotten, known_names, suggest
 from mmeframe.graph import reached
 from mmeframe.plugin import (
     Batch,
@@ -381,7 +381,7 @@ class Router:
             if not self._skip:
                 raise
             if self.observers:
-                self.observers.tell("on_error", ErrorEvent(error.where, len(batch), error, shadow=False))
+                self.observers.tell("on_error", ErrorEvent(error.where, len(batch), forgotten(error), shadow=False))
             return Routed(NO_TARGET, self.table.failed)
 
     def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
@@ -474,10 +474,11 @@ class Router:
                 batch = self._batch(frame.take(rows))
                 batch.params = params
                 shadow, failed = self._scorer.score(batch, number)
-                if failed:
-                    raise failed[number]
+                problem: Exception | None = failed.get(number)
             except Exception as error:  # noqa: BLE001 - whatever a shadow does, it is told and goes no further
-                self.observers.tell("on_error", ErrorEvent(record.id, len(rows), error, shadow=True))
+                problem = forgotten(error)
+            if problem is not None:
+                self.observers.tell("on_error", ErrorEvent(record.id, len(rows), problem, shadow=True))
                 continue
             seconds = time.perf_counter() - start
             answers = told.take(rows).to_numpy() if isinstance(told, pd.DataFrame) else told[rows]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, MmeframeError, ModelError, listed, refused_by
+from mmeframe.errors import BadInputError, MmeframeError, ModelError, forget, forgotten, listed, refused_by
 from mmeframe.plugin import Combiner
 from mmeframe.routes import NO_TARGET
 from mmeframe.rows.answers import as_prediction, gather
@@ -44,7 +43,7 @@ class Question:
 class Residency(Protocol):
     """Hands out live sub-models, and errors in place of those that cannot be loaded."""
 
-    def acquire(self, targets: Sequence[int]) -> AbstractContextManager[Sequence[Any]]: ...
+    def acquire(self, targets: Sequence[int]) -> Generator[Mapping[int, Any]]: ...
     def waves(self, groups: Sequence[Sequence[int]]) -> Generator[tuple[Sequence[int], Mapping[int, Any]]]: ...
 
 
@@ -115,7 +114,7 @@ class Scorer:
         except ModelError as error:
             if not self._skip:
                 raise
-            return self._answers.nothing(n_rows), {only: error}
+            return self._answers.nothing(n_rows), {only: forgotten(error)}
 
     def _asks(self, batch: FrameBatch) -> Question:
         return Question(self._method, batch.params) if batch.params else self._question
@@ -123,11 +122,17 @@ class Scorer:
     def whole(self, batch: FrameBatch, target: int, question: Question) -> Any:
         """One sub-model on all rows, which are handed over without a copy where they have its types already."""
         leaves = self._leaves([target])
-        with self.residency.acquire(leaves) as models:
+        held = self.residency.acquire(leaves)
+        try:
+            live = next(held)
             if self._arrays[target] and (matrix := batch.matrix(self._schemas[self._inputs[target]])) is not None:
-                return self._call(models[0], target, question, matrix)
-            live = dict(zip(leaves, models, strict=True))
+                return self._call(live[target], target, question, matrix)
             return self._ask(live, target, partial(self._own_frame, batch.frame), question)
+        except BaseException as error:
+            forget(error)
+            raise
+        finally:
+            held.close()
 
     def key(self, batch: FrameBatch, target: int) -> Any:
         """What a gate predicts, or a combination that is one: whatever shape the fleet's own answers have."""
@@ -164,7 +169,8 @@ class Scorer:
         pieces: list[tuple[int, int, Any]] = []
         cut = self._cut(batch, order, groups)
         # As many sub-models at a time as there is room for.
-        with closing(self.residency.waves([self._leaves([number]) for number, _, _ in groups])) as waves:
+        waves = self.residency.waves([self._leaves([number]) for number, _, _ in groups])
+        try:
             for wave, live in waves:
                 for number, start, end in map(groups.__getitem__, wave):
                     try:
@@ -172,9 +178,14 @@ class Scorer:
                     except ModelError as error:
                         if not self._skip:
                             raise
-                        failed[number] = error
+                        failed[number] = forgotten(error)
                     else:
                         pieces.append((start, end, answer))
+        except BaseException as error:
+            forget(error)
+            raise
+        finally:
+            waves.close()
         return self._answers.gather(sorted(pieces, key=itemgetter(0)), order, len(batch)), failed
 
     def _cut(self, batch: FrameBatch, order: Rows, groups: Sequence[tuple[int, int, int]]) -> Any:

@@ -176,13 +176,13 @@ def worker(home: str) -> None:
 
     # Before anything is loaded: what reading a sub-model's file costs stays with this process.
     router = mlflow.pyfunc.load_model(home).unwrap_python_model().router
-    with router.residency.acquire([0]):
+    for _ in router.residency.acquire([0]):
         pass
 
     gc.collect()
     before, start = memory(), time.perf_counter()
     for number in range(1, len(router.bundle)):
-        with router.residency.acquire([number]):
+        for _ in router.residency.acquire([number]):
             pass
     seconds = time.perf_counter() - start
     gc.collect()

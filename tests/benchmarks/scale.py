@@ -166,7 +166,7 @@ def task_cold(home: str, keys: str) -> dict[str, Any]:
     look = []
     for _ in range(20_000):
         start = time.perf_counter()
-        with router.residency.acquire([0]):
+        for _ in router.residency.acquire([0]):
             pass
         look.append(time.perf_counter() - start)
     medians = {"first": first, "again": again, "own": own, "look": look}
@@ -181,12 +181,12 @@ def task_resident(home: str) -> dict[str, Any]:
     import sklearn.linear_model  # noqa: F401
 
     router = mlflow.pyfunc.load_model(home).unwrap_python_model().router
-    with router.residency.acquire([0]):
+    for _ in router.residency.acquire([0]):
         pass
     gc.collect()
     before, start = rss(), time.perf_counter()
     for number in range(len(router.bundle)):
-        with router.residency.acquire([number]):
+        for _ in router.residency.acquire([number]):
             pass
     seconds = time.perf_counter() - start
     gc.collect()
@@ -216,13 +216,13 @@ def task_zipf(home: str, seconds: str) -> dict[str, Any]:
     watching.start()
     ideal = ideal_hits(asked, sizes, limit)
     for number in asked:
-        with router.residency.acquire([number]):
+        for _ in router.residency.acquire([number]):
             pass
     found = router.residency.statistics()
     stop.set()
     watching.join()
     for number in range(len(keys)):
-        with whole.residency.acquire([number]):
+        for _ in whole.residency.acquire([number]):
             pass
     rounds = [warm_requests(it, keys, asked, float(seconds)) for _ in range(3) for it in (whole, router)]
     return {

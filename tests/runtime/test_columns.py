@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,9 +48,10 @@ def test_a_promoted_column_keeps_its_values(store):
     log(2, pd.DataFrame({"p": [1.0, 2.0, 3.0]}))
     router = api.load_router(api.build("name=r", *ROUTED).model_uri)
     seen = []
-    with router.residency.acquire([0]) as (model,):
-        original = model.predict
-        model.predict = lambda frame: seen.append(frame) or original(frame)
+    with closing(router.residency.acquire([0])) as held:
+        model = next(held)[0]
+    original = model.predict
+    model.predict = lambda frame: seen.append(frame) or original(frame)
 
     router.predict(pd.DataFrame({"k": [1, 2], "p": [2**53 + 1, 1]}))
 

@@ -461,7 +461,8 @@ def open_sockets() -> int:
 def test_a_worker_ends_with_its_last_sub_model(router):
     """Unloading takes a sub-model from the process, which ends when it has none; loading starts another."""
     first, numbers = pid(router, "new"), {name: router.bundle.position(name) for name in FACTORS}
-    with router.residency.acquire([numbers["new"], numbers["same"]]) as (new, same):
+    for found in router.residency.acquire([numbers["new"], numbers["same"]]):
+        new, same = found[numbers["new"]], found[numbers["same"]]
         new.unload()
         assert pid(router, "same") == first
         same.unload()

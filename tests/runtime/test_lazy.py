@@ -297,4 +297,4 @@ def test_many_threads_and_room_for_two(load, lazy, bound, seconds):
     found = router.residency.statistics()
     assert (found.loads - found.evictions, found.loading, found.failures) == (found.resident, 0, 0)
     # All of a batch cannot be there, so most of it was loaded for it.
-    assert found.loads > 40 * sum(done)
+    assert found.loads > 25 * sum(done)

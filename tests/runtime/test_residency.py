@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,9 +87,17 @@ class Shelf:
         return Residency(spec, range(n_models), host, pinned, preload)
 
 
+@contextmanager
+def held(manager: Residency, numbers: Sequence[int]) -> Iterator[list[Any]]:
+    """What the manager gives for these numbers, in their order, held until the block ends."""
+    with closing(manager.acquire(numbers)) as found:
+        live = next(found)
+        yield [live[number] for number in numbers]
+
+
 def use(manager: Residency, *numbers: int) -> list[int]:
     """Hold these sub-models for a moment; returns what they say of themselves."""
-    with manager.acquire(numbers) as models:
+    with held(manager, numbers) as models:
         return [model.number for model in models]
 
 
@@ -149,7 +157,7 @@ def test_statistics_say_what_happened():
     manager = shelf.manager(max_models=2, max_bytes=10 * SIZE)
     for number in (0, 0, 1, 2):
         use(manager, number)
-    with manager.acquire([7]) as (error,):
+    with held(manager, [7]) as (error,):
         assert isinstance(error, ModelError)
 
     found = manager.statistics()
@@ -249,7 +257,7 @@ def test_one_that_turns_out_larger_than_the_budget():
     use(manager, 0)
 
     for _ in range(2):
-        with manager.acquire([2]) as (error,):
+        with held(manager, [2]) as (error,):
             assert str(error).startswith("m2: it takes 400 B, which never fits at once.")
 
     assert shelf.loads == [0, 2]
@@ -273,7 +281,7 @@ def test_a_failed_load_is_remembered_for_a_while():
     manager = shelf.manager(failure_ttl_s=0.2)
 
     for cause in (OSError, type(None), type(None)):
-        with manager.acquire([1]) as (error,):
+        with held(manager, [1]) as (error,):
             assert str(error) == "m1: it cannot be loaded: OSError: number 1 is broken"
             assert isinstance(error.__cause__, cause)
     assert shelf.loads == [1]
@@ -289,7 +297,7 @@ def test_a_failed_load_leaves_the_others_where_they_are():
     manager = shelf.manager(max_models=3)
     use(manager, 0, 1)
 
-    with manager.acquire([0, 2]) as (model, error):
+    with held(manager, [0, 2]) as (model, error):
         assert model.number == 0
         assert isinstance(error, ModelError)
 
@@ -305,7 +313,7 @@ def test_an_interrupted_load_gives_its_room_back():
         raise KeyboardInterrupt
 
     shelf.during = interrupt
-    with pytest.raises(KeyboardInterrupt), manager.acquire([2]):
+    with pytest.raises(KeyboardInterrupt), held(manager, [2]):
         pytest.fail("it was held")
 
     shelf.during = lambda number: None
@@ -317,7 +325,7 @@ def test_an_interrupted_load_gives_its_room_back():
 def test_a_caller_that_fails_lets_go():
     manager = Shelf().manager(max_models=1)
 
-    with pytest.raises(RuntimeError, match="caller"), manager.acquire([0]):
+    with pytest.raises(RuntimeError, match="caller"), held(manager, [0]):
         raise RuntimeError("of the caller")
 
     assert use(manager, 1) == [1]
