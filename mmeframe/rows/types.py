@@ -191,14 +191,14 @@ def _whole(name: str, kind: Any) -> Convert:
 
     def convert(value: Any) -> Any:
         number = _number(value, name)
-        if number != number or number in (float("inf"), float("-inf")) or number != int(number):
+        # Not its int yet, which may have a billion digits.
+        if number != number or (abs(number) <= limit and number != int(number)):
             raise RefusedError("a value is not a whole number")
         if isinstance(number, float | np.floating) and abs(float(number)) >= EXACT:
             raise RefusedError("a value has more digits than a float holds: send integers")
-        whole: int = int(number)
-        if not -limit <= whole < limit:
+        if not -limit <= number < limit:
             raise RefusedError("a value is out of range")
-        return kind(whole)
+        return kind(int(number))
 
     return convert
 
