@@ -14,7 +14,7 @@ import pandas as pd
 from mmeframe.errors import BadInputError, listed, suggest
 from mmeframe.keys import normalised
 from mmeframe.rows.labels import unlabelled
-from mmeframe.rows.types import EXACT
+from mmeframe.rows.types import EXACT, strange
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
@@ -98,6 +98,14 @@ class FrameBatch:
             return column.astype(np.float64, copy=False)
         wanted = Column(name, "double")
         return check_frame(self.frame[[name]], (wanted,), frozenset())[name].to_numpy()
+
+    def unreadable(self, names: Iterable[str]) -> str | None:
+        """What no code can be asked to read in these columns: halves of characters, and objects that are no data."""
+        for name in names:
+            for cell in np.asarray(_at(self.frame, self._places[name]), object) if name in self._places else ():
+                if (kind := strange(cell)) is not None:
+                    return f"column {name!r} cannot be read: it holds {kind}."
+        return None
 
     def part(self, name: str) -> pd.Categorical:
         if name not in self._parts:
@@ -309,15 +317,15 @@ def _column(name: str, value: Any, nested: bool) -> Any:
     """One column with the values that were sent: numpy would make one kind of a list of several."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         if value.ndim > 1 and nested:
-            return _objects(value.tolist())
+            return pd.Series(_objects(value.tolist()), dtype=object)
         if value.ndim > 1 and value.size != len(value):
             raise BadInputError(f"column {name!r} has {value.ndim} dimensions.", hint="Send one value per row.")
-        return value.ravel()
+        return _inferred(value.ravel().tolist()) if value.dtype.kind == "U" else value.ravel()
     if isinstance(value, pd.Series | pd.api.extensions.ExtensionArray):
         return pd.Series(value).array
     cells = [_scalar(cell) for cell in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
     if nested:
-        return _objects(cells)
+        return pd.Series(_objects(cells), dtype=object)
     cells = [cell[0] if isinstance(cell, list | tuple | np.ndarray) and len(cell) == 1 else cell for cell in cells]
     if any(isinstance(cell, list | tuple | dict | np.ndarray) for cell in cells):
         raise BadInputError(f"column {name!r} has more than one value in a row.", hint="Send one value per row.")

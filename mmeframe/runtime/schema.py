@@ -15,7 +15,17 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from mmeframe.errors import BadInputError, suggest
-from mmeframe.rows.types import EXACT, RefusedError, converter, instant, is_compound, is_missing, nullable, shown
+from mmeframe.rows.types import (
+    EXACT,
+    RefusedError,
+    converter,
+    instant,
+    is_compound,
+    is_missing,
+    nullable,
+    shown,
+    unreadable,
+)
 from mmeframe.spec import Column
 
 __all__ = ["NUMBERS", "check_frame"]
@@ -54,8 +64,7 @@ def check_frame(
         except RefusedError as error:
             faults.append(f"column {column.name!r} must be {shown(column.type)}: {error}.")
         except Exception as error:  # noqa: BLE001 - a cell may be an object of the caller's, and raise anything
-            what = f"it holds values that cannot be read ({type(error).__name__})"
-            faults.append(f"column {column.name!r} must be {shown(column.type)}: {what}.")
+            faults.append(f"column {column.name!r} must be {shown(column.type)}: {unreadable(error)}.")
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
     return pd.DataFrame(columns, index=frame.index, copy=False)

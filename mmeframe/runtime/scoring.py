@@ -253,17 +253,22 @@ class Scorer:
             return call(model, question, rows, partial(self._name, target), self._answers.kind)
         except ModelError as error:
             if (lacking := self._lacking(rows, target)) and not error.hint:
-                error.hint = f"Columns with missing values in its rows: {', '.join(lacking)}."
+                error.hint = lacking
                 if isinstance(error.__cause__, ValueError | TypeError):
                     # Most likely it takes none, which is for the caller to mend.
                     error.code = "bad_input"
             raise
 
-    def _lacking(self, rows: Any, target: int) -> list[str]:
-        missing: Any = np.asarray(pd.isna(rows)).any(axis=0)
-        names = [column.name for column in self._schemas[self._inputs[target]]]
-        names = [*map(str, rows.columns)] if isinstance(rows, pd.DataFrame) else names
-        return [name for name, some in zip(names, missing, strict=True) if some]
+    def _lacking(self, rows: Any, target: int) -> str:
+        """Which columns hold what libraries often refuse."""
+        if not isinstance(rows, pd.DataFrame):
+            rows = pd.DataFrame(rows, columns=[column.name for column in self._schemas[self._inputs[target]]])
+        found = {
+            "missing": [str(name) for name in rows if rows[name].isna().any()],
+            "infinite": [str(name) for name in rows.select_dtypes("floating") if np.isinf(rows[name]).any()],
+        }
+        said = [f"with {kind} values in its rows: {', '.join(names)}" for kind, names in found.items() if names]
+        return f"Columns {'; '.join(said)}." if said else ""
 
 
 def holed(schema: Sequence[Column]) -> tuple[str, ...]:
