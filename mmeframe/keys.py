@@ -81,7 +81,7 @@ def canonical(value: Any, exact: bool = True) -> str | None:
         return str(value) if kind is int or kind is np.int64 else _of_object(value, exact)
     except BadInputError:
         raise
-    except Exception as error:  # noqa: BLE001 - an object of the caller's may raise anything, an int have too many digits
+    except Exception as error:
         raise BadInputError(f"a routing key is one that has no text: {kind.__name__}.") from error
 
 

@@ -269,7 +269,7 @@ def _text_of(name: Any) -> str:
     try:
         text = str(name)
         text.encode()
-    except Exception as error:  # noqa: BLE001 - an object of the caller's may raise anything
+    except Exception as error:
         hint = "Name columns with text, without halves of surrogate pairs."
         raise BadInputError(f"a column's name is no text: {type(name).__name__}.", hint=hint) from error
     return text
