@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
+from heapq import nlargest
+from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "forget",
     "forgotten",
     "known_names",
+    "legible",
     "listed",
     "nearest",
     "refused_by",
@@ -46,8 +49,11 @@ Code = Literal[
 
 # Names, and problems, that a text lists; problems of one kind where there are more.
 _SHOWN, _ALIKE = 16, 5
-# How alike two names are of which one was probably meant for the other, and how many names are looked at.
-_NEAR, _LIKELY = 0.6, 8
+# Characters of a line, and of a name in it: a request may hold any text.
+_LINE, _NAME = 4000, 160
+# How alike two names are of which one was probably meant for the other, and how many names are looked at; of more, only
+# those that have most pairs of letters in common are compared at all.
+_NEAR, _LIKELY, _COMPARED = 0.6, 8, 1000
 # Places in one line.
 _PLACES = 5
 # Python's own errors for a value that is not taken; where installed code lies; the first HTTP status of faults.
@@ -58,13 +64,33 @@ _FAULT = 500
 _NAMES = re.compile(r"'[^']*'|\S*[/\\\d]\S*")
 
 
+def legible(text: str, most: int = _LINE) -> str:
+    """One line that is safe in a terminal and a log: what cannot be printed is escaped, and the middle of much left out.
+
+    Such text stays as it is when it comes here again.
+    """
+    text = _cut(text, most)
+    if text.isprintable():
+        return text
+    return _cut("".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text), most)
+
+
+def _cut(text: str, most: int) -> str:
+    tail = most // 4
+    return text if len(text) <= most else f"{text[: most - tail - 3]}...{text[-tail:]}"
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(legible, text.split("\n")))
+
+
 def known_names(known: Iterable[str], noun: str = "Known") -> str:
     """List what exists, shortened: ``Known: a, b, c and 40 more.``"""
     names = sorted(set(known))
     if not names:
         return f"{noun}: none."
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{noun}: {', '.join(names[:_SHOWN])}{more}."
+    return f"{noun}: {', '.join(legible(name, _NAME) for name in names[:_SHOWN])}{more}."
 
 
 def count(number: int, noun: str) -> str:
@@ -74,7 +100,7 @@ def count(number: int, noun: str) -> str:
 
 def listed(places: Sequence[object]) -> str:
     """Many places in one line: ``1, 2, 3, 4, 5 and 40 more``."""
-    shown = ", ".join(map(str, places[:_PLACES]))
+    shown = ", ".join(legible(str(place), _NAME) for place in places[:_PLACES])
     return shown if len(places) <= _PLACES else f"{shown} and {len(places) - _PLACES} more"
 
 
@@ -105,11 +131,19 @@ def nearest(name: str, known: Iterable[str], least: float = _NEAR) -> str | None
     """The name that was probably meant, in any case of letters; none if all are far.
 
     Paths are compared step by step, so that a long section does not make every option of it near. least: how alike each
-    step must be, as difflib counts it, unless two letters have changed places.
+    step must be, as difflib counts it, unless two letters have changed places. Names that no message shows are near none:
+    comparing two takes as many steps as the product of their lengths.
     """
-    plain = {_plain(item): item for item in known}
-    close = get_close_matches(_plain(name), plain, n=_LIKELY, cutoff=_NEAR)
-    return next((plain[other] for other in close if _alike(_plain(name), other, least)), None)
+    if len(name) > _NAME:
+        return None
+    wanted = _plain(name)
+    plain = {_plain(item): item for item in known if len(item) <= _NAME}
+    likely: Iterable[str] = plain
+    if len(plain) > _COMPARED:
+        pairs = set(pairwise(wanted))
+        likely = nlargest(_COMPARED, plain, key=lambda item: len(pairs.intersection(pairwise(item))))
+    close = get_close_matches(wanted, likely, n=_LIKELY, cutoff=_NEAR)
+    return next((plain[other] for other in close if _alike(wanted, other, least)), None)
 
 
 def _plain(name: str) -> str:
@@ -186,8 +220,9 @@ class MmeframeError(Exception):
     code: Code = "internal"
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
-        self.where, self.what, self.hint = where, what, hint
-        super().__init__(what)
+        # Names and values of callers come into all messages here.
+        self.where, self.what, self.hint = legible(where), legible(what), _lines(hint)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -285,6 +320,10 @@ class Problem:
     what: str
     hint: str = ""
     code: Code = "config"
+
+    def __post_init__(self) -> None:
+        for name, text in (("where", legible(self.where)), ("what", legible(self.what)), ("hint", _lines(self.hint))):
+            object.__setattr__(self, name, text)
 
     def below(self, where: str) -> Problem:
         """The same with its place inside of another: what a component says of its own options names no config path."""

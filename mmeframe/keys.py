@@ -76,11 +76,21 @@ def canonical(value: Any, exact: bool = True) -> str | None:
     kind = type(value)
     if kind is str:
         return str(value)
-    if kind is int or kind is np.int64:
-        return str(value)
     if kind is float or kind is np.float64:
         return _of_float(value, float, exact)
     if value is None:
+        return None
+    try:
+        return str(value) if kind is int or kind is np.int64 else _of_object(value, exact)
+    except BadInputError:
+        raise
+    except Exception as error:
+        raise BadInputError(f"a routing key is one that has no text: {kind.__name__}.") from error
+
+
+def _of_object(value: Any, exact: bool) -> str | None:
+    kind = type(value)
+    if value is np.ma.masked:
         return None
     if isinstance(value, np.datetime64 | np.timedelta64):
         if np.isnat(value):

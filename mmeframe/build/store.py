@@ -78,17 +78,18 @@ def using_store(uri: str | None) -> Iterator[Store]:
     # MLflow keeps its choice in the environment too, for its child processes; None takes it back.
     before: Any = os.environ.get("MLFLOW_TRACKING_URI")
     chosen = uri or mlflow.get_tracking_uri()
-    _check_reachable(chosen)
-    if uri is None:
-        with _answering(chosen):
-            yield Store(chosen)
-        return
-    mlflow.set_tracking_uri(uri)
+    _check_reachable(chosen, _WHERE)
+    if uri is not None:
+        mlflow.set_tracking_uri(uri)
     try:
+        registry = mlflow.get_registry_uri()
+        if registry != chosen:
+            _check_reachable(registry, "MLFLOW_REGISTRY_URI")
         with _answering(chosen):
             yield Store(chosen)
     finally:
-        mlflow.set_tracking_uri(before)
+        if uri is not None:
+            mlflow.set_tracking_uri(before)
 
 
 @contextmanager
@@ -116,37 +117,38 @@ def _answering(uri: str) -> Iterator[None]:
         raise lost from error
 
 
-def _check_reachable(uri: str) -> None:
+def _check_reachable(uri: str, where: str) -> None:
+    """Look whether there can be a store. where: what named it."""
     scheme = uri.partition(":")[0].lower()
     if (path := _sqlite_file(uri)) and not path.parent.is_dir():
-        raise MissingError(f"there is no folder {path.parent.absolute()}.", where=_WHERE)
+        raise MissingError(f"there is no folder {path.parent.absolute()}.", where=where)
     if scheme in ("http", "https"):
-        _check_server(uri)
+        _check_server(uri, where)
     elif scheme.split("+")[0] in _DATABASES:
-        _check_driver(uri, scheme)
+        _check_driver(uri, scheme, where)
     elif "://" in uri and scheme != "file":
         # Only MLflow knows the schemes that its plugins add.
         _client(uri)
 
 
-def _check_server(uri: str) -> None:
+def _check_server(uri: str, where: str) -> None:
     """Ask for a connection: MLflow would retry for minutes before it says that there is none."""
     try:
         parts = urlsplit(uri)
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
-        raise _unreadable() from None
+        raise _unreadable(where) from None
     try:
         socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except OSError as error:
         raise MissingError(
-            f"the tracking server at {redact(uri)} does not answer: {error}.",
-            where=_WHERE,
-            hint="Start it, or set tracking.uri.",
+            f"the {'tracking' if where == _WHERE else 'registry'} server at {redact(uri)} does not answer: {error}.",
+            where=where,
+            hint=f"Start it, or set {where}.",
         ) from None
 
 
-def _check_driver(uri: str, scheme: str) -> None:
+def _check_driver(uri: str, scheme: str, where: str) -> None:
     """Let SQLAlchemy import the driver, as MLflow will; nothing is connected, and the URI is not repeated."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
@@ -160,17 +162,17 @@ def _check_driver(uri: str, scheme: str) -> None:
         package = _DRIVERS.get(error.name or "", error.name)
         hint = f"pip install {package}" if package else "Install the libraries that it needs"
         other = "" if "+" in scheme else f", or name a driver that you have, as in {example}"
-        raise MissingError(what, where=_WHERE, hint=f"{hint}{other}.") from None
+        raise MissingError(what, where=where, hint=f"{hint}{other}.") from None
     except NoSuchModuleError:
         what = f"SQLAlchemy knows no driver {scheme}://."
-        raise ConfigError(what, where=_WHERE, hint=f"Write it as in {example}.") from None
+        raise ConfigError(what, where=where, hint=f"Write it as in {example}.") from None
     except (SQLAlchemyError, ValueError):
-        raise _unreadable() from None
+        raise _unreadable(where) from None
 
 
-def _unreadable() -> ConfigError:
+def _unreadable(where: str) -> ConfigError:
     hint = "Write scheme://user:password@host:port/name, with %2F for / and %40 for @ in the password."
-    return ConfigError("this URI cannot be read.", where=_WHERE, hint=hint)
+    return ConfigError("this URI cannot be read.", where=where, hint=hint)
 
 
 def _client(uri: str | None = None) -> Any:

@@ -22,7 +22,7 @@ from mmeframe.config.calls import (
     reason,
 )
 from mmeframe.config.options import config_fault, config_schema, members
-from mmeframe.errors import Problem, ProblemsError, known_names, nearest, suggest
+from mmeframe.errors import Problem, ProblemsError, known_names, legible, nearest, suggest
 
 __all__ = ["KINDS", "bad_interpolations", "broken_file", "explain", "headless"]
 
@@ -196,7 +196,7 @@ _LETTERS = {"\r": "a carriage return", "\n": "a line feed", "\0": "a null"}
 
 def _no_override(override: str) -> Problem:
     """What the grammar of overrides refuses, with a spelling that it takes."""
-    where, (key, _, value) = _printable(override), override.partition("=")
+    where, (key, _, value) = legible(override), override.partition("=")
     clean = "".join(it for it in override if it.isprintable())
     if clean != override and parse_override(clean) is not None:
         hidden = [it for it in dict.fromkeys(override) if not it.isprintable()]
@@ -235,7 +235,8 @@ def _quoted(key: str, value: str) -> str:
     if parse_override(f"{key}={plain}") is not None:
         return f"Write {key}={plain}."
     for text in (f'{key}="{plain}"', f"{key}='{plain}'"):
-        if parse_override(text) is not None:
+        # One that cannot be shown cannot be copied.
+        if text.isprintable() and parse_override(text) is not None:
             return f"Quote the value, and all of it for the shell: {quote(text)}."
     return ""
 
@@ -245,13 +246,8 @@ def _letters(letters: Sequence[str]) -> str:
     told = []
     for it in letters:
         name = _LETTERS.get(it) or ("" if it.isascii() or it.isalpha() else unicodedata.name(it, "").lower())
-        told.append(f"'{_printable(it)}'" + (f" ({name})" if name else ""))
+        told.append(f"'{legible(it)}'" + (f" ({name})" if name else ""))
     return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
-
-
-def _printable(text: str) -> str:
-    """A text with letters that nobody can see as escapes."""
-    return "".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text)
 
 
 def _named_so(file: Path) -> str:

@@ -96,6 +96,21 @@ def compose(
     Overrides that cannot be applied become ``problems`` of the result, each with the nearest name, so that one report
     can hold them with what parsing finds. Raises ProblemsError if nothing can be composed at all.
     """
+    try:
+        return _composed(command, overrides, plugins, config_dirs, config_name)
+    except RecursionError:
+        what = "it is nested too deeply, or something in it holds itself."
+        hint = "Look at its anchors (&a, *a), at the defaults of its files, and at the overrides."
+        raise ConfigError(what, where=f"{config_name or command}.yaml", hint=hint) from None
+
+
+def _composed(
+    command: str,
+    overrides: Sequence[str],
+    plugins: Plugins,
+    config_dirs: Sequence[str | Path],
+    config_name: str | None,
+) -> Composed:
     from hydra import initialize_config_dir
 
     name, folders = located(config_name or command, config_dirs)

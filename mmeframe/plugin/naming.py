@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mmeframe.errors import ConfigError, MissingError, Problem, ProblemsError, listed, suggest
 
@@ -34,26 +34,23 @@ class NamePattern:
                 raise ConfigError(f"{{{part}}} stands twice in {pattern!r}.", where=where)
         self._pieces = [piece for piece in pieces if piece]
         self.literal = "".join(piece for piece in self._pieces if piece[0] not in "*{")
-        self._greedy, self._lazy = self._compile(""), self._compile("?")
+        self._shortest = _compiled(self._pieces)
+        self._longest = _compiled([piece if _wild(piece) else piece[::-1] for piece in reversed(self._pieces)])
         self.like = "".join("%" if p == "*" or p.startswith("{") else p for p in pieces)
-
-    def _compile(self, lazy: str) -> re.Pattern[str]:
-        some = {"*": f"(.*{lazy})", "{": f"(.+{lazy})"}
-        body = "".join(some.get(piece[0], re.escape(piece)) for piece in self._pieces)
-        return re.compile(body, re.DOTALL)
 
     def read(self, name: str) -> dict[str, str] | None:
         """Values of the parts in ``name``, None if it does not match.
 
         Raises ValueError if the name can be read in two ways: then no reading is right.
         """
-        greedy, lazy = self._greedy.fullmatch(name), self._lazy.fullmatch(name)
-        if greedy is None or lazy is None:
+        shortest, longest = self._shortest.fullmatch(name), self._longest.fullmatch(name[::-1])
+        if shortest is None or longest is None:
             return None
-        wild = [piece for piece in self._pieces if piece[0] in "*{"]
-        reading = tuple(value for piece, value in zip(wild, greedy.groups(), strict=True) if piece != "*")
-        # The greedy reading is the last in lexical order and the lazy one the first: equal, they are the only one.
-        if greedy.groups() != lazy.groups() and len(self._readings(name)) > 1:
+        values = shortest.groups()
+        wild = [piece for piece in self._pieces if _wild(piece)]
+        reading = tuple(value for piece, value in zip(wild, values, strict=True) if piece != "*")
+        # Every literal stands as early as it can in the one and as late as it can in the other: equal, they are the only one.
+        if values != tuple(value[::-1] for value in reversed(longest.groups())) and len(self._readings(name)) > 1:
             raise ValueError(f"{name!r} can be read in two ways by {self.pattern!r}")
         return dict(zip(self.parts, reading, strict=True))
 
@@ -62,16 +59,19 @@ class NamePattern:
         tails: list[set[tuple[str, ...]]] = [*(set() for _ in name), {()}]
         for piece in reversed(self._pieces):
             found: list[set[tuple[str, ...]]] = [set() for _ in range(len(name) + 1)]
-            for start in range(len(name) + 1):
-                if piece[0] not in "*{":
-                    if name.startswith(piece, start):
-                        found[start] = tails[start + len(piece)]
-                    continue
-                for stop in range(start + (piece != "*"), len(name) + 1):
-                    value = () if piece == "*" else (name[start:stop],)
-                    found[start] |= {(*value, *tail) for tail in tails[stop]}
-                    if len(found[start]) > 1:
-                        break
+            # Where readings of the rest begin, the nearest first: two different ends are two readings.
+            ends: list[int] = []
+            for start in range(len(name), -1, -1):
+                if piece == "*":
+                    after = found[start + 1] if start < len(name) else set()
+                    found[start] = {*[*(tails[start] | after)][:2]}
+                elif _wild(piece):
+                    readings = [(name[start:end], *tail) for end in ends for tail in tails[end]]
+                    found[start] = set(readings[:2])
+                elif name.startswith(piece, start):
+                    found[start] = tails[start + len(piece)]
+                if tails[start]:
+                    ends = [start, *ends[:1]]
             tails = found
         return tails[0]
 
@@ -92,6 +92,28 @@ class NamePattern:
             else:
                 resolved[part] = value
         return resolved
+
+
+def _wild(piece: str) -> bool:
+    return piece[0] in "*{"
+
+
+def _compiled(pieces: Sequence[str]) -> re.Pattern[str]:
+    """The reading whose wildcards are as short as they can be, the first one first, in time linear in the name.
+
+    A literal that was found at its first place is never looked for again: what follows it has more room there than
+    anywhere else. Only the last one must stand at the end.
+    """
+    body, last = "", len(pieces) - 1
+    for number, piece in enumerate(pieces):
+        least = "" if piece == "*" else "."
+        if not _wild(piece):
+            body += re.escape(piece) + (")" if 0 < number < last else "")
+        elif number < last and _wild(pieces[number + 1]):
+            body += f"({least})"
+        else:
+            body += f"({least}.*)" if number + 1 >= last else f"(?>({least}.*?)"
+    return re.compile(body, re.DOTALL)
 
 
 class PathPattern:

@@ -11,6 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,9 @@ __all__ = [
     "is_missing",
     "nullable",
     "shown",
+    "strange",
     "type_text",
+    "unreadable",
 ]
 
 # Whole numbers are exact as doubles below this.
@@ -85,7 +88,22 @@ def converter(kind: str) -> Convert:
     Arrays become lists, maps and objects dicts, as in JSON, however they were sent. Their values are Python's own,
     but for times, and numbers of 32 bits: MLflow takes numpy's.
     """
-    return _converter(json.loads(kind) if is_compound(kind) else {"type": kind})
+    convert = _converter(json.loads(kind) if is_compound(kind) else {"type": kind})
+
+    def converted(value: Any) -> Any:
+        try:
+            return convert(value)
+        except RefusedError:
+            raise
+        except Exception as error:
+            raise unreadable(error) from error
+
+    return converted
+
+
+def unreadable(error: Exception) -> RefusedError:
+    """Why values cannot be converted that raise when they are looked at, as objects of a caller's own may do."""
+    return RefusedError(f"it holds values that cannot be read ({type(error).__name__})")
 
 
 def _converter(kind: Mapping[str, Any]) -> Convert:
@@ -191,14 +209,14 @@ def _whole(name: str, kind: Any) -> Convert:
 
     def convert(value: Any) -> Any:
         number = _number(value, name)
-        if number != number or number in (float("inf"), float("-inf")) or number != int(number):
+        # Not its int yet, which may have a billion digits.
+        if number != number or (abs(number) <= limit and number != int(number)):
             raise RefusedError("a value is not a whole number")
         if isinstance(number, float | np.floating) and abs(float(number)) >= EXACT:
             raise RefusedError("a value has more digits than a float holds: send integers")
-        whole: int = int(number)
-        if not -limit <= whole < limit:
+        if not -limit <= number < limit:
             raise RefusedError("a value is out of range")
-        return kind(whole)
+        return kind(int(number))
 
     return convert
 
@@ -266,6 +284,20 @@ def _kind_of(value: Any) -> str:
     return f"{type(value).__name__} values"
 
 
+def strange(value: Any) -> str | None:
+    """What is wrong with a cell that is no data: an object of a type that says nothing, or half a character."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "text that is no Unicode: half a character"
+    elif isinstance(value, Decimal) and value.is_snan():
+        return "a signalling NaN"
+    elif not (isinstance(value, _DATA) or is_missing(value) or hasattr(value, "isoformat")):
+        return f"{type(value).__name__} values"
+    return None
+
+
 _KINDS: tuple[tuple[Any, str], ...] = (
     ((bool, np.bool_), "booleans"),
     ((int, float, Decimal, np.number), "numbers"),
@@ -274,6 +306,11 @@ _KINDS: tuple[tuple[Any, str], ...] = (
     ((list, tuple, np.ndarray), "lists"),
     (Mapping, "objects"),
     (type(None), "nulls"),
+)
+
+_DATA: tuple[type, ...] = (
+    *(bool, int, float, complex, Decimal, np.generic, timedelta),
+    *(bytes, bytearray, memoryview, list, tuple, np.ndarray, Mapping),
 )
 
 _PLAIN: Mapping[str, Convert] = {

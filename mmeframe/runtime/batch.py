@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, suggest
+from mmeframe.errors import BadInputError, listed, suggest
 from mmeframe.keys import normalised
 from mmeframe.rows.labels import unlabelled
-from mmeframe.rows.types import EXACT
+from mmeframe.rows.types import EXACT, strange
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
 __all__ = ["FrameBatch", "as_batch", "values_of"]
 
 
-# Schemas and lists of names that are remembered, at most.
-_REMEMBERED = 64
+# Schemas and lists of names that are remembered, at most, and bytes of all those names.
+_REMEMBERED, _ROOM = 64, 4 << 20
 
 
 class _Sent:
     """Names of columns as text, their positions, and where the columns of a schema stand: remembered between requests.
 
-    ``index``: the frame's own, which its slices share. ``only_numbers``: they are 0, 1, 2 and so on, as where there are
-    no names.
+    ``index``: the frame's own, which its slices share. ``bytes``: that the names take, where they are remembered.
+    ``only_numbers``: they are 0, 1, 2 and so on, as where there are no names.
     """
 
     def __init__(self, index: Any, names: Sequence[str]) -> None:
         self.index, self.places = index, {name: place for place, name in enumerate(names)}
+        self.bytes = 0
         self.only_numbers = names[:1] == ["0"] and names == [str(number) for number in range(len(names))]
         self._picks: dict[int, tuple[Any, Any]] = {}
 
@@ -95,6 +98,14 @@ class FrameBatch:
             return column.astype(np.float64, copy=False)
         wanted = Column(name, "double")
         return check_frame(self.frame[[name]], (wanted,), frozenset())[name].to_numpy()
+
+    def unreadable(self, names: Iterable[str]) -> str | None:
+        """What no code can be asked to read in these columns: halves of characters, and objects that are no data."""
+        for name in names:
+            for cell in np.asarray(_at(self.frame, self._places[name]), object) if name in self._places else ():
+                if (kind := strange(cell)) is not None:
+                    return f"column {name!r} cannot be read: it holds {kind}."
+        return None
 
     def part(self, name: str) -> pd.Categorical:
         if name not in self._parts:
@@ -167,6 +178,8 @@ def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
 
 
 _OBJECT, _DOUBLE = np.dtype(object), np.dtype(np.float64)
+# Cells of a table of records for each that was sent, at most; and that many squared always.
+_SPARSE = 1000
 
 
 def _exact_in_all(number: float) -> bool:
@@ -184,7 +197,7 @@ def _doubles(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float6
 
 
 # Names of columns -> what is known of them, and the one of the newest request: most have the columns of the one before.
-_known: dict[tuple[str, ...], _Sent] = {}
+_known: dict[tuple[Any, ...], _Sent] = {}
 _newest = [_Sent(None, [])]
 
 
@@ -209,7 +222,7 @@ def _as_batch(data: Any, nested: Collection[str]) -> FrameBatch:
     elif isinstance(data, Mapping):
         frame = _from_columns(data, nested)
     elif isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
-        frame = _from_records([{name: _scalar(value) for name, value in row.items()} for row in data])
+        frame = _from_records(data)
     else:
         raise BadInputError(
             f"rows need named columns, and {type(data).__name__} has none.",
@@ -219,26 +232,47 @@ def _as_batch(data: Any, nested: Collection[str]) -> FrameBatch:
     if newest.index is frame.columns:
         return FrameBatch(frame, newest)
     names = frame.columns.tolist()
-    sent = _known.get(tuple(names))
+    # Others have methods of their own, which may do anything.
+    plain = all(type(name) is str for name in names)
+    sent = _known.get(tuple(names)) if plain else None
     if sent is None:
         text = _checked_names(names)
-        if text != names:
+        if not plain:
             return FrameBatch(frame.set_axis(text, axis=1))
         sent = _Sent(None, names)
-        if len(_known) < _REMEMBERED:
-            _known[tuple(names)] = sent
+        if not _remember(sent):
+            return FrameBatch(frame, sent)
     sent.index = frame.columns
     _newest[0] = sent
     return FrameBatch(frame, sent)
 
 
-def _checked_names(sent: Sequence[Any]) -> list[str]:
-    """Names of columns as text. Raises BadInputError for the same twice."""
-    names = [str(name) for name in sent]
+def _remember(sent: _Sent) -> bool:
+    """Remember names while there is room for them: requests may have any. False for a list that takes all of it."""
+    names = tuple(sent.places)
+    sent.bytes = sum(map(sys.getsizeof, names))
+    if len(_known) < _REMEMBERED and sent.bytes + sum(it.bytes for it in list(_known.values())) <= _ROOM:
+        _known[names] = sent
+    return sent.bytes <= _ROOM
+
+
+def _checked_names(sent: Iterable[Any]) -> list[str]:
+    """Names of columns as text. Raises BadInputError for the same twice, and for one that is no text."""
+    names = [_text_of(name) for name in sent]
     if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise BadInputError(f"columns are sent twice: {', '.join(twice[:5])}.")
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
+        raise BadInputError(f"columns are sent twice: {listed(twice)}.")
     return names
+
+
+def _text_of(name: Any) -> str:
+    try:
+        text = str(name)
+        text.encode()
+    except Exception as error:
+        hint = "Name columns with text, without halves of surrogate pairs."
+        raise BadInputError(f"a column's name is no text: {type(name).__name__}.", hint=hint) from error
+    return text
 
 
 def _scalar(value: Any) -> Any:
@@ -246,11 +280,22 @@ def _scalar(value: Any) -> Any:
 
 
 def _from_records(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows)
-    for name, dtype in frame.dtypes.items():
-        if dtype == _DOUBLE:
-            frame[name] = _whole(frame[name], [row.get(name) for row in rows])
-    return frame
+    names = dict.fromkeys(name for row in rows for name in row)
+    text = _checked_names(names)
+    if len(names) * len(rows) > _SPARSE * (sum(map(len, rows)) + _SPARSE):
+        # They would take the product of both in memory.
+        raise BadInputError("the rows have hardly a column in common.", hint="Send the same columns in every row.")
+    columns = [_inferred([_scalar(row.get(name)) for row in rows]) for name in names]
+    return pd.concat(columns, axis=1, keys=text) if columns else pd.DataFrame(index=range(len(rows)))
+
+
+def _inferred(cells: Sequence[Any]) -> pd.Series[Any]:
+    """A column of the type that pandas finds for these cells; of those that it cannot look at, objects."""
+    try:
+        column = pd.Series(cells)
+    except Exception:  # noqa: BLE001 - cells may be objects of the caller's, and raise anything
+        return pd.Series(_objects(cells), dtype=object)
+    return _whole(column, cells) if column.dtype == _DOUBLE else column
 
 
 def _whole(column: pd.Series[Any], sent: Sequence[Any]) -> pd.Series[Any]:
@@ -261,7 +306,8 @@ def _whole(column: pd.Series[Any], sent: Sequence[Any]) -> pd.Series[Any]:
 
 def _from_columns(data: Mapping[Any, Any], nested: Collection[str]) -> pd.DataFrame:
     """MLflow's ``inputs`` and ``instances``: lists or arrays, which may hold 0-d arrays or rows of one value."""
-    columns = {name: _column(str(name), value, str(name) in nested) for name, value in data.items()}
+    names = _checked_names(data)
+    columns = {name: _column(name, value, name in nested) for name, value in zip(names, data.values(), strict=True)}
     if len({len(column) for column in columns.values()}) > 1:
         raise BadInputError("the columns differ in length.", hint="Send as many values in each as there are rows.")
     return pd.DataFrame(columns)
@@ -271,23 +317,22 @@ def _column(name: str, value: Any, nested: bool) -> Any:
     """One column with the values that were sent: numpy would make one kind of a list of several."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         if value.ndim > 1 and nested:
-            return _objects(value.tolist())
+            return pd.Series(_objects(value.tolist()), dtype=object)
         if value.ndim > 1 and value.size != len(value):
             raise BadInputError(f"column {name!r} has {value.ndim} dimensions.", hint="Send one value per row.")
-        return value.ravel()
+        return _inferred(value.ravel().tolist()) if value.dtype.kind == "U" else value.ravel()
     if isinstance(value, pd.Series | pd.api.extensions.ExtensionArray):
         return pd.Series(value).array
     value = _scalar(value)
     cells = [_scalar(cell) for cell in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
     if nested:
-        return _objects(cells)
+        return pd.Series(_objects(cells), dtype=object)
     cells = [cell[0] if isinstance(cell, list | tuple | np.ndarray) and len(cell) == 1 else cell for cell in cells]
     if any(isinstance(cell, list | tuple | dict | np.ndarray) for cell in cells):
         raise BadInputError(f"column {name!r} has more than one value in a row.", hint="Send one value per row.")
     if not cells:
         return np.empty(0, object)
-    column = pd.Series(cells)
-    return _whole(column, cells) if column.dtype == _DOUBLE else column
+    return _inferred(cells)
 
 
 def _objects(cells: Sequence[Any]) -> np.ndarray[Any, Any]:

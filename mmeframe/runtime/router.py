@@ -343,7 +343,7 @@ class Router:
         Raises BadInputError, UnknownKeyError or ModelError.
         """
         annotate = None
-        if params and ANNOTATE in params:
+        if isinstance(params, Mapping) and ANNOTATE in params:
             params = dict(params)
             annotate = params.pop(ANNOTATE)
             if annotate is not None and not isinstance(annotate, bool):
@@ -389,6 +389,10 @@ class Router:
         batch = self._batch(data)
         if not params:
             return batch, {}
+        if not isinstance(params, Mapping):
+            raise BadInputError(f"parameters must be a map of names to values, not {type(params).__name__}.")
+        if unnamed := [type(name).__name__ for name in params if not isinstance(name, str)]:
+            raise BadInputError(f"the name of a parameter must be text, not {unnamed[0]}.")
         given = dict(params)
         for name in [name for name in given if name in self._params]:
             value = given.pop(name)

@@ -96,6 +96,7 @@ class Routing:
         inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
+        self._columns = {name: tuple(it.columns) for name, it in inputs.items()}
         # Parts that read a column of keys, of which some do not survive a CSV file.
         self._readable = {
             name for name, it in inputs.items() if "key" in it.columns.values() and table.indexes[name].csv_forms
@@ -137,6 +138,8 @@ class Routing:
             except MmeframeError:
                 raise
             except Exception as error:
+                if (why := batch.unreadable(self._columns[name])) is not None:
+                    raise BadInputError(why, where=f"routing.keys.{name}") from error
                 # Its text may hold the caller's data.
                 what = f"the strategy failed with {type(error).__name__}."
                 raise PluginError(what, where=f"routing.keys.{name}") from error

@@ -15,7 +15,17 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from mmeframe.errors import BadInputError, suggest
-from mmeframe.rows.types import EXACT, RefusedError, converter, instant, is_compound, is_missing, nullable, shown
+from mmeframe.rows.types import (
+    EXACT,
+    RefusedError,
+    converter,
+    instant,
+    is_compound,
+    is_missing,
+    nullable,
+    shown,
+    unreadable,
+)
 from mmeframe.spec import Column
 
 __all__ = ["NUMBERS", "check_frame"]
@@ -44,9 +54,8 @@ def check_frame(
     for column in schema:
         if column.name not in frame.columns:
             if column.name in needed:
-                others = [name for name in (*frame.columns, *also) if name not in {item.name for item in schema}]
-                close = suggest(column.name, others, "Other columns that were sent")
-                faults.append(f"column {column.name!r} ({shown(column.type)}) is missing. {close}")
+                close = _others(column.name, schema, (*frame.columns, *also)) if len(faults) < _HINTS else ""
+                faults.append(f"column {column.name!r} ({shown(column.type)}) is missing. {close}".rstrip())
             elif nullable(column.type):
                 columns[column.name] = _nulls(column.type, frame.index)
             continue
@@ -54,9 +63,20 @@ def check_frame(
             columns[column.name] = _convert(frame[column.name], column.type, column.name in needed)
         except RefusedError as error:
             faults.append(f"column {column.name!r} must be {shown(column.type)}: {error}.")
+        except Exception as error:  # noqa: BLE001 - a cell may be an object of the caller's, and raise anything
+            faults.append(f"column {column.name!r} must be {shown(column.type)}: {unreadable(error)}.")
     if faults:
         raise BadInputError(faults[0], hint="\n  ".join(faults[1:]))
     return pd.DataFrame(columns, index=frame.index, copy=False)
+
+
+# Missing columns for which the nearest name is looked for: a message shows no more, and looking takes time.
+_HINTS = 5
+
+
+def _others(name: str, schema: Sequence[Column], sent: Sequence[str]) -> str:
+    known = {column.name for column in schema}
+    return suggest(name, [it for it in sent if it not in known], "Other columns that were sent")
 
 
 def _nulls(kind: str, index: Any) -> pd.Series[Any]:
