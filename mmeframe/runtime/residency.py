@@ -672,7 +672,7 @@ class Residency:
 
         None with a turn to wait for, if as many run as may.
         """
-        number = load.turn = None
+        number = None
         with self._lock:
             self._begin()
             if wave in self._waves and wave.room and not wave.unfit and wave.raised is None:
@@ -689,6 +689,9 @@ class Residency:
                     self._drop_marked(0, 0)
                 else:
                     self._wait(load)
+            else:
+                self._waiting.pop(load, None)
+                load.turn = None
             gone = self._now_gone()
             self._torn = False
         self._tell(gone)
