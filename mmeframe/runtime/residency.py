@@ -627,7 +627,6 @@ class Residency:
             while self._load_one(wave):
                 pass
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            forget(error)
             wave.raised = error
 
     def _is_helped(self, wave: _Wave) -> bool:
@@ -657,6 +656,10 @@ class Residency:
             if admitted:
                 self._host.loaded(LoadEvent(self._host.name(number), seconds, size))
             return not wave.unfit
+        except BaseException as error:
+            # What an interrupted load has made so far is gone before its room is.
+            forget(error)
+            raise
         finally:
             try:
                 if model is not None and not admitted:
