@@ -627,7 +627,6 @@ class Residency:
             while self._load_one(wave):
                 pass
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            forget(error)
             wave.raised = error
 
     def _is_helped(self, wave: _Wave) -> bool:
@@ -657,6 +656,10 @@ class Residency:
             if admitted:
                 self._host.loaded(LoadEvent(self._host.name(number), seconds, size))
             return not wave.unfit
+        except BaseException as error:
+            # What an interrupted load has made so far is gone before its room is.
+            forget(error)
+            raise
         finally:
             try:
                 if model is not None and not admitted:
@@ -672,7 +675,7 @@ class Residency:
 
         None with a turn to wait for, if as many run as may.
         """
-        number = load.turn = None
+        number = None
         with self._lock:
             self._begin()
             if wave in self._waves and wave.room and not wave.unfit and wave.raised is None:
@@ -689,6 +692,9 @@ class Residency:
                     self._drop_marked(0, 0)
                 else:
                     self._wait(load)
+            else:
+                self._waiting.pop(load, None)
+                load.turn = None
             gone = self._now_gone()
             self._torn = False
         self._tell(gone)

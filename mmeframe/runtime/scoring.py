@@ -126,13 +126,15 @@ class Scorer:
         try:
             live = next(held)
             if self._arrays[target] and (matrix := batch.matrix(self._schemas[self._inputs[target]])) is not None:
-                return self._call(live[target], target, question, matrix)
-            return self._ask(live, target, partial(self._own_frame, batch.frame), question)
+                answer = self._call(live[target], target, question, matrix)
+            else:
+                answer = self._ask(live, target, partial(self._own_frame, batch.frame), question)
         except BaseException as error:
             forget(error)
             raise
         finally:
             held.close()
+        return answer
 
     def key(self, batch: FrameBatch, target: int) -> Any:
         """What a gate predicts, or a combination that is one: whatever shape the fleet's own answers have."""

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dis
 import itertools
+import pickle
 import random
 import sys
 import threading
@@ -16,14 +17,18 @@ from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from mmeframe.errors import ModelError
-from mmeframe.runtime import residency
+from mmeframe.runtime import residency, scoring
 from mmeframe.runtime.residency import Residency
 from tests.runtime.test_residency import SIZE, Shelf, scored, use
 
 N = 6
+SIGNED = "sources.all.signature={inputs:[x],outputs:double}"
 # After these Python looks whether it is to be interrupted.
 _LOOKS = {"CALL", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD"}
 
@@ -33,17 +38,18 @@ class Interrupted(BaseException):
 
 
 class Strike:
-    """Raises at one of the places in the manager's own code where Python could be interrupted, the ``at``-th.
+    """Raises at one of the places in a file's own code where Python could be interrupted, the ``at``-th.
 
     Without ``at``, counts them.
     """
 
-    def __init__(self, at: int = -1) -> None:
+    def __init__(self, at: int = -1, file: str = residency.__file__) -> None:
+        self.file = file
         self.at, self.seen, self.where = at, 0, ""
         self._last: dict[FrameType, str] = {}
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if frame.f_code.co_filename != residency.__file__:
+        if frame.f_code.co_filename != self.file:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event != "opcode":
@@ -176,6 +182,35 @@ def test_an_interruption_anywhere(ask: Callable[[Residency, Shelf], None], load_
 def made(load_workers: int) -> tuple[Residency, Shelf]:
     shelf = Shelf()
     return shelf.manager(N, max_bytes=3 * SIZE, load_workers=load_workers), shelf
+
+
+def test_an_interruption_anywhere_in_scoring(make, module_store):
+    """At every place where rows are sent to sub-models and answers are brought back: alone, mixed, in waves."""
+    home = module_store.folder / "numbers"
+    home.mkdir()
+    for number in range(4):
+        model = LinearRegression().fit(pd.DataFrame({"x": [0.0, 1.0]}), [number, number])
+        (home / f"m_{number}.pkl").write_bytes(pickle.dumps(model))
+    source = (f"sources.all.path={home}", "sources.all.pattern='m_{key}.pkl'", SIGNED, "residency.max_models=2")
+    router = make("routing=column", "routing.column=key", "+source@sources.all=folder", *source, "residency=lazy")
+    batches = [pd.DataFrame({"x": 0.5, "key": keys}) for keys in ([1], [1, 1], [0, 1, 2, 3])]
+
+    at = 0
+    while True:
+        strike = Strike(at, scoring.__file__)
+        with struck(strike):
+            for rows in batches:
+                router.predict(rows)
+        idle = router.residency.statistics()
+        facts = (router.residency._waves, router.residency._busy, router.residency._over)
+        assert (idle.loading, [len(it) for it in facts]) == (0, [0, 0, 0]), strike.where
+        if strike.seen <= at:
+            break
+        at += 1
+
+    assert at > 50
+    for rows in batches:
+        np.testing.assert_allclose(router.predict(rows), rows["key"])
 
 
 # -- any number of them ------------------------------------------------------------------------------------------

@@ -446,6 +446,27 @@ def test_large_ones_of_one_batch_load_in_threads():
     assert use(shelf.manager(), 0, 1) == [0, 1]
 
 
+@pytest.mark.parametrize("loser", ["the batch's own", "the other"])
+def test_an_interruption_of_either_thread_is_the_batchs(loser):
+    """Loads of one batch in two threads: whichever is interrupted, the batch is, and nothing stays reserved."""
+    meet = threading.Barrier(2, timeout=10)
+    own = threading.current_thread()
+
+    def during(number: int) -> None:
+        meet.wait()
+        if (threading.current_thread() is own) == (loser == "the batch's own"):
+            raise KeyboardInterrupt
+
+    shelf = Shelf(expected={0: 8 << 20, 1: 8 << 20}, during=during)
+    manager = shelf.manager(max_bytes=16 << 20)
+    with pytest.raises(KeyboardInterrupt):
+        use(manager, 0, 1)
+
+    shelf.during = lambda number: None
+    assert use(manager, 0, 1) == [0, 1]
+    assert (manager.statistics().loading, manager.statistics().bytes) == (0, 16 << 20)
+
+
 def test_who_needs_everything_is_not_starved():
     """Others ask for small ones all the time, and the one that needs all the room gets it."""
     shelf = Shelf(expected={0: 4 * SIZE})
