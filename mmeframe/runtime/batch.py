@@ -179,7 +179,7 @@ def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
 
 _OBJECT, _DOUBLE = np.dtype(object), np.dtype(np.float64)
 # Cells of a table of records for each that was sent, at most; and that many squared always.
-_SPARSE = 1000
+_SPARSE = 100
 
 
 def _exact_in_all(number: float) -> bool:
