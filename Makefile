@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_SOURCES := $(PLUGINS) $(wildcard $(foreach it,$(dir $(PLUGINS)),$(it)mmeframe_*/*.py $(it)mmeframe_*/*/*))
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test lint bench stress test-hydra-next test-torch test-spark constraints clean
+.PHONY: help demo test lint bench stress fuzz test-hydra-next test-torch test-spark constraints clean
 
 help:
 	@echo "make demo             train, build, score and serve a router on real data"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint             ruff, mypy, import-linter"
 	@echo "make bench            benchmarks, each beside its baseline"
 	@echo "make stress           ten minutes of failures, evictions and interruptions; ARGS=--seconds=60 for one"
+	@echo "make fuzz             20,000 hostile requests; CASES=100000 SEED=7 make fuzz for more, and for others"
 	@echo "make test-hydra-next  the config tests on Hydra's next release candidate"
 	@echo "make test-torch       the test of a PyTorch sub-model, in an environment of its own"
 	@echo "make test-spark       the test of nulls through Spark, in an environment of its own; needs Java"
@@ -51,6 +52,9 @@ bench: $(BIN)/.ready
 
 stress: $(BIN)/.ready
 	$(BIN)/python -m tests.benchmarks.stress $(ARGS)
+
+fuzz: $(BIN)/.ready
+	$(BIN)/python -m tests.fuzz --cases $(or $(CASES),20000) --seed $(or $(SEED),0)
 
 test-hydra-next:
 	test -x .venv-hydra-next/bin/python || $(PYTHON) -m venv .venv-hydra-next

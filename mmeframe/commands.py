@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count, listed
-from mmeframe.output import emit, emit_rows, note, progress_bar, show_trained, table
+from mmeframe.output import emit, emit_rows, note, progress_bar, say, show_trained, table
 from mmeframe.versions import faults
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _validate(work: Job, flags: Flags) -> int:
         named = " then ".join("+".join(level) or "global" for level in levels)
         proved = ", loaded and proved" if work.spec.validate.load else ""
         shown = f"{count(facts['sub_models'], 'sub-model')}{proved}, {count(facts['columns'], 'column')}"
-        print(f"ok: {shown}, levels: {named}")
+        say(f"ok: {shown}, levels: {named}")
         if found is not None:
             _show_coverage(found)
 
@@ -253,7 +253,7 @@ def _validate(work: Job, flags: Flags) -> int:
 
 def _show_coverage(found: Mapping[str, Any]) -> None:
     reasons = _counts(found["reasons"])
-    print(f"coverage: {found['covered']:,} of {found['rows']:,} rows ({found['coverage']:.2%}): {reasons}")
+    say(f"coverage: {found['covered']:,} of {found['rows']:,} rows ({found['coverage']:.2%}): {reasons}")
     rows = [[_key(it["key"]), it["rows"], it["model_id"] or "(none)", it["reason"]] for it in found["keys"]]
     table(count(len(rows), "key"), ["key", "rows", "sub-model", "reason"], rows)
     for title, names in (
@@ -264,7 +264,7 @@ def _show_coverage(found: Mapping[str, Any]) -> None:
     ):
         if names:
             more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-            print(f"{title}: {'; '.join(names[:10])}{more}")
+            say(f"{title}: {'; '.join(names[:10])}{more}")
 
 
 def _routing_params(flags: Flags) -> dict[str, Any]:
@@ -337,8 +337,8 @@ def _show_explained(found: list[dict[str, Any]], reasons: Mapping[str, int] | No
     columns = ["row", "key", "route", "arm", "sub-model", "version", "reason"]
     table(count(total, "row"), columns, rows, limit=len(rows))
     if reasons and total > len(rows):
-        print(f"... and {total - len(rows):,} more (--limit N shows more, --out FILE writes all)")
-        print(f"all rows: {_counts(reasons)}")
+        say(f"... and {total - len(rows):,} more (--limit N shows more, --out FILE writes all)")
+        say(f"all rows: {_counts(reasons)}")
 
 
 def _plan(work: Job, flags: Flags) -> int:
@@ -382,57 +382,57 @@ _SECTIONS = {
 
 def _show_difference(found: Mapping[str, Any]) -> None:
     if found["against"] is None:
-        print("nothing is registered yet: every sub-model is new")
+        say("nothing is registered yet: every sub-model is new")
         return
-    print(f"against {found['against']}:")
+    say(f"against {found['against']}:")
     for word in ("added", "removed"):
         if found[word]:
             more = f" and {len(found[word]) - 10} more" if len(found[word]) > 10 else ""
-            print(f"  {word}: {', '.join(found[word][:10])}{more}")
+            say(f"  {word}: {', '.join(found[word][:10])}{more}")
     for it in found["changed"][:10]:
-        print(f"  changed: {it['id']}: {it['from']} -> {it['to']}")
+        say(f"  changed: {it['id']}: {it['from']} -> {it['to']}")
     for it in found["retargeted"][:10]:
-        print(f"  retargeted: {_key(it['key'])}, arm {it['arm']}: {it['from']} -> {it['to']}")
+        say(f"  retargeted: {_key(it['key'])}, arm {it['arm']}: {it['from']} -> {it['to']}")
     for it in found["code"]:
-        print(f"  code: {it['name']}: {it['from'] or '(not used)'} -> {it['to'] or '(not used)'}")
+        say(f"  code: {it['name']}: {it['from'] or '(not used)'} -> {it['to'] or '(not used)'}")
     for word, what in _SECTIONS.items():
         if found[word]:
-            print(f"  {word}: {what} differ")
+            say(f"  {word}: {what} differ")
     if found["files"]:
         more = f" and {len(found['files']) - 10} more" if len(found["files"]) > 10 else ""
-        print(f"  other files: {', '.join(found['files'][:10])}{more}")
+        say(f"  other files: {', '.join(found['files'][:10])}{more}")
     if found["newest"]:
-        print(f"  it is not the newest version, which is {found['newest']}")
+        say(f"  it is not the newest version, which is {found['newest']}")
     if not any(value for word, value in found.items() if word != "against"):
-        print("  no difference")
+        say("  no difference")
 
 
 def _show_plan(data: Mapping[str, Any]) -> None:
     target = f"{data['register_as']}" + (f"@{data['alias']}" if data["alias"] else "")
-    print(f"router {data['name']}, to be registered as {target}")
+    say(f"router {data['name']}, to be registered as {target}")
     for part, key in data["routing"]["keys"].items():
         shown = ", ".join(key["declared"][:10]) + (" ..." if len(key["declared"]) > 10 else "")
         options = ", ".join(f"{k}={v}" for k, v in key.items() if k not in ("kind", "declared") and v is not None)
-        print(f"key {part}: {key['kind']}({options}), declared: {shown}")
+        say(f"key {part}: {key['kind']}({options}), declared: {shown}")
     levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
-    print(f"levels: {levels}; unknown keys: {data['routing']['on_unknown']}")
+    say(f"levels: {levels}; unknown keys: {data['routing']['on_unknown']}")
     rows = [[m["id"], _key(m["key"]), m["arm"], *_files_of(m)] for m in data["sub_models"]]
     table(count(len(rows), "sub-model"), ["id", "key", "arm", "uri", "flavor", "loader"], rows)
     _show_traffic(data)
     _show_columns([(c["name"], c["type"], c["required"]) for c in data["columns"]], data["routing_columns"])
     for name, parameter in data["params"].items():
-        print(f"parameter {name} ({parameter['type']}): {listed(parameter['of'])}")
-    print("requirements: " + ", ".join(data["requirements"]))
+        say(f"parameter {name} ({parameter['type']}): {listed(parameter['of'])}")
+    say("requirements: " + ", ".join(data["requirements"]))
     for part, changes in data["csv_changes"].items():
-        print(f"{part}, as CSV readers take it: " + ", ".join(f"{key} as {change}" for key, change in changes.items()))
+        say(f"{part}, as CSV readers take it: " + ", ".join(f"{key} as {change}" for key, change in changes.items()))
     for entry in data["dropped"]:
-        print(f"dropped: {entry['id']} (replaced by {entry['replaced_by']})")
+        say(f"dropped: {entry['id']} (replaced by {entry['replaced_by']})")
     for where, path in data["paths"].items():
-        print(f"{where}: {path}")
+        say(f"{where}: {path}")
     _show_difference(data["difference"])
     files = any(not (m["of"] or m["version"] or m["model_id"]) for m in data["sub_models"])
     if files and data["difference"]["against"] and data["difference"]["files"] is None:
-        print("  files on disk are not compared: build says how many of them changed")
+        say("  files on disk are not compared: build says how many of them changed")
 
 
 def _show_columns(columns: Iterable[Sequence[Any]], routing: Mapping[str, str]) -> None:
@@ -452,11 +452,11 @@ def _show_traffic(data: Mapping[str, Any]) -> None:
     traffic = data["traffic"]
     for arm, share in traffic["arms"].items():
         keys = traffic["only"].get(arm)
-        print(f"arm {arm}: {share:.2%} of the rows" + (f" of {'; '.join(map(_key, keys))}" if keys else ""))
+        say(f"arm {arm}: {share:.2%} of the rows" + (f" of {'; '.join(map(_key, keys))}" if keys else ""))
     for arm in traffic["shadow"]:
-        print(f"arm {arm}: scored in the background for observers")
+        say(f"arm {arm}: scored in the background for observers")
     if data["disabled_models"]:
-        print(f"disabled: {', '.join(data['disabled_models'])}")
+        say(f"disabled: {', '.join(data['disabled_models'])}")
 
 
 def _warnings(lines: Any) -> None:
@@ -476,18 +476,18 @@ def _build(work: Job, flags: Flags) -> int:
     def show() -> None:
         done = "logged " if logged.same_as is None else "same as"
         size = f"{count(logged.sub_models, 'sub-model')}, {size_text(logged.bytes)}"
-        print(f"{done}  {logged.model_uri} ({size})" + ("" if logged.same_as is None else ": nothing was registered"))
+        say(f"{done}  {logged.model_uri} ({size})" + ("" if logged.same_as is None else ": nothing was registered"))
         if logged.version:
             alias = f", alias {logged.alias}" if logged.alias else ""
-            print(f"version  {logged.version} of {logged.name}{alias}")
+            say(f"version  {logged.version} of {logged.name}{alias}")
         if logged.same_as is None and (logged.unchanged or logged.resumed or logged.described):
             others = count(logged.sub_models - logged.unchanged - logged.resumed, "sub-model")
             same = f"; {logged.unchanged:,} did not change since version {logged.since}" if logged.unchanged else ""
             before = f"; {logged.resumed:,} by a build that did not come to its end" if logged.resumed else ""
             read = f"; {logged.described:,} were read by a build that did not come to its end"
-            print(f"packed   {others}{read if logged.described else ''}{same}{before}")
-        print(f"digest   {logged.digest}")
-        print(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
+            say(f"packed   {others}{read if logged.described else ''}{same}{before}")
+        say(f"digest   {logged.digest}")
+        say(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")
 
     emit(flags.json, dataclasses.asdict(logged), show)
     return 0
@@ -616,21 +616,21 @@ def _show(work: Job, flags: Flags) -> int:
 
 
 def _show_router(data: Mapping[str, Any]) -> None:
-    print(f"router   {data['name']} ({data['uri']})")
-    print(f"built by mmeframe {data['mmeframe']}, bundle format {data['format']}")
-    print(f"digest   {data['digest']}")
+    say(f"router   {data['name']} ({data['uri']})")
+    say(f"built by mmeframe {data['mmeframe']}, bundle format {data['format']}")
+    say(f"digest   {data['digest']}")
     fleet = count(len(data["sub_models"]), "sub-model")
-    print(f"size     {size_text(data['bytes'])} in {fleet}, {size_text(data['pack_bytes'])} packed")
+    say(f"size     {size_text(data['bytes'])} in {fleet}, {size_text(data['pack_bytes'])} packed")
     for name, strategy in data["routing"]["parts"]:
         options = ", ".join(f"{k}={v}" for k, v in strategy["options"].items() if v is not None)
-        print(f"key      {name}: {strategy['kind']}({options})")
+        say(f"key      {name}: {strategy['kind']}({options})")
     levels = " then ".join("+".join(level) or "global" for level in data["routing"]["levels"])
-    print(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
-    print(f"memory   {_residency(data['residency'])}")
+    say(f"levels   {levels}; unknown keys: {data['routing']['on_unknown']}")
+    say(f"memory   {_residency(data['residency'])}")
     for module, plugin in data["plugins"].items():
-        print(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
+        say(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
     for it in data["other_code_here"]:
-        print(f"differs  {it['name']} {it['from']}; here: {it['to'] or '(not installed)'}")
+        say(f"differs  {it['name']} {it['from']}; here: {it['to'] or '(not installed)'}")
     rows = [
         [m["id"], _key(m["key"]), m["arm"], *_files_of(m), size_text(m["bytes"]), size_text(m["memory"])]
         for m in data["sub_models"]
@@ -638,7 +638,7 @@ def _show_router(data: Mapping[str, Any]) -> None:
     table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size", "memory"], rows)
     _show_traffic(data)
     _show_columns(data["columns"], data["routing_columns"])
-    print("requirements: " + ", ".join(data["environment"]))
+    say("requirements: " + ", ".join(data["environment"]))
 
 
 def _residency(options: Mapping[str, Any]) -> str:
@@ -677,8 +677,8 @@ def init(flags: Flags) -> int:
 
     def show() -> None:
         for path in made:
-            print(f"wrote    {path}")
-        print(f"next     cd {home}; {todo}")
+            say(f"wrote    {path}")
+        say(f"next     cd {home}; {todo}")
 
     emit(flags.json, {"files": [str(path) for path in made]}, show)
     return 0
@@ -728,10 +728,10 @@ _EXAMPLES = {
 
 def help_for(flags: Flags, summary: str) -> int:
     """A command's groups, options and examples."""
-    print(f"mmeframe {flags.command}: {summary}\n")
-    print("Examples:")
+    say(f"mmeframe {flags.command}: {summary}\n")
+    say("Examples:")
     for example in _EXAMPLES[flags.command]:
-        print(f"  {example}")
+        say(f"  {example}")
     if flags.command not in _TASKS:
         return 0
     from mmeframe.config.calls import conf_dir
@@ -740,15 +740,15 @@ def help_for(flags: Flags, summary: str) -> int:
 
     loaded = load_plugins(flags.plugins)
     experiments = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
-    print(f"\nGroups:\n  experiment={' | '.join([*experiments, *loaded.presets('experiment')])}")
+    say(f"\nGroups:\n  experiment={' | '.join([*experiments, *loaded.presets('experiment')])}")
     for hook in HOOKS:
         if hook.group:
             prefix = "routing" if hook.group == "routing" else f"+{hook.group}@{hook.group}s.<name>"
-            print(f"  {prefix}={' | '.join([*loaded.names(hook.noun), *loaded.presets(hook.group)])}")
+            say(f"  {prefix}={' | '.join([*loaded.names(hook.noun), *loaded.presets(hook.group)])}")
     show_chosen(flags, flags.command, loaded, _config_dirs(flags))
-    print("\nOptions (section.option=value), with their defaults:\n")
+    say("\nOptions (section.option=value), with their defaults:\n")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
-    print("\nFlags: mmeframe --help")
+    say("\nFlags: mmeframe --help")
     return 0
 
 

@@ -65,7 +65,7 @@ _NAMES = re.compile(r"'[^']*'|\S*[/\\\d]\S*")
 
 
 def legible(text: str, most: int = _LINE) -> str:
-    """One line that is safe in a terminal and a log: what cannot be printed is escaped, and the middle of much left out.
+    """One line that is safe in a terminal and a log: what cannot be printed is escaped, the middle of much left out.
 
     Such text stays as it is when it comes here again.
     """
@@ -131,8 +131,8 @@ def nearest(name: str, known: Iterable[str], least: float = _NEAR) -> str | None
     """The name that was probably meant, in any case of letters; none if all are far.
 
     Paths are compared step by step, so that a long section does not make every option of it near. least: how alike each
-    step must be, as difflib counts it, unless two letters have changed places. Names that no message shows are near none:
-    comparing two takes as many steps as the product of their lengths.
+    step must be, as difflib counts it, unless two letters have changed places. Long names are near none: comparing two
+    takes as many steps as the product of their lengths.
     """
     if len(name) > _NAME:
         return None

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.errors import count
+from mmeframe.errors import count, legible
 
-__all__ = ["emit", "emit_rows", "note", "progress_bar", "show_trained", "table"]
+__all__ = ["emit", "emit_rows", "note", "progress_bar", "say", "show_trained", "table"]
 
 if TYPE_CHECKING:
     from mmeframe.build.store import Progress
@@ -46,12 +46,12 @@ def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40
     from rich.console import Console
     from rich.table import Table
 
-    view = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    view = Table(title=legible(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         right = bool(rows) and all(isinstance(row[columns.index(name)], int | float) for row in rows)
         view.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows[:limit]:
-        view.add_row(*(f"{item:.2f}" if isinstance(item, float) else "" if item is None else str(item) for item in row))
+        view.add_row(*map(_cell, row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -60,9 +60,20 @@ def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40
         print(f"... and {len(rows) - limit} more (--json lists all)")
 
 
+def _cell(item: Any) -> str:
+    if isinstance(item, str):
+        return legible(item)
+    return f"{item:.2f}" if isinstance(item, float) else "" if item is None else str(item)
+
+
+def say(text: str) -> None:
+    """Print lines for people: names and keys in them may hold what a terminal would obey."""
+    print("\n".join(map(legible, text.split("\n"))))
+
+
 def note(text: str) -> None:
     """Say something beside the results."""
-    print(text, file=sys.stderr)
+    print(legible(text), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -151,8 +162,8 @@ def show_trained(trained: Any) -> None:
     if trained.no_key:
         print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
     for key, rows_ in list(trained.skipped.items())[:10]:
-        print(f"key {key} has only {rows_} rows and got no sub-model")
+        say(f"key {key} has only {rows_} rows and got no sub-model")
     for key, why in list(trained.failed.items())[:10]:
-        print(f"key {key} got no sub-model: {why}")
+        say(f"key {key} got no sub-model: {why}")
     for name, times in trained.warnings.items():
         note(f"warning: the fits warned {times:,} times with {name}")

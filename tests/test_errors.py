@@ -259,3 +259,40 @@ def test_what_the_caller_is_handling_is_the_callers(let_go):
         found = (before.__traceback__ is None, hasattr(before, "__notes__"), [it() is None for it in seen])
 
     assert found == (False, False, [False, False])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m", id="colour"),
+        pytest.param("a\nerror: b", r"a\nerror: b", id="line"),
+        pytest.param("\u202eabc", r"\u202eabc", id="right-to-left"),
+        pytest.param("\ud800", r"\ud800", id="half-a-character"),
+        pytest.param("Zürich 日本", "Zürich 日本", id="letters"),
+    ],
+)
+def test_no_message_has_what_a_terminal_obeys(text, shown):
+    """Names and values of callers are escaped where an error or a problem is made, once."""
+    error = BadInputError(f"no {text}.", where=text, hint=suggest("zzz", [text], "Known"))
+
+    assert (error.where, error.what, error.hint) == (shown, f"no {shown}.", f"Known: {shown}.")
+    assert Problem.of(error) == Problem(text, f"no {text}.", error.hint, "bad_input")
+
+
+def test_a_long_name_does_not_make_a_long_message():
+    """Twenty names of a million characters are a message of a few thousand."""
+    names = [f"{number:02}" + "x" * 1_000_000 for number in range(20)]
+    error = BadInputError(f"there is no {names[0]}.", hint=suggest(names[1], names))
+
+    assert len(error.what) == 4000
+    assert error.what.startswith("there is no 00xxx")
+    assert error.what.endswith("xxx.")
+    assert len(error.hint) < 16 * 170
+    assert error.hint.endswith(" and 4 more.")
+
+
+def test_the_nearest_of_many():
+    """The name that was meant is found among forty thousand that are like it."""
+    assert errors.nearest("store_31995_nroth", [f"store_{number}_north" for number in range(40_000)]) == (
+        "store_31995_north"
+    )

@@ -94,24 +94,26 @@ def using_store(uri: str | None) -> Iterator[Store]:
 
 @contextmanager
 def _answering(uri: str) -> Iterator[None]:
-    """Tell a store that goes away in the middle from other errors of MLflow."""
+    """Tell a store that goes away or breaks in the middle, as on a full disk, from other errors of MLflow."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import ConnectionError as Unreachable
     from requests.exceptions import Timeout
+    from sqlalchemy.exc import DBAPIError
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, DBAPIError) as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, Unreachable | Timeout):
+        while cause is not None and not isinstance(cause, Unreachable | Timeout | DBAPIError):
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        lost = MissingError(
-            f"the tracking server at {redact(uri)} stopped answering.",
-            where=_WHERE,
-            hint="Start it, and run the same command again.",
-        )
+        what, hint = f"the tracking server at {redact(uri)} stopped answering.", "Start it, and"
+        if isinstance(cause, DBAPIError):
+            # What the database says, without the statement and its values.
+            said = (str(cause.orig) or type(cause.orig).__name__).splitlines()[0]
+            what, hint = f"the database of the store at {redact(uri)} failed: {redact(said)}.", "Mend that, and"
+        lost = MissingError(what, where=_WHERE, hint=f"{hint} run the same command again.")
         for note in getattr(error, "__notes__", ()):
             lost.add_note(note)
         raise lost from error

@@ -163,7 +163,7 @@ def _parse(values: pd.Series[Any], column: str, timezone: str | None, assume: st
         if timezone:
             times.append(_on_clock(_read(text[aware], column, utc=True), timezone))
         else:
-            times.append(_read(text[aware].str.replace(_OFFSET, "", regex=True), column))
+            times.append(_read(text[aware].str.replace(rf"^(.*\d){_OFFSET}", r"\1", regex=True), column))
     if not aware.all():
         times.append(_localize(_read(text[~aware], column), timezone, assume))
     return pd.concat(times).sort_index() if times else values.astype("M8[ns]")

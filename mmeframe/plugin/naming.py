@@ -49,7 +49,7 @@ class NamePattern:
         values = shortest.groups()
         wild = [piece for piece in self._pieces if _wild(piece)]
         reading = tuple(value for piece, value in zip(wild, values, strict=True) if piece != "*")
-        # Every literal stands as early as it can in the one and as late as it can in the other: equal, they are the only one.
+        # Literals stand as early as they can in the one, as late as they can in the other: equal, there is no third.
         if values != tuple(value[::-1] for value in reversed(longest.groups())) and len(self._readings(name)) > 1:
             raise ValueError(f"{name!r} can be read in two ways by {self.pattern!r}")
         return dict(zip(self.parts, reading, strict=True))

@@ -169,9 +169,15 @@ def _at(frame: pd.DataFrame, places: Any) -> Any:
 
 
 def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
-    """A frame's cells, None where pandas would make up a number for a missing one: in a category of whole numbers."""
-    with np.errstate(invalid="ignore"):
-        values = frame.to_numpy()
+    """A frame's cells, None where pandas would make up a number for a missing one: in a category of whole numbers.
+
+    None, too, where a cell is an object that pandas cannot look at.
+    """
+    try:
+        with np.errstate(invalid="ignore"):
+            values = frame.to_numpy()
+    except Exception:  # noqa: BLE001 - an object of the caller's may raise anything
+        return None
     if values.dtype.kind in "iu" and not all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
         return None
     return values
@@ -179,7 +185,7 @@ def _numpy(frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
 
 _OBJECT, _DOUBLE = np.dtype(object), np.dtype(np.float64)
 # Cells of a table of records for each that was sent, at most; and that many squared always.
-_SPARSE = 1000
+_SPARSE = 100
 
 
 def _exact_in_all(number: float) -> bool:

@@ -49,7 +49,7 @@ def check_frame(
     also: names of columns that were sent and are not in ``frame``, for messages.
     Raises BadInputError with everything that is wrong.
     """
-    faults = []
+    faults: list[str] = []
     columns: dict[str, Any] = {}
     for column in schema:
         if column.name not in frame.columns:

@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks``: every benchmark, beside its baseline in the same run. Nothing else should run."""
 
-from tests.benchmarks import commands, dispatch, ecosystem, ecosystem_cli, flavors, scale, spine
+from tests.benchmarks import commands, dispatch, ecosystem, ecosystem_cli, flavors, hostile, scale, spine
 
 if __name__ == "__main__":
     commands.main()
@@ -14,3 +14,5 @@ if __name__ == "__main__":
     scale.main()
     print()
     flavors.main()
+    print()
+    hostile.main()

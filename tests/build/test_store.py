@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
+from sqlalchemy import event
 
 from mmeframe.build.store import Store, using_store
 from mmeframe.errors import ConfigError, MissingError
@@ -131,3 +133,36 @@ def test_looking_makes_no_database(tmp_path):
         assert isinstance(store, Store)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registry_that_does_not_answer(monkeypatch, store):
+    """It is asked for a connection like the tracking store: MLflow would try for minutes."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
+    with pytest.raises(MissingError) as caught, using_store(store.uri):
+        pytest.fail("the registry can be used")
+
+    assert caught.value.where == "MLFLOW_REGISTRY_URI"
+    assert caught.value.what.startswith(f"the registry server at {uri} does not answer: ")
+    assert caught.value.hint == "Start it, or set MLFLOW_REGISTRY_URI."
+
+
+def test_a_database_that_has_no_room(store):
+    """sqlite's own bound on pages is a full disk to everybody who writes: its words, without the statement."""
+
+    def fill():
+        with using_store(store.uri) as used:
+            engine = used.client._tracking_client.store.engine
+            with engine.connect() as connection:
+                pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            event.listen(engine, "checkout", lambda raw, *_: raw.execute(f"PRAGMA max_page_count = {pages}"))
+            for number in range(1000):
+                used.client.create_experiment(f"{number}" + "x" * 200)
+
+    with pytest.raises(MissingError) as caught:
+        fill()
+
+    assert caught.value.what == f"the database of the store at {store.uri} failed: database or disk is full."
+    assert caught.value.hint == "Mend that, and run the same command again."

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from mmeframe.config import compose, conf_dir, parse
 from mmeframe.config.calls import hydra_base
 from mmeframe.config.schema import SECTIONS, RoutingConf
-from mmeframe.errors import MmeframeError, ProblemsError, UsageError
+from mmeframe.errors import ConfigError, MmeframeError, ProblemsError, UsageError
 from mmeframe.plugin import manager
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.spec import RouterSpec
@@ -899,3 +899,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name.rstrip("_"): plain(item) for name, item in value.items()}
     return plain(dataclasses.asdict(value)) if dataclasses.is_dataclass(value) else value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("models: &it\n  a: *it\n", id="holds-itself"),
+        pytest.param(f"exclude: {'[' * 3000}{']' * 3000}\n", id="lists"),
+        pytest.param(f"models: {'{a: ' * 3000}1{'}' * 3000}\n", id="maps"),
+    ],
+)
+def test_a_file_that_has_no_end(tmp_path, text):
+    """It is told with its name, as is one that is nested too deeply for anybody."""
+    (tmp_path / "odd.yaml").write_text(f"defaults: [build, _self_]\nname: a\n{text}")
+    with pytest.raises(ConfigError) as caught:
+        compose("plan", plugins=load_plugins(), config_dirs=[tmp_path], config_name="odd")
+
+    assert caught.value.where == "odd.yaml"
+    assert caught.value.what == "it is nested too deeply, or something in it holds itself."

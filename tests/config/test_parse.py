@@ -1270,3 +1270,25 @@ def test_mistakes_in_several_nested_sections(report):
         "train.holdout",
         "train.reader",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        pytest.param("name: NAME", "name", id="router"),
+        pytest.param("name: a\ntracking: {register_as: NAME}", "tracking.register_as", id="registered"),
+        pytest.param("name: a\ntracking: {experiment_name: NAME}", "tracking.experiment_name", id="experiment"),
+        pytest.param("name: a\ntracking: {run_name: NAME}", "tracking.run_name", id="run"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        pytest.param('" "', "a name has a letter, and this is space only", id="space"),
+        pytest.param(r'"a\e[31m"', "a name cannot hold control characters", id="colour"),
+        pytest.param(r'"a\nb"', "a name cannot hold control characters", id="line"),
+    ],
+)
+def test_names_that_nobody_can_see(report, text, where, name, what):
+    """MLflow takes space for no name at all, after everything is built; a terminal obeys the others."""
+    assert f"{where}: {what}." in report(text.replace("NAME", name))

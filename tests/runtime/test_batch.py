@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mmeframe.errors import BadInputError
+from mmeframe.runtime import batch
 from mmeframe.runtime.batch import as_batch
 
 
@@ -212,3 +213,63 @@ def test_a_column_that_was_not_sent():
         batch.column("stor")
 
     assert str(caught.value) == ("column 'stor' is missing.\n  Did you mean 'store'? Columns sent: day, store.")
+
+
+class Silent:
+    """An object without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("4711")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        pytest.param(
+            pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]), "columns are sent twice: a.", id="frame-with-one-twice"
+        ),
+        pytest.param({1: [1], "1": [2]}, "columns are sent twice: 1.", id="number-and-text"),
+        pytest.param([{1: 1, "1": 2}], "columns are sent twice: 1.", id="number-and-text-in-rows"),
+        pytest.param({Silent(): [1]}, "a column's name is no text: Silent.", id="object"),
+        pytest.param(
+            pd.DataFrame([[1]], columns=[Silent()]), "a column's name is no text: Silent.", id="object-in-frame"
+        ),
+        pytest.param([{"\ud800": 1}], "a column's name is no text: str.", id="half-a-character"),
+        pytest.param(
+            [{f"c{row}_{at}": 1 for at in range(5)} for row in range(300)],
+            "the rows have hardly a column in common.",
+            id="every-row-has-columns-of-its-own",
+        ),
+    ],
+)
+def test_names_that_are_refused(data, what):
+    """Names are texts, each once, before pandas sees them; rows that share none would fill the memory."""
+    with pytest.raises(BadInputError) as caught:
+        as_batch(data)
+
+    assert caught.value.what == what
+
+
+def test_twenty_thousand_names_twice():
+    """Each name is looked at once: this took a minute."""
+    with pytest.raises(BadInputError, match=r"^columns are sent twice: c0, c1, c10, c100, c1000 and 19995 more\."):
+        as_batch(pd.DataFrame(np.zeros((1, 40_000)), columns=[f"c{number % 20_000}" for number in range(40_000)]))
+
+
+@pytest.mark.parametrize("way", [lambda cells: {"x": cells}, lambda cells: [{"x": it} for it in cells]])
+@pytest.mark.parametrize(
+    "cell", [pytest.param("\ud800", id="half-a-character"), pytest.param(np.timedelta64(1, "Y"), id="years")]
+)
+def test_cells_that_pandas_cannot_look_at(way, cell):
+    """They stay what they are, beside others."""
+    assert as_batch(way([cell, "a"])).frame["x"].tolist() == [cell, "a"]
+
+
+def test_what_is_remembered_has_a_bound():
+    """Names of columns are kept between requests, up to a few megabytes, whoever sends which."""
+    for number in range(100):
+        as_batch(pd.DataFrame([[1, 2]], columns=[f"{number}" + "x" * 200_000, "y" * 200_000]))
+
+    assert sum(sum(map(len, names)) for names in batch._known) <= batch._ROOM
+    assert as_batch(pd.DataFrame([[1]], columns=["z" * 5_000_000])).columns == ["z" * 5_000_000]
+    assert batch._newest[0].bytes <= batch._ROOM
