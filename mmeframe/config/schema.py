@@ -43,6 +43,12 @@ _NAMES = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
 Names = Annotated[list[str], _LISTED, _NAMES]
 
 
+def _registered(name: str | None) -> str | None:
+    if name is not None and (not name.strip() or set(name) & set("/:")):
+        raise ValueError("MLflow's registered names hold no / and no :, and are not empty")
+    return name
+
+
 def _alias(name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w-]+", name) or re.fullmatch(r"v\d+|latest", name)):
         raise ValueError("MLflow takes letters, digits, _ and -, and keeps 'latest' and 'v1', 'v2' ... for itself")
@@ -186,7 +192,7 @@ class TrackingConf(Section):
     uri: str | None = None
     experiment_name: str | None = None
     run_name: str | None = None
-    register_as: str | None = None
+    register_as: Annotated[str | None, AfterValidator(_registered)] = None
     alias: Annotated[str | None, AfterValidator(_alias)] = None
     tags: dict[str, Scalar] = field(default_factory=dict)
 
