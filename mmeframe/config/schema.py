@@ -236,7 +236,7 @@ class TrainConf(Section):
     features: FeaturesConf = field(default_factory=FeaturesConf)
     estimator: EstimatorConf = field(default_factory=EstimatorConf)
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     min_rows: Annotated[int, Field(ge=1)] = 20
     register_as: str | None = None
     global_as: str | None = None

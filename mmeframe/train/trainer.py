@@ -139,7 +139,8 @@ def _text(key: Key, settings: TrainSpec) -> str:
 def _names(kept: Mapping[Key, Any], spec: RouterSpec, settings: TrainSpec, store: Store) -> dict[Key | None, str]:
     """Registered names of all sub-models that will be made. Refused before the first fit; keys are data, not shown."""
     if not kept and not settings.global_as:
-        hint = f"Every key has fewer than train.min_rows={settings.min_rows} rows, and train.global_as is null."
+        few = f"Every key has fewer than train.min_rows={settings.min_rows} rows with a target"
+        hint = f"{few}, and train.global_as is null."
         raise ConfigError("there is nothing to train.", where="train", hint=hint)
     bad = sum(1 for key in kept if set("".join(key)) & set("/:") or not "".join(key).isprintable())
     if bad:
