@@ -180,6 +180,8 @@ class _Parser(Checker):
         if not isinstance(name, str):
             self.problem("name", f"this must be text, not {name!r}.", "Quote it in YAML.")
             return "router"
+        if not name.strip():
+            self.problem("name", "this cannot be empty.", "Set it: name=<value>.")
         if name != MISSING and (bad := set(name) & set("/:.%\"'")):
             self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")
         return name

@@ -43,6 +43,12 @@ _NAMES = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
 Names = Annotated[list[str], _LISTED, _NAMES]
 
 
+def _registered(name: str | None) -> str | None:
+    if name is not None and (not name.strip() or set(name) & set("/:")):
+        raise ValueError("MLflow's registered names hold no / and no :, and are not empty")
+    return name
+
+
 def _alias(name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w-]+", name) or re.fullmatch(r"v\d+|latest", name)):
         raise ValueError("MLflow takes letters, digits, _ and -, and keeps 'latest' and 'v1', 'v2' ... for itself")
@@ -238,7 +244,7 @@ class TrainConf(Section):
     features: FeaturesConf = field(default_factory=FeaturesConf)
     estimator: EstimatorConf = field(default_factory=EstimatorConf)
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     min_rows: Annotated[int, Field(ge=1)] = 20
     register_as: str | None = None
     global_as: str | None = None
