@@ -443,7 +443,7 @@ def load_from(store: Store, uri: str) -> Router:
         if isinstance(error.__cause__, MmeframeError):
             # The router's entrypoint refuses this process, and MLflow says so in words of its own.
             raise error.__cause__ from error
-        raise MissingError(f"{uri} cannot be loaded: {str(error).splitlines()[0]}", where="--model") from error
+        raise _not_read(uri, error, "loaded") from error
     try:
         model = loaded.unwrap_python_model()
     except MlflowException:
@@ -454,6 +454,13 @@ def load_from(store: Store, uri: str) -> Router:
         )
     router: Router = model.router
     return router
+
+
+def _not_read(uri: str, error: Exception, done: str = "read") -> MissingError:
+    from mmeframe.build.store import as_written
+
+    what = f"{uri} cannot be {done}: {str(error).splitlines()[0]}"
+    return MissingError(what, where="--model", hint=as_written(uri))
 
 
 def _check_registered(store: Store, uri: str) -> None:
@@ -503,7 +510,7 @@ def show_from(store: Store, uri: str) -> dict[str, Any]:
         try:
             root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=None if _is_local(uri) else scratch))
         except (MlflowException, OSError) as error:
-            raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
+            raise _not_read(uri, error) from error
         bundle = root / "artifacts" / "bundle"
         if not bundle.is_dir():
             raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
@@ -540,7 +547,7 @@ def fetch(store: Store, uri: str) -> Path:
         # Somebody may log another router to the same place: its description names it.
         described = ModelFolder(location).read("MLmodel")
     except (MlflowException, OSError) as error:
-        raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
+        raise _not_read(uri, error) from error
     if described is None:
         raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
     target = cache_folder() / "routers" / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
@@ -551,7 +558,7 @@ def fetch(store: Store, uri: str) -> Path:
                 made.mkdir()
                 Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work / "download"))).rename(inside)
             except (MlflowException, OSError) as error:
-                raise MissingError(f"{uri} cannot be read: {str(error).splitlines()[0]}", where="--model") from error
+                raise _not_read(uri, error) from error
             try:
                 seal(made)
                 put(made, target, is_whole)

@@ -36,6 +36,7 @@ __all__ = [
     "UNKNOWN",
     "KeyIndex",
     "canonical",
+    "changed_by_csv",
     "csv_form",
     "csv_hazard",
     "csv_twins",
@@ -218,6 +219,24 @@ def csv_twins(keys: Sequence[str]) -> list[tuple[str, str]]:
     """Keys, each with another one of these that a CSV reader makes of it: that one would get its rows."""
     known = frozenset(keys)
     return [(key, form) for key in keys if (form := csv_form(key)) is not None and form in known]
+
+
+def changed_by_csv(raw: Any, forms: Collection[str]) -> set[str]:
+    """Those of the forms (see ``csv_form``) that values have which a reader may have made of a text.
+
+    Numbers and booleans, and NaN (""). Text is as it was sent, and None and pandas.NA are made of none.
+    """
+    import pandas as pd
+
+    if isinstance(raw, pd.Categorical):
+        raw = raw.remove_unused_categories().categories
+    values: Any = raw if getattr(raw, "ndim", 0) else [raw]
+    cells = pd.unique(values) if getattr(raw, "dtype", None) != np.dtype(object) and len(values) > 1 else values
+    return {
+        canonical(cell, exact=False) or ""
+        for cell in cells
+        if not (isinstance(cell, str) or cell is None or cell is pd.NA)
+    }.intersection(forms)
 
 
 def one_per_row(raw: Any, n_rows: int) -> Any:

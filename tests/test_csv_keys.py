@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe import api
-from mmeframe.errors import BadInputError
+from mmeframe.builtin.column import ColumnConf, ColumnStrategy
+from mmeframe.builtin.lookup import LookupConf, LookupStrategy
+from mmeframe.errors import BadInputError, ConfigError
 from mmeframe.keys import KeyIndex, canonical, csv_form, csv_hazard
 from mmeframe.runtime import Router
 from mmeframe.spec import SubModelEntry
@@ -73,7 +75,8 @@ def test_what_a_reader_keeps(key):
 
 
 @settings(max_examples=200, deadline=None)
-@given(key=st.text("0123456789.+-eE ", min_size=1, max_size=6))
+# pandas 3.1 takes "+1E 0" for 1 and "1E 0" for text: blanks inside are a fault of its own.
+@given(key=st.text("0123456789.+-eE ", min_size=1, max_size=6).filter(lambda key: " " not in key.strip()))
 def test_what_a_reader_makes_of_a_number(key):
     """However a number is written."""
     read = pd.read_csv(io.StringIO(pd.DataFrame({"key": [key] * 2, "x": 1}).to_csv(index=False)))["key"]
@@ -198,6 +201,47 @@ def test_a_missing_key_beside_a_key_that_readers_take_for_missing(keys, found):
             ids(routing, keys)
     else:
         assert ids(routing, keys) == found
+
+
+# Values that a look-up knows are keys of the part that it starts from.
+LOOKED_UP = {"007": "eu", "NA": "eu", "1e3": "us", "TRUE": "us", "9": "us"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        pytest.param(["007", "9", "1e3", "x"], ["eu", "us", "us", "all"], id="text"),
+        pytest.param([9, 8], ["us", "all"], id="other-numbers"),
+        pytest.param([5, 9], ["exact", "us"], id="a-key-of-a-level"),
+        pytest.param([9, 7], "'007'", id="whole-number"),
+        pytest.param(pd.Categorical([9, 7]), "'007'", id="category"),
+        pytest.param(pd.array([7, None], dtype="Int64"), "'007'", id="nullable"),
+        pytest.param([1000.0, 9.0], "'1e3'", id="float"),
+        pytest.param([True, False], "'TRUE'", id="boolean"),
+        pytest.param([np.nan, 9.0], "'NA'", id="missing"),
+    ],
+)
+def test_a_looked_up_key_that_arrives_changed_is_refused(keys, found):
+    """It would stand nowhere in the table, and fall back."""
+    entries = [SubModelEntry(id_, "", {"region": id_}) for id_ in ("eu", "us")]
+    entries += [SubModelEntry("exact", "", {"p": "5"}), SubModelEntry("all", "", {})]
+    fleet_ = Fleet([["p"], ["region"], []], entries, parts=["p", "region"])
+    lookup = LookupStrategy(LookupConf("p", values=LOOKED_UP))
+    routing = made(fleet_, {"p": ColumnStrategy(ColumnConf("p")), "region": lookup})
+
+    if isinstance(found, list):
+        assert ids(routing, keys) == found
+    else:
+        with pytest.raises(BadInputError, match=f"^routing.keys.p: a row has .*, which CSV readers make of {found}"):
+            ids(routing, keys)
+
+
+def test_a_table_that_answers_in_two_ways_once_it_was_read():
+    """Of 007 and 7 a CSV reader makes one: with one answer nothing is lost."""
+    LookupStrategy(LookupConf("p", values={"007": "eu", "7": "eu"})).prepare()
+    with pytest.raises(ConfigError, match="'007' and '7' have different answers") as caught:
+        LookupStrategy(LookupConf("p", values={"007": "eu", "7": "us"})).prepare()
+    assert caught.value.where == "values"
 
 
 TEXTS = st.one_of(

@@ -30,6 +30,44 @@ def problem_of(call, *args):
     return found
 
 
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["models", "show", "load"])
+def test_a_registered_model_without_a_version(week, command):
+    """MLflow looks for a logged model of that id; what is told works."""
+    api.build("name=versionless", *fleets.WEEK, week.override, plugins=fleets.plugins())
+
+    def asked(uri):
+        if command == "models":
+            return api.validate(*KEYED, f"+models.a={{uri:'{uri}',key:{{dow:1}}}}", week.override)
+        ask = api.show if command == "show" else api.load_router
+        return ask(uri, tracking_uri=week.uri)
+
+    name = "models:/day_0" if command == "models" else "models:/versionless"
+    found = problem_of(asked, name)
+
+    assert found.hint == f"A registered model is {name}/<version> or {name}@<alias>."
+    assert asked(f"{name}/1")
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "what"),
+    [
+        ("name=", "name", "this cannot be empty."),
+        ("name=' '", "name", "this cannot be empty."),
+        ("tracking.register_as=a/b", "tracking.register_as", "MLflow's registered names hold no"),
+        ("tracking.register_as=a:b", "tracking.register_as", "MLflow's registered names hold no"),
+        ("tracking.register_as=' '", "tracking.register_as", "MLflow's registered names hold no"),
+    ],
+)
+def test_a_name_that_mlflow_refuses_is_told_before_anything_is_written(week, override, where, what):
+    """Not after all sub-models are packed."""
+    found = problem_of(api.compose, *KEYED, "+models.a={uri:'models:/day_0/1',key:{dow:1}}", override, week.override)
+
+    assert (found.where, found.what.startswith(what)) == (where, True)
+
+
 # -- signatures -------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,16 @@ from mmeframe.build.live import LiveModels
 from mmeframe.build.pickles import PICKLES, holds_code, session_problem
 from mmeframe.build.previous import Facts, Known, stamp_of
 from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
-from mmeframe.build.store import ModelFile, ModelFolder, Progress, Store, code_of, fetched, registered_name
+from mmeframe.build.store import (
+    ModelFile,
+    ModelFolder,
+    Progress,
+    Store,
+    as_written,
+    code_of,
+    fetched,
+    registered_name,
+)
 from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
 from mmeframe.imports import code_digest, modules_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
@@ -291,7 +300,8 @@ class Describer:
         except (BuildError, PluginError) as error:
             self.problem(error.where or where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
+            what = f"{redact(entry.uri)} cannot be read: {redact(str(error))}"
+            self.problem(where, what, as_written(entry.uri), "missing")
         else:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
             is_file = folder.here is not None and folder.here.is_file()

@@ -30,6 +30,7 @@ __all__ = [
     "ModelFolder",
     "Progress",
     "Store",
+    "as_written",
     "code_of",
     "fetched",
     "registered_name",
@@ -57,6 +58,12 @@ _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
 _DATABASES = {"postgresql": "psycopg2", "mysql": "pymysql", "mssql": "pyodbc", "sqlite": "pysqlite"}
 # Module of a driver -> what installs it, where the two differ.
 _DRIVERS = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+
+
+def as_written(uri: str) -> str:
+    """How a registered model is named, where a name stands alone: MLflow takes that for the id of a logged model."""
+    alone = re.fullmatch(r"models:/(?!m-[0-9a-f]{32}$)[^/@]+", uri)
+    return f"A registered model is {uri}/<version> or {uri}@<alias>." if alone else ""
 
 
 def registered_name(uri: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -20,6 +20,7 @@ from mmeframe.plugin import (
     RoutingInputs,
     RoutingStrategy,
     StrategyConf,
+    csv_twins,
     normalised,
     suggest,
 )
@@ -75,19 +76,26 @@ class LookupStrategy(RoutingStrategy[LookupConf]):
         return RoutingInputs(parts=(self.conf.part,))
 
     def prepare(self) -> Mapping[str, bytes]:
+        answers = self._read(Path(self.conf.table)) if self.conf.table else self._given()
+        for value, other in csv_twins(sorted(answers)):
+            if answers[value] != answers[other]:
+                what = f"{value!r} and {other!r} have different answers, and a CSV reader makes them one."
+                raise ConfigError(what, where="table" if self.conf.table else "values", hint="Rename one.")
         if self.conf.table is None:
             return {}
-        answers = self._read(Path(self.conf.table))
         return {_FILE: json.dumps(answers, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()}
 
     def bind(self, context: ComponentContext) -> None:
         if self.conf.table is None:
-            self._answers = {key: str(answer) for key, answer in self.conf.values.items()}
+            self._answers = self._given()
         else:
             self._answers = json.loads(bytes(context.files[_FILE]))
 
     def keys(self) -> Iterable[str]:
         return sorted(set(self._answers.values()))
+
+    def part_keys(self) -> Mapping[str, Collection[str]]:
+        return {self.conf.part: self._answers.keys()}
 
     def route_keys(self, batch: Batch, params: Mapping[str, Any]) -> Any:
         del params
@@ -99,6 +107,9 @@ class LookupStrategy(RoutingStrategy[LookupConf]):
         found = np.array([*map(self._answers.get, part.categories), None], object)
         codes, answers = pd.factorize(found)
         return pd.Categorical.from_codes(codes.take(part.codes), pd.Index(answers, dtype=object), validate=False)
+
+    def _given(self) -> dict[str, str]:
+        return {key: str(answer) for key, answer in self.conf.values.items()}
 
     def _read(self, path: Path) -> dict[str, str]:
         """Canonical value -> canonical answer. Raises ConfigError for a value with two answers."""

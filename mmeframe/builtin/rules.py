@@ -28,6 +28,8 @@ from mmeframe.plugin import (
     RoutingStrategy,
     StrategyConf,
     canonical,
+    changed_by_csv,
+    csv_form,
     suggest,
 )
 
@@ -86,6 +88,15 @@ class _Compare:
     value: Any
     kind: str
 
+    @property
+    def values(self) -> list[Any]:
+        return self.value if isinstance(self.value, list) else [self.value]
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The values as keys."""
+        return frozenset(map(str, map(canonical, self.values)))
+
     def holds(self, rows: _Rows) -> Mask:
         if self.operator in _PRESENCE:
             missing: Mask = rows.get(_missing, self.column)
@@ -109,8 +120,7 @@ class _Compare:
     def _equals(self, rows: _Rows) -> Mask:
         import numpy as np
 
-        positive = self.operator in ("==", "in")
-        wanted = frozenset(map(str, map(canonical, self.value if self.operator in _LISTED else [self.value])))
+        positive, wanted = self.operator in ("==", "in"), self.wanted
         values = rows.get(_column, self.column)
         if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
             if np.isin(values, [value for value in _rounded(wanted) if value.dtype == values.dtype]).any():
@@ -432,6 +442,11 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
     def bind(self, context: ComponentContext) -> None:
         del context
         self._rules = _Reader().rules(self.conf.rules)
+        # By column: what readers of CSV files make of texts that it is compared with, where none is written so.
+        self._changed: dict[str, set[str]] = {}
+        for column, keys in _equalled(when for _, when in self._rules).items():
+            if forms := {form for key in keys if (form := csv_form(key))} - keys:
+                self._changed[column] = forms
 
     def inputs(self) -> RoutingInputs:
         reader = _Reader()
@@ -455,6 +470,12 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
         import numpy as np
         import pandas as pd
 
+        for column, forms in self._changed.items():
+            if changed_by_csv(batch.column(column), forms):
+                raise BadInputError(
+                    f"column {column!r} is compared with text, and has what CSV readers make of it: numbers, booleans.",
+                    hint="Send it as text: in quotes in JSON, a CSV file read with dtype=str. Or compare with numbers.",
+                )
         rows = _Rows(batch)
         labels = list(dict.fromkeys(str(key) for key in self.keys()))
         otherwise = -1 if self.conf.otherwise is None else labels.index(str(self.conf.otherwise))
@@ -465,9 +486,20 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
         return pd.Categorical.from_codes(codes, pd.Index(labels, dtype=object), validate=False)
 
 
+def _comparisons(when: _Compare | _Join) -> Iterable[_Compare]:
+    return [when] if isinstance(when, _Compare) else [found for part in when.parts for found in _comparisons(part)]
+
+
 def _compared(when: _Compare | _Join) -> Iterable[tuple[str, list[Any]]]:
     """Columns, with what they are compared with."""
-    if isinstance(when, _Compare):
-        value = [] if when.operator in _PRESENCE else when.value
-        return [(when.column, value if isinstance(value, list) else [value])]
-    return [found for part in when.parts for found in _compared(part)]
+    return [(it.column, [] if it.operator in _PRESENCE else it.values) for it in _comparisons(when)]
+
+
+def _equalled(rules: Iterable[_Compare | _Join]) -> Mapping[str, set[str]]:
+    """By column, the keys that its values are equal to or not."""
+    found: dict[str, set[str]] = {}
+    for when in rules:
+        for it in _comparisons(when):
+            if it.operator in _EQUAL or it.operator in _LISTED:
+                found.setdefault(it.column, set()).update(it.wanted)
+    return found

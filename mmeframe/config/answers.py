@@ -207,7 +207,9 @@ def _no_override(override: str) -> Problem:
     if re.match(r"(models|runs):/", override):
         return Problem(where, "this is not an override.", f"Did you mean model={override}?")
     if Path(override).suffix in (".yaml", ".yml"):
-        return Problem(where, "a config file is no override.", _named_so(Path(override)))
+        file = Path(override)
+        rename = f"Rename it to {file.stem}.yaml: Hydra reads no other files. " if file.suffix == ".yml" else ""
+        return Problem(where, "a config file is no override.", rename + _named_so(file))
     if re.search(r"\.0\d", key):
         hint = "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
         return Problem(where, f"this is not an override: {grammar_fault(override)}.", hint)
@@ -218,11 +220,11 @@ def _no_override(override: str) -> Problem:
         return Problem(where, "this is not an override: it has no value.", f"Write {where}=<value>.")
     odd = [it for it in dict.fromkeys(value) if it not in _GRAMMAR and parse_override(f"k=a{it}a") is None]
     written = _quoted(key, value)
-    if odd and written and value[0] not in "'\"":
-        return Problem(where, f"Hydra takes no {_letters(odd)} outside of quotes.", written)
     hint = "Quote values that hold braces, commas, brackets or spaces: 'name=\"a,b\"'."
-    # What begins like a map or a list was probably meant as one.
+    # What begins like a map, a list or a quoted text was meant as one.
     meant = written if value[:1] not in tuple("{['\"") else ""
+    if odd and meant:
+        return Problem(where, f"Hydra takes no {_letters(odd)} outside of quotes.", meant)
     return Problem(where, f"this is not an override: {grammar_fault(override)}.", meant or hint)
 
 

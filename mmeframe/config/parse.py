@@ -180,7 +180,9 @@ class _Parser(Checker):
         if not isinstance(name, str):
             self.problem("name", f"this must be text, not {name!r}.", "Quote it in YAML.")
             return "router"
-        if what := schema.unseen(name):
+        if not name:
+            self.problem("name", "this cannot be empty.", "Set it: name=<value>.")
+        elif what := schema.unseen(name):
             self.problem("name", f"{what}.")
         elif name != MISSING and (bad := set(name) & set("/:.%\"'")):
             self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")

@@ -66,7 +66,7 @@ def _alias(name: str | None) -> str | None:
 
 
 def _registered(name: str | None) -> str | None:
-    if name and (not name.strip(" .") or set(name) & set("/:@")):
+    if name is not None and (not name.strip(" .") or set(name) & set("/:@")):
         raise ValueError(
             "a registered name has no / : or @, which URIs of models need, and is more than blanks and dots"
         )
@@ -254,7 +254,7 @@ class TrainConf(Section):
     features: FeaturesConf = field(default_factory=FeaturesConf)
     estimator: EstimatorConf = field(default_factory=EstimatorConf)
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     min_rows: Annotated[int, Field(ge=1)] = 20
     register_as: Name = None
     global_as: Name = None

@@ -21,7 +21,7 @@ from mmeframe.errors import (
     listed,
     suggest,
 )
-from mmeframe.keys import canonical, normalised
+from mmeframe.keys import canonical, changed_by_csv, csv_form, csv_twins, normalised
 from mmeframe.plugin.conf import (
     MISSING,
     CombinerConf,
@@ -117,6 +117,9 @@ __all__ = [
     "SubModelFiles",
     "UnknownNameError",
     "canonical",
+    "changed_by_csv",
+    "csv_form",
+    "csv_twins",
     "fractions",
     "hookimpl",
     "listed",

@@ -6,7 +6,7 @@ or locked. Import heavy libraries inside methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -164,6 +164,13 @@ class RoutingStrategy(Component[S]):
         Sub-models with other keys are then reported as unreachable, and keys without a sub-model are named.
         """
         return None
+
+    def part_keys(self) -> Mapping[str, Collection[str]]:
+        """By name of another key part: its values that this strategy knows, as canonical texts. Called after ``bind``.
+
+        Rows whose value a CSV reader may have made of one of them, as 7 of "007", are then refused.
+        """
+        return {}
 
 
 class SubModel(Protocol):

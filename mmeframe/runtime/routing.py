@@ -15,8 +15,8 @@ import pandas as pd
 
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import MISSING, KeyIndex, canonical, csv_form, normalised, one_per_row
-from mmeframe.plugin import Batch, ComponentContext, RoutingStrategy
+from mmeframe.keys import MISSING, KeyIndex, canonical, changed_by_csv, csv_form, normalised, one_per_row
+from mmeframe.plugin import Batch, ComponentContext, RoutingInputs, RoutingStrategy
 from mmeframe.routes import NO_TARGET, Routed, RouteTable
 from mmeframe.runtime.batch import FrameBatch, values_of
 from mmeframe.runtime.schema import check_frame
@@ -97,16 +97,13 @@ class Routing:
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
         self._columns = {name: tuple(it.columns) for name, it in inputs.items()}
-        # Parts that read a column of keys, of which some do not survive a CSV file.
-        self._readable = {
-            name for name, it in inputs.items() if "key" in it.columns.values() and table.indexes[name].csv_forms
-        }
         self.disabled = frozenset(disabled)
         self._typed = {column.name: column for column in columns}
         self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(self._typed), False)
         for name, strategy in strategies.items():
             index = self.table.indexes[name]
             strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), partial(_scored, score)))
+        self._written = self._keys_of_files(inputs)
         self._arms = self._shares()
         # The last entry is for no sub-model.
         self._off = np.zeros(len(models) + 1, bool)
@@ -124,6 +121,19 @@ class Routing:
             if share.any():
                 found.append((arm, variants, share))
         return found
+
+    def _keys_of_files(self, inputs: Mapping[str, RoutingInputs]) -> Mapping[str, KeyIndex]:
+        """Of parts that read a column of keys, all values that anything knows, where some do not survive a CSV file."""
+        more: dict[str, set[str]] = {}
+        for strategy in self.strategies.values():
+            for name, keys in strategy.part_keys().items():
+                more.setdefault(name, set()).update(keys)
+        readable = [name for name, it in inputs.items() if "key" in it.columns.values()]
+        indexes = {
+            name: KeyIndex.of({*self.table.indexes[name], *more[name]}) if name in more else self.table.indexes[name]
+            for name in readable
+        }
+        return {name: index for name, index in indexes.items() if index.csv_forms}
 
     # -- keys --------------------------------------------------------------------------------------------------
 
@@ -152,8 +162,8 @@ class Routing:
             try:
                 alike = _alike(raw)
                 codes[name] = index.codes(raw, n_rows) if alike is _VARIED else index.code(alike)
-                if name in self._readable:
-                    _refuse_changed(raw, codes[name], index)
+                if (written := self._written.get(name)) is not None:
+                    _refuse_changed(raw, codes[name] if written is index else written.codes(raw, n_rows), written)
             except BadInputError as error:
                 hint = error.hint or "Send text, whole numbers, true and false, or times."
                 raise BadInputError(error.what, where=f"routing.keys.{name}", hint=hint) from None
@@ -357,12 +367,9 @@ def _refuse_changed(raw: Any, codes: Codes, index: KeyIndex) -> None:
     Numbers and booleans, as 7 of "007", and NaN, as of "NA". Text is as it was sent, and so are None and pd.NA.
     """
     lost = np.flatnonzero(np.asarray(codes) < 0)
-    if not len(lost) or isinstance(raw, pd.Categorical):
+    if not len(lost):
         return
-    cells = raw[lost] if getattr(raw, "ndim", 0) else np.array([raw], object)
-    cells = cells if cells.dtype == np.dtype(object) else pd.unique(cells)
-    changed = [cell for cell in cells if not (isinstance(cell, str) or cell is None or cell is pd.NA)]
-    found = {canonical(cell) or "" for cell in changed} & index.csv_forms
+    found = changed_by_csv(raw[lost] if getattr(raw, "ndim", 0) else raw, index.csv_forms)
     if found:
         key, form = next((key, form) for key in index if (form := csv_form(key)) in found)
         what = "a number or boolean as its key" if form else "no key"

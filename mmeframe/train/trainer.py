@@ -145,7 +145,8 @@ def _names(
         hint = "The table has no row with a target. Look at train.reader and train.target."
         raise ConfigError("there is nothing to train.", where="train", hint=hint)
     if not kept and not settings.global_as:
-        hint = f"Every key has fewer than train.min_rows={settings.min_rows} rows, and train.global_as is null."
+        few = f"Every key has fewer than train.min_rows={settings.min_rows} rows with a target"
+        hint = f"{few}, and train.global_as is null."
         raise ConfigError("there is nothing to train.", where="train", hint=hint)
     bad = sum(1 for key in kept if set("".join(key)) & set("/:") or not "".join(key).isprintable())
     if bad:

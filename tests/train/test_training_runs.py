@@ -273,6 +273,15 @@ def test_a_store_that_takes_no_artifacts_is_refused(shops, tmp_path):
     assert run.info.status == "FAILED"
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_refused(shops, seed):
+    """By the config, not by numpy or scikit-learn."""
+    with pytest.raises(ProblemsError) as caught:
+        trained(shops, f"train.seed={seed}")
+
+    assert [problem.where for problem in caught.value.problems] == ["train.seed"]
+
+
 def test_whatever_a_store_refuses_names_it(shops, monkeypatch):
     """Also what is no error of the system: libraries that are not here, databases that cannot be written."""
     MlflowClient().create_experiment("elsewhere", artifact_location="nowhere://x")
