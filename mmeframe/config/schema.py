@@ -43,12 +43,6 @@ _NAMES = WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]})
 Names = Annotated[list[str], _LISTED, _NAMES]
 
 
-def _registered(name: str | None) -> str | None:
-    if name is not None and (not name.strip() or set(name) & set("/:")):
-        raise ValueError("MLflow's registered names hold no / and no :, and are not empty")
-    return name
-
-
 def _alias(name: str | None) -> str | None:
     if name is not None and (not re.fullmatch(r"[\w-]+", name) or re.fullmatch(r"v\d+|latest", name)):
         raise ValueError("MLflow takes letters, digits, _ and -, and keeps 'latest' and 'v1', 'v2' ... for itself")
@@ -56,7 +50,7 @@ def _alias(name: str | None) -> str | None:
 
 
 def _registered(name: str | None) -> str | None:
-    if name and (not name.strip(" .") or set(name) & set("/:@")):
+    if name is not None and (not name.strip(" .") or set(name) & set("/:@")):
         raise ValueError(
             "a registered name has no / : or @, which URIs of models need, and is more than blanks and dots"
         )
