@@ -56,9 +56,9 @@ def test_a_registered_model_without_a_version(week, command):
     [
         ("name=", "name", "this cannot be empty."),
         ("name=' '", "name", "this cannot be empty."),
-        ("tracking.register_as=a/b", "tracking.register_as", "MLflow's registered names hold no"),
-        ("tracking.register_as=a:b", "tracking.register_as", "MLflow's registered names hold no"),
-        ("tracking.register_as=' '", "tracking.register_as", "MLflow's registered names hold no"),
+        ("tracking.register_as=a/b", "tracking.register_as", "a registered name has no"),
+        ("tracking.register_as=a:b", "tracking.register_as", "a registered name has no"),
+        ("tracking.register_as=' '", "tracking.register_as", "a name has a letter"),
     ],
 )
 def test_a_name_that_mlflow_refuses_is_told_before_anything_is_written(week, override, where, what):
