@@ -557,16 +557,10 @@ def _params(text: str | None) -> dict[str, Any]:
         raise UsageError(
             f"this is not JSON: {error}.", where="--params", hint="""For instance '{"dow": 1}'."""
         ) from None
-    if isinstance(params, dict) and (several := [name for name, it in params.items() if isinstance(it, list | dict)]):
-        raise UsageError(
-            f"{several[0]} must be one value for all rows.",
-            where="--params",
-            hint="Send what differs from row to row as a column.",
-        )
-    if isinstance(params, dict) and not isinstance(params.get("annotate", False), bool):
-        raise UsageError("annotate must be true or false.", where="--params")
     if not isinstance(params, dict):
         raise UsageError("this must be a JSON object.", where="--params", hint="""For instance '{"dow": 1}'.""")
+    if not isinstance(params.get("annotate", False), bool):
+        raise UsageError("annotate must be true or false.", where="--params")
     return params
 
 

@@ -863,16 +863,6 @@ def test_a_misspelt_scheme(run, built, rows, command):
     )
 
 
-def test_a_list_as_a_parameter(run, built, rows):
-    """One request has one value of a parameter."""
-    done = run(
-        "predict", "model=models:/cli_router@champion", built.store.override, f"data={rows}", '--params={"dow":[1,2]}'
-    )
-
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("error: --params: dow must be one value for all rows.\n")
-
-
 def test_show_lists_what_a_request_needs(run, built):
     """The columns of the sub-models, and the one that routing reads."""
     done = run("show", "model=models:/cli_router@champion", built.store.override)

@@ -43,7 +43,7 @@ class RegistrySource(ModelSource[RegistryConf]):
         pattern = NamePattern(self.conf.name, self.context.parts, f"{where}.name")
         assert self.context.registry is not None  # noqa: S101 - the host always gives one to sources
         models = self.context.registry.models(pattern.like, self.conf.filter)
-        entries, faults = [], []
+        entries, faults, hint = [], [], ""
         for model in models:
             if model.name in self.context.taken:
                 continue
@@ -51,11 +51,15 @@ class RegistrySource(ModelSource[RegistryConf]):
                 key = pattern.read(model.name)
                 if key is not None:
                     entries.append(self._entry(model, key, where))
-            except (ValueError, LookupError) as error:
+            except ValueError as error:
+                faults.append(str(error))
+                tags = ", ".join(f"{part}: tags.{part}" for part in pattern.parts)
+                hint = f"Read the key from tags, which 'mmeframe train' sets: a * in the name, and key: {{{tags}}}."
+            except LookupError as error:
                 faults.append(str(error.args[0]))
         if faults:
             more = f" (and {len(faults) - 1} more like it)" if len(faults) > 1 else ""
-            raise MissingError(f"{faults[0]}{more}.", where=where)
+            raise MissingError(f"{faults[0]}{more}.", where=where, hint=hint)
         if not entries:
             raise MissingError(
                 f"no registered model matches {self.conf.name!r}.",

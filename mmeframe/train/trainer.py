@@ -150,9 +150,9 @@ def _names(
         raise ConfigError("there is nothing to train.", where="train", hint=hint)
     bad = sum(1 for key in kept if set("".join(key)) & set("/:") or not "".join(key).isprintable())
     if bad:
-        hint = "MLflow's registered names hold no / and no :. Clean the column first."
-        raise ConfigError(f"{bad} keys cannot be part of a registered name.", where="train.register_as", hint=hint)
-
+        what = f"{count(bad, 'key')} cannot be part of a registered name."
+        hint = "MLflow takes no /, no : and no line breaks there. Clean the column first; of times train over a part, "
+        raise ConfigError(what, where="train.register_as", hint=f"{hint}with routing=datepart.")
     _check_twins(kept, spec, settings)
 
     def name(key: Key) -> str:

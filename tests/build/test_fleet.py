@@ -158,6 +158,7 @@ def test_registry_name_read_in_two_ways_is_a_problem(store):
     )
 
     assert "sources.s: 'm_1_2_3' can be read in two ways by 'm_{a}_{b}'" in text
+    assert "a * in the name, and key: {a: tags.a, b: tags.b}." in text
 
 
 def test_registry_filter_narrows(week):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,20 @@ def test_each_gets_its_own(model, params, expected):
     assert list(model.predict(ROWS, params=params)) == expected
     assert list(router.predict(ROWS, params)) == expected
     assert [router.predict(ROWS.iloc[[row]], params)[0] for row in range(3)] == expected
+
+
+@pytest.mark.parametrize("params", ['{"weights": [1.0]}', '{"horizon": 7}', "{}"])
+def test_the_command_line_gives_what_python_does(module_store, model, uri, run, tmp_path, params):
+    """Lists too."""
+    ROWS.to_csv(tmp_path / "rows.csv", index=False)
+    out = tmp_path / "out.jsonl"
+
+    data = f"data={tmp_path / 'rows.csv'}"
+    done = run("predict", f"model={uri}", module_store.override, data, "--out", str(out), "--params", params)
+
+    assert done.code == 0, done.err
+    found = pd.read_json(out, lines=True)["prediction"].tolist()
+    assert found == list(model.predict(ROWS, params=json.loads(params)))
 
 
 def test_isolated_sub_models_get_them_too(module_store, fleet, make):

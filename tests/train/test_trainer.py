@@ -132,7 +132,7 @@ def test_keys_that_cannot_be_names_are_refused_before_the_work(wine, tmp_path, k
     table.loc[:40, "shop"] = key
     table.to_csv(tmp_path / "wine.csv", index=False)
 
-    with pytest.raises(ConfigError, match="1 keys cannot be part of a registered name") as caught:
+    with pytest.raises(ConfigError, match="1 key cannot be part of a registered name") as caught:
         api.train(*wine)
 
     assert key not in str(caught.value)

@@ -200,3 +200,21 @@ def test_no_rows_for_the_sub_model_of_all(module_store, tmp_path, rows):
 
     assert "there is nothing to train" in str(caught.value)
     assert "no row with a target" in caught.value.hint
+
+
+def test_keys_whose_name_can_be_read_in_two_ways(module_store, tmp_path):
+    """A router that reads them from the tags of what was trained takes them."""
+    table = pd.DataFrame({"a": ["a-b", "x"] * 10, "b": ["c", "y"] * 10, "x": np.arange(20.0), "y": np.arange(20.0)})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    parts = [[f"+routing@routing.keys.{part}=column", f"routing.keys.{part}.column={part}"] for part in "ab"]
+    overrides = ("name=tagged", *parts[0], *parts[1], "routing.levels=[[a,b]]", module_store.override)
+    trained = ("train.key=[a,b]", "train.register_as='tagged_{a}-{b}'", "train.min_rows=1")
+    learnt = (f"train.reader.path={tmp_path / 'rows.csv'}", "train.target=y", "train.features.numeric=[x]")
+    api.train(
+        *overrides, *trained, *learnt, "train.estimator.class=sklearn.linear_model.Ridge", plugins=fleets.plugins()
+    )
+
+    source = ("+source@sources.s=registry", "sources.s.name='tagged_*'", "+sources.s.key={a: tags.a, b: tags.b}")
+    fleet = api.validate(*overrides, *source, plugins=fleets.plugins())
+
+    assert [model.id for model in fleet.models] == ["tagged_a-b-c", "tagged_x-y"]
