@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mmeframe import api
+from mmeframe.cache import cache_folder
 from mmeframe.errors import UsageError
 from tests import fleets
 
@@ -33,7 +34,7 @@ def test_a_router_that_was_logged_again_to_the_same_place_is_fetched_again(week,
                 found += [digest_at(uri, store), digest_at(uri, store)]
 
     assert found == [first.digest] * 2 + [second.digest] * 2
-    assert len(list((tmp_path / "cache" / "routers").iterdir())) == 2
+    assert len(list((cache_folder() / "routers").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

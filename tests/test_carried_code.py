@@ -29,6 +29,7 @@ import mmeframe
 from mmeframe import api
 from mmeframe.build.embed import embedded_files, write_archive
 from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle.artifact import seal
 from mmeframe.bundle.format import manifest_digest
 from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError, ProblemsError
 from mmeframe.imports import from_router, modules_of, rival_of, same_here, version_of
@@ -448,6 +449,7 @@ def test_commands_say_it_in_their_own_words(logged, week, run, tmp_path):
         facts = opened.comment.decode().replace(f'"version": "{mmeframe.__version__}"', '"version": "0.0.9"')
         opened.comment = facts.encode()
         opened.writestr("mmeframe/more.py", "")
+    seal(changed)
 
     predicted = run("predict", f"model={changed}", f"data={tmp_path / 'rows.csv'}")
     shown = run("show", f"model={changed}")

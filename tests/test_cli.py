@@ -758,7 +758,10 @@ def test_annotated_answers(run, built, rows):
             id="no-router",
         ),
         pytest.param(
-            ["--data", "rows.csv", "model=nowhere"], 1, "--model: nowhere cannot be loaded: ", id="no-such-folder"
+            ["--data", "rows.csv", "model=nowhere"],
+            1,
+            "--model: there is no MLflow model at ",
+            id="no-such-folder",
         ),
     ],
 )
@@ -823,7 +826,7 @@ def test_another_digest_than_the_expected(run, built, rows, monkeypatch):
 
     assert (done.code, done.out) == (1, "")
     assert "it is not the expected bundle: expected sha256 abc, found " in done.err
-    assert "MMEFRAME_EXPECT_DIGEST asks for another build" in done.err
+    assert "MMEFRAME_EXPECT_DIGEST is 'abc', and a digest has 64 digits" in done.err
 
 
 def test_a_column_that_is_kept_and_not_there(run, built, rows):

@@ -55,7 +55,7 @@ def test_a_registered_model_without_a_version(week, command):
     ("override", "where", "what"),
     [
         ("name=", "name", "this cannot be empty."),
-        ("name=' '", "name", "this cannot be empty."),
+        ("name=' '", "name", "a name has a letter"),
         ("tracking.register_as=a/b", "tracking.register_as", "a registered name has no"),
         ("tracking.register_as=a:b", "tracking.register_as", "a registered name has no"),
         ("tracking.register_as=' '", "tracking.register_as", "a name has a letter"),

@@ -33,7 +33,10 @@ def test_every_outcome_is_right_or_deserved(targets):
     ("column", "cell", "what"),
     [
         pytest.param(
-            "time", "\ud800", "column 'time' cannot be read: it holds text that is no Unicode", id="surrogate"
+            "time",
+            "\ud800",
+            "it holds lists or objects, or text that is no Unicode",
+            id="surrogate",
         ),
         pytest.param("time", Decimal("sNaN"), "column 'time' cannot be read: it holds a signalling NaN", id="datepart"),
         pytest.param(

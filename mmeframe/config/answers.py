@@ -73,7 +73,7 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
 def _wrong_defaults(where: str, error: Exception, group: str = "") -> list[Problem]:
     """Defaults of a file that lead to no list. group: the one that the file itself was chosen from."""
     if isinstance(innermost(error), RecursionError):
-        what = "it never ends: its defaults lead back to a file that names them, or an anchor holds itself."
+        what = "it is nested too deeply, or something in it holds itself: an anchor, or its defaults."
         return [Problem(where, what, "Take the file out of the defaults that it leads to.")]
     # Hydra 1.3's words, and 1.4's.
     unmatched = re.search(r"(?:Could not override|No earlier Group Default for) '([^'@]+)", str(error))

@@ -180,7 +180,7 @@ class _Parser(Checker):
         if not isinstance(name, str):
             self.problem("name", f"this must be text, not {name!r}.", "Quote it in YAML.")
             return "router"
-        if not name.strip():
+        if not name:
             self.problem("name", "this cannot be empty.", "Set it: name=<value>.")
         elif what := schema.unseen(name):
             self.problem("name", f"{what}.")

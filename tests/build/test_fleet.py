@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.models import infer_signature
 
 from mmeframe import api
+from mmeframe.cache import cache_folder
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin import (
     Combiner,
@@ -603,7 +604,7 @@ def test_a_pyfunc_loaded_model_is_unpacked_once(week, tmp_path):
 
     routers = [api.load_router(logged.model_uri, tracking_uri=week.uri) for _ in range(2)]
 
-    cache = Path(tmp_path / "cache" / "models")
+    cache = cache_folder() / "models"
     assert len(list(cache.iterdir())) == 1
     frame = fleets.rows(3).assign(dow=1)
     assert routers[0].predict(frame).tolist() == routers[1].predict(frame).tolist()

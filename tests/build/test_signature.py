@@ -153,6 +153,7 @@ def test_outputs_as_json():
         "aligned": False,
         "fill": "nan",
         "classes": [],
+        "labels": [],
     }
 
 
@@ -287,8 +288,8 @@ def test_union_outputs(outputs, merged):
         ),
         pytest.param(
             one_value("double"),
-            one_value("double", 1),
-            "it answers with 1 numbers per row and 'a' with one value.",
+            one_value("double", 2),
+            "it answers with 2 numbers per row and 'a' with one value.",
             "Sub-models of one router answer in one shape.",
             id="value-and-table",
         ),

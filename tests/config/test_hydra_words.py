@@ -236,7 +236,7 @@ def test_a_file_about_the_whole_config_says_so(tmp_path, path, text, end):
         assert told(choice, **options) == []
 
 
-ENDLESS = "it never ends: its defaults lead back to a file that names them, or an anchor holds itself."
+ENDLESS = "it is nested too deeply, or something in it holds itself: an anchor, or its defaults."
 MISSING = "these sections are missing: {}"
 
 
