@@ -104,7 +104,11 @@ def digests_in(folder: Path) -> dict[str, bytes] | None:
 
 
 def _raised(error: OSError) -> None:
-    raise error
+    try:
+        raise error
+    finally:
+        # The error has this frame: one that has the error, too, keeps what all its callers hold.
+        del error
 
 
 def seal(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 
 import pytest
@@ -279,3 +281,21 @@ def test_a_lock_does_not_stay_with_a_child(tmp_path):
             os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_folder_that_is_not_there_keeps_no_caller_alive(tmp_path):
+    """Its error is gone with the call, and so is what the callers held: no garbage collection is needed for that."""
+
+    class Held:
+        pass
+
+    def look() -> weakref.ref[Held]:
+        held = Held()
+        assert digests_in(tmp_path / "nowhere") is None
+        return weakref.ref(held)
+
+    gc.disable()
+    try:
+        assert look()() is None
+    finally:
+        gc.enable()
