@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 __all__ = [
+    "FAULTS",
     "BadInputError",
     "BuildError",
     "ConfigError",
@@ -40,6 +41,9 @@ __all__ = [
     "refused_by",
     "suggest",
 ]
+
+# What code of plugins and sub-models may raise, and what ends only what it was asked for: sys.exit() is for scripts.
+FAULTS = (Exception, SystemExit)
 
 E = TypeVar("E", bound=BaseException)
 

@@ -16,7 +16,7 @@ from mmeframe.build.examples import learnt_rows, made_up
 from mmeframe.build.methods import answers, lost_class
 from mmeframe.build.signature import Outputs
 from mmeframe.build.store import ModelFile
-from mmeframe.errors import BuildError
+from mmeframe.errors import FAULTS, BuildError
 from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact
 from mmeframe.spec import Column, Component
@@ -123,7 +123,7 @@ def doubles(names: tuple[str, ...]) -> tuple[Column, ...]:
 def _load(model: SubModel, files: SubModelFiles) -> Any:
     try:
         live = make_component(model.loader).load(files)
-    except (Exception, SystemExit) as error:
+    except FAULTS as error:
         said = redact((str(error).splitlines() or [""])[0])
         what = f"{model.uri} cannot be loaded: {type(error).__name__}: {said}"
         hint = "It must be written by the library, and in the version, that is here."

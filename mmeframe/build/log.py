@@ -349,8 +349,8 @@ def record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tup
 
 
 @contextmanager
-def taken(what: str) -> Iterator[None]:
-    """Name a store that does not take what is written, whatever its library raises."""
+def taken(what: str, where: str = "tracking.uri") -> Iterator[None]:
+    """Name a store that does not take what is written, whatever its library raises. where: what named it."""
     try:
         yield
     except Exception as error:
@@ -359,7 +359,7 @@ def taken(what: str) -> Iterator[None]:
             cause = found
         said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
         hint = "Look at who may write there, and at the artifact location of the experiment (tracking.experiment_name)."
-        raise ConfigError(f"{what}: {redact(said).rstrip('.')}.", where="tracking.uri", hint=hint) from error
+        raise ConfigError(f"{what}: {redact(said).rstrip('.')}.", where=where, hint=hint) from error
 
 
 def _columns(fleet: Fleet) -> str:

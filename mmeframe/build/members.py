@@ -10,7 +10,7 @@ from typing import Any
 
 from mmeframe.build.brought import SourceRegistry, entry_fault, routers_left_out
 from mmeframe.build.store import Store, registered_name
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.errors import FAULTS, MmeframeError, Problem, ProblemsError, suggest
 from mmeframe.keys import canonical
 from mmeframe.plugin import SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
@@ -120,7 +120,7 @@ class Members:
         except MmeframeError as error:
             at = f"{where}.{error.where}" if error.where == "filter" else error.where or where
             self.problems.append(replace(Problem.of(error), where=at))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's own code, or a file that is not what it seems
+        except FAULTS as error:
             said = redact((str(error).splitlines() or [""])[0])
             what = f"{component.kind} failed: {type(error).__name__}: {said}"
             self.problem(where, what, "Check the file or store that it reads.", "fleet")

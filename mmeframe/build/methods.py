@@ -14,7 +14,7 @@ from mmeframe.budget import KEPT
 from mmeframe.build.examples import Rows, fresh, probe_rows, same
 from mmeframe.build.pickles import OF_A_SESSION
 from mmeframe.build.signature import Outputs, type_of
-from mmeframe.errors import BuildError, MmeframeError, suggest
+from mmeframe.errors import FAULTS, BuildError, MmeframeError, suggest
 from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact
@@ -134,7 +134,7 @@ def _loaded(model: SubModel, root: Path) -> Any:
         return model.load(root)
     except MmeframeError:
         raise
-    except (Exception, SystemExit) as error:
+    except FAULTS as error:
         what = f"it cannot be loaded: {type(error).__name__}: {error}"
         hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
         raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
@@ -185,7 +185,7 @@ def asked(ask: Callable[[Any], Any], tries: Iterable[Rows]) -> Asked:
     for rows in tries:
         try:
             return Asked(rows.frame, ask(fresh(rows.frame)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - one try may be nonsense to a model
+        except FAULTS as error:
             if rows.made_up and not refusal:
                 refusal = said(error)
     return Asked(refusal=refusal)

@@ -205,9 +205,10 @@ def _client(uri: str | None = None) -> Any:
 
 
 def _sqlite_file(uri: str) -> Path | None:
+    """The file of a store in sqlite, whose URI may hold sqlite's own (file:...), as SQLAlchemy takes it."""
     if not uri.startswith("sqlite:///") or ":memory:" in uri:
         return None
-    return Path(uri.removeprefix("sqlite:///").split("?")[0])
+    return Path(uri.removeprefix("sqlite:///").removeprefix("file:").split("?")[0])
 
 
 @dataclass(frozen=True)

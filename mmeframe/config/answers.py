@@ -24,7 +24,7 @@ from mmeframe.config.calls import (
 from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.errors import Problem, ProblemsError, known_names, legible, nearest, suggest
 
-__all__ = ["KINDS", "bad_interpolations", "broken_file", "explain", "headless"]
+__all__ = ["KINDS", "bad_interpolations", "broken_file", "endless", "explain", "headless"]
 
 # Groups that choose the kind of a section.
 KINDS = ("routing", "residency", "source", "observer")
@@ -70,11 +70,16 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
     return ProblemsError([Problem(str(path) if path else where, f"{reason(error)} (in {where})")])
 
 
+def endless(where: str) -> Problem:
+    """Of what nobody can follow to its end."""
+    what = "it is nested too deeply, or something in it holds itself: an anchor, or its defaults."
+    return Problem(where, what, "Look at its anchors (&a, *a), at the defaults of its files, and at the overrides.")
+
+
 def _wrong_defaults(where: str, error: Exception, group: str = "") -> list[Problem]:
     """Defaults of a file that lead to no list. group: the one that the file itself was chosen from."""
     if isinstance(innermost(error), RecursionError):
-        what = "it is nested too deeply, or something in it holds itself: an anchor, or its defaults."
-        return [Problem(where, what, "Take the file out of the defaults that it leads to.")]
+        return [endless(where)]
     # Hydra 1.3's words, and 1.4's.
     unmatched = re.search(r"(?:Could not override|No earlier Group Default for) '([^'@]+)", str(error))
     if unmatched and unmatched[1] != group:

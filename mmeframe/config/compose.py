@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.config.active import Active, active
-from mmeframe.config.answers import bad_interpolations, broken_file, explain
+from mmeframe.config.answers import bad_interpolations, broken_file, endless, explain
 from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.checks import contradictions, misplaced, misread_integers, undone
 from mmeframe.config.layout import located
@@ -99,9 +99,7 @@ def compose(
     try:
         return _composed(command, overrides, plugins, config_dirs, config_name)
     except RecursionError:
-        what = "it is nested too deeply, or something in it holds itself."
-        hint = "Look at its anchors (&a, *a), at the defaults of its files, and at the overrides."
-        raise ConfigError(what, where=f"{config_name or command}.yaml", hint=hint) from None
+        raise ProblemsError([endless(f"{config_name or command}.yaml")]) from None
 
 
 def _composed(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmeframe.errors import FAULTS
 from mmeframe.plugin import Observer
 
 __all__ = ["Background", "Observers"]
@@ -52,10 +53,10 @@ class Observers:
         for name, observer in self._observers.items():
             try:
                 getattr(observer, method)(event)
-            except Exception as error:  # noqa: BLE001 - observers never change an answer
+            except FAULTS as error:
                 self._drop(name, method, error)
 
-    def _drop(self, name: str, method: str, error: Exception) -> None:
+    def _drop(self, name: str, method: str, error: BaseException) -> None:
         with self._lock:
             first = name not in self.failures
             self.failures[name] = self.failures.get(name, 0) + 1
@@ -100,7 +101,7 @@ class Background:
             work = self._queue.get()
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 - the thread outlives whatever a shadow does
+            except FAULTS as error:
                 _log.error("a shadow failed (%s)", _place_of(error))
             finally:
                 # Its rows are not to live until there is more work.

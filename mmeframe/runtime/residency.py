@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mmeframe.budget import check_bounds, size_text
-from mmeframe.errors import MmeframeError, ModelError, forget, forgotten
+from mmeframe.errors import FAULTS, MmeframeError, ModelError, forget, forgotten
 from mmeframe.plugin import EvictEvent, LoadEvent, SubModel
 from mmeframe.spec import ResidencySpec
 
@@ -706,7 +706,7 @@ class Residency:
         try:
             model = self._host.load(number)
             return model, expected if self.spec.max_bytes is None else self._host.size(number, model), None
-        except Exception as found:  # noqa: BLE001 - whatever a library raises, only this sub-model is not there
+        except FAULTS as found:
             if isinstance(found, MmeframeError):
                 error = _of_model(found, name)
             else:

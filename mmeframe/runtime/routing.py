@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
+from mmeframe.errors import FAULTS, BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
 from mmeframe.keys import MISSING, KeyIndex, canonical, changed_by_csv, csv_form, normalised, one_per_row
 from mmeframe.plugin import Batch, ComponentContext, RoutingInputs, RoutingStrategy
@@ -147,7 +147,7 @@ class Routing:
                 raw = self.strategies[name].route_keys(batch, given)
             except MmeframeError:
                 raise
-            except Exception as error:
+            except FAULTS as error:
                 if (why := batch.unreadable(self._columns[name])) is not None:
                     raise BadInputError(why, where=f"routing.keys.{name}") from error
                 # Its text may hold the caller's data.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from mmeframe.errors import BadInputError, MmeframeError, ModelError, forget, forgotten, listed, refused_by
+from mmeframe.errors import FAULTS, BadInputError, MmeframeError, ModelError, forget, forgotten, listed, refused_by
 from mmeframe.plugin import Combiner
 from mmeframe.routes import NO_TARGET
 from mmeframe.rows.answers import as_prediction, gather
@@ -320,8 +320,7 @@ def call(model: Any, question: Question, rows: Any, name: Callable[[], str], kin
     try:
         ask = getattr(model, question.method)
         raw = ask(rows, params=question.params) if question.params else ask(rows)
-    # One that calls sys.exit() must not end a server.
-    except (Exception, SystemExit) as error:
+    except FAULTS as error:
         model_id = name()
         if isinstance(error, BadInputError):
             # A loader's own text, which holds no data.
@@ -348,7 +347,7 @@ def combine(combiner: Combiner[Any], model_id: str, answers: Sequence[Any]) -> A
         return as_prediction(combiner.combine(answers), len(answers[0]), model_id)
     except MmeframeError:
         raise
-    except Exception as error:
+    except FAULTS as error:
         raise ModelError(f"its combiner failed with {type(error).__name__}.", where=model_id) from error
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.build.cleanup import Undo
+from mmeframe.build.cleanup import Undo, forget_empty
 from mmeframe.build.environment import distributions_of
 from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.build.store import Store
@@ -115,6 +116,7 @@ def train(
     names = _names(kept, len(rows), spec, settings, store)
     writer = _Writer(settings, _signature(rows), requirements)
     with _run(spec, settings, store, config) as (experiment, run_id):
+        _check_registry(store.client, next(iter(names.values())), run_id)
         fitted, failed, warned = _fit_all(rows, kept, settings, progress)
         log = _Log(store.client, experiment, run_id, writer, names, redact_tree(spec.tracking.tags))
         models = log.all(fitted, progress)
@@ -259,6 +261,7 @@ def _fit_all(
 
     fitted, failed = [], {}
     with (
+        _unprinted(),
         warnings.catch_warnings(record=True) as warned,
         ThreadPoolExecutor(settings.jobs or os.cpu_count() or 1) as pool,
     ):
@@ -272,6 +275,23 @@ def _fit_all(
     if not fitted:
         raise ConfigError("no sub-model can be trained.", where="train", hint=next(iter(failed.values())))
     return fitted, failed, dict(Counter(sorted(it.category.__name__ for it in warned)))
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """What libraries print while they fit goes nowhere: it would stand between the results.
+
+    Compiled ones write past Python's stdout, so the whole process prints nothing meanwhile.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _fit(key: Key | None, found: Any, rows: Rows, kept: Mapping[Key, Any], held: Any, settings: TrainSpec) -> _Fitted:
@@ -352,6 +372,23 @@ def _run(
     except BaseException:
         client.set_terminated(run_id, "FAILED")
         raise
+
+
+def _check_registry(client: Any, name: str, run_id: str) -> None:
+    """Write to the registry, which may be another store, and take it back. Raises ConfigError if it takes nothing."""
+    from mlflow.exceptions import MlflowException
+
+    with Undo() as undo, taken("the registry cannot be written", "MLFLOW_REGISTRY_URI"):
+        try:
+            known = client.get_registered_model(name) is not None
+        except MlflowException:
+            known = False
+        if known:
+            client.set_registered_model_tag(name, "mmeframe.run", run_id)
+            client.delete_registered_model_tag(name, "mmeframe.run")
+        else:
+            undo.add(lambda: forget_empty(client, name))
+            client.create_registered_model(name)
 
 
 def _params(settings: TrainSpec) -> dict[str, str]:

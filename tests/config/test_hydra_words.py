@@ -284,7 +284,7 @@ def test_an_experiment_that_is_no_config_is_named(tmp_path, text, said):
     """By its path, also in a folder of the group."""
     found = told("experiment=team/mine", **write(tmp_path, experiment__team__mine=text))
 
-    assert [problem.split("\n  Take")[0].split("\n  Write 'name")[0] for problem in found] == [
+    assert [problem.split("\n  Look")[0].split("\n  Write 'name")[0] for problem in found] == [
         f"experiment/team/mine.yaml: {said}"
     ]
 

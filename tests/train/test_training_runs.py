@@ -296,6 +296,58 @@ def test_whatever_a_store_refuses_names_it(shops, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["new-name", "known-name"])
+def test_a_registry_that_takes_nothing_is_known_before_the_first_fit(shops, monkeypatch, known):
+    """It may be another store than the one that takes the run; what was written to try it is gone."""
+    client = MlflowClient()
+    if known:
+        client.create_registered_model("shops_a")
+    file = client.tracking_uri.removeprefix("sqlite:///")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///file:{file}?mode=ro&uri=true")
+    with pytest.raises(ConfigError) as caught:
+        trained(shops)
+
+    assert caught.value.where == "MLFLOW_REGISTRY_URI"
+    assert caught.value.what.startswith("the registry cannot be written: OperationalError: attempt to write a readonly")
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    found = MlflowClient().search_registered_models()
+    assert [(it.name, it.tags) for it in found] == ([("shops_a", {})] if known else [])
+
+
+LOUD = """
+import os
+from sklearn.linear_model import Ridge
+
+class Loud(Ridge):
+    def fit(self, X, y):
+        print("from Python")
+        os.write(1, b"from compiled code\\n")
+        return super().fit(X, y)
+"""
+
+
+def test_what_libraries_print_while_they_fit_is_not_among_the_results(shops, tmp_path, capfd):
+    """Neither Python's nor what is written past it; what is printed before and after is there."""
+    (tmp_path / "local_loud.py").write_text(LOUD)
+    home = tmp_path / "local_loud-1.dist-info"
+    home.mkdir()
+    (home / "METADATA").write_text("Metadata-Version: 2.1\nName: local-loud\nVersion: 1\n")
+    (home / "RECORD").write_text("local_loud.py,,\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        print("before")
+        trained(
+            shops, "train.estimator.class=local_loud.Loud", "train.packages=[local_loud]", "train.serialization=pickle"
+        )
+        print("after")
+    finally:
+        sys.path.remove(str(tmp_path))
+
+    said = capfd.readouterr().out
+    assert "from" not in said
+    assert said.split() == ["before", "after"]
+
+
 @pytest.mark.parametrize("estimator", ["decomposition.PCA", "preprocessing.StandardScaler"])
 def test_what_answers_no_rows_is_refused_before_the_first_fit(shops, estimator):
     """Scikit-learn has more than estimators."""
