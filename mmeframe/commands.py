@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.budget import size_text
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, count, listed
 from mmeframe.output import emit, emit_rows, note, progress_bar, say, show_trained, table
-from mmeframe.versions import faults
+from mmeframe.versions import HERE, faults
 
 if TYPE_CHECKING:
     from mmeframe.api import Explained, Job
@@ -229,7 +229,7 @@ def _validate(work: Job, flags: Flags) -> int:
             _, bundle = api.verified(store, flags.model)
             facts = {"sub_models": len(bundle), "columns": len(bundle.manifest["union"])}
             levels = bundle.manifest["routing"]["levels"]
-            warnings = faults(bundle.manifest["environment"], bundle.pickled())
+            warnings = faults(bundle.manifest["environment"], bundle.pickled(HERE))
         found = None
         if flags.data is not None:
             found = api.coverage_of(work, store, flags.model, Path(flags.data), _routing_params(flags))

@@ -6,6 +6,7 @@ Lowest layer: the standard library, and packaging on use.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -72,9 +73,12 @@ def installed(requirements: Iterable[str]) -> dict[str, str | None]:
 
 def _version(distribution: str) -> str | None:
     try:
-        return metadata.version(distribution)
+        found = metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return None
+    # metadata.version() would parse all of it, description and all.
+    line = re.search(r"^Version:(.*)$", found.read_text("METADATA") or "", re.MULTILINE)
+    return line[1].strip() if line else found.version
 
 
 def _holds(requirement: object) -> bool:

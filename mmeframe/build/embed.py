@@ -64,10 +64,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def used_plugins(components: Iterable[Component], plugins: Plugins) -> dict[str, PluginInfo]:
     """Top-level modules of third-party components -> the plugin that registered them."""
     found: dict[str, PluginInfo] = {}
-    for component in components:
+    # Thousands of sub-models have the same loader.
+    used = dict.fromkeys((component.kind, component.target, component.config) for component in components)
+    for kind, *targets in used:
         for entry in (entry for names in plugins.registered.values() for entry in names.values()):
-            if (entry.record.name, entry.record.target) == (component.kind, component.target):
-                for target in (component.target, component.config):
+            if (entry.record.name, entry.record.target) == (kind, targets[0]):
+                for target in targets:
                     module = target.split(":")[0].split(".")[0]
                     if module != "mmeframe":
                         found[module] = entry.plugin

@@ -137,18 +137,18 @@ def _learnt(estimator: Any, names: Sequence[Any]) -> dict[Any, Any]:
 
 
 def made_up(columns: Sequence[Column]) -> Iterator[Rows]:
-    """A few rows of these columns, with their types, in several tries."""
+    """A few rows of these columns, with their types, in several tries. Others get the same ones: ask with a copy."""
     for number in range(_TRIES):
-        yield Rows(fresh(_frame(tuple(columns), number)))
+        yield Rows(_frame(tuple(columns), number))
     # A time series takes one.
-    yield Rows(fresh(_frame(tuple(columns), 0).head(1)))
+    yield Rows(_frame(tuple(columns), 0).head(1))
 
 
 def fresh(frame: pd.DataFrame) -> pd.DataFrame:
     """A copy with lists and dicts of its own: MLflow converts the values inside of them where they are."""
     copied = frame.copy()
-    for name in frame.columns:
-        if frame[name].dtype == object and any(isinstance(value, list | dict) for value in frame[name]):
+    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if dtype.kind == "O" and any(isinstance(value, list | dict) for value in frame[name]):
             copied[name] = frame[name].map(copy.deepcopy)
     return copied
 
@@ -211,7 +211,7 @@ def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = Non
     for number, model in enumerate(models[:_ROWS]):
         row = {column.name: _values(column.type, 0)[0] for column in fleet.union.columns}
         if taken is not None:
-            row |= {str(name): value for name, value in taken[model.id].iloc[0].items()}
+            row |= {str(name): value for name, value in fresh(taken[model.id]).iloc[0].items()}
         for part, inputs in fleet.inputs.items():
             key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
             if inputs.params:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from mmeframe.build.live import LiveModels
 from mmeframe.build.methods import WITH_EXAMPLE, tried
 from mmeframe.build.pickles import session_problem
 from mmeframe.build.previous import Packed
-from mmeframe.build.signature import alike_labels
+from mmeframe.build.signature import Outputs, alike_labels
 from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle.format import canonical_json
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
 from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
@@ -47,15 +49,18 @@ _LEFT_OUT = (
 
 
 class _Numbered:
-    """A list in which equal values are stored once."""
+    """Values that are stored once each, as JSON, numbered as they come."""
 
-    def __init__(self) -> None:
-        self.values: list[Any] = []
+    def __init__(self, to_json: Callable[[Any], Any]) -> None:
+        self._to_json = to_json
+        self._numbers: dict[Hashable, int] = {}
 
-    def __call__(self, value: Any) -> int:
-        if value not in self.values:
-            self.values.append(value)
-        return self.values.index(value)
+    def __call__(self, value: Hashable) -> int:
+        return self._numbers.setdefault(value, len(self._numbers))
+
+    @property
+    def values(self) -> list[Any]:
+        return [self._to_json(value) for value in self._numbers]
 
 
 def components(fleet: Fleet) -> dict[str, Component]:
@@ -72,7 +77,8 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
     ProblemsError with all sub-models that cannot be loaded, or that answer none of their probe rows.
     """
     problems: list[Problem] = []
-    schemas, outputs, requirements, loaders = _Numbered(), _Numbered(), _Numbered(), _Numbered()
+    schemas = _Numbered(lambda columns: [column.to_json() for column in columns])
+    outputs, requirements, loaders = _Numbered(Outputs.to_json), _Numbered(list), _Numbered(json.loads)
     spec, records = fleet.spec, []
     labels: dict[str, tuple[str, ...]] = {}
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
@@ -98,10 +104,10 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
                     key=model.key,
                     flavor=model.flavor,
                     flavor_options=model.options,
-                    loader=loaders(model.loader.to_json()),
-                    inputs=schemas([column.to_json() for column in model.inputs]),
-                    outputs=outputs(replace(model.outputs, labels=packed.labels).to_json()),
-                    requirements=requirements(list(model.requirements)),
+                    loader=loaders(canonical_json(model.loader.to_json())),
+                    inputs=schemas(model.inputs),
+                    outputs=outputs(replace(model.outputs, labels=packed.labels)),
+                    requirements=requirements(model.requirements),
                     bytes=sum(writer.place(ref.sha256)[1] for ref in packed.files),
                     memory=packed.memory,
                     files=packed.files,

@@ -165,11 +165,17 @@ class Bundle:
         found: list[str] = self._records["arm"].filter(self._records["routed"]).unique().to_pylist()
         return sorted(found)
 
-    def pickled(self) -> dict[str, str]:
-        """Ids of the sub-models that hold pickles -> the minor version of Python that wrote them."""
-        if self._records["python"].unique().to_pylist() in ([], [""]):
-            return {}
-        return {id_: python for id_, python in zip(self.column("id"), self.column("python"), strict=True) if python}
+    def pickled(self, besides: str = "") -> dict[str, str]:
+        """Ids of the sub-models that hold pickles -> the minor version of Python that wrote them.
+
+        besides: a version that is left out, so that a router opens in the same time for any number of sub-models.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = self._records.select(["id", "python"])
+        found = found.filter(pc.invert(pc.is_in(found["python"], pa.array(["", besides]))))
+        return dict(zip(*(found[name].to_pylist() for name in ("id", "python")), strict=True))
 
     def combined(self) -> dict[int, list[str]]:
         """The sub-models that combine others, by number, with the ids of those."""

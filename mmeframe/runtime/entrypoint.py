@@ -7,11 +7,11 @@ cannot use this router.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
 import sys
+import types
 import zipimport
 
 _root = pathlib.Path(__file__).parent
@@ -31,11 +31,14 @@ if _manifest.is_file():
     _sealed = _facts.get("artifact", {}).get("code/mmeframe.zip")
     if _sealed and hashlib.sha256(_archive.read_bytes()).hexdigest() != _sealed:
         raise RuntimeError(f"{_archive} was changed or damaged after the build: its sha256 is not {_sealed}.")
-_spec = zipimport.zipimporter(str(_archive / "mmeframe")).find_spec("imports") if _archive.is_file() else None
-# Without it the archive has plugins only, and mmeframe is a requirement.
-if _spec is not None and _spec.loader is not None:
-    _imports = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(_imports)
+_imports = types.ModuleType("imports")
+try:
+    _code = zipimport.zipimporter(str(_archive / "mmeframe")).get_code("imports")
+except zipimport.ZipImportError:
+    # The archive has plugins only, or there is none: mmeframe is a requirement.
+    pass
+else:
+    exec(_code, vars(_imports))  # noqa: S102 - importing it would compile it twice
     if not _imports.same_here(_archive, "mmeframe"):
         if "mmeframe" in sys.modules:
             from mmeframe.errors import PluginError

@@ -40,7 +40,7 @@ from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.scoring import Question, Scorer
 from mmeframe.runtime.workers import Workers
 from mmeframe.spec import ANNOTATE, Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
-from mmeframe.versions import faults, tell
+from mmeframe.versions import HERE, faults, tell
 from mmeframe.worker import Remote
 
 __all__ = ["Answer", "Router"]
@@ -155,7 +155,7 @@ class Router:
         turned = self._turned = turned or Knobs()
         if not is_nested():
             # Before anything is loaded, which may end the process.
-            tell(faults(required(manifest, code), bundle.pickled()))
+            tell(faults(required(manifest, code), bundle.pickled(HERE)))
         self.observers = self._observers(dict(manifest["observers"]), turned)
         self.background = Background(_WAITING)
         self.routing = self._routing(manifest, turned)
