@@ -134,7 +134,7 @@ class Previous:
             flavor=record.flavor,
             options=record.flavor_options,
             loader=self._loaders[record.loader],
-            inputs=self._inputs[record.inputs],
+            inputs=self.bundle.schemas[record.inputs],
             outputs=outputs,
             requirements=self._requirements[record.requirements],
             python=python,
@@ -151,10 +151,6 @@ class Previous:
     @cached_property
     def _loaders(self) -> list[Component]:
         return [Component.from_json(it) for it in self.bundle.manifest["loaders"]]
-
-    @cached_property
-    def _inputs(self) -> list[tuple[Column, ...]]:
-        return [tuple(Column(*column) for column in schema) for schema in self.bundle.manifest["schemas"]]
 
     @cached_property
     def _outputs(self) -> list[Outputs]:

@@ -151,7 +151,7 @@ class BundleFiles:
 
     @property
     def columns(self) -> Sequence[Column]:
-        return [Column(*column) for column in self._bundle.manifest["schemas"][self._record.inputs]]
+        return self._bundle.schemas[self._record.inputs]
 
     @property
     def names(self) -> Sequence[str]:

@@ -139,7 +139,7 @@ class Router:
         self.annotate: bool = manifest["output"]["annotate"]
         self.method: str = manifest["output"]["method"]
         self.missing_note: str | None = manifest["output"]["missing_note"]
-        self.schemas = [tuple(Column(*column) for column in schema) for schema in manifest["schemas"]]
+        self.schemas = bundle.schemas
         self.union = tuple(Column(*column) for column in manifest["union"])
         self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_compound(it.type))
         # Parameters of sub-models, with their types.
