@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 
 __all__ = [
     "HERE",
@@ -72,6 +71,8 @@ def installed(requirements: Iterable[str]) -> dict[str, str | None]:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata
+
     try:
         found = metadata.distribution(distribution)
     except metadata.PackageNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,12 @@ def tried_runs(overrides: Sequence[str], groups: Collection[str]) -> Iterator[li
 def groups() -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
 
-    loader = GlobalHydra.instance().config_loader()
+    return _listed(GlobalHydra.instance().config_loader())
+
+
+@lru_cache(maxsize=1)
+def _listed(loader: Any) -> list[str]:
+    """Each composition has a loader of its own, and asks for its groups for each override."""
     return sorted(group for group in loader.list_groups("") if group != "hydra")
 
 
