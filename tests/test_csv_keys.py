@@ -360,6 +360,29 @@ def test_the_warning_counts_and_the_plan_lists(week, run):
     ) in plan.out
 
 
+def test_the_plan_lists_what_look_ups_know(week, run, tmp_path):
+    """A look-up's values count as keys of the part that it starts from, with those that have a sub-model."""
+    (tmp_path / "zones.csv").write_text("store,zone\n007,eu\n1e3,us\nx,us\n")
+    asked = [
+        "name=z",
+        "+routing@routing.keys.store=column",
+        "routing.keys.store.column=store",
+        "+routing@routing.keys.zip=lookup",
+        "routing.keys.zip.part=store",
+        f"routing.keys.zip.table={tmp_path / 'zones.csv'}",
+        "routing.keys.zip.to=zone",
+        *(f"+models.{key}={{uri:'models:/all_days@champion',key:{{zip:{key}}}}}" for key in ("eu", "us")),
+        "routing.levels=[[zip]]",
+        week.override,
+    ]
+
+    (warning,) = api.validate(*asked).warnings
+    assert warning.startswith(
+        "routing.keys.store: CSV readers change 2 of 3 keys: they take '007' as the number 7, '1e3' as the number 1000."
+    )
+    assert "store, as CSV readers take it: 007 as the number 7, 1e3 as the number 1000\n" in run("plan", *asked).out
+
+
 @pytest.mark.parametrize(
     ("keys", "how"),
     [

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -65,6 +65,8 @@ class Fleet:
     params: Mapping[str, Param] = field(default_factory=dict)
     # Config path of a component -> the files that it puts into the bundle.
     prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    # Key part -> values that strategies of other parts know of it.
+    looked_up: Mapping[str, Collection[str]] = field(default_factory=dict)
     dropped: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     live: LiveModels = field(default_factory=lambda: LiveModels("shared"))
@@ -76,9 +78,9 @@ class Fleet:
 
     @property
     def csv_changes(self) -> dict[str, dict[str, str]]:
-        """Key part -> its declared values that CSV readers change -> what they make of them."""
-        read = [part for part, inputs in self.inputs.items() if "key" in inputs.columns.values()]
-        return {part: changes for part in read if (changes := _csv_changes(self.declared[part]))}
+        """Key part -> its values, declared or looked up, that CSV readers change -> what they make of them."""
+        known = {part: {*self.looked_up.get(part, ()), *self.declared[part]} for part in _read_as_keys(self.inputs)}
+        return {part: changes for part, values in known.items() if (changes := _csv_changes(values))}
 
     @cached_property
     def declared(self) -> dict[str, tuple[str, ...]]:
@@ -88,6 +90,11 @@ class Fleet:
             for part, value in model.key.items() if model.routed else ():
                 values[part].add(value)
         return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
+
+
+def _read_as_keys(inputs: Mapping[str, RoutingInputs]) -> list[str]:
+    """Parts whose keys stand in a column: computed ones, and those of parameters, are never read from a CSV file."""
+    return [part for part, it in inputs.items() if "key" in it.columns.values()]
 
 
 def _csv_changes(keys: Iterable[str]) -> dict[str, str]:
@@ -139,6 +146,7 @@ class _Resolver:
     dropped: list[tuple[str, str]] = field(default_factory=list)
     inputs: dict[str, RoutingInputs] = field(default_factory=dict)
     prepared: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    looked_up: dict[str, set[str]] = field(default_factory=dict)
     _answering: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -203,7 +211,7 @@ class _Resolver:
             self._shadowing(models)
         if self.problems:
             raise ProblemsError(self.problems)
-        return Fleet(
+        fleet = Fleet(
             self.spec,
             tuple(models),
             union,
@@ -212,10 +220,11 @@ class _Resolver:
             self.inputs,
             params,
             self.prepared,
+            self.looked_up,
             tuple(self.dropped),
-            tuple(self.warnings),
-            self.live,
+            live=self.live,
         )
+        return replace(fleet, warnings=(*self.warnings, *self._changed_by_csv(fleet)))
 
     def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
         self.problems.append(Problem(where, what, hint, code))
@@ -285,27 +294,27 @@ class _Resolver:
             )
 
     def _keys(self, entries: Sequence[SubModelEntry]) -> None:
-        """Keys that a CSV reader would change are warned about; two that it makes one are an error."""
-        for part in self.spec.routing.parts:
-            if "key" not in self.inputs[part.name].columns.values():
-                # Computed keys, and those of parameters, never stand in a CSV file.
-                continue
-            values = {str((entry.key or {})[part.name]) for entry in entries if part.name in (entry.key or {})}
+        """Two keys that a CSV reader makes one are an error."""
+        for part in _read_as_keys(self.inputs):
+            values = {str((entry.key or {})[part]) for entry in entries if part in (entry.key or {})}
             for value, plain in csv_twins(sorted(values, key=natural)):
                 how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
                 self.problem(
-                    f"routing.keys.{part.name}",
+                    f"routing.keys.{part}",
                     f"the keys {value!r} and {plain!r} differ only in {how}.",
                     "A CSV file or a spreadsheet makes them one. Rename one.",
                 )
-            changes = _csv_changes(values)
-            if changes:
-                some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
-                self.warnings.append(
-                    f"routing.keys.{part.name}: CSV readers change {len(changes)} of {count(len(values), 'key')}: they "
-                    f"take {some}{' ...' if len(changes) > 3 else '.'} Rows that come so are refused: send the column "
-                    "as text. 'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
-                )
+
+    def _changed_by_csv(self, fleet: Fleet) -> Iterator[str]:
+        """Warnings of keys that a CSV reader would change."""
+        for part, changes in fleet.csv_changes.items():
+            known = {*fleet.declared[part], *self.looked_up.get(part, ())}
+            some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
+            yield (
+                f"routing.keys.{part}: CSV readers change {len(changes)} of {count(len(known), 'key')}: they take "
+                f"{some}{' ...' if len(changes) > 3 else '.'} Rows that come so are refused: send the column as text. "
+                "'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
+            )
 
     def _arms(self, entries: Sequence[SubModelEntry], overlaid: Mapping[str, SubModelEntry]) -> None:
         """Every variant has a main sub-model of its key; traffic names arms and keys that there are.
@@ -444,6 +453,8 @@ class _Resolver:
     def _keys_of(self, strategy: RoutingStrategy[Any], where: str, models: Sequence[SubModel]) -> list[str] | None:
         """All keys that a strategy can give: what it says, or the classes of the sub-model that it asks."""
         strategy.bind(ComponentContext(self.prepared.get(where, {})))
+        for part, values in strategy.part_keys().items():
+            self.looked_up.setdefault(part, set()).update(values)
         keys = strategy.keys()
         gates = strategy.inputs().models
         if keys is None and len(gates) == 1:

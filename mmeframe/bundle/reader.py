@@ -50,7 +50,7 @@ class Bundle:
         self.digest: str = self.manifest["digest"]
         self._records = self._open_records()
         # A cell of an array takes a third of the time that one of a table's column takes.
-        self._columns = {name: self._records[name].combine_chunks() for name in self._records.column_names}
+        self._columns = {name: _whole(self._records[name]) for name in self._records.column_names}
         self._ids = self._columns["id"]
         self._parts = [name for name in self._records.column_names if name.startswith("key:")]
         # Columns of sub-models; a record has the number of its own.
@@ -240,3 +240,8 @@ class Bundle:
         """What a component's ``prepare`` returned at build, e.g. for ``routing.keys.site``."""
         files: Mapping[str, str] = self.manifest.get("components", {}).get(name, {})
         return {path: self.blob(bytes.fromhex(digest)) for path, digest in files.items()}
+
+
+def _whole(column: Any) -> Any:
+    """A column as one array; to combine what is one already would copy it."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
