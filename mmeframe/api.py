@@ -70,6 +70,8 @@ class Job:
     composed: Composed
     spec: RouterSpec
     plugins: Plugins
+    # What a training may name besides scikit-learn's estimators and the shipped tables.
+    allow: tuple[str, ...] = ()
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -99,12 +101,13 @@ def job(
     config_name: str | None = None,
     plugins: Iterable[str] | Plugins = (),
     logged: bool = False,
+    allow: Sequence[str] = (),
 ) -> Job:
     """Compose and validate the config of a command.
 
     plugins: values of ``-p``, or plugins that are loaded already. logged: the command is about a logged router, so the
-    config need not declare one. Raises ProblemsError with everything that is wrong, UsageError for overrides that are
-    no texts.
+    config need not declare one. allow: values of ``--allow``. Raises ProblemsError with everything that is wrong,
+    UsageError for overrides that are no texts.
     """
     for override in overrides:
         if not isinstance(override, str):
@@ -115,13 +118,13 @@ def job(
     composed = _compose(command, overrides, plugins=loaded, config_dirs=config_dirs, config_name=config_name)
     # A plan compares a config with a logged router, where there is a config.
     declares = any(composed.tree.get(section) for section in ("models", "sources"))
-    return job_of(composed, loaded, logged and not (command == "plan" and declares))
+    return job_of(composed, loaded, logged and not (command == "plan" and declares), allow)
 
 
-def job_of(composed: Composed, plugins: Plugins, logged: bool = False) -> Job:
+def job_of(composed: Composed, plugins: Plugins, logged: bool = False, allow: Sequence[str] = ()) -> Job:
     """Validate a composed config: whole for commands that know sub-models, else what a client needs."""
     client = logged or composed.command in ("predict", "serve", "show")
-    return Job(composed, (parse_client if client else parse)(composed, plugins), plugins)
+    return Job(composed, (parse_client if client else parse)(composed, plugins), plugins, tuple(allow))
 
 
 def compose(*overrides: str, command: str = "build", **options: Any) -> RouterSpec:
@@ -394,20 +397,25 @@ def build_job(work: Job, progress: Progress = _silent) -> Logged:
 
 
 def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trained:
-    """Train and register sub-models as the config's ``train`` section says."""
+    """Train and register sub-models as the config's ``train`` section says.
+
+    options: as of ``compose``, and ``allow``: packages and tables that the config may name, as ``--allow`` takes them.
+    """
     return train_job(job("train", overrides, **options), progress)
 
 
 def train_job(work: Job, progress: Progress = _silent) -> Trained:
     import yaml
 
+    from mmeframe.train import allowance
     from mmeframe.train import train as run
 
+    allow = allowance(work.allow)
     if problems := work.plugins.check_spec(work.spec):
         raise ProblemsError(problems)
     tree = yaml.safe_load(work.composed.text)
     with work.store() as store:
-        return run(work.spec, store, progress, (tree, work.composed.overrides))
+        return run(work.spec, store, progress, (tree, work.composed.overrides), allow)
 
 
 def find(work: Job, uri: str | None, store: Store) -> str:

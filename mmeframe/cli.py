@@ -50,6 +50,7 @@ _VALUED = (
     "-p",
     "--plugin",
     "--kind",
+    "--allow",
 )
 _SWITCHES = ("--json", "--debug", "--exit-code", "--help", "-h", "--version")
 # Handed to hydra.main. A value may follow --cfg, --info and --package.
@@ -74,6 +75,7 @@ Flags:
   --data FILE          a table to score or explain: .csv .parquet .json .jsonl; also data=FILE
   --params JSON        request parameters, for instance '{{{{"dow": 1}}}}'
   --plugin NAME        init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer
+  --allow NAME         train: a package whose estimators, or a table MODULE:NAME, that the config may name (repeatable)
   --limit N            explain: how many rows (default: the first 40 to show, all to --json and --out)
   --out FILE           where to write the scored, or explained, table (default: standard output)
   --json               results for machines
@@ -85,7 +87,7 @@ Flags:
 Overrides are Hydra's: routing=column routing.column=dow +models.a.uri=models:/a@champion
 'mmeframe COMMAND --help' shows a command's options and examples.
 Environment: MLFLOW_TRACKING_URI, MMEFRAME_CONFIG_DIR, MMEFRAME_PLUGINS, MMEFRAME_DISABLE_PLUGINS, MMEFRAME_CACHE_DIR,
-MMEFRAME_EXPECT_DIGEST, MMEFRAME_TRAFFIC_ARMS, MMEFRAME_DISABLED_MODELS.
+MMEFRAME_EXPECT_DIGEST, MMEFRAME_TRAFFIC_ARMS, MMEFRAME_DISABLED_MODELS, MMEFRAME_ALLOW.
 """
 
 
@@ -105,6 +107,7 @@ class Flags:
     plugin: str | None = None
     kind: str | None = None
     plugins: list[str] = field(default_factory=list)
+    allow: list[str] = field(default_factory=list)
     json: bool = False
     debug: bool = False
     exit_code: bool = False
@@ -150,6 +153,8 @@ def _set(flags: Flags, name: str, value: str) -> None:
         flags.config_dirs.append(value)
     elif name == "-p":
         flags.plugins.append(value)
+    elif name == "--allow":
+        flags.allow.append(value)
     elif name in ("--help", "-h"):
         flags.help = True
     elif name == "--version":

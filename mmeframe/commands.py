@@ -35,6 +35,7 @@ def run(flags: Flags, plugins: Plugins) -> int:
         config_name=flags.config_name,
         plugins=plugins,
         logged=flags.model is not None,
+        allow=flags.allow,
     )
     _check_read(work, flags, flags.overrides)
     return _TASKS[flags.command](work, flags)
@@ -55,12 +56,14 @@ USES: Mapping[str, Sequence[str]] = {
     "serve": ("model",),
     "show": ("model",),
     "init": ("plugin", "kind"),
+    "train": ("allow",),
+    "demo": ("allow",),
 }
 
 
 def _check_flags(flags: Flags) -> None:
-    for name in ("model", "data", "params", "limit", "out", "plugin", "kind"):
-        if getattr(flags, name) is not None and name not in USES.get(flags.command, ()):
+    for name in ("model", "data", "params", "limit", "out", "plugin", "kind", "allow"):
+        if getattr(flags, name) not in (None, []) and name not in USES.get(flags.command, ()):
             raise UsageError(f"{flags.command} takes no --{name}.", hint=f"See mmeframe {flags.command} --help.")
     if flags.command == "explain" and flags.out is not None and flags.data is not None:
         out, data = Path(flags.out), Path(flags.data)
@@ -143,7 +146,7 @@ def delegate(flags: Flags, plugins: Plugins) -> int:
         found: tuple[Problem, ...] = ()
         given = tuple(HydraConfig.get().overrides.task) if sweeps else tuple(flags.overrides)
         try:
-            work = api.job_of(composed_from(flags.command, cfg, given, config_name), plugins)
+            work = api.job_of(composed_from(flags.command, cfg, given, config_name), plugins, allow=flags.allow)
             _check_read(work, flags, given)
             if sweeps and flags.command == "train":
                 varied = swept(flags.overrides)

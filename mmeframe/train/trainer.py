@@ -12,10 +12,11 @@ import shutil
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,10 @@ from mmeframe.keys import csv_twins
 from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact_tree
 from mmeframe.spec import RouterSpec, TrainSpec
+from mmeframe.train.allow import estimator_class
 from mmeframe.train.metrics import Answers, answers_of
 from mmeframe.train.names import check_written
-from mmeframe.train.rows import Key, Rows, allowed, read_rows
+from mmeframe.train.rows import Key, Rows, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,26 +100,32 @@ class _Fitted:
 
 
 def train(
-    spec: RouterSpec, store: Store, progress: Progress, config: tuple[Mapping[str, Any], tuple[str, ...]]
+    spec: RouterSpec,
+    store: Store,
+    progress: Progress,
+    config: tuple[Mapping[str, Any], tuple[str, ...]],
+    allow: Sequence[str] = (),
 ) -> Trained:
     """Train, log, register and alias. On failure nothing stays half-made: finished sub-models are kept whole.
 
-    config: the unresolved config tree and the overrides, stored with the run after redaction.
+    config: the unresolved config tree and the overrides, stored with the run after redaction. allow: what the config
+    may name, as ``allowance`` gives it.
     Raises ConfigError for columns or classes that do not exist, and for a sub-model that cannot be fitted.
     """
     settings = spec.train
     if settings is None:
         raise ConfigError("the config has no train section for this command.", where="train")
-    estimator = _estimator(settings)
+    make = partial(_estimator, estimator_class(settings.estimator.class_, allow), settings)
+    estimator = make()
     requirements = _requirements(settings)
     _check_serialization(estimator, settings)
-    rows = _for(estimator, read_rows(spec, settings))
+    rows = _for(estimator, read_rows(spec, settings, allow))
     kept = {key: found for key, found in rows.of.items() if len(found) >= settings.min_rows}
     names = _names(kept, len(rows), spec, settings, store)
     writer = _Writer(settings, _signature(rows), requirements)
     with _run(spec, settings, store, config) as (experiment, run_id):
         _check_registry(store.client, next(iter(names.values())), run_id)
-        fitted, failed, warned = _fit_all(rows, kept, settings, progress)
+        fitted, failed, warned = _fit_all(make, rows, kept, settings, progress)
         log = _Log(store.client, experiment, run_id, writer, names, redact_tree(spec.tracking.tags))
         models = log.all(fitted, progress)
     return Trained(
@@ -210,13 +218,12 @@ def _holdout(kept: Mapping[Key, Any], n_rows: int, settings: TrainSpec) -> np.nd
     return held
 
 
-def _estimator(settings: TrainSpec) -> Any:
-    """A fresh pipeline: numeric columns as they are, categorical ones encoded, then the config's estimator."""
+def _estimator(kind: Any, settings: TrainSpec) -> Any:
+    """A fresh pipeline: numeric columns as they are, categorical ones encoded, then the config's estimator, a kind."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-    kind = allowed(settings.estimator.class_, settings.packages, "train.estimator.class", ".")
     try:
         estimator = kind(**settings.estimator.params)
     except TypeError as error:
@@ -242,7 +249,7 @@ def _estimator(settings: TrainSpec) -> Any:
 
 
 def _fit_all(
-    rows: Rows, kept: Mapping[Key, Any], settings: TrainSpec, progress: Progress
+    make: Callable[[], Any], rows: Rows, kept: Mapping[Key, Any], settings: TrainSpec, progress: Progress
 ) -> tuple[list[_Fitted], dict[str, str], dict[str, int]]:
     """The sub-models, keys that could not be fitted with the reason, and what libraries warned of."""
     held = _holdout(kept, len(rows), settings)
@@ -252,7 +259,7 @@ def _fit_all(
 
     def fit(item: tuple[Key | None, Any]) -> _Fitted | ConfigError:
         try:
-            return _fit(*item, rows, kept, held, settings)
+            return _fit(make(), *item, rows, kept, held, settings)
         except ConfigError as error:
             # The estimator's own parameters are wrong for every key.
             if settings.on_error == "raise" or error.where == "train.estimator.params":
@@ -294,10 +301,11 @@ def _unprinted() -> Iterator[None]:
         os.close(kept)
 
 
-def _fit(key: Key | None, found: Any, rows: Rows, kept: Mapping[Key, Any], held: Any, settings: TrainSpec) -> _Fitted:
+def _fit(
+    model: Any, key: Key | None, found: Any, rows: Rows, kept: Mapping[Key, Any], held: Any, settings: TrainSpec
+) -> _Fitted:
     used, test = found[~held[found]], found[held[found]]
     features, target = rows.features, rows.target
-    model = _estimator(settings)
     with _explained(key, features.iloc[found], target.iloc[used], settings):
         model.fit(features.iloc[used], target.iloc[used])
         answers = answers_of(model, features.iloc[test], target.iloc[test]) if len(test) else None

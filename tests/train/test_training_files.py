@@ -82,12 +82,12 @@ def test_a_frame_with_numbered_columns(module_store, importable):
         "routing=column",
         "routing.column='1'",
         "train.reader.object=numbered_rows:rows",
-        "train.packages=[sklearn,numbered_rows]",
         "train.target='3'",
         "train.features.numeric=['2']",
         "train.estimator.class=sklearn.linear_model.Ridge",
         module_store.override,
         plugins=fleets.plugins(),
+        allow=["numbered_rows:rows"],
     )
 
     assert [model.key for model in made.models] == ["1", "2"]

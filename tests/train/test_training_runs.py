@@ -223,7 +223,8 @@ def local(tmp_path, monkeypatch):
     """A module that lies on the path and belongs to no distribution."""
     (tmp_path / "local_estimators.py").write_text(LOCAL)
     monkeypatch.syspath_prepend(tmp_path)
-    yield ("train.estimator.class=local_estimators.Mine", "train.packages=[local_estimators]")
+    monkeypatch.setenv("MMEFRAME_ALLOW", "local_estimators")
+    yield ("train.estimator.class=local_estimators.Mine",)
     sys.modules.pop("local_estimators", None)
 
 
@@ -326,22 +327,18 @@ class Loud(Ridge):
 """
 
 
-def test_what_libraries_print_while_they_fit_is_not_among_the_results(shops, tmp_path, capfd):
+def test_what_libraries_print_while_they_fit_is_not_among_the_results(shops, tmp_path, capfd, monkeypatch):
     """Neither Python's nor what is written past it; what is printed before and after is there."""
     (tmp_path / "local_loud.py").write_text(LOUD)
     home = tmp_path / "local_loud-1.dist-info"
     home.mkdir()
     (home / "METADATA").write_text("Metadata-Version: 2.1\nName: local-loud\nVersion: 1\n")
     (home / "RECORD").write_text("local_loud.py,,\n")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        print("before")
-        trained(
-            shops, "train.estimator.class=local_loud.Loud", "train.packages=[local_loud]", "train.serialization=pickle"
-        )
-        print("after")
-    finally:
-        sys.path.remove(str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MMEFRAME_ALLOW", "local_loud")
+    print("before")
+    trained(shops, "train.estimator.class=local_loud.Loud", "train.serialization=pickle")
+    print("after")
 
     said = capfd.readouterr().out
     assert "from" not in said
