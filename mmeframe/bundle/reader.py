@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,12 @@ class Bundle:
         self._columns = {name: _whole(self._records[name]) for name in self._records.column_names}
         self._ids = self._columns["id"]
         self._parts = [name for name in self._records.column_names if name.startswith("key:")]
-        # Columns of sub-models; a record has the number of its own.
-        self.schemas = [tuple(Column(*column) for column in schema) for schema in self.manifest["schemas"]]
         self._open_pack()
+
+    @cached_property
+    def schemas(self) -> list[tuple[Column, ...]]:
+        """Columns of sub-models; each record has the number of its own."""
+        return [tuple(Column(*column) for column in schema) for schema in self.manifest["schemas"]]
 
     def _path(self, name: str) -> Path:
         path = self.folder / name
