@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import re
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
@@ -40,6 +41,7 @@ __all__ = [
     "csv_form",
     "csv_hazard",
     "csv_twins",
+    "factorized",
     "is_whole",
     "normalised",
     "one_per_row",
@@ -50,6 +52,11 @@ MISSING = -2
 
 # Integers that span no more than this are looked up in a table.
 _DENSE = 65_536
+# A product with an odd number that nobody else knows, and the way back.
+_MIX = secrets.randbits(64) | 1
+_UNMIX = pow(_MIX, -1, 2**64)
+# Texts that meet in one of Arrow's hash tables.
+_PIECE = 2048
 # Entries of a dictionary that are made in the time of one search.
 _SEARCHES = 16
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -228,10 +235,12 @@ def changed_by_csv(raw: Any, forms: Collection[str]) -> set[str]:
     """
     import pandas as pd
 
-    if isinstance(raw, pd.Categorical):
-        raw = raw.remove_unused_categories().categories
-    values: Any = raw if getattr(raw, "ndim", 0) else [raw]
-    cells = pd.unique(values) if getattr(raw, "dtype", None) != np.dtype(object) and len(values) > 1 else values
+    raw = _arrayed(raw.remove_unused_categories().categories if isinstance(raw, pd.Categorical) else raw)
+    cells: Any = raw if getattr(raw, "ndim", 0) else [raw]
+    if len(cells) > 1 and cells.dtype != np.dtype(object):
+        positions, found = factorized(cells)
+        # NaN is one of them.
+        cells = [*found, *([cells[positions.argmin()]] if (positions == -1).any() else [])]
     return {
         canonical(cell, exact=False) or ""
         for cell in cells
@@ -311,8 +320,84 @@ def _distinct(raw: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Sequence[An
         return np.asarray(raw.codes, np.intp), list(_floats_as_such(raw.categories))
     if _singly(raw):
         return np.arange(len(raw)), list(raw)
-    positions, distinct = pd.factorize(raw)
+    positions, distinct = factorized(raw)
     return positions, list(distinct)
+
+
+def factorized(values: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
+    """``pandas.factorize`` of a column, in time linear in its rows whatever they hold.
+
+    The hashes of pandas and of Arrow are public, so that a request can be made of values that all collide, and would
+    take time quadratic in them. Python's hashes of texts are seeded; those of wide integers, which are not, are kept
+    away from hash tables (see ``_uniform``).
+
+    values: a one-dimensional numpy or pandas array. Returns, as pandas does, the position of each row's value among
+    the distinct ones, -1 for a missing one; and those, in the order in which they appear.
+    """
+    import pandas as pd
+
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "iuf" and dtype.itemsize == 8:
+        # Zero has two forms.
+        words = values + 0.0 if dtype.kind == "f" else values
+        positions, found = _words(words.view(np.uint64))
+        return (positions, found.view(dtype)) if dtype.kind != "f" else _without(positions, values, np.isnan(values))
+    if dtype.kind in "mM" and not isinstance(dtype, pd.ArrowDtype):
+        return _without(_words(np.asarray(values.view(np.int64)).view(np.uint64))[0], values, pd.isna(values))
+    if dtype.kind in "iuf" and isinstance(values, pd.api.extensions.ExtensionArray) and values.dtype.na_value is pd.NA:
+        known = ~np.asarray(values.isna())
+        positions = np.full(len(values), -1, np.intp)
+        positions[known], found = factorized(values[known].to_numpy(getattr(dtype, "numpy_dtype", None)))
+        return positions, found
+    if _in_arrow(dtype):
+        return _texts(values)
+    return pd.factorize(values)
+
+
+def _words(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
+    """Numbers of 64 bits, mixed before they are hashed."""
+    import pandas as pd
+
+    positions, found = pd.factorize(values * np.uint64(_MIX))
+    return positions, found * np.uint64(_UNMIX)
+
+
+def _without(
+    positions: np.ndarray[Any, np.dtype[np.intp]], values: Any, missing: np.ndarray[Any, np.dtype[np.bool_]]
+) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
+    """The same with -1 for what is missing, and the distinct ones of the values themselves."""
+    first = np.empty(positions.max(initial=-1) + 1, np.intp)
+    first[positions[::-1]] = np.arange(len(positions))[::-1]
+    kept = ~missing.take(first)
+    numbers = np.where(kept, np.cumsum(kept) - 1, -1)
+    return numbers.take(positions), values.take(first[kept])
+
+
+def _in_arrow(dtype: Any) -> bool:
+    """Whether these are texts that Arrow holds."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(dtype, pd.StringDtype):
+        return dtype.storage == "pyarrow"
+    kind = getattr(dtype, "pyarrow_dtype", None)
+    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _texts(values: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
+    """Texts of Arrow, a few at a time: each piece has a hash table of its own, and Python's has the distinct ones."""
+    import pyarrow as pa
+
+    column = pa.array(values)
+    known: dict[str, int] = {}
+    positions = np.empty(len(column), np.intp)
+    for start in range(0, len(column), _PIECE):
+        piece = column.slice(start, _PIECE)
+        piece = (piece.combine_chunks() if isinstance(piece, pa.ChunkedArray) else piece).dictionary_encode()
+        table = [known.setdefault(text, len(known)) for text in piece.dictionary.to_pylist()]
+        codes = piece.indices.fill_null(len(table)).to_numpy()
+        positions[start : start + len(piece)] = np.array([*table, -1], np.intp).take(codes)
+    return positions, np.array([*known], object)
 
 
 def _plain(raw: Any) -> Any:
@@ -465,7 +550,9 @@ class KeyIndex:
             return np.fromiter((self.code(value) for value in raw), np.int32, len(raw))
         if dtype.kind == "f":
             return self._floats(raw)
-        positions, uniques = pd.factorize(raw)
+        if _in_arrow(dtype) and len(raw) * _SEARCHES > len(self):
+            return self._texts(raw)
+        positions, uniques = factorized(raw)
         table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
         return np.asarray(table.take(positions), np.int32)
 
@@ -506,6 +593,19 @@ class KeyIndex:
         self._int_codes = table
         return pd.Index([])
 
+    def _texts(self, raw: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Texts of Arrow, looked up in a table of what is declared: no caller chooses what is in it."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = pa.array(raw)
+        whole = pa.LargeStringArray.from_buffers(len(self), *map(pa.py_buffer, (self._ends, self._text)))
+        found = pc.index_in(column, value_set=whole.cast(column.type))
+        # Where nothing was written there is no key.
+        missing = pc.fill_null(pc.equal(pc.binary_length(column), 0), True)
+        codes = pc.if_else(missing, pa.scalar(MISSING, pa.int32()), pc.fill_null(found, UNKNOWN))
+        return np.asarray(codes, np.int32)
+
     def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
         kind, bound = raw.dtype, _exact_below(raw.dtype)
         raw = raw.astype(np.float64, copy=False)
@@ -532,7 +632,16 @@ def _raw(text: str) -> bytes:
 
 
 def _uniform(raw: np.ndarray[Any, Any]) -> bool:
-    """Whether an object array holds values of one kind, so that equal values are equal keys."""
-    from pandas.api.types import infer_dtype
+    """Whether an object array holds values of one kind, so that equal values are equal keys, and hashes are safe.
 
-    return infer_dtype(raw, skipna=True) in ("string", "empty", "integer", "date")
+    Python's hash of an integer is the rest of a division by 2**61 - 1: few of 64 bits have one in common.
+    """
+    import pandas as pd
+
+    kind = pd.api.types.infer_dtype(raw, skipna=True)
+    if kind == "integer":
+        try:
+            pd.array(raw, dtype="Int64")
+        except (OverflowError, TypeError, ValueError):
+            return False
+    return kind in ("string", "empty", "integer", "date")

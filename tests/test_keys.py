@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
-from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, is_whole, normalised
+from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, factorized, is_whole, normalised
 
 UTC = dt.UTC
 EAST = dt.timezone(dt.timedelta(hours=5))
@@ -620,3 +620,83 @@ def test_a_value_that_another_thread_asks_for_at_the_same_time():
     index._codes = Slow()
 
     assert index.code("07") == sorted(DECLARED).index("07")
+
+
+# -- distinct values -------------------------------------------------------------------------------------------------
+
+CELLS = st.one_of(
+    st.lists(st.integers(-(2**63), 2**63 - 1)).map(lambda cells: np.array(cells, np.int64)),
+    st.lists(st.integers(0, 2**64 - 1)).map(lambda cells: np.array(cells, np.uint64)),
+    st.lists(st.integers(-100, 100)).map(lambda cells: np.array(cells, np.int8)),
+    st.lists(st.floats(width=64)).map(lambda cells: np.array(cells, np.float64)),
+    st.lists(st.floats(width=32)).map(lambda cells: np.array(cells, np.float32)),
+    st.lists(st.booleans()).map(lambda cells: np.array(cells, bool)),
+    *(
+        st.lists(st.one_of(st.none(), st.integers(-(2**62), 2**62))).map(lambda cells, kind=kind: pd.array(cells, kind))
+        for kind in ("Int64", pd.ArrowDtype(pa.int64()))
+    ),
+    *(
+        st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "aé", "b" * 40, "007"]), st.text(max_size=3))).map(
+            lambda cells, kind=kind: pd.array(cells, kind)
+        )
+        for kind in ("str", "string[python]", "string[pyarrow]", pd.ArrowDtype(pa.string()))
+    ),
+    *(
+        st.lists(st.one_of(st.none(), st.integers(-(2**33), 2**33))).map(
+            lambda cells, zone=zone: (
+                pd.Series(pd.to_datetime(cells, unit="s")).dt.tz_localize("UTC").dt.tz_convert(zone).array
+            )
+        )
+        for zone in (None, "UTC", "Europe/Berlin")
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cells=CELLS, times=st.integers(1, 3))
+def test_distinct_values_are_those_of_pandas(cells, times):
+    """In its order and with its positions, whatever the type, and beyond one piece of text."""
+    values = type(cells)._concat_same_type([cells] * times) if hasattr(cells, "_concat_same_type") else cells
+    positions, distinct = factorized(values)
+    wanted, known = pd.factorize(values)
+
+    assert positions.tolist() == wanted.tolist()
+    assert [*map(canonical_or_none, distinct)] == [*map(canonical_or_none, known)]
+
+
+def canonical_or_none(value):
+    return canonical(value, exact=False)
+
+
+def test_texts_of_many_pieces():
+    """Those of one piece are known in the next."""
+    cells = pd.array([f"k{number % 5000}" if number % 7 else None for number in range(12_000)], "str")
+    positions, distinct = factorized(cells)
+    assert [None if at < 0 else distinct[at] for at in positions] == [None if pd.isna(it) else it for it in cells]
+    assert len(set(distinct)) == len(distinct)
+
+
+def test_integers_that_collide_are_keys_like_others():
+    """Python's hash of these is zero for all: they are looked at one by one."""
+    wide = [number * (2**61 - 1) for number in range(8, 60)]
+    index = KeyIndex.of([str(wide[0]), str(wide[9]), "7"])
+    cells = np.array([*wide, 7, None], object)
+
+    found = index.codes(cells, len(cells)).tolist()
+    assert [index[code] for code in found if code >= 0] == [str(wide[0]), str(wide[9]), "7"]
+    assert normalised(cells, len(cells)).tolist()[:52] == [str(value) for value in wide]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    declared=st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=30, unique=True),
+    cells=st.lists(st.one_of(st.none(), st.text(max_size=4)), max_size=60),
+    kind=st.sampled_from(["str", "string[pyarrow]", "string[python]", pd.ArrowDtype(pa.string()), object]),
+)
+def test_texts_in_any_type_have_one_code(declared, cells, kind):
+    """Looked up alone, in an array of Arrow's and in one of Python's."""
+    index = KeyIndex.of(declared)
+    values = [*cells, *declared, declared[0]]
+    column = np.array(values, object) if kind is object else pd.array(values, kind)
+
+    assert index.codes(column, len(values)).tolist() == [index.code(value) for value in values]

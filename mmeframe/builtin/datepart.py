@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
-from mmeframe.plugin import MISSING, BadInputError, Batch, RoutingInputs, RoutingStrategy, StrategyConf
+from mmeframe.plugin import (
+    MISSING,
+    BadInputError,
+    Batch,
+    RoutingInputs,
+    RoutingStrategy,
+    StrategyConf,
+    factorized,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +125,7 @@ def clock_times(
         values = pd.Series(values).astype(values.dtype.pyarrow_dtype.to_pandas_dtype()).array
     # Distinct timestamps are usually few: parse and convert those only.
     try:
-        positions, uniques = pd.factorize(values)
+        positions, uniques = factorized(values)
         times = pd.Series(uniques)
     except (NotImplementedError, UnicodeEncodeError):
         # Arrow's lists and objects have no hash, and half a character has no bytes.
@@ -126,7 +134,7 @@ def clock_times(
         times = times.astype(times.cat.categories.dtype)
     if times.dtype.kind in _NO_TIMES:
         if not times.empty:
-            raise _unreadable(column, f"it is {times.dtype}")
+            raise _unreadable(column, f"it is {values.dtype}")
         return positions, pd.Series([], dtype="M8[ns]")
     try:
         if isinstance(times.dtype, pd.DatetimeTZDtype):

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mmeframe.plugin import MISSING, BadInputError, Batch, RoutingInputs, RoutingStrategy, StrategyConf
+from mmeframe.plugin import (
+    MISSING,
+    BadInputError,
+    Batch,
+    RoutingInputs,
+    RoutingStrategy,
+    StrategyConf,
+    factorized,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +126,7 @@ def distinct_texts(
 
     values = batch.column(column)
     try:
-        positions, uniques = pd.factorize(values)
+        positions, uniques = factorized(values)
     except (TypeError, NotImplementedError):
         # What has no hash, as lists have none, and objects of Arrow, is no text.
         raise _no_text(column, "it holds lists or maps") from None

@@ -21,7 +21,7 @@ from mmeframe.errors import (
     listed,
     suggest,
 )
-from mmeframe.keys import canonical, changed_by_csv, csv_form, csv_twins, normalised
+from mmeframe.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
 from mmeframe.plugin.conf import (
     MISSING,
     CombinerConf,
@@ -120,6 +120,7 @@ __all__ = [
     "changed_by_csv",
     "csv_form",
     "csv_twins",
+    "factorized",
     "fractions",
     "hookimpl",
     "listed",

@@ -71,7 +71,39 @@ def cases(key: Any, every: Any, typed: Any) -> list[tuple[str, int, Callable[[in
         ("a long parameter", 100_000, lambda n: (_rows(1), {"tenant": "t" * n}), lambda it: ask_all(*it)),
         ("many parameters", 20_000, lambda n: (_rows(1), {f"p{at}": 1 for at in range(n)}), lambda it: ask_all(*it)),
         ("a name and a pattern", 2_000, lambda n: "a" * n, _pattern),
+        ("texts of one hash", 4_000, lambda n: _rows(n, key=pd.array(_same_texts(n), "str")), ask_all),
+        ("whole numbers of one hash", 4_000, lambda n: _rows(n, key=_same_words(n)), ask_all),
+        (
+            "wide whole numbers of one hash",
+            4_000,
+            lambda n: _rows(n, key=[at * (2**61 - 1) for at in range(n)]),
+            ask_all,
+        ),
     ]
+
+
+def _same_texts(n: int) -> list[str]:
+    """Texts of 16 letters to which Arrow gives one hash: the product of each half with a constant, reversed, or-ed."""
+    first, second = np.uint64(11400714785074694791), np.uint64(14029467366897019727)
+    back, found = np.uint64(pow(int(first), -1, 2**64)), list[str]()
+    random = np.random.default_rng(0)
+    while len(found) < n:
+        ends = random.integers(0x30, 0x7A, (500_000, 8), np.uint8)
+        starts = ((np.uint64(1) ^ (ends.view("<u8").ravel() * second).byteswap()).byteswap() * back).view(np.uint8)
+        starts = starts.reshape(-1, 8)
+        plain = ((starts > 0x1F) & (starts < 0x7F)).all(axis=1)
+        found += [(bytes(end) + bytes(start)).decode() for end, start in zip(ends[plain], starts[plain], strict=True)]
+    return found[:n]
+
+
+def _same_words(n: int) -> np.ndarray[Any, Any]:
+    """Whole numbers to which pandas gives one hash, ``(k >> 33) ^ k ^ (k << 11)`` in 32 bits."""
+    high = np.arange(n, dtype=np.uint64)
+    low = part = np.uint64(12345) ^ high
+    for _ in range(2):
+        part = (part << np.uint64(11)) & np.uint64(2**32 - 1)
+        low = low ^ part
+    return (high << np.uint64(33) | low).astype(np.int64)
 
 
 def _sixty(frame: pd.DataFrame) -> Any:
