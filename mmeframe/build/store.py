@@ -157,10 +157,12 @@ def _check_server(uri: str, where: str) -> None:
         raise _unreadable(where) from None
     what = f"the {'tracking' if where == _WHERE else 'registry'} server at {redact(uri)} does not answer"
     try:
-        with socket.create_connection((host, port), timeout=_FIRST_ANSWER) as plain:
-            with _unverified().wrap_socket(plain, server_hostname=host) if secure else plain as link:
-                link.sendall(asked)
-                reason = "" if link.recv(1) else "it closes the connection"
+        with (
+            socket.create_connection((host, port), timeout=_FIRST_ANSWER) as plain,
+            _unverified().wrap_socket(plain, server_hostname=host) if secure else plain as link,
+        ):
+            link.sendall(asked)
+            reason = "" if link.recv(1) else "it closes the connection"
     except ssl.SSLError:
         return
     except TimeoutError:
