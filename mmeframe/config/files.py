@@ -80,7 +80,7 @@ def _values(text: str) -> int:
     """
     import yaml
 
-    sizes: dict[str, int] = {}
+    sizes: dict[str | None, int] = {}
     # What is not closed yet: its anchor, and how much it holds.
     above: list[list[Any]] = [[None, 0]]
     try:
