@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import socket
+import ssl
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -52,6 +53,8 @@ _FEW = 8
 _HINTS = 16
 # Sub-models that are downloaded at a time, ahead of the one that is worked on.
 _DOWNLOADS = 8
+# Seconds for which a server is waited for, before it has answered once.
+_FIRST_ANSWER = 10.0
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>.+))")
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
 # Database -> a driver of it, for examples.
@@ -141,20 +144,40 @@ def _check_reachable(uri: str, where: str) -> None:
 
 
 def _check_server(uri: str, where: str) -> None:
-    """Ask for a connection: MLflow would retry for minutes before it says that there is none."""
+    """Ask for an answer, whatever it says: MLflow would retry for minutes before it says that there is none.
+
+    Nothing secret is sent, so a server may refuse; what is wrong with TLS is for MLflow to say.
+    """
     try:
         parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        secure = parts.scheme.lower() == "https"
+        host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+        asked = f"GET {parts.path.rstrip('/')}/health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     except ValueError:
         raise _unreadable(where) from None
+    what = f"the {'tracking' if where == _WHERE else 'registry'} server at {redact(uri)} does not answer"
     try:
-        socket.create_connection((parts.hostname or "", port), timeout=5).close()
-    except OSError as error:
-        raise MissingError(
-            f"the {'tracking' if where == _WHERE else 'registry'} server at {redact(uri)} does not answer: {error}.",
-            where=where,
-            hint=f"Start it, or set {where}.",
-        ) from None
+        with (
+            socket.create_connection((host, port), timeout=_FIRST_ANSWER) as plain,
+            _unverified().wrap_socket(plain, server_hostname=host) if secure else plain as link,
+        ):
+            link.sendall(asked)
+            reason = "" if link.recv(1) else "it closes the connection"
+    except ssl.SSLError:
+        return
+    except TimeoutError:
+        reason = f"nothing came for {_FIRST_ANSWER:g} seconds"
+    except (OSError, UnicodeError) as error:
+        reason = str(error)
+    if reason:
+        raise MissingError(f"{what}: {reason}.", where=where, hint=f"Start it, or set {where}.")
+
+
+def _unverified() -> ssl.SSLContext:
+    """For asking whether a server answers: MLflow verifies it, as it is told to, before it is told anything."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _check_driver(uri: str, scheme: str, where: str) -> None:

@@ -21,6 +21,7 @@ from mmeframe.config.calls import (
     paths,
     reason,
 )
+from mmeframe.config.files import RefusedError
 from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.errors import Problem, ProblemsError, known_names, legible, nearest, suggest
 
@@ -44,7 +45,9 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
     from hydra.errors import MissingConfigException
 
     where = f"{config_name}.yaml"
-    if isinstance(innermost(error), UnicodeDecodeError):
+    if isinstance(cause := innermost(error), RefusedError):
+        return ProblemsError([cause.problem])
+    if isinstance(cause, UnicodeDecodeError):
         return ProblemsError(_undecoded(error))
     if isinstance(error, yaml.YAMLError):
         return ProblemsError([Problem(where, f"this is not YAML: {_yaml_fault(error)}.")])
@@ -172,7 +175,9 @@ def explain(override: str, error: Exception, tree: Any) -> Problem:
     import yaml
 
     parsed = parse_override(override)
-    if isinstance(innermost(error), UnicodeDecodeError):
+    if isinstance(cause := innermost(error), RefusedError):
+        return cause.problem
+    if isinstance(cause, UnicodeDecodeError):
         return _undecoded(error)[0]
     if isinstance(error, yaml.YAMLError):
         return Problem(override, f"its file is not YAML: {_yaml_fault(error)}.")

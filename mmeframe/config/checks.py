@@ -20,6 +20,7 @@ from mmeframe.config.calls import (
     parse_override,
     run_hydra,
 )
+from mmeframe.config.files import text_of
 from mmeframe.config.layout import said
 from mmeframe.errors import Problem
 
@@ -112,7 +113,7 @@ def misread_integers(config_name: str, tree: Any, overrides: Sequence[str]) -> l
     problems = []
     for path in dict.fromkeys(item.config_path for item in _used(config_name, overrides)):
         for file in own_files(path)[:1]:
-            for where, node in _keys_of(yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), ()):
+            for where, node in _keys_of(yaml.compose(text_of(file), yaml.SafeLoader), ()):
                 if node.tag.endswith(":int") and not re.fullmatch(r"-?(0|[1-9]\d*)", node.value):
                     read_as = yaml.safe_load(node.value)
                     what = f"YAML read {node.value} as the number {read_as}; quote it to use it as a key."
@@ -232,7 +233,7 @@ def _line(file: Path, path: str) -> int:
     """The line of a file on which a value stands."""
     import yaml
 
-    node, line = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader), 0
+    node, line = yaml.compose(text_of(file), yaml.SafeLoader), 0
     while isinstance(node, yaml.MappingNode) and path:
         for name, value in node.value:
             if _within(path, name.value):

@@ -13,6 +13,7 @@ from mmeframe.config.active import Active, active
 from mmeframe.config.answers import bad_interpolations, broken_file, endless, explain
 from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.checks import contradictions, misplaced, misread_integers, undone
+from mmeframe.config.files import Counter, TooMuch
 from mmeframe.config.layout import located
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
@@ -42,14 +43,13 @@ def activated(plugins: Plugins, config_dirs: Sequence[str | Path] = ()) -> Itera
 
     One thread at a time. Raises UsageError for a folder that does not exist.
     """
-    from mmeframe.config.hydra_plugins import plugin_options, register
+    from mmeframe.config.hydra_plugins import plugin_options
 
     folders = [Path(folder).absolute() for folder in config_dirs]
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder}.", where="--config-dir")
     with _borrowed_hydra():
-        register()
         options, paths = plugin_options(plugins), plugins.config_paths
         token = active.set(Active(tuple(map(str, folders)), options, paths, plugins.absent()))
         try:
@@ -61,9 +61,12 @@ def activated(plugins: Plugins, config_dirs: Sequence[str | Path] = ()) -> Itera
 @contextmanager
 def _borrowed_hydra() -> Iterator[None]:
     """Hydra for us alone. An application of the user's may have initialised it already: it gets it back as it was."""
+    from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.singleton import Singleton
     from omegaconf.basecontainer import BaseContainer
+
+    from mmeframe.config.hydra_plugins import CheckedFiles, register
 
     def state() -> dict[Any, dict[str, Any]]:
         return {kind: dict(vars(one)) for kind, one in Singleton._instances.items() if kind.__name__ in _STATE}
@@ -72,15 +75,44 @@ def _borrowed_hydra() -> Iterator[None]:
         # Hydra registers its own resolvers each time, over others of the same names.
         before, resolvers = state(), dict(BaseContainer._resolvers)
         GlobalHydra.instance().clear()
+        register()
+        readers = SourcesRegistry.instance().types
+        files, readers[CheckedFiles.scheme()] = readers[CheckedFiles.scheme()], CheckedFiles
         try:
-            yield
+            with _counted_interpolations():
+                yield
+        except TooMuch:
+            what = "interpolations give too much: each of ${...} that names others holds all that they give."
+            raise ProblemsError([Problem("config", what, "Look at values that name one another.")]) from None
         finally:
+            readers[CheckedFiles.scheme()] = files
             for kind in state().keys() - before.keys():
                 del Singleton._instances[kind]
             for kind, values in before.items():
                 for name, value in values.items():
                     setattr(kind.instance(), name, value)
             BaseContainer._resolvers.update(resolvers)
+
+
+@contextmanager
+def _counted_interpolations() -> Iterator[None]:
+    """Let all that interpolations give be counted: names of names would double until nothing can hold it."""
+    from omegaconf import OmegaConf
+    from omegaconf.base import Container
+
+    resolve, counter = Container._resolve_interpolation_from_parse_tree, Counter()
+
+    def counted(*args: Any, **options: Any) -> Any:
+        found = resolve(*args, **options)
+        plain = found is not None and OmegaConf.is_config(found)
+        counter.add(OmegaConf.to_container(found) if plain else found and found._value())
+        return found
+
+    Container._resolve_interpolation_from_parse_tree = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Container._resolve_interpolation_from_parse_tree = resolve  # type: ignore[method-assign]
 
 
 def compose(

@@ -1,11 +1,17 @@
-"""What Hydra sees of mmeframe: plugin options as config groups, and the order of the search path.
+"""What Hydra sees of mmeframe: plugin options as config groups, the order of the search path, and checked files.
 
-Both classes are registered through Hydra's documented ``Plugins.instance().register``; nothing global is written, no
-``hydra_plugins`` namespace is used. They act only while a composition of ours is active.
+The first two classes are registered through Hydra's documented ``Plugins.instance().register``; nothing global is
+written, no ``hydra_plugins`` namespace is used. They act only while a composition of ours is active, and so does the
+third, which reads all files in place of Hydra's own.
 """
 
 from __future__ import annotations
 
+import io
+import os
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins as HydraPlugins
@@ -14,10 +20,11 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from mmeframe.config.active import Options, active
+from mmeframe.config.files import check_content, check_path, text_of
 from mmeframe.config.options import plain_defaults
 from mmeframe.plugin.manager import HOOKS, Plugins
 
-__all__ = ["plugin_options", "register"]
+__all__ = ["CheckedFiles", "plugin_options", "register"]
 
 SCHEME = "mmeframe"
 
@@ -67,6 +74,28 @@ class PluginOptions(ConfigSource):
         configs = [name for name in self._options.get(path, {}) if "." not in name]
         found = {ObjectType.GROUP: groups, ObjectType.CONFIG: configs}
         return sorted(groups + configs if results_filter is None else found.get(results_filter, []))
+
+
+class _Named(io.StringIO):
+    """A text with the name of its file, for messages of YAML."""
+
+    def __init__(self, text: str, file: Path) -> None:
+        super().__init__(text)
+        self.name = str(file)
+
+
+class CheckedFiles(FileConfigSource):
+    """Reads files of bounded size that say nothing of Hydra itself, whatever folder of the search path they are in."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        name = self._normalize_file_name(config_path)
+        file = Path(self.path, name)
+        check_path(file, os.path.normpath(name))
+        text = text_of(file)
+        header = self._get_header_dict(text[:512])
+        config = OmegaConf.load(_Named(text, file))
+        check_content(file, OmegaConf.to_container(config), header["package"])
+        return ConfigResult(self.provider, f"{self.scheme()}://{self.path}", config, header)
 
 
 class SearchPath(SearchPathPlugin):

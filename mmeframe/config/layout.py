@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.config.calls import conf_dir
+from mmeframe.config.files import text_of
 from mmeframe.plugin.manager import HOOKS, Plugins
 
 __all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "located", "places", "said"]
@@ -57,13 +58,18 @@ def located(config_name: str, folders: Sequence[str | Path]) -> tuple[str, Seque
     home, _, name = config_name.rpartition("/")
     for folder in folders if home else ():
         file = Path(folder) / f"{config_name}.yaml"
-        if file.is_file() and _PACKAGE.match(file.read_text(encoding="utf-8", errors="replace")):
+        if file.is_file() and _PACKAGE.match(_beginning(file)):
             return config_name, folders
         if file.is_file():
             return name, [file.parent, *folders]
     if home and Path(f"{config_name}.yaml").is_file():
         return name, [home, *folders]
     return config_name, folders
+
+
+def _beginning(file: Path) -> str:
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return text.read(512)
 
 
 def places(folders: Iterable[str], plugins: Plugins) -> list[Path]:
@@ -159,7 +165,7 @@ class _Reader:
             return
         self._seen.add((path, package))
         try:
-            text = file.read_text(encoding="utf-8")
+            text = text_of(file)
             content = yaml.load(text, loader)  # noqa: S506 - a safe loader, in C where there is one
         except (OSError, ValueError, yaml.YAMLError):
             return

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import event
 
+from mmeframe.build import store as module
 from mmeframe.build.store import Store, using_store
 from mmeframe.errors import ConfigError, MissingError
 
@@ -24,7 +27,7 @@ def refused(uri, error):
     with pytest.raises(error) as caught, using_store(uri):
         pytest.fail("the store can be used")
     assert "hunter2" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
     return caught.value
 
 
@@ -147,6 +150,67 @@ def test_a_registry_that_does_not_answer(monkeypatch, store):
     assert caught.value.where == "MLFLOW_REGISTRY_URI"
     assert caught.value.what.startswith(f"the registry server at {uri} does not answer: ")
     assert caught.value.hint == "Start it, or set MLFLOW_REGISTRY_URI."
+
+
+@contextmanager
+def listening(answer):
+    """The URI of a server that accepts connections and says ``answer``, nothing and for ever if it is None."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            open_ones = []
+            while True:
+                try:
+                    link, _ = server.accept()
+                except OSError:
+                    return
+                open_ones.append(link)
+                if answer is not None:
+                    link.recv(4096)
+                    link.sendall(answer)
+                    link.shutdown(socket.SHUT_RDWR)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "reason"),
+    [
+        pytest.param("http", None, "nothing came for 0.2 seconds", id="silent"),
+        pytest.param("HTTP", None, "nothing came for 0.2 seconds", id="upper"),
+        pytest.param("https", None, "nothing came for 0.2 seconds", id="silent-tls"),
+        pytest.param("http", b"", "it closes the connection", id="closing"),
+    ],
+)
+@pytest.mark.parametrize("named", ["tracking.uri", "MLFLOW_REGISTRY_URI"])
+def test_a_server_that_takes_connections_and_never_answers(monkeypatch, store, scheme, answer, reason, named):
+    """A connection is no answer: MLflow would wait for twenty minutes."""
+    monkeypatch.setattr(module, "_FIRST_ANSWER", 0.2)
+    with listening(answer) as place:
+        uri = f"{scheme}://user:hunter2@{place}"
+        if named == "MLFLOW_REGISTRY_URI":
+            monkeypatch.setenv(named, uri)
+        error = refused(store.uri if named == "MLFLOW_REGISTRY_URI" else uri, MissingError)
+
+    assert error.where == named
+    assert f"{place} does not answer: {reason}" in error.what
+    assert error.hint == f"Start it, or set {named}."
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 401 Unauthorized\r\n\r\n"])
+def test_any_answer_is_one(answer):
+    """A server may have no such page, or want to know who asks: MLflow has the credentials."""
+    with listening(answer) as place, using_store(f"http://{place}/mlflow") as used:
+        assert used.uri == f"http://{place}/mlflow"
+
+
+def test_a_host_that_is_no_name():
+    """Python encodes names of hosts, and refuses what no name can be."""
+    assert "does not answer" in refused(f"http://{'a' * 70}.x", MissingError).what
 
 
 def test_a_database_that_has_no_room(store):

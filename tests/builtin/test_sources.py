@@ -9,6 +9,7 @@ import pytest
 
 from mmeframe.builtin.folder import FolderConf, FolderSource
 from mmeframe.builtin.manifest import ManifestConf, ManifestSource
+from mmeframe.builtin.template import TemplateConf, TemplateSource
 from mmeframe.errors import ConfigError, MissingError, ProblemsError
 from mmeframe.plugin import SourceContext
 from mmeframe.testing import ModelSourceConformance, SourceCase, parametrize_with_checks
@@ -272,3 +273,31 @@ def test_files_that_are_not_clear(tmp_path, names, pattern, text):
         folder(tmp_path, pattern)
 
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "{store.__class__}",
+        "{store[0]}",
+        "{store!r}",
+        "{store:>1000000000}",
+        "{0}",
+        "{}",
+        "{stor}",
+        "{store",
+        "{store:{store}}",
+    ],
+)
+def test_a_template_has_parts_in_braces_and_nothing_else(uri):
+    """Python's formats reach into values, and one of ten letters makes a text of a gigabyte."""
+    with pytest.raises(ConfigError, match="is no pattern over the parts"):
+        expand(TemplateSource(TemplateConf(each={"store": ["a"]}, uri=f"models:/{uri}")), PARTS)
+
+
+def test_a_template_of_too_many_combinations():
+    """They are counted, not made."""
+    each = {"store": list(range(1000)), "region": list(range(101))}
+
+    with pytest.raises(ConfigError, match=r"its values have 101,000 combinations"):
+        expand(TemplateSource(TemplateConf(each=each, uri="models:/{store}_{region}")), PARTS)
