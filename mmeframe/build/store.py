@@ -21,7 +21,6 @@ from urllib.parse import unquote, urlsplit
 from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
-from mmeframe.redact import redact
 from mmeframe.shipped import CODE
 
 __all__ = [
@@ -115,11 +114,11 @@ def _answering(uri: str) -> Iterator[None]:
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        what, hint = f"the tracking server at {redact(uri)} stopped answering.", "Start it, and"
+        what, hint = f"the tracking server at {uri} stopped answering.", "Start it, and"
         if isinstance(cause, DBAPIError):
             # What the database says, without the statement and its values.
             said = (str(cause.orig) or type(cause.orig).__name__).splitlines()[0]
-            what, hint = f"the database of the store at {redact(uri)} failed: {redact(said)}.", "Mend that, and"
+            what, hint = f"the database of the store at {uri} failed: {said}.", "Mend that, and"
         lost = MissingError(what, where=_WHERE, hint=f"{hint} run the same command again.")
         for note in getattr(error, "__notes__", ()):
             lost.add_note(note)
@@ -151,7 +150,7 @@ def _check_server(uri: str, where: str) -> None:
         socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except OSError as error:
         raise MissingError(
-            f"the {'tracking' if where == _WHERE else 'registry'} server at {redact(uri)} does not answer: {error}.",
+            f"the {'tracking' if where == _WHERE else 'registry'} server at {uri} does not answer: {error}.",
             where=where,
             hint=f"Start it, or set {where}.",
         ) from None
@@ -196,7 +195,7 @@ def _client(uri: str | None = None) -> Any:
     try:
         return MlflowClient(uri)
     except UnsupportedModelRegistryStoreURIException as error:
-        named = redact(uri) if uri else "the tracking or the registry URI"
+        named = uri or "the tracking or the registry URI"
         known = [scheme for scheme in error.supported_uri_schemes if scheme]
         hint = suggest(named.partition(":")[0], known, "Schemes")
         raise ConfigError(f"MLflow has no store for {named}.", where=_WHERE, hint=hint) from None
@@ -342,7 +341,7 @@ class Store:
         path = _sqlite_file(self.uri)
         if path and not path.is_file():
             raise MissingError(
-                f"there is no store at {redact(self.uri)} ({path.absolute()} does not exist).",
+                f"there is no store at {self.uri} ({path.absolute()} does not exist).",
                 where=_WHERE,
                 hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
             )
@@ -509,7 +508,7 @@ def _opened(
     try:
         held, root = begun.pop(place).result() if place in begun else _fetch(folder)
     except Exception as error:
-        what = f"{redact(folder.location)} cannot be downloaded: {_said(error)}"
+        what = f"{folder.location} cannot be downloaded: {_said(error)}"
         raise MissingError(what, where=where, hint="Look whether it is there, and run the command again.") from error
     with held:
         yield root
@@ -534,7 +533,7 @@ def _listed(location: str, inside: str = "") -> Iterator[str]:
 
 
 def _said(error: Exception) -> str:
-    return redact((str(error).strip() or type(error).__name__).splitlines()[0])
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _unanswered(error: Exception) -> MissingError:
