@@ -20,7 +20,7 @@ from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, l
 if TYPE_CHECKING:
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["COMMANDS", "Flags", "entry", "main"]
+__all__ = ["COMMANDS", "Flags", "entry", "main", "show_traceback"]
 
 COMMANDS: dict[str, str] = {
     "demo": "train, build, score and serve on 336,776 real flights",
@@ -287,10 +287,10 @@ def _show_errors(plugins: Plugins) -> None:
     for plugin in plugins.plugins:
         if plugin.error is not None:
             _say(f"plugin {plugin.title} raised:", level="debug")
-            _show_traceback(type(plugin.error), plugin.error, plugin.error.__traceback__)
+            show_traceback(type(plugin.error), plugin.error, plugin.error.__traceback__)
 
 
-def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """As Python shows it, without secrets: libraries repeat URLs and values."""
     import traceback
 
@@ -347,7 +347,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 def entry() -> Any:
     """The ``mmeframe`` command. SIGTERM is treated as Ctrl-C, so that a half-made router is taken back."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.excepthook = _show_traceback
+    sys.excepthook = show_traceback
     sys.exit(main(sys.argv[1:]))
 
 

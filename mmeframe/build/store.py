@@ -91,11 +91,26 @@ def using_store(uri: str | None) -> Iterator[Store]:
         registry = mlflow.get_registry_uri()
         if registry != chosen:
             _check_reachable(registry, "MLFLOW_REGISTRY_URI")
-        with _answering(chosen):
+        with _answering(chosen), _unprinted():
             yield Store(chosen)
     finally:
         if uri is not None:
             mlflow.set_tracking_uri(before)
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """Keep MLflow from printing where to view a run: among results for machines, and with the password of the URL."""
+    name = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
