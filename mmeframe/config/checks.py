@@ -55,7 +55,8 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
             continue
         found = OmegaConf.select(tree, f"{package}.kind")
         # As it is written: a variable may have given it.
-        written = OmegaConf.to_container(OmegaConf.select(tree, package))["kind"] if found else found
+        written: Any = OmegaConf.to_container(OmegaConf.select(tree, package))
+        written = written["kind"] if isinstance(written, dict) and found else found
         if wanted is not None and found != wanted and not _chosen_again(package, override, overrides):
             problems.append(
                 Problem(

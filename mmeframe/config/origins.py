@@ -12,8 +12,8 @@ from mmeframe.redact import redact
 __all__ = ["interpolations", "origins", "resolved", "watched"]
 
 # Resolvers that give what the config holds, what mmeframe knows, or what others give that they ask.
-_KNOWN = ("oc.create", "oc.decode", "oc.deprecated", "oc.select", "oc.dict.keys", "oc.dict.values")
-_KNOWN += ("hydra", "now", "python_version")
+_KNOWN = {"oc.create", "oc.decode", "oc.deprecated", "oc.select", "oc.dict.keys", "oc.dict.values"}
+_KNOWN |= {"hydra", "now", "python_version"}
 
 
 @contextmanager
@@ -74,8 +74,11 @@ def interpolations(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
     if node._is_interpolation():
         yield path, node
-    elif isinstance(node, DictConfig | ListConfig) and not node._is_none() and not node._is_missing():
-        steps = range(len(node)) if isinstance(node, ListConfig) else node
-        for step in steps:
-            where = f"{path}[{step}]" if isinstance(node, ListConfig) else f"{path}.{step}" if path else str(step)
-            yield from interpolations(node._get_node(step), where)
+    elif not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
+        return
+    elif isinstance(node, ListConfig):
+        for at in range(len(node)):
+            yield from interpolations(node._get_node(at), f"{path}[{at}]")
+    else:
+        for name in node:
+            yield from interpolations(node._get_node(name), f"{path}.{name!s}" if path else str(name))
