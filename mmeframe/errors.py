@@ -58,6 +58,8 @@ Code = Literal[
 _SHOWN, _ALIKE = 16, 5
 # Characters of a line, and of a name in it: a request may hold any text.
 _LINE, _NAME = 4000, 160
+# How much more of a text is read than shown.
+_READ = 16
 # How alike two names are of which one was probably meant for the other, and how many names are looked at; of more, only
 # those that have most pairs of letters in common are compared at all.
 _NEAR, _LIKELY, _COMPARED = 0.6, 8, 1000
@@ -78,10 +80,18 @@ def legible(text: str, most: int = _LINE) -> str:
 
     Such text stays as it is when it comes here again.
     """
-    text = _cut(redact_message(text), most)
+    text = _cut(redact_message(_begun(text, most * _READ)), most)
     if text.isprintable():
         return text
     return _cut("".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text), most)
+
+
+def _begun(text: str, most: int) -> str:
+    """The beginning of what is far too long to be read, without a URI that it cuts: its password would have no end."""
+    if len(text) <= most:
+        return text
+    start = max(text.rfind(space, 0, most) for space in " \n") + 1
+    return f"{text[: start if ':/' in text[start:most] else most]}..."
 
 
 def _cut(text: str, most: int) -> str:

@@ -48,6 +48,10 @@ _ONE_SLASH = re.compile(
     r"|mariadb|mssql|oracle|snowflake|sqlite)(?:\+\w++)?):/)(?=[^/\s])",
     re.IGNORECASE,
 )
+# Nearly no name has any of these.
+_MAYBE_SECRET = re.compile(
+    r"pass|pwd|secret|token|cred|auth|bearer|jwt|dsn|otp|cookie|[cx]srf|conn|key|sess|sas", re.IGNORECASE
+)
 # Words of a name, in any way of joining them: api_key, api-key, apiKey, APIKEY. Ends of words too, as in authtoken.
 _JOINED = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]++")
 _SECRET_NAME = re.compile(
@@ -99,6 +103,8 @@ def _without_values(line: str) -> str:
 
 def sounds_secret(name: str, within: str = "") -> bool:
     """Whether a name says that its value is a secret. within: the name above it, since ``key`` counts in tags only."""
+    if _MAYBE_SECRET.search(name) is None:
+        return False
     return _SECRET_NAME.search(_JOINED.sub("_", name).lower()) is not None or (
         within == _FREE and name.lower() in _KEYS
     )
