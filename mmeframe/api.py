@@ -15,6 +15,7 @@ from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError, ProblemsError, UsageError, nearest
 from mmeframe.plugin.manager import Plugins, load_plugins
+from mmeframe.redact import redact
 from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
 
@@ -626,7 +627,7 @@ def _describe(uri: str, bundle: Any) -> dict[str, Any]:
 
     manifest: Mapping[str, Any] = bundle.manifest
     return {
-        "uri": uri,
+        "uri": redact(uri),
         "name": manifest["name"],
         "mmeframe": manifest["mmeframe"],
         "format": manifest["format"],

@@ -11,16 +11,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import mmeframe
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, nearest, suggest
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, legible, legible_lines, nearest, suggest
 
 if TYPE_CHECKING:
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["COMMANDS", "Flags", "entry", "main"]
+__all__ = ["COMMANDS", "Flags", "entry", "main", "show_traceback"]
 
 COMMANDS: dict[str, str] = {
     "demo": "train, build, score and serve on 336,776 real flights",
@@ -188,12 +188,8 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if flags.debug:
             raise
-        from mmeframe.redact import redact
-
         first = (str(error).splitlines() or [""])[0]
-        ours = MmeframeError(
-            f"{type(error).__name__}: {redact(first)}", hint="Run again with --debug for the traceback."
-        )
+        ours = MmeframeError(f"{type(error).__name__}: {first}", hint="Run again with --debug for the traceback.")
         ours.__notes__ = list(getattr(error, "__notes__", ()))
         return _report(ours, flags)
 
@@ -288,12 +284,18 @@ def _warn_broken(plugins: Plugins) -> None:
 
 def _show_errors(plugins: Plugins) -> None:
     """Tracebacks of what plugins raised when they were imported, and in their hooks."""
-    import traceback
-
     for plugin in plugins.plugins:
         if plugin.error is not None:
             _say(f"plugin {plugin.title} raised:", level="debug")
-            print("".join(traceback.format_exception(plugin.error)), end="", file=sys.stderr)
+            show_traceback(type(plugin.error), plugin.error, plugin.error.__traceback__)
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As Python shows it, without secrets: libraries repeat URLs and values."""
+    import traceback
+
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        print(legible(line), file=sys.stderr)
 
 
 def _quieten(debug: bool) -> None:
@@ -326,17 +328,15 @@ def _report(error: MmeframeError, flags: Flags) -> int:
     return 2 if report.in_config else 1
 
 
-def _say(text: str, hint: str = "", *, level: str = "error", notes: BaseException | None = None) -> None:
-    print(f"{level}: {text}", file=sys.stderr)
-    if hint:
-        print(f"  {hint}", file=sys.stderr)
+def _say(text: str, *, level: str = "error", notes: BaseException | None = None) -> None:
+    print(legible_lines(f"{level}: {text}"), file=sys.stderr)
     if notes is not None:
         _notes(notes)
 
 
 def _notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
-        print(note, file=sys.stderr)
+        print(legible_lines(note), file=sys.stderr)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
@@ -347,6 +347,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 def entry() -> Any:
     """The ``mmeframe`` command. SIGTERM is treated as Ctrl-C, so that a half-made router is taken back."""
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.excepthook = show_traceback
     sys.exit(main(sys.argv[1:]))
 
 

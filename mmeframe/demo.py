@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmeframe.budget import size_text
-from mmeframe.output import note, progress_bar, show_trained, table
+from mmeframe.output import note, progress_bar, say, show_trained, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,9 +160,9 @@ def _print(
     answered: dict[str, Any],
 ) -> None:
     show_trained(trained)
-    print(f"\nrouter   {logged.model_uri}")
-    print(f"name     {logged.name}, version {logged.version}, alias {logged.alias}")
-    print(f"size     {logged.sub_models} sub-models, {size_text(logged.bytes)}, digest {logged.digest[:16]}...")
+    say("", f"router   {logged.model_uri}")
+    say(f"name     {logged.name}, version {logged.version}, alias {logged.alias}")
+    say(f"size     {logged.sub_models} sub-models, {size_text(logged.bytes)}, digest {logged.digest[:16]}...")
     shown = _a_few(rows)
     columns = router.predict(shown, {"annotate": True})
     facts = zip(shown["time_hour"], shown["carrier"], shown["origin"], shown["dest"], strict=True)
@@ -177,12 +177,12 @@ def _print(
         ],
     )
     routed, bare = timing["routed_s"], timing["bare_s"]
-    print(
-        f"mixed batch of {len(rows):,} rows: {len(rows) / routed:,.0f} rows/s ({routed:.3f} s); the bare sub-models,\n"
-        f"on rows cut for them beforehand: {len(rows) / bare:,.0f} rows/s ({bare:.3f} s); ratio {routed / bare:.2f}"
+    say(
+        f"mixed batch of {len(rows):,} rows: {len(rows) / routed:,.0f} rows/s ({routed:.3f} s); the bare sub-models,",
+        f"on rows cut for them beforehand: {len(rows) / bare:,.0f} rows/s ({bare:.3f} s); ratio {routed / bare:.2f}",
     )
     used = sorted(set(answered["model_id"]))
-    print(
+    say(
         f"over HTTP: status {answered['status']}, {len(answered['prediction'])} rows answered by {len(used)} sub-models"
     )
     store = (
@@ -191,11 +191,9 @@ def _print(
         else " --backend-store-uri sqlite:///mlflow.db"
     )
     bin_ = os.path.dirname(sys.executable)
-    print("\nserve it:            " + _command(bin_, "mmeframe", f"serve model={logged.model_uri}"))
-    print(
-        "or with MLflow alone: " + f"PATH={bin_}:$PATH mlflow models serve -m {_alias_uri(logged)} --env-manager local"
-    )
-    print("open the MLflow UI:  " + _command(bin_, "mlflow", f"ui{store}"))
+    say("", "serve it:            " + _command(bin_, "mmeframe", f"serve model={logged.model_uri}"))
+    say("or with MLflow alone: " + f"PATH={bin_}:$PATH mlflow models serve -m {_alias_uri(logged)} --env-manager local")
+    say("open the MLflow UI:  " + _command(bin_, "mlflow", f"ui{store}"))
 
 
 def _alias_uri(logged: Any) -> str:

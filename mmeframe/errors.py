@@ -1,6 +1,6 @@
 """Errors a user can act on: each says where, what, and what to try next.
 
-Lowest layer: imports the standard library only. The runtime translates ``code`` to the status of the
+Low layer: imports the standard library and ``redact`` only. The runtime translates ``code`` to the status of the
 protocol it speaks; nothing here holds the caller's data.
 """
 
@@ -15,6 +15,8 @@ from difflib import SequenceMatcher, get_close_matches
 from heapq import nlargest
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
+
+from mmeframe.redact import redact_message
 
 __all__ = [
     "FAULTS",
@@ -36,6 +38,7 @@ __all__ = [
     "forgotten",
     "known_names",
     "legible",
+    "legible_lines",
     "listed",
     "nearest",
     "refused_by",
@@ -55,9 +58,13 @@ Code = Literal[
 _SHOWN, _ALIKE = 16, 5
 # Characters of a line, and of a name in it: a request may hold any text.
 _LINE, _NAME = 4000, 160
+# How much more of a text is read than shown.
+_READ = 16
 # How alike two names are of which one was probably meant for the other, and how many names are looked at; of more, only
 # those that have most pairs of letters in common are compared at all.
 _NEAR, _LIKELY, _COMPARED = 0.6, 8, 1000
+# What begins another line of a hint.
+_BELOW = "\n  "
 # Places in one line.
 _PLACES = 5
 # Python's own errors for a value that is not taken; where installed code lies; the first HTTP status of faults.
@@ -69,14 +76,22 @@ _NAMES = re.compile(r"'[^']*'|\S*[/\\\d]\S*")
 
 
 def legible(text: str, most: int = _LINE) -> str:
-    """One line that is safe in a terminal and a log: what cannot be printed is escaped, the middle of much left out.
+    """One line that is safe in a terminal and a log: without secrets, what cannot be printed escaped, much shortened.
 
     Such text stays as it is when it comes here again.
     """
-    text = _cut(text, most)
+    text = _cut(redact_message(_begun(text, most * _READ)), most)
     if text.isprintable():
         return text
     return _cut("".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text), most)
+
+
+def _begun(text: str, most: int) -> str:
+    """The beginning of what is far too long to be read, without a URI that it cuts: its password would have no end."""
+    if len(text) <= most:
+        return text
+    start = max(text.rfind(space, 0, most) for space in " \n") + 1
+    return f"{text[: start if ':/' in text[start:most] else most]}..."
 
 
 def _cut(text: str, most: int) -> str:
@@ -84,8 +99,14 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - tail - 3]}...{text[-tail:]}"
 
 
-def _lines(text: str) -> str:
+def legible_lines(text: str) -> str:
+    """The same of each line of a text that has several."""
     return "\n".join(map(legible, text.split("\n")))
+
+
+def _indented(hint: str) -> str:
+    """A hint may have several lines, which stand below the first; one that a name in it begins is none."""
+    return _BELOW.join(map(legible, hint.split(_BELOW)))
 
 
 def known_names(known: Iterable[str], noun: str = "Known") -> str:
@@ -225,7 +246,7 @@ class MmeframeError(Exception):
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         # Names and values of callers come into all messages here.
-        self.where, self.what, self.hint = legible(where), legible(what), _lines(hint)
+        self.where, self.what, self.hint = legible(where), legible(what), _indented(hint)
         super().__init__(self.what)
 
     def __str__(self) -> str:
@@ -326,7 +347,11 @@ class Problem:
     code: Code = "config"
 
     def __post_init__(self) -> None:
-        for name, text in (("where", legible(self.where)), ("what", legible(self.what)), ("hint", _lines(self.hint))):
+        for name, text in (
+            ("where", legible(self.where)),
+            ("what", legible(self.what)),
+            ("hint", _indented(self.hint)),
+        ):
             object.__setattr__(self, name, text)
 
     def below(self, where: str) -> Problem:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import PluginError, UsageError, suggest
-from mmeframe.output import emit, note, table
+from mmeframe.output import emit, note, say, table
 from mmeframe.plugin.manager import HOOKS, Hook, PluginInfo, Plugins, Registered, load_plugins
 
 if TYPE_CHECKING:
@@ -87,15 +87,15 @@ def _list(loaded: Plugins, flags: Flags) -> int:
         table("plugins", heads, [_row(plugin, flags.debug) for plugin in loaded.plugins])
         for plugin in loaded.plugins:
             if plugin.reason:
-                print(f"{plugin.name}: {plugin.reason}")
+                say(*f"{plugin.name}: {plugin.reason}".split("\n"))
             if plugin.off:
-                print(f"{plugin.name}: disabled: {', '.join(plugin.off)}")
+                say(f"{plugin.name}: disabled: {', '.join(plugin.off)}")
         for clash in clashes:
-            print(f"{clash['what']} {clash['hint']}")
+            say(f"{clash['what']} {clash['hint']}")
         for noun, names in loaded.registered.items():
             rows = [[name, entry.record.summary] for name, entry in sorted(names.items())]
             table(_plural(noun), ["name", "what"], rows)
-        print("Options of one: mmeframe plugins show NAME")
+        say("Options of one: mmeframe plugins show NAME")
 
     emit(flags.json, {"plugins": data, "clashes": clashes}, show)
     return 0
@@ -133,7 +133,7 @@ def _show(loaded: Plugins, name: str, flags: Flags) -> int:
             _show_component(component)
         for owner in owners:
             if not found:
-                print(f"{owner.title} registers no component; its hooks: {', '.join(owner.hooks)}")
+                say(f"{owner.title} registers no component; its hooks: {', '.join(owner.hooks)}")
 
     emit(flags.json, {"components": data}, show)
     return 0
@@ -180,13 +180,13 @@ def _presets(hook: Hook, name: str, loaded: Plugins) -> list[str]:
 
 def _show_component(told: dict[str, Any]) -> None:
     title = f"{told['distribution']} {told['version']}" if told["distribution"] else told["target"].partition(":")[0]
-    print(f"{told['kind']} {told['name']}: {told['summary']}")
-    print(f"from {title} ({told['target']})")
-    print(f"choose it with {told['choose']}")
+    say(f"{told['kind']} {told['name']}: {told['summary']}")
+    say(f"from {title} ({told['target']})")
+    say(f"choose it with {told['choose']}")
     if told.get("flavors"):
-        print(f"takes the flavors: {', '.join(told['flavors'])}")
+        say(f"takes the flavors: {', '.join(told['flavors'])}")
     if told["presets"]:
-        print(f"presets: {', '.join(told['presets'])}")
+        say(f"presets: {', '.join(told['presets'])}")
     show_options(told["options"])
 
 
@@ -198,8 +198,7 @@ def show_options(options: Sequence[dict[str, Any]], prefix: str = "") -> None:
     if rows:
         table("options", ["option", "type", "default", "what"], rows)
     else:
-        print("it has no options")
-        print()
+        say("it has no options", "")
 
 
 def show_chosen(flags: Flags, command: str, loaded: Plugins, config_dirs: Sequence[str]) -> None:
@@ -217,7 +216,7 @@ def show_chosen(flags: Flags, command: str, loaded: Plugins, config_dirs: Sequen
             options = [option.to_json() for option in describe(entry.record.config)]
         except Exception as error:
             raise options_error(entry, f"{group}={kind}", error) from error
-        print(f"\n{noun} {kind}: {entry.record.summary}")
+        say("", f"{noun} {kind}: {entry.record.summary}")
         show_options(options, f"{place}.")
 
 

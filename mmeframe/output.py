@@ -47,28 +47,29 @@ def table(title: str, columns: list[str], rows: list[list[Any]], limit: int = 40
     from rich.table import Table
 
     view = Table(title=legible(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        right = bool(rows) and all(isinstance(row[columns.index(name)], int | float) for row in rows)
-        view.add_column(name, justify="right" if right else "left", overflow="fold")
+    for at, name in enumerate(columns):
+        right = bool(rows) and all(isinstance(row[at], int | float) for row in rows)
+        view.add_column(legible(name), justify="right" if right else "left", overflow="fold")
     for row in rows[:limit]:
         view.add_row(*map(_cell, row))
-    console = Console()
+    # A name may look like rich's own markup, [red], or like an emoji's :name:.
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(width=200)
-    console.print(view, highlight=False, markup=False)
+        console = Console(width=200, **plain)
+    console.print(view)
     if len(rows) > limit:
-        print(f"... and {len(rows) - limit} more (--json lists all)")
+        say(f"... and {len(rows) - limit} more (--json lists all)")
 
 
 def _cell(item: Any) -> str:
-    if isinstance(item, str):
-        return legible(item)
-    return f"{item:.2f}" if isinstance(item, float) else "" if item is None else str(item)
+    return f"{item:.2f}" if isinstance(item, float) else "" if item is None else legible(str(item))
 
 
-def say(text: str) -> None:
-    """Print lines for people: names and keys in them may hold what a terminal would obey."""
-    print("\n".join(map(legible, text.split("\n"))))
+def say(*lines: str) -> None:
+    """Print lines for people: names and keys in them may hold what a terminal would obey, or a line of their own."""
+    for line in lines:
+        print(legible(line))
 
 
 def note(text: str) -> None:
@@ -158,9 +159,9 @@ def show_trained(trained: Any) -> None:
     ]
     table(f"{count(len(rows), 'sub-model')} trained", ["key", "registered as", "version", "rows", *columns], rows)
     if trained.dropped:
-        print(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
+        say(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
     if trained.no_key:
-        print(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
+        say(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
     for key, rows_ in list(trained.skipped.items())[:10]:
         say(f"key {key} has only {rows_} rows and got no sub-model")
     for key, why in list(trained.failed.items())[:10]:

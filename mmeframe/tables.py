@@ -227,7 +227,7 @@ def read_table(path: Path, kind: Kind, rows: int, where: str = "--data") -> Iter
         raise MissingError(f"there is no file {path.absolute()}.", where=where)
     read = _readers.get(path.suffix.lower())
     if read is None:
-        raise UsageError(f"{path.name} is none of {', '.join(_FORMATS)}.", where=where, hint="Rename or convert it.")
+        raise UsageError(f"{path} is none of {', '.join(_FORMATS)}.", where=where, hint="Rename or convert it.")
     try:
         yield from read(path, kind, rows)
     except BadInputError as error:
@@ -453,7 +453,7 @@ def _writer(out: Path | None, stream: TextIO | None, types: _Types) -> Iterator[
         return
     suffix = out.suffix.lower()
     if suffix not in _FORMATS:
-        raise UsageError(f"{out.name} is none of {', '.join(_FORMATS)}.", where="--out", hint="Choose one of these.")
+        raise UsageError(f"{out} is none of {', '.join(_FORMATS)}.", where="--out", hint="Choose one of these.")
     if not out.parent.is_dir():
         raise MissingError(f"there is no folder {out.parent.absolute()}.", where="--out")
     if out.is_dir():

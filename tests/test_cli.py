@@ -237,7 +237,7 @@ def test_several_problems_are_counted(run):
         "serve.prt=1: there is no option 'prt' in serve.\n"
         "  Did you mean serve.port=1? It has: host, port, workers.\n"
         "tracking.tgs=1: there is no option 'tgs' in tracking.\n"
-        "  Did you mean tracking.tags=1? It has: alias, experiment_name, register_as, run_name, tags, uri.\n"
+        "  Did you mean tracking.tags=1? It has: alias, experiment_name, public, register_as, run_name, tags, uri.\n"
     )
 
 

@@ -20,6 +20,7 @@ from mmeframe.errors import (
     forget,
     forgotten,
     known_names,
+    legible,
     suggest,
 )
 
@@ -286,7 +287,7 @@ def test_a_long_name_does_not_make_a_long_message():
 
     assert len(error.what) == 4000
     assert error.what.startswith("there is no 00xxx")
-    assert error.what.endswith("xxx.")
+    assert error.what.endswith("xxx...")
     assert len(error.hint) < 16 * 170
     assert error.hint.endswith(" and 4 more.")
 
@@ -296,3 +297,22 @@ def test_the_nearest_of_many():
     assert errors.nearest("store_31995_nroth", [f"store_{number}_north" for number in range(40_000)]) == (
         "store_31995_north"
     )
+
+
+@pytest.mark.parametrize("before", [0, 2990, 3990, 63_000, 63_990, 64_010])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        pytest.param("https://u:{}@h/x", id="uri"),
+        pytest.param("x.token={}", id="override"),
+        pytest.param("x={{password: '{}'}}", id="map"),
+    ],
+)
+def test_no_cut_shows_a_secret(secret, before):
+    """However long a text is, and wherever it is cut: a secret in it is seen as one, and goes."""
+    for long in (10, 500, 70_000):
+        shown = legible("x " * (before // 2) + secret.format("hunter2" * long))
+
+        assert "hunter2" not in shown
+        assert len(shown) <= 4000
+        assert legible(shown) == shown

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.redact import HIDDEN, redact, redact_override, redact_tree
+from mmeframe.redact import HIDDEN, redact, redact_message, redact_override, redact_tree
 
 SECRET = "hunter2"
 
@@ -61,6 +61,9 @@ SECRET = "hunter2"
         pytest.param("runs:/abc/model", "runs:/abc/model", id="run-stays"),
         pytest.param("me@example.org asks: why?", "me@example.org asks: why?", id="mail-stays"),
         pytest.param("file:///a/b@c/d", "file:///a/b@c/d", id="at-sign-in-path-stays"),
+        pytest.param("/home/me/https:/u:hunter2@h/x?k=1 is", "/home/me/https://h/x is", id="of-a-path"),
+        pytest.param("postgresql+psycopg:/u:hunter2@h/db", "postgresql+psycopg://h/db", id="one-slash"),
+        pytest.param("file:/a/b@c dbfs:/a@b /bin:/usr", "file:/a/b@c dbfs:/a@b /bin:/usr", id="paths-stay"),
         pytest.param("", "", id="empty"),
     ],
 )
@@ -72,15 +75,22 @@ def test_redact(text, clean):
 
 PASSWORDS = ["password", "db_password", "passwd", "PASS", "passphrase", "secret", "client_secret", "credentials"]
 KEYS = ["token", "hf_token_file", "api_key", "apikey", "aws_access_key_id", "private_key", "adls_sas"]
+KEYS += ["session_key", "X-API-Key", "AWS_SECRET_ACCESS_KEY", "encryptionKey"]
+OTHERS = ["bearer", "auth", "auth_header", "oauth", "credential", "gcpCredentials", "Authorization", "authToken"]
+OTHERS += ["sessionid", "cookie", "jwt", "csrf", "dsn", "connectionString", "DB_PWD"]
 
 
-@pytest.mark.parametrize("name", [*PASSWORDS, *KEYS])
+@pytest.mark.parametrize("name", [*PASSWORDS, *KEYS, *OTHERS])
 def test_secret_names(name):
     """The value of a key whose name says so is hidden, text or number."""
     assert redact_tree({name: SECRET, "n": {name: 1234}}) == {name: HIDDEN, "n": {name: HIDDEN}}
 
 
-@pytest.mark.parametrize("name", ["user", "passenger", "compass_x", "key", "keys", "bypass_cache", "column"])
+NAMES = ["user", "passenger", "compass_x", "key", "keys", "bypass_cache", "column", "author", "authority", "user_id"]
+NAMES += ["tokenizer", "primary_key", "routing_key", "public_key", "key_columns", "secretary", "monkey"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_other_names(name):
     """Names that only sound a little like secrets keep their values."""
     assert redact_tree({name: "plain", "n": [{name: 7}]}) == {name: "plain", "n": [{name: 7}]}
@@ -98,6 +108,12 @@ def test_other_names(name):
         pytest.param({"token": None, "secret": ""}, {"token": None, "secret": ""}, id="nothing-to-hide"),
         pytest.param({"use_token": True}, {"use_token": True}, id="switch"),
         pytest.param({1: ("a", 2.5)}, {1: ["a", 2.5]}, id="other-values"),
+        pytest.param({"tags": {"key": "a", "keys": 1}}, {"tags": {"key": HIDDEN, "keys": HIDDEN}}, id="key-of-a-tag"),
+        pytest.param({"tags": {"a": {"key": "x"}}}, {"tags": {"a": {"key": "x"}}}, id="key-below-a-tag"),
+        pytest.param({"token": "${oc.decode:${oc.env:T}}"}, {"token": "${oc.decode:${oc.env:T}}"}, id="decoded"),
+        pytest.param({"token": "${oc.env:A}hunter2${oc.env:B}"}, {"token": HIDDEN}, id="text-between"),
+        pytest.param({"token": "${oc.decode:hunter2}"}, {"token": HIDDEN}, id="a-literal-in-a-call"),
+        pytest.param({"token": "${vault:hunter2}"}, {"token": HIDDEN}, id="a-call-of-the-users"),
     ],
 )
 def test_redact_tree(tree, clean):
@@ -120,6 +136,10 @@ def test_redact_tree(tree, clean):
         pytest.param("x=['postgresql://u:a/b@h/x',b]", "x=['postgresql://h/x',b]", id="slash-in-password"),
         pytest.param("x=[s3://u:hunter2@h/x,b]", "x=[s3://h/x,b]", id="uri-in-a-list"),
         pytest.param("routing=column", "routing=column", id="plain"),
+        pytest.param("+tracking.tags.key=hunter2", "+tracking.tags.key=***", id="key-of-a-tag"),
+        pytest.param("+tracking.tags={key: hunter2}", "+tracking.tags={key: ***}", id="key-in-tags"),
+        pytest.param("x={tags: {key: hunter2}, key: b}", "x={tags: {key: ***}, key: b}", id="key-after-tags"),
+        pytest.param("models.a={uri: u, key: {dow: 1}}", "models.a={uri: u, key: {dow: 1}}", id="key-of-a-model"),
         pytest.param("~sources.days", "~sources.days", id="deletion"),
     ],
 )
@@ -144,6 +164,24 @@ def test_redact_override(override, clean):
 def test_no_secret_stays_in_an_override(override):
     """However a secret is written into a value, it does not come out."""
     assert SECRET not in redact_override(override)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        pytest.param("Use +a.token=hunter2, or that.", "Use +a.token=***", id="override"),
+        pytest.param("a.b=1 and x.PASSWORD='hun ter2'\nnext", "a.b=1 and x.PASSWORD=***\nnext", id="rest-of-a-line"),
+        pytest.param("a={token: hunter2, b: 1} is no map", "a={token: ***, b: 1} is no map", id="map"),
+        pytest.param("at input '{bearer: hunter2'.", "at input '{bearer: ***", id="piece-of-a-map"),
+        pytest.param("http://u:hunter2@h/x?token=hunter2 is down", "http://h/x is down", id="uri"),
+        pytest.param("google-auth==2.1 is needed", "google-auth==2.1 is needed", id="version-stays"),
+        pytest.param("Write {name: value}, k=v, key=7.", "Write {name: value}, k=v, key=7.", id="others-stay"),
+    ],
+)
+def test_redact_message(text, clean):
+    """What is said to people has no value of a name that sounds secret, whatever it quotes."""
+    assert redact_message(text) == clean
+    assert redact_message(clean) == clean
 
 
 WORD = st.text("abcXYZ019-._~%!$&+;=", min_size=1, max_size=8)
@@ -178,7 +216,22 @@ def test_redacted_text_is_its_own_redaction(text):
     assert redact(once) == once
 
 
-REPEATED = ["://a:a@", "://a:a", "http://a.a:1/", "://?a='", ",a", "}a=", "#egg=a&", "\\'", "a.", *"a:@?#"]
+REPEATED = [
+    "{tags: ",
+    "a=",
+    "https:/a",
+    "apiKey_",
+    "://a:a@",
+    "://a:a",
+    "http://a.a:1/",
+    "://?a='",
+    ",a",
+    "}a=",
+    "#egg=a&",
+    "\\'",
+    "a.",
+    *"a:@?#",
+]
 
 
 @pytest.mark.parametrize("end", ["", ":x@"])
@@ -188,5 +241,6 @@ def test_long_text(start, part, end):
     """However one part is repeated, the time that redaction takes grows with the text only: else this does not end."""
     text = start + part * (200_000 // len(part)) + end
 
-    assert len(redact(text)) <= len(text)
+    assert len(redact(text)) <= 2 * len(text)
     assert redact_override(text)
+    assert redact_message(text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
 import pytest
+import yaml
 
 from mmeframe import api, cli
 from mmeframe.errors import ProblemsError
@@ -23,8 +27,64 @@ def tracking_server(tmp_path_factory, for_server):
         yield url.replace("//", f"//alice:{SECRET}@"), folder
 
 
+SOURCE = f"""
+from dataclasses import dataclass
+from mmeframe.plugin import *
+
+@dataclass
+class VaultConf(SourceConf):
+    token: str = ""
+
+class Vault(ModelSource):
+    def expand(self):
+        assert self.conf.token == "{SECRET}"
+        return [SubModelEntry("day_1", "models:/day_1/1", {{"dow": 1}})]
+
+@hookimpl
+def mmeframe_model_sources():
+    return [ModelSourcePlugin("vault", VaultConf, __name__ + ":Vault", "models that a token opens")]
+"""
+URL = f"https://carol:{SECRET}@host.invalid/x?sig={SECRET}#token={SECRET}"
+# All that a router's config may hold of secrets: what is used and not stored, and what is hidden or cleaned.
+CONFIG = {
+    "defaults": ["build", "_self_"],
+    "name": "secretive",
+    "tracking": {
+        "uri": "${oc.env:PLANTED_STORE}",
+        "alias": "champion",
+        "tags": {
+            **dict.fromkeys(("bearer", "auth", "key", "credential", "session_key", "authToken"), SECRET),
+            "password": "${oc.env:PLANTED}",
+            "site": URL,
+            "wiki": "${oc.env:PLANTED_URL}",
+        },
+    },
+    "routing": {"kind": "column", "column": "dow", "levels": [["dow"], []]},
+    "sources": {"vault": {"kind": "vault", "token": "${oc.env:PLANTED}"}},
+    "models": {"everyone": {"uri": "models:/all_days@champion", "key": {}}},
+    "observers": {"log": {"kind": "log"}},
+    "serve": {"host": "${oc.env:PLANTED}"},
+    "predict": {"keep": ["${oc.env:PLANTED}"]},
+    "train": {"reader": {"path": "/${oc.env:PLANTED}/rows.csv"}},
+}
+
+
 @pytest.fixture(scope="module")
-def built(tracking_server):
+def planted(tracking_server, tmp_path_factory):
+    """A folder with the config and the module of its source; the variables are set."""
+    uri, _ = tracking_server
+    folder = tmp_path_factory.mktemp("planted")
+    (folder / "secretive.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "vault_of_models.py").write_text(SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        for name, value in (("PLANTED", SECRET), ("PLANTED_STORE", uri), ("PLANTED_URL", URL)):
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def built(tracking_server, planted):
     """A router built over that server, from sub-models whose requirements hold a private index."""
     uri, folder = tracking_server
     private = f"--extra-index-url https://bob:{SECRET}@packages.invalid/x"
@@ -34,12 +94,13 @@ def built(tracking_server):
             fleets.log_sklearn(fleets.fitted(day), f"day_{day}", example, requirements=[*fleets.pins(), private])
         fleets.log_sklearn(fleets.fitted(20), "all_days", example)
     logged = api.build(
-        "name=secretive",
-        *fleets.WEEK,
-        f"tracking.uri={uri}",
-        "tracking.alias=champion",
         f"+tracking.tags.api_token={SECRET}",
+        f"+tracking.tags.keys={SECRET}",
         "+models.day_0.uri='models:/day_0/1'",
+        "+models.day_0.key={dow: 0}",
+        config_dirs=[planted],
+        config_name="secretive",
+        plugins=["vault_of_models"],
     )
     return logged, uri, folder
 
@@ -84,23 +145,139 @@ def test_an_index_that_is_left_out_is_told(built):
     assert SECRET not in str(logged)
 
 
-def test_a_remote_router_is_scored_and_shown(built, capsys, tmp_path):
-    """Every command works over HTTP with proxied artifacts, and prints no secret."""
+def test_the_store_holds_no_secret(built, tmp_path):
+    """Neither the database nor any file of the server has it, but for the sub-models that came with one."""
+    _, _, folder = built
+
+    brought = [path for path in holders(folder) if not path.endswith(("requirements.txt", "conda.yaml"))]
+    assert brought == []
+
+
+def test_hidden_tags_are_there(built):
+    """Names of tags stay, and a URL stays as far as it is no secret."""
+    logged, uri, _ = built
+    with fleets.active(uri):
+        tags = mlflow.MlflowClient().get_run(logged.run_id).data.tags
+
+    hidden = ("bearer", "auth", "key", "keys", "credential", "session_key", "authToken", "password", "api_token")
+    assert {name: tags[name] for name in hidden} == dict.fromkeys(hidden, "***")
+    assert (tags["site"], tags["wiki"]) == ("https://host.invalid/x", "https://host.invalid/x")
+
+
+def test_a_remote_router_is_scored_and_shown(built, planted, mmeframe_cli, tmp_path):
+    """Every command works over HTTP with proxied artifacts, and prints no secret, to people or machines."""
     _, uri, _ = built
     rows = tmp_path / "rows.csv"
     fleets.rows(5).assign(dow=[0, 1, 9, 0, 1]).to_csv(rows, index=False)
-
-    codes = [
-        cli.main(["show", "model=models:/secretive@champion", f"tracking.uri={uri}"]),
-        cli.main(["predict", "model=models:/secretive@champion", f"data={rows}", f"tracking.uri={uri}"]),
-        cli.main(["validate", "name=secretive", *fleets.WEEK, f"tracking.uri={uri}"]),
-        cli.main(["validate", "name=secretive", *fleets.WEEK, f"tracking.uri=http://alice:{SECRET}@127.0.0.1:9"]),
+    own = ["-p", "vault_of_models", "--config-dir", str(planted), "--config-name", "secretive"]
+    model, store = "model=models:/secretive@champion", f"tracking.uri={uri}"
+    commands = [
+        ["show", model, store],
+        ["predict", model, f"data={rows}", store, f"--out={tmp_path}/scored.csv"],
+        ["validate", *own, f"data={rows}"],
+        ["explain", *own, f"data={rows}"],
+        ["plan", *own],
+        ["build", *own],
     ]
 
+    for words in commands:
+        for form in ([], ["--json"], ["--debug"]):
+            done = mmeframe_cli(*words, *form)
+            assert done.code == 0, done.err
+            assert SECRET not in done.out + done.err
+
+
+def test_training_stores_no_secret(built, tmp_path, monkeypatch):
+    """The runs and the sub-models of a training have hidden tags; where the rows come from is not stored at all."""
+    _, uri, folder = built
+    home = tmp_path / SECRET
+    home.mkdir()
+    fleets.rows(80).to_csv(home / "rows.csv", index=False)
+    monkeypatch.setenv("PLANTED_HOME", str(home))
+    before = set(holders(folder))
+
+    made = api.train(
+        *("name=trained", "routing=column", "routing.column=dow", f"tracking.uri={uri}"),
+        *("train.reader.path=${oc.env:PLANTED_HOME}/rows.csv", "train.target=x1", "train.features.numeric=[x2]"),
+        *("train.estimator.class=sklearn.linear_model.Ridge", "train.min_rows=5"),
+        *(f"+tracking.tags.{name}={SECRET}" for name in ("bearer", "key")),
+        plugins=fleets.plugins(),
+    )
+
+    assert SECRET not in str(made)
+    assert set(holders(folder)) == before
+
+
+Q = f"'{URL}'"
+COLUMN = ("name=x", "routing=column", "routing.column=dow", "routing.levels=[[dow],[]]")
+TRAIN = (
+    *COLUMN[:3],
+    "train.target=x1",
+    "train.features.numeric=[x2]",
+    "train.estimator.class=sklearn.linear_model.Ridge",
+)
+LOOKUP = ("+routing@routing.keys.a=column", "routing.keys.a.column=dow", "+routing@routing.keys.b=lookup")
+LOOKUP += ("routing.keys.b.part=a", "routing.keys.b.to=z", "routing.levels=[[b],[]]", "name=x")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["validate", *COLUMN, "+source@sources.f=folder", f"sources.f.path={Q}"], id="folder"),
+        pytest.param(["validate", *COLUMN, "+source@sources.f=manifest", f"sources.f.path={Q}"], id="manifest"),
+        pytest.param(["validate", *COLUMN, f"+models.a.uri={Q}", "+models.a.key={dow: 1}"], id="sub-model"),
+        pytest.param(["validate", *LOOKUP, f"routing.keys.b.table={Q}"], id="look-up"),
+        pytest.param(
+            ["validate", *LOOKUP, f"routing.keys.b.table={Q}", "tracking.public=[routing.keys.b.table]"],
+            id="public-look-up",
+        ),
+        pytest.param(["train", *TRAIN, f"train.reader.path={Q}"], id="reader"),
+        pytest.param(["predict", "model=models:/m/1", f"data={URL}"], id="data"),
+        pytest.param(["explain", *COLUMN, "data=rows.csv", f"--out={URL}"], id="out"),
+        pytest.param(["show", f"model={URL}"], id="model"),
+        pytest.param(["validate", *COLUMN, f"tracking.uri='http://alice:{SECRET}@127.0.0.1:9'"], id="store"),
+        pytest.param(["validate", *COLUMN, f"tracking.uri='foo://alice:{SECRET}@127.0.0.1:9'"], id="scheme"),
+        pytest.param(["validate", *COLUMN, f"exclude=[{Q}]"], id="exclude"),
+        pytest.param(["validate", *COLUMN, f"experiment={Q}"], id="experiment"),
+        pytest.param(["validate", *COLUMN, f"trackng.tags.bearer={SECRET}"], id="section"),
+        pytest.param(["validate", *COLUMN, f"tracking.tags.bearer={SECRET}"], id="option"),
+        pytest.param(["validate", *COLUMN, f"+tracking.tags={{key: {SECRET}"], id="grammar"),
+        pytest.param(["validate", *COLUMN, f"+tracking.tags.token={{{SECRET}"], id="grammar-of-a-value"),
+        pytest.param(["validate", *COLUMN, f"+tracking.tags.key={{a: {SECRET}}}"], id="type"),
+        pytest.param(["validate", *COLUMN, f"environment.extra=[{Q}]"], id="requirement"),
+        pytest.param(["validate", *COLUMN, "--config-dir", URL], id="config-dir"),
+        pytest.param([URL], id="command"),
+    ],
+)
+def test_no_error_repeats_a_secret(words, store, mmeframe_cli, capsys):
+    """Wherever a URL or a secret override is wrong: neither text nor JSON nor the traceback of --debug has it."""
+    fleets.log_sklearn(fleets.fitted(0), "m", fleets.rows(5)[["x1", "x2"]])
+    capsys.readouterr()
+
+    for form in ([], ["--json"]):
+        done = mmeframe_cli(*words, *form)
+        assert done.code in (1, 2)
+        assert SECRET not in done.out + done.err
+    with pytest.raises(Exception) as caught:
+        cli.main([*words, "--debug"])
+    cli.show_traceback(type(caught.value), caught.value, caught.value.__traceback__)
     said = capsys.readouterr()
-    assert codes == [0, 0, 0, 1]
-    assert "does not answer" in said.err
+    assert "Traceback (most recent call last):" in said.err
     assert SECRET not in said.out + said.err
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_a_process_shows_no_secret(variable, store, monkeypatch):
+    """The command's own traceback is what Python would show, without the password; log lines are like that, too."""
+    command = [sys.executable, "-m", "mmeframe", "validate", "--debug", *COLUMN, "+models.a.uri='models:/a/1'"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), variable: f"http://a:{SECRET}@127.0.0.1:9"}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "Traceback (most recent call last):" in done.stderr
+    assert "server at http://127.0.0.1:9 does not answer" in done.stderr
+    assert SECRET not in done.stdout + done.stderr
 
 
 def test_a_requirement_with_credentials_is_refused(store):

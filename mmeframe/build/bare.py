@@ -18,7 +18,6 @@ from mmeframe.build.signature import Outputs
 from mmeframe.build.store import ModelFile
 from mmeframe.errors import FAULTS, BuildError
 from mmeframe.plugin.components import make_component
-from mmeframe.redact import redact
 from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def _load(model: SubModel, files: SubModelFiles) -> Any:
     try:
         live = make_component(model.loader).load(files)
     except FAULTS as error:
-        said = redact((str(error).splitlines() or [""])[0])
+        said = (str(error).splitlines() or [""])[0]
         what = f"{model.uri} cannot be loaded: {type(error).__name__}: {said}"
         hint = "It must be written by the library, and in the version, that is here."
         raise BuildError(what, hint=lost_class(error) or hint) from error

@@ -227,7 +227,7 @@ class Describer:
         if entry.model_id is None:
             return ModelFolder(source)
         if entry.model_id not in locations:
-            what = f"{redact(entry.uri)} cannot be read: there is no logged model {entry.model_id}."
+            what = f"{entry.uri} cannot be read: there is no logged model {entry.model_id}."
             self.problem(_where(entry), what, "", "missing")
             return None
         return ModelFolder(locations[entry.model_id])
@@ -281,7 +281,7 @@ class Describer:
         try:
             version, model_id = self.store.pin(entry.uri, models)
         except MissingError as error:
-            self.problems.append(replace(Problem.of(error), where=f"{entry.origin} ({redact(entry.uri)})"))
+            self.problems.append(replace(Problem.of(error), where=f"{entry.origin} ({entry.uri})"))
             return None
         if version is None:
             return replace(entry, model_id=model_id), entry.uri
@@ -300,13 +300,13 @@ class Describer:
         except (BuildError, PluginError) as error:
             self.problem(error.where or where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            what = f"{redact(entry.uri)} cannot be read: {redact(str(error))}"
+            what = f"{entry.uri} cannot be read: {error}"
             self.problem(where, what, as_written(entry.uri), "missing")
         else:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
             is_file = folder.here is not None and folder.here.is_file()
             what = "{} is a file of a kind that no router takes." if is_file else "there is no MLflow model at {}."
-            self.problem(where, what.format(redact(entry.uri)), hint, "missing")
+            self.problem(where, what.format(entry.uri), hint, "missing")
         return None
 
     def _bare(
@@ -320,7 +320,7 @@ class Describer:
         """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
-            self.problem(where, f"there is no file {redact(entry.uri)}.", _FROM, "missing")
+            self.problem(where, f"there is no file {entry.uri}.", _FROM, "missing")
             return None
         chosen = self._choose(entry, {flavor: options}, where)
         if chosen is None:
@@ -353,7 +353,7 @@ class Describer:
             self.problem(where, error.what, error.hint, error.code)
             return None
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            self.problem(where, f"{redact(entry.uri)} cannot be read: {redact(str(error))}", "", "missing")
+            self.problem(where, f"{entry.uri} cannot be read: {error}", "", "missing")
             return None
         return replace(model, inputs=inputs, outputs=self._outputs.setdefault(found, found))
 

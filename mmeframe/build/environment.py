@@ -187,8 +187,7 @@ def _parsed(owner: str, lines: Iterable[str], problems: list[Problem]) -> Iterat
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
-            shown = redact(line)
-            problems.append(Problem(owner, f"{shown!r} is no requirement.", "Write it as pip does: name==1.2."))
+            problems.append(Problem(owner, f"{line!r} is no requirement.", "Write it as pip does: name==1.2."))
             continue
         if _has_credentials(requirement):
             hint = "Requirements are stored in the clear. Let pip ask a keyring or .netrc, and leave them out here."

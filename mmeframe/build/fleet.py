@@ -41,7 +41,6 @@ from mmeframe.keys import canonical, csv_hazard, csv_twins
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact
 from mmeframe.rows.types import is_compound, shown
 from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
@@ -545,7 +544,7 @@ class _Resolver:
         try:
             return model.folder.names()
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            self.problem(f"models.{model.id}", f"its files cannot be listed: {redact(str(error))}", "", "missing")
+            self.problem(f"models.{model.id}", f"its files cannot be listed: {error}", "", "missing")
             return None
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:

@@ -41,7 +41,7 @@ from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact, redact_override, redact_tree
+from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 from mmeframe.versions import installed, quietly
@@ -93,7 +93,7 @@ def log_router(
         record_config(client, run_id, config)
         client.log_text(run_id, json.dumps(_stamps(fleet)), STAMPS)
         tags = {
-            **redact_tree(spec.tracking.tags),
+            **redact_tree(spec.tracking.tags, "tags"),
             "mmeframe.version": mmeframe.__version__,
             "mmeframe.sub_models": str(len(fleet.models)),
             "mmeframe.columns": _columns(fleet)[:5000],
@@ -332,7 +332,7 @@ def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
 
 
 def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str, owner: str) -> str:
-    tags = {**redact_tree(tracking.tags), BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
+    tags = {**redact_tree(tracking.tags, "tags"), BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
     with taken("the store cannot be written"):
         run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
     return str(run.info.run_id)
@@ -359,7 +359,7 @@ def taken(what: str, where: str = "tracking.uri") -> Iterator[None]:
             cause = found
         said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
         hint = "Look at who may write there, and at the artifact location of the experiment (tracking.experiment_name)."
-        raise ConfigError(f"{what}: {redact(said).rstrip('.')}.", where=where, hint=hint) from error
+        raise ConfigError(f"{what}: {said.rstrip('.')}.", where=where, hint=hint) from error
 
 
 def _columns(fleet: Fleet) -> str:
@@ -484,10 +484,10 @@ def _knob(value: Any) -> str:
 
 
 def _line(values: Iterable[str]) -> str:
-    """One line of CSV."""
+    """One line of CSV; what would end it is quoted."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
+    csv.writer(line).writerow(values)
+    return line.getvalue().removesuffix("\r\n")
 
 
 def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]:

@@ -15,7 +15,6 @@ from mmeframe.keys import canonical
 from mmeframe.plugin import SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
 
 __all__ = ["Members"]
@@ -121,7 +120,7 @@ class Members:
             at = f"{where}.{error.where}" if error.where == "filter" else error.where or where
             self.problems.append(replace(Problem.of(error), where=at))
         except FAULTS as error:
-            said = redact((str(error).splitlines() or [""])[0])
+            said = (str(error).splitlines() or [""])[0]
             what = f"{component.kind} failed: {type(error).__name__}: {said}"
             self.problem(where, what, "Check the file or store that it reads.", "fleet")
 

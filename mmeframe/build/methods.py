@@ -136,7 +136,7 @@ def _loaded(model: SubModel, root: Path) -> Any:
         raise
     except FAULTS as error:
         what = f"it cannot be loaded: {type(error).__name__}: {error}"
-        hint = f"{redact(model.uri)} must be whole, and written by the library, and in the version, that is here."
+        hint = f"{model.uri} must be whole, and written by the library, and in the version, that is here."
         raise BuildError(what, where=f"models.{model.id}", hint=lost_class(error) or hint) from error
 
 
@@ -220,7 +220,7 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
     live = _loaded(model, root)
     loader = make_component(model.loader)
     if not callable(getattr(live, method, None)):
-        what = f"{redact(model.uri)} holds a {type(live).__name__}, which has no {method}."
+        what = f"{model.uri} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
     found = asked(getattr(live, method), probe_rows(model, root, live))
     if (

@@ -22,7 +22,6 @@ from urllib.parse import unquote, urlsplit
 from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
-from mmeframe.redact import redact
 from mmeframe.shipped import CODE
 
 __all__ = [
@@ -95,11 +94,26 @@ def using_store(uri: str | None) -> Iterator[Store]:
         registry = mlflow.get_registry_uri()
         if registry != chosen:
             _check_reachable(registry, "MLFLOW_REGISTRY_URI")
-        with _answering(chosen):
+        with _answering(chosen), _unprinted():
             yield Store(chosen)
     finally:
         if uri is not None:
             mlflow.set_tracking_uri(before)
+
+
+@contextmanager
+def _unprinted() -> Iterator[None]:
+    """Keep MLflow from printing where to view a run: among results for machines, and with the password of the URL."""
+    name = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
@@ -118,11 +132,11 @@ def _answering(uri: str) -> Iterator[None]:
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        what, hint = f"the tracking server at {redact(uri)} stopped answering.", "Start it, and"
+        what, hint = f"the tracking server at {uri} stopped answering.", "Start it, and"
         if isinstance(cause, DBAPIError):
             # What the database says, without the statement and its values.
             said = (str(cause.orig) or type(cause.orig).__name__).splitlines()[0]
-            what, hint = f"the database of the store at {redact(uri)} failed: {redact(said)}.", "Mend that, and"
+            what, hint = f"the database of the store at {uri} failed: {said}.", "Mend that, and"
         lost = MissingError(what, where=_WHERE, hint=f"{hint} run the same command again.")
         for note in getattr(error, "__notes__", ()):
             lost.add_note(note)
@@ -155,7 +169,7 @@ def _check_server(uri: str, where: str) -> None:
         asked = f"GET {parts.path.rstrip('/')}/health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     except ValueError:
         raise _unreadable(where) from None
-    what = f"the {'tracking' if where == _WHERE else 'registry'} server at {redact(uri)} does not answer"
+    what = f"the {'tracking' if where == _WHERE else 'registry'} server at {uri} does not answer"
     try:
         with (
             socket.create_connection((host, port), timeout=_FIRST_ANSWER) as plain,
@@ -219,7 +233,7 @@ def _client(uri: str | None = None) -> Any:
     try:
         return MlflowClient(uri)
     except UnsupportedModelRegistryStoreURIException as error:
-        named = redact(uri) if uri else "the tracking or the registry URI"
+        named = uri or "the tracking or the registry URI"
         known = [scheme for scheme in error.supported_uri_schemes if scheme]
         hint = suggest(named.partition(":")[0], known, "Schemes")
         raise ConfigError(f"MLflow has no store for {named}.", where=_WHERE, hint=hint) from None
@@ -365,7 +379,7 @@ class Store:
         path = _sqlite_file(self.uri)
         if path and not path.is_file():
             raise MissingError(
-                f"there is no store at {redact(self.uri)} ({path.absolute()} does not exist).",
+                f"there is no store at {self.uri} ({path.absolute()} does not exist).",
                 where=_WHERE,
                 hint="Run from the folder of your mlflow.db, or set tracking.uri. 'mmeframe train' makes a new store.",
             )
@@ -532,7 +546,7 @@ def _opened(
     try:
         held, root = begun.pop(place).result() if place in begun else _fetch(folder)
     except Exception as error:
-        what = f"{redact(folder.location)} cannot be downloaded: {_said(error)}"
+        what = f"{folder.location} cannot be downloaded: {_said(error)}"
         raise MissingError(what, where=where, hint="Look whether it is there, and run the command again.") from error
     with held:
         yield root
@@ -557,7 +571,7 @@ def _listed(location: str, inside: str = "") -> Iterator[str]:
 
 
 def _said(error: Exception) -> str:
-    return redact((str(error).strip() or type(error).__name__).splitlines()[0])
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _unanswered(error: Exception) -> MissingError:

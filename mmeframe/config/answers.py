@@ -23,7 +23,8 @@ from mmeframe.config.calls import (
 )
 from mmeframe.config.files import RefusedError
 from mmeframe.config.options import config_fault, config_schema, members
-from mmeframe.errors import Problem, ProblemsError, known_names, legible, nearest, suggest
+from mmeframe.config.origins import interpolations, resolved, watched
+from mmeframe.errors import Problem, ProblemsError, known_names, legible, listed, nearest, suggest
 
 __all__ = ["KINDS", "bad_interpolations", "broken_file", "endless", "explain", "headless"]
 
@@ -400,13 +401,15 @@ def _siblings(tree: Any, head: Sequence[str]) -> list[str]:
 
 def bad_interpolations(tree: Any, error: Exception) -> list[Problem]:
     """Every value whose interpolation fails, at its own path."""
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     problems = []
-    for path in paths(tree):
-        try:
-            OmegaConf.select(tree, path, throw_on_missing=False, throw_on_resolution_failure=True)
-        except OmegaConfBaseException as fault:
-            problems.append(Problem(path, reason(fault)))
+    for path, node in interpolations(tree):
+        with watched() as seen:
+            try:
+                resolved(node)
+            except OmegaConfBaseException as fault:
+                # What OmegaConf says may hold a piece of the value.
+                of = f"this cannot be made of the value of {listed([*seen])}."
+                problems.append(Problem(path, of if seen else reason(fault)))
     return problems or [Problem(str(getattr(error, "full_key", None) or "config"), reason(error))]

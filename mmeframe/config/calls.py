@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.errors import MissingError
+from mmeframe.redact import redact_override
 
 __all__ = [
     "as_hydra",
@@ -90,8 +91,10 @@ def grammar_fault(override: str) -> str:
         OverridesParser.create().parse_override(override)
     except HydraException as error:
         said = (str(error).splitlines() or [""])[0].rstrip(".")
-        # It lists all names of its tokens.
-        return re.sub(r" expecting \{.*", "", said)
+        # It lists all names of its tokens, and quotes a piece of the value.
+        said = re.sub(r" expecting \{.*", "", said)
+        name = override.partition("=")[0]
+        return re.sub("input '(.*)'", lambda it: f"input '{redact_override(f'{name}={it[1]}')[len(name) + 1 :]}'", said)
     return ""
 
 

@@ -55,12 +55,15 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
             # Reported where the override itself fails.
             continue
         found = OmegaConf.select(tree, f"{package}.kind")
+        # As it is written: a variable may have given it.
+        written: Any = OmegaConf.to_container(OmegaConf.select(tree, package))
+        written = written["kind"] if isinstance(written, dict) and found else found
         if wanted is not None and found != wanted and not _chosen_again(package, override, overrides):
             problems.append(
                 Problem(
                     override,
-                    f"the config sets {package}.kind={found} in place, so this choice has no effect.",
-                    f"Remove kind there; choose it in the defaults: '{_default(group, package, found)}'.",
+                    f"the config sets {package}.kind={written} in place, so this choice has no effect.",
+                    f"Remove kind there; choose it in the defaults: '{_default(group, package, written)}'.",
                 )
             )
     return problems

@@ -15,6 +15,7 @@ from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choic
 from mmeframe.config.checks import contradictions, misplaced, misread_integers, undone
 from mmeframe.config.files import Counter, TooMuch
 from mmeframe.config.layout import located
+from mmeframe.config.origins import origins
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 
@@ -28,13 +29,17 @@ _STATE = ("GlobalHydra", "HydraConfig", "VersionBase")
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed config. ``tree``: plain containers, resolved; ``text``: the YAML before interpolation."""
+    """A composed config. ``tree``: plain containers, resolved; ``text``: the YAML before interpolation.
+
+    origins: paths of values that came from the environment, with the names of variables, or of the user's resolvers.
+    """
 
     command: str
     tree: Mapping[str, Any]
     text: str
     overrides: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = field(default=())
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -203,10 +208,10 @@ def _finish(command: str, tree: Any, overrides: tuple[str, ...], problems: tuple
 
     try:
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=False)
+        came = origins(tree)
     except OmegaConfBaseException as error:
         raise ProblemsError([*problems, *bad_interpolations(tree, error)]) from None
     if not isinstance(plain, dict):
         raise ConfigError("the config must be a map.", where=command)
-    return Composed(
-        command, {str(name): value for name, value in plain.items()}, OmegaConf.to_yaml(tree), overrides, problems
-    )
+    sections = {str(name): value for name, value in plain.items()}
+    return Composed(command, sections, OmegaConf.to_yaml(tree), overrides, problems, came)

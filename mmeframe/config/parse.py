@@ -10,6 +10,7 @@ from typing import Any
 from mmeframe.config import schema
 from mmeframe.config.checker import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
 from mmeframe.config.compose import Composed
+from mmeframe.config.secrets import stored_secrets
 from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
 from mmeframe.keys import canonical
@@ -84,7 +85,7 @@ class _Parser(Checker):
     def __init__(self, composed: Composed, plugins: Plugins) -> None:
         super().__init__(plugins)
         self.tree, self.command = composed.tree, composed.command
-        self.composed = composed.problems
+        self.composed, self.origins = composed.problems, composed.origins
         # Ids of explicit sub-models that are never to be dropped from memory.
         self.pinned: list[str] = []
 
@@ -116,6 +117,9 @@ class _Parser(Checker):
 
     def router(self) -> RouterSpec:
         self._complete()
+        # Alone: what there is to say of the rest could hold the values.
+        if problems := stored_secrets(self.tree, self.origins):
+            raise ProblemsError([*self.composed, *problems])
         for name in self.tree:
             if name in ("source", "observer"):
                 where = f"+{name}@{name}s.<name>={self.tree[name].get('kind')}"
@@ -519,8 +523,9 @@ def _environment(conf: schema.EnvironmentConf) -> EnvironmentSpec:
 
 
 def _tracking(conf: schema.TrackingConf, name: str) -> TrackingSpec:
+    own = {key: value for key, value in vars(conf).items() if key != "public"}
     tags = {key: str(value) for key, value in conf.tags.items()}
-    return TrackingSpec(**{**vars(conf), "tags": tags, "register_as": conf.register_as or name or None})
+    return TrackingSpec(**{**own, "tags": tags, "register_as": conf.register_as or name or None})
 
 
 def _predict(conf: schema.PredictConf) -> PredictSpec:

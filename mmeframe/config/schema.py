@@ -213,6 +213,7 @@ class TrackingConf(Section):
     register_as: Annotated[Name, AfterValidator(_registered)] = None
     alias: Annotated[str | None, AfterValidator(_alias)] = None
     tags: dict[str, Scalar] = field(default_factory=dict)
+    public: Names = field(default_factory=list)
 
 
 @dataclass

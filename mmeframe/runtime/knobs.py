@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -208,7 +209,7 @@ def _listed(value: Any, what: str, where: str) -> tuple[str, ...]:
 def _ids(value: Any) -> tuple[str, ...]:
     """A list of ids, or one line of CSV: an id may have a comma, in quotes."""
     if isinstance(value, str):
-        value = next(csv.reader([value], skipinitialspace=True), [])
+        value = next(csv.reader(io.StringIO(value, newline=""), skipinitialspace=True), [])
     elif not isinstance(value, list | tuple):
         raise ValueError("write one,another, or a list")
     return tuple(filter(None, (str(id_).strip() for id_ in value)))

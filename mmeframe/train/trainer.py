@@ -126,7 +126,7 @@ def train(
     with _run(spec, settings, store, config) as (experiment, run_id):
         _check_registry(store.client, next(iter(names.values())), run_id)
         fitted, failed, warned = _fit_all(make, rows, kept, settings, progress)
-        log = _Log(store.client, experiment, run_id, writer, names, redact_tree(spec.tracking.tags))
+        log = _Log(store.client, experiment, run_id, writer, names, redact_tree(spec.tracking.tags, "tags"))
         models = log.all(fitted, progress)
     return Trained(
         tuple(models),
@@ -368,7 +368,7 @@ def _run(
     """
     client, tracking = store.client, spec.tracking
     experiment = experiment_id(client, tracking)
-    tags = {**redact_tree(tracking.tags), "mlflow.source.name": "mmeframe train"}
+    tags = {**redact_tree(tracking.tags, "tags"), "mlflow.source.name": "mmeframe train"}
     with taken("the store cannot be written"):
         run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
     run_id = str(run.info.run_id)

@@ -295,7 +295,7 @@ def test_a_key_part_named_by_a_word_that_yaml_read_as_something_else(report):
         pytest.param(
             "tracking: {regster_as: x}",
             "tracking.regster_as: there is no option 'regster_as'.\n"
-            "  Did you mean 'register_as'? It has: alias, experiment_name, register_as, run_name, tags, uri.",
+            "  Did you mean 'register_as'? It has: alias, experiment_name, public, register_as, run_name, tags, uri.",
             id="tracking",
         ),
         pytest.param(
