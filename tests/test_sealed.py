@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from importlib.util import cache_from_source
@@ -185,12 +186,26 @@ def test_what_validate_says_holds_for_bytecode_too(copied, expected):
     assert not (copied / "ran").exists()
 
 
-def test_bytecode_that_cannot_be_removed(copied):
-    """Nothing of a router runs until somebody has removed what is there."""
-    (copied / "__pycache__").write_text("no folder")
-
-    with pytest.raises(MmeframeError, match=r"and cannot be removed: Not a directory"):
-        api.load_router(str(copied))
+def test_bytecode_that_cannot_be_removed():
+    """A store may be somebody else's: its router is refused until they have removed it."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "__pycache__").mkdir()
+        (root / "__pycache__" / "entrypoint.cpython-311.pyc").touch()
+        for folder in (root / "__pycache__", root):
+            folder.chmod(0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(MmeframeError, match=r"something else than entrypoint\.py, and cannot be removed"):
+                artifact.forget_bytecode(root)
+        finally:
+            os.seteuid(user)
+            for folder in (root, root / "__pycache__"):
+                folder.chmod(0o755)
+        artifact.forget_bytecode(root)
+        assert not list(root.iterdir())
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "conda.yaml", "python_env.yaml"])

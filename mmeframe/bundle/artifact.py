@@ -6,6 +6,7 @@ runs. So the one digest covers code, entrypoint, requirements, and what MLmodel 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -69,15 +70,12 @@ def forget_bytecode(root: Path) -> None:
     Raises MmeframeError if that cannot be removed.
     """
     path = root / "__pycache__"
-    try:
-        if path.is_symlink():
-            path.unlink()
-        elif path.exists():
-            shutil.rmtree(path)
-    except OSError as error:
-        what = f"this bytecode may say something else than {ENTRYPOINT}, and cannot be removed: {error.strerror}."
+    with contextlib.suppress(OSError):
+        path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+    if any(path.glob("*")):
+        what = f"this bytecode may say something else than {ENTRYPOINT}, and cannot be removed."
         hint = "Have it removed by whoever may write there. MLflow leaves it where it loads a router in place."
-        raise MmeframeError(what, where=str(path), hint=hint) from error
+        raise MmeframeError(what, where=str(path), hint=hint)
 
 
 def check_code(archive: Path, manifest: Mapping[str, Any]) -> None:
