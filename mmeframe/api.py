@@ -441,13 +441,17 @@ def load_from(store: Store, uri: str) -> Router:
     import mlflow.pyfunc
     from mlflow.exceptions import MlflowException
 
+    from mmeframe.shipped import without_bytecode
+
     _check_registered(store, uri)
     root = fetch(store, uri)
     try:
         # MLflow imports code of the model. Of a router it is what was built.
         if (root / "artifacts" / "bundle").is_dir():
             opened(store, uri, root)
-        loaded = mlflow.pyfunc.load_model(str(root), suppress_warnings=True)
+        # A copy in the cache folder must stay what was downloaded.
+        with without_bytecode():
+            loaded = mlflow.pyfunc.load_model(str(root), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         if isinstance(error.__cause__, MmeframeError):
             # The router's entrypoint refuses this process, and MLflow says so in words of its own.
@@ -595,6 +599,7 @@ def opened(store: Store, uri: str, root: Path) -> Bundle:
         what = "the store knows another digest of this router"
         raise CorruptBundleError(str(bundle.folder), logged, bundle.digest, what)
     artifact.check(root, bundle.manifest, strict=(expect or logged) is not None)
+    artifact.forget_bytecode(root)
     return bundle
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from sklearn.linear_model import Ridge
 
 from mmeframe import api
 from mmeframe.bundle import Bundle, artifact
-from mmeframe.errors import CorruptBundleError, MissingError
+from mmeframe.cli import main
+from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from tests import fleets
 from tests.conftest import Store
 
@@ -111,7 +115,15 @@ def in_signature(root: Path) -> None:
     path.write_text(path.read_text().replace('"type": "double", "name": "prediction"', '"type": "long", "name": "p"'))
 
 
-CHANGES = [in_code, in_routing, in_entrypoint, without_code, in_config, in_loader, in_signature]
+def beside_code(root: Path) -> None:
+    """MLflow puts the folder on the path, before the libraries that a sub-model is yet to import."""
+    (root / "code" / "skops").mkdir()
+    (root / "code" / "skops" / "__init__.py").write_text(
+        "import pathlib; pathlib.Path(__file__).parents[2].joinpath('ran').touch()\n"
+    )
+
+
+CHANGES = [in_code, in_routing, in_entrypoint, without_code, in_config, in_loader, in_signature, beside_code]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda it: it.__name__)
@@ -122,12 +134,12 @@ def test_nothing_of_a_changed_router_runs(copied, change):
     with pytest.raises((CorruptBundleError, MissingError)) as caught:
         api.load_router(str(copied))
 
-    assert any(name in str(caught.value) for name in DECIDES)
+    assert any(name in str(caught.value) for name in (*DECIDES, "code/skops"))
     assert not (copied / "ran").exists()
 
 
 @pytest.mark.parametrize(
-    "change", [in_code, in_routing, without_code, in_config, in_signature], ids=lambda it: it.__name__
+    "change", [in_code, in_routing, without_code, in_config, in_signature, beside_code], ids=lambda it: it.__name__
 )
 def test_plain_mlflow_refuses_it_too(copied, change):
     """But for the entrypoint and what MLflow imports before that, which nobody else can look at."""
@@ -136,8 +148,64 @@ def test_plain_mlflow_refuses_it_too(copied, change):
     with pytest.raises(Exception) as caught:
         mlflow.pyfunc.load_model(str(copied))
 
-    assert any(name in str(caught.value) for name in DECIDES)
+    assert any(name in str(caught.value) for name in (*DECIDES, "'skops' was not in it"))
     assert not (copied / "ran").exists()
+
+
+def foreign_bytecode(path: Path) -> Path:
+    """What Python takes for the bytecode of a file, and is of other source."""
+    facts = path.stat()
+    code = compile(MARK.replace(b"[4]", b"[0]") + path.read_bytes(), str(path), "exec")
+    cached = Path(cache_from_source(str(path)))
+    cached.parent.mkdir()
+    data = importlib.import_module("importlib._bootstrap_external")._code_to_timestamp_pyc(
+        code, int(facts.st_mtime), facts.st_size
+    )
+    cached.write_bytes(data)
+    return cached
+
+
+def test_bytecode_beside_the_entrypoint_never_runs(copied, expected, monkeypatch):
+    """Python believes it by the size and time of a file that was compared. Commands leave none, either."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    cached = foreign_bytecode(copied / "entrypoint.py")
+
+    assert api.load_router(str(copied)).predict(REQUEST).tolist() == expected
+
+    assert not (copied / "ran").exists()
+    assert not cached.parent.exists()
+
+
+def test_what_validate_says_holds_for_bytecode_too(copied, expected):
+    """Whoever follows SECURITY.md serves the folder with plain MLflow afterwards."""
+    foreign_bytecode(copied / "entrypoint.py")
+
+    assert main(["validate", f"model={copied}"]) == 0
+
+    assert mlflow.pyfunc.load_model(str(copied)).predict(REQUEST).tolist() == expected
+    assert not (copied / "ran").exists()
+
+
+def test_bytecode_that_cannot_be_removed():
+    """A store may be somebody else's: its router is refused until they have removed it."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "__pycache__").mkdir()
+        (root / "__pycache__" / "entrypoint.cpython-311.pyc").touch()
+        for folder in (root / "__pycache__", root):
+            folder.chmod(0o555)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(MmeframeError, match=r"something else than entrypoint\.py, and cannot be removed"):
+                artifact.forget_bytecode(root)
+        finally:
+            os.seteuid(user)
+            for folder in (root, root / "__pycache__"):
+                folder.chmod(0o755)
+        artifact.forget_bytecode(root)
+        assert not list(root.iterdir())
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "conda.yaml", "python_env.yaml"])
@@ -235,7 +303,7 @@ def test_it_runs_where_nothing_else_is(copied, expected, tmp_path):
     assert not (copied / "ran").exists()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damaged_byte(original, files, expected, tmp_path, data):
     """Whichever file it is in: the answers are right, or there are none."""

@@ -61,12 +61,16 @@ class Undo:
 
 
 def forget_models(client: Any, experiment_id: str, run_id: str, name: str | None = None) -> list[str]:
-    """Delete the LoggedModels of a run, or those with one name."""
+    """Delete the LoggedModels of a run, or those with one name, that are no version of a registered model."""
     from mlflow.entities import LoggedModelStatus
 
+    # Searches give the source of a version, which ends with the id, and not the id.
+    used = {str(version.source).rpartition("/")[2] for version in client.search_model_versions(f"run_id = '{run_id}'")}
     wanted = f"source_run_id = '{run_id}'" + (f" AND name = '{name}'" if name else "")
     closed = []
     for model in client.search_logged_models([experiment_id], wanted):
+        if model.model_id in used:
+            continue
         if model.status == LoggedModelStatus.PENDING:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
         client.delete_logged_model(model.model_id)
@@ -161,15 +165,15 @@ def _abandoned(owner: str, started_ms: int) -> bool:
 
 
 def close_leftovers(client: Any, experiment_id: str) -> list[str]:
-    """Close what killed builds left in an experiment: running runs, pending models, versions without their end.
+    """Close what killed builds and trainings left in an experiment: running runs, models that were not registered.
 
-    Returns a line for each thing that was closed.
+    Versions stay: one is whole before it is registered, and an alias may name it already. Returns a line for each
+    thing that was closed.
     """
     closed = []
     for run in client.search_runs([experiment_id], f"attributes.status = 'RUNNING' AND tags.`{BUILD_TAG}` LIKE '%'"):
         owner, run_id = run.data.tags[BUILD_TAG], run.info.run_id
         if _abandoned(owner, run.info.start_time):
-            closed += forget_versions(client, run_id)
             closed += forget_models(client, experiment_id, run_id)
             closed += end_runs(client, experiment_id, owner, "KILLED")
-    return [f"left by a killed build: {line}" for line in closed]
+    return [f"left by a process that was killed: {line}" for line in closed]

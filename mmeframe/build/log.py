@@ -175,9 +175,10 @@ def _holds(previous: Previous, store: Store, spec: RouterSpec, content: str, aro
     if spec.build.unchanged != "skip" or (then, previous.wrapping) != (content, around):
         return False
     models = store.named([str(spec.tracking.register_as)]).values()
-    # A build that was killed may have left it, and been taken back since; or one may still be at it.
+    # Its build may still be at it, or take it back; one that was killed has proved what it registered.
     newest = [version.version for model in models for version in model.versions[:1]]
-    if newest != [previous.version] or store.client.get_run(previous.run_id).info.status != "FINISHED":
+    status = store.client.get_run(previous.run_id).info.status
+    if newest != [previous.version] or status not in ("FINISHED", "KILLED"):
         return False
     try:
         previous.bundle.verify()

@@ -6,17 +6,19 @@ runs. So the one digest covers code, entrypoint, requirements, and what MLmodel 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmeframe.bundle.format import MANIFEST, canonical_json, manifest_digest, write_manifest
-from mmeframe.errors import CorruptBundleError, MissingError
+from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from mmeframe.versions import tell
 
-__all__ = ["BUNDLE", "CODE", "check", "check_code", "content_digest", "seal"]
+__all__ = ["BUNDLE", "CODE", "check", "check_code", "content_digest", "forget_bytecode", "seal"]
 
 BUNDLE = Path("artifacts") / "bundle"
 CODE, ENTRYPOINT, MLMODEL = "code/mmeframe.zip", "entrypoint.py", "MLmodel"
@@ -43,13 +45,37 @@ def content_digest(manifest: Mapping[str, Any]) -> str:
 def check(root: Path, manifest: Mapping[str, Any], *, strict: bool) -> None:
     """Raise CorruptBundleError for a file that is another one than the manifest says.
 
-    strict: files of ENVIRONMENT, too; else they are told: MLflow has a command that edits them.
+    strict: files of ENVIRONMENT, too; else they are told: MLflow has a command that edits them. Nothing else may lie
+    beside the archive of code: MLflow puts that folder on the path, before whatever is installed.
     """
     for name, expected in _sealed(manifest).items():
         if strict or name not in ENVIRONMENT:
             _compare(root, name, expected)
         elif _sha256(root, name) != expected:
             tell([f"{root / name} is not the one that was built: the digest does not cover it."])
+    _check_beside(root, manifest)
+
+
+def _check_beside(root: Path, manifest: Mapping[str, Any]) -> None:
+    folder = (root / CODE).parent
+    if _sealed(manifest) and folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path != root / CODE:
+                _differs(path, None, _sha256(root, str(path.relative_to(root))))
+
+
+def forget_bytecode(root: Path) -> None:
+    """Remove what Python would run in place of the entrypoint, without looking at more of it than size and time.
+
+    Raises MmeframeError if that cannot be removed.
+    """
+    path = root / "__pycache__"
+    with contextlib.suppress(OSError):
+        path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
+    if any(path.glob("*")):
+        what = f"this bytecode may say something else than {ENTRYPOINT}, and cannot be removed."
+        hint = "Have it removed by whoever may write there. MLflow leaves it where it loads a router in place."
+        raise MmeframeError(what, where=str(path), hint=hint)
 
 
 def check_code(archive: Path, manifest: Mapping[str, Any]) -> None:
@@ -71,8 +97,12 @@ def _compare(root: Path, name: str, expected: str | None) -> None:
     if actual is None:
         what = f"the model has no {name}."
         raise MissingError(what, where=str(root), hint="Download the model again, or rebuild it.")
+    _differs(root / name, expected, actual)
+
+
+def _differs(path: Path, expected: str | None, actual: str | None) -> NoReturn:
     what = "its digest does not match" if expected else "the router was built without this file"
-    raise CorruptBundleError(str(root / name), expected or "(none)", actual, what)
+    raise CorruptBundleError(str(path), expected or "(none)", actual or "(no file)", what)
 
 
 def _sha256(root: Path, name: str) -> str | None:

@@ -31,6 +31,10 @@ if _manifest.is_file():
     _sealed = _facts.get("artifact", {}).get("code/mmeframe.zip")
     if _sealed and hashlib.sha256(_archive.read_bytes()).hexdigest() != _sealed:
         raise RuntimeError(f"{_archive} was changed or damaged after the build: its sha256 is not {_sealed}.")
+    # MLflow has put its folder on the path, before whatever is installed.
+    _beside = sorted(set(os.listdir(_archive.parent)) - {_archive.name}) if _sealed else []
+    if _beside:
+        raise RuntimeError(f"{_archive.parent} was changed after the build: {_beside[0]!r} was not in it.")
 _imports = types.ModuleType("imports")
 try:
     _code = zipimport.zipimporter(str(_archive / "mmeframe")).get_code("imports")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.build.cleanup import Undo, forget_empty
+from mmeframe.build.cleanup import BUILD_TAG, Undo, close_leftovers, forget_empty, lease
 from mmeframe.build.environment import distributions_of
 from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.build.store import Store
@@ -368,8 +368,9 @@ def _run(
     """
     client, tracking = store.client, spec.tracking
     experiment = experiment_id(client, tracking)
-    tags = {**redact_tree(tracking.tags, "tags"), "mlflow.source.name": "mmeframe train"}
+    tags = {**redact_tree(tracking.tags, "tags"), BUILD_TAG: lease(), "mlflow.source.name": "mmeframe train"}
     with taken("the store cannot be written"):
+        close_leftovers(client, experiment)
         run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"train-{spec.name}")
     run_id = str(run.info.run_id)
     try:

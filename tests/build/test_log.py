@@ -347,24 +347,47 @@ api.build("name=router", *fleets.WEEK, "tracking.alias=champion")
 """
 
 
-def test_the_next_build_closes_what_a_kill_left(three, tmp_path):
-    """A build killed after registering leaves a version without its end; the next one removes it and says so."""
+def kill_at(call: str, folder: Path, tmp_path: Path) -> None:
+    """Kill a build when the store has done what it was called for."""
     root = Path(__file__).parents[2]
     script = tmp_path / "killed.py"
     script.write_text(_KILLED)
     environment = {**os.environ, "PYTHONPATH": str(root), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, str(script), "create_model_version"]
-    killed = subprocess.run(command, cwd=three.folder, env=environment, capture_output=True, text=True)
+    command = [sys.executable, str(script), call]
+    killed = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert router_versions() == ["1"]
     assert len(open_runs()) == 1
+
+
+@pytest.mark.parametrize("call", ["create_logged_model", "finalize_logged_model"])
+def test_the_next_build_closes_what_a_kill_left(three, tmp_path, call):
+    """A build that was killed before it registered leaves a run and a model; the next one removes them and says so."""
+    kill_at(call, three.folder, tmp_path)
+    assert router_versions() == []
+    (left,) = live_models()
 
     logged = build("tracking.alias=champion")
 
     assert router_versions() == [logged.version]
     assert open_runs() == []
     assert live_models() == [logged.model_id]
-    assert "left by a killed build: version 1 of router was deleted" in logged.notes
+    assert f"left by a process that was killed: logged model {left} was deleted" in logged.notes
+
+
+@pytest.mark.parametrize("call", ["create_model_version", "set_registered_model_alias"])
+@pytest.mark.parametrize("unchanged", ["skip", "register"])
+def test_what_a_killed_build_has_registered_stays(three, tmp_path, call, unchanged):
+    """It was proved before, and an alias may name it: no build takes away what somebody serves."""
+    kill_at(call, three.folder, tmp_path)
+    assert router_versions() == ["1"]
+
+    logged = build("tracking.alias=champion", f"build.unchanged={unchanged}")
+
+    assert logged.version == ("1" if unchanged == "skip" else "2")
+    assert sorted(router_versions()) == sorted({"1", logged.version})
+    assert str(MlflowClient().get_model_version_by_alias("router", "champion").version) == logged.version
+    assert open_runs() == []
+    assert api.load_router("models:/router/1").predict(fleets.rows(7)).shape == (7,)
 
 
 def test_a_build_that_still_runs_is_left_alone(three):

@@ -17,6 +17,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from mmeframe import api
+from mmeframe.build.cleanup import BUILD_TAG
 from mmeframe.errors import ConfigError, ProblemsError
 from mmeframe.train.metrics import Answers, answers_of
 from tests import fleets
@@ -77,6 +78,24 @@ def test_parameters_config_overrides_and_tags_are_logged(shops):
         assert logged.params["estimator.params.alpha"] == "0.5"
         assert (logged.tags["team"], version.tags["team"]) == ("sales", "sales")
         assert "hunter2" not in str([logged.tags, version.tags, run.data.tags])
+
+
+def test_the_next_training_closes_what_a_kill_left(shops):
+    """A run that never ended and a model that nobody registered go; what was registered is whole, and stays."""
+    client = MlflowClient()
+    first = trained(shops)
+    host, pid, _, number = client.get_run(first.run_id).data.tags[BUILD_TAG].split(":")
+    # Of a process that had this number once.
+    run = client.create_run("0", tags={BUILD_TAG: f"{host}:{pid}:1:{number}"}).info.run_id
+    half = client.create_logged_model("0", name="half", source_run_id=run).model_id
+    whole = first.models[0]
+    client.create_model_version(whole.name, f"models:/{whole.model_id}", run, model_id=whole.model_id)
+
+    trained(shops)
+
+    assert client.get_run(run).info.status == "KILLED"
+    assert half not in {model.model_id for model in client.search_logged_models(["0"])}
+    assert [version.run_id for version in client.search_model_versions(f"run_id = '{run}'")] == [run]
 
 
 def test_metrics_stand_on_each_logged_model(shops):
