@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import Specifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -283,8 +283,7 @@ def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, S
     for name, text in given.items():
         try:
             found[canonicalize_name(name)] = SpecifierSet(text if not text[:1].isdigit() else f"=={text}")
-        except ValueError:
-            # Also of versions with more digits than Python reads.
+        except InvalidSpecifier:
             where = f"environment.override.{name}"
             problems.append(Problem(where, f"{text!r} is no version specifier.", "Write ==1.2 or >=1.2,<2."))
     return found
