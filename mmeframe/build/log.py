@@ -43,6 +43,7 @@ from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
+from mmeframe.shipped import without_bytecode
 from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
 from mmeframe.versions import installed, quietly
 
@@ -509,7 +510,8 @@ def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]
     """Load the router as anybody would, and probe it."""
     import mlflow.pyfunc
 
-    with quietly():
+    # A store on this machine keeps what was logged, and nothing beside it.
+    with quietly(), without_bytecode():
         loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
     router = loaded.unwrap_python_model().router
     router.observers.mute()
