@@ -54,8 +54,9 @@ def answer(rows):
         os._exit(3)
     if x[0] == -5:
         import mmeframe
-        lean = "mmeframe.zip" in mmeframe.__file__ and not {"hydra", "pluggy"} & set(sys.modules)
-        return np.full(len(x), float(lean))
+        heavy = sorted({"hydra", "pluggy"} & set(sys.modules))
+        assert "mmeframe.zip" in mmeframe.__file__ and not heavy, (mmeframe.__file__, heavy, sys.path)
+        return np.ones(len(x))
     if x[0] == -6:
         return np.ones(len(x) + 1)
     if x[0] == -7:

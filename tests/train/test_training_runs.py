@@ -195,7 +195,8 @@ def test_warnings_are_counted_not_printed(shops, run, recwarn):
     )
 
     assert done.err == "warning: the fits warned 3 times with ConvergenceWarning\n"
-    assert [it.category.__name__ for it in recwarn] == []
+    # What other tests left open may be collected now.
+    assert {it.category.__name__ for it in recwarn} <= {"ResourceWarning"}
 
 
 # -- keys that cannot be fitted --------------------------------------------------------------------------------------
