@@ -168,7 +168,9 @@ def nearest(name: str, known: Iterable[str], least: float = _NEAR) -> str | None
         pairs = set(pairwise(wanted))
         likely = nlargest(_COMPARED, plain, key=lambda item: len(pairs.intersection(pairwise(item))))
     close = get_close_matches(wanted, likely, n=_LIKELY, cutoff=_NEAR)
-    return next((plain[other] for other in close if _alike(wanted, other, least)), None)
+    # Of _ba_a and _ab_a difflib finds little in common.
+    swapped = (item for item in likely if sorted(item) == sorted(wanted))
+    return next((plain[other] for other in (*close, *swapped) if _alike(wanted, other, least)), None)
 
 
 def _plain(name: str) -> str:

@@ -281,6 +281,7 @@ def test_a_canary_by_the_id_of_the_main_one(week):
         pytest.param("x", ["x1"], "x1", id="short"),
         pytest.param("tracking.tgs", ["tracking.uri", "tracking.tags"], "tracking.tags", id="leaf-of-several"),
         pytest.param("cv", ["key", "seed"], None, id="short-and-far"),
+        pytest.param("_ba_a", ["zzz", "_ab_a"], "_ab_a", id="two-letters-swapped-among-equal-ones"),
         pytest.param("", ["a"], None, id="nothing"),
     ],
 )
