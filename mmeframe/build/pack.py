@@ -54,9 +54,13 @@ class _Numbered:
     def __init__(self, to_json: Callable[[Any], Any]) -> None:
         self._to_json = to_json
         self._numbers: dict[Hashable, int] = {}
+        self._last: tuple[Any, int] = (object(), 0)
 
     def __call__(self, value: Hashable) -> int:
-        return self._numbers.setdefault(value, len(self._numbers))
+        # Many sub-models share one object, and to hash the columns of a schema takes a while.
+        if value is not self._last[0]:
+            self._last = value, self._numbers.setdefault(value, len(self._numbers))
+        return self._last[1]
 
     @property
     def values(self) -> list[Any]:
@@ -106,7 +110,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
                     flavor_options=model.options,
                     loader=loaders(canonical_json(model.loader.to_json())),
                     inputs=schemas(model.inputs),
-                    outputs=outputs(replace(model.outputs, labels=packed.labels)),
+                    outputs=outputs(_labelled(model.outputs, packed.labels)),
                     requirements=requirements(model.requirements),
                     bytes=sum(writer.place(ref.sha256)[1] for ref in packed.files),
                     memory=packed.memory,
@@ -136,6 +140,10 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
         }
         digest = writer.finish(facts, [part.name for part in spec.routing.parts], spec.routing.levels, records)
     return digest, alike_labels(labels)
+
+
+def _labelled(outputs: Outputs, labels: tuple[str, ...]) -> Outputs:
+    return outputs if outputs.labels == labels else replace(outputs, labels=labels)
 
 
 def settings(fleet: Fleet) -> dict[str, Any]:
