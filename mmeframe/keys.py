@@ -55,6 +55,8 @@ _DENSE = 65_536
 # A product with an odd number that nobody else knows, and the way back.
 _MIX = secrets.randbits(64) | 1
 _UNMIX = pow(_MIX, -1, 2**64)
+# Of 64 bits, in texts that are hashed by these.
+_WORDS = 8
 # Texts that meet in one of Arrow's hash tables.
 _PIECE = 2048
 # Entries of a dictionary that are made in the time of one search.
@@ -384,11 +386,38 @@ def _in_arrow(dtype: Any) -> bool:
     return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
+def _short_texts(values: Any, column: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any] | None:
+    """Texts of up to 64 bytes, by a hash with a secret that is checked; None for longer ones, or if two have one."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    lengths = np.asarray(pc.fill_null(pc.binary_length(column), -1), np.int64)
+    words = -(-max(lengths.max(initial=0), 1) // 8)
+    if words > _WORDS:
+        return None
+    padded = pc.ascii_rpad(pc.fill_null(column, "").cast(pa.large_string()), width=words * 8, padding="\0")
+    table = np.frombuffer(padded.buffers()[2], np.uint64, len(column) * words).reshape(-1, words)
+    hashes = lengths.view(np.uint64) * np.uint64(_MIX)
+    for word in table.T:
+        hashes = (hashes ^ (hashes >> np.uint64(32)) ^ word) * np.uint64(_MIX)
+    positions, distinct = pd.factorize(hashes)
+    first = np.empty(len(distinct), np.intp)
+    first[positions[::-1]] = np.arange(len(positions))[::-1]
+    of_row = first.take(positions)
+    if (lengths != lengths.take(of_row)).any() or (table != table.take(of_row, axis=0)).any():
+        return None
+    return _without(positions, values, lengths < 0)
+
+
 def _texts(values: Any) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
     """Texts of Arrow, a few at a time: each piece has a hash table of its own, and Python's has the distinct ones."""
     import pyarrow as pa
 
     column = pa.array(values)
+    if (found := _short_texts(values, column)) is not None:
+        return found
     known: dict[str, int] = {}
     positions = np.empty(len(column), np.intp)
     for start in range(0, len(column), _PIECE):

@@ -624,6 +624,7 @@ def test_a_value_that_another_thread_asks_for_at_the_same_time():
 
 # -- distinct values -------------------------------------------------------------------------------------------------
 
+TEXTS = ["", "a", "a\0", "aé", "b" * 40, "c" * 64, "c" * 65, "007"]
 CELLS = st.one_of(
     st.lists(st.integers(-(2**63), 2**63 - 1)).map(lambda cells: np.array(cells, np.int64)),
     st.lists(st.integers(0, 2**64 - 1)).map(lambda cells: np.array(cells, np.uint64)),
@@ -636,9 +637,13 @@ CELLS = st.one_of(
         for kind in ("Int64", pd.ArrowDtype(pa.int64()))
     ),
     *(
-        st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "aé", "b" * 40, "007"]), st.text(max_size=3))).map(
-            lambda cells, kind=kind: pd.array(cells, kind)
-        )
+        st.lists(
+            st.one_of(
+                st.none(),
+                st.sampled_from(TEXTS),
+                st.text(max_size=3),
+            )
+        ).map(lambda cells, kind=kind: pd.array(cells, kind))
         for kind in ("str", "string[python]", "string[pyarrow]", pd.ArrowDtype(pa.string()))
     ),
     *(
@@ -670,7 +675,7 @@ def canonical_or_none(value):
 
 def test_texts_of_many_pieces():
     """Those of one piece are known in the next."""
-    cells = pd.array([f"k{number % 5000}" if number % 7 else None for number in range(12_000)], "str")
+    cells = pd.array([f"{number % 5000:080}" if number % 7 else None for number in range(12_000)], "str")
     positions, distinct = factorized(cells)
     assert [None if at < 0 else distinct[at] for at in positions] == [None if pd.isna(it) else it for it in cells]
     assert len(set(distinct)) == len(distinct)
