@@ -368,11 +368,17 @@ def _without(
     positions: np.ndarray[Any, np.dtype[np.intp]], values: Any, missing: np.ndarray[Any, np.dtype[np.bool_]]
 ) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
     """The same with -1 for what is missing, and the distinct ones of the values themselves."""
-    first = np.empty(positions.max(initial=-1) + 1, np.intp)
-    first[positions[::-1]] = np.arange(len(positions))[::-1]
+    first = _first_rows(positions)
     kept = ~missing.take(first)
     numbers = np.where(kept, np.cumsum(kept) - 1, -1)
     return numbers.take(positions), values.take(first[kept])
+
+
+def _first_rows(positions: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """The row in which each distinct value appears first."""
+    first = np.empty(positions.max(initial=-1) + 1, np.intp)
+    first[positions[::-1]] = np.arange(len(positions))[::-1]
+    return first
 
 
 def _in_arrow(dtype: Any) -> bool:
@@ -402,10 +408,8 @@ def _short_texts(values: Any, column: Any) -> tuple[np.ndarray[Any, np.dtype[np.
     hashes = lengths.view(np.uint64) * np.uint64(_MIX)
     for word in table.T:
         hashes = (hashes ^ (hashes >> np.uint64(32)) ^ word) * np.uint64(_MIX)
-    positions, distinct = pd.factorize(hashes)
-    first = np.empty(len(distinct), np.intp)
-    first[positions[::-1]] = np.arange(len(positions))[::-1]
-    of_row = first.take(positions)
+    positions, _ = pd.factorize(hashes)
+    of_row = _first_rows(positions).take(positions)
     if (lengths != lengths.take(of_row)).any() or (table != table.take(of_row, axis=0)).any():
         return None
     return _without(positions, values, lengths < 0)
