@@ -16,6 +16,7 @@ import zipfile
 import zipimport
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import metadata
 from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
@@ -56,6 +57,14 @@ def carried(archive: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read(archive: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    facts = archive.stat()
+    return _parsed(archive, facts.st_size, facts.st_mtime_ns)
+
+
+# Opening a router asks four times.
+@lru_cache(maxsize=16)
+def _parsed(archive: Path, size: int, changed_ns: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    del size, changed_ns
     with zipfile.ZipFile(archive) as opened:
         return json.loads(opened.comment), opened.namelist()
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 
 __all__ = [
     "HERE",
@@ -101,7 +102,11 @@ def faults(requirements: Iterable[str], pickled: Mapping[str, str]) -> list[str]
     """What is said of a router that was built elsewhere, or before something was installed here."""
     pythons = other_pythons(pickled).items()
     crash = "loading it may fail, or end the process."
-    return [f"{pickled_by(python, ids)}: {crash}" for python, ids in pythons] + [*other_libraries(requirements)]
+    return [f"{pickled_by(python, ids)}: {crash}" for python, ids in pythons] + [*_others_loaded(tuple(requirements))]
+
+
+# A process that loads routers goes on with what it has imported, whatever is installed meanwhile.
+_others_loaded = lru_cache(maxsize=64)(other_libraries)
 
 
 @contextmanager

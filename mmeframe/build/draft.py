@@ -97,7 +97,7 @@ class Draft:
             return
         writer.flush()
         files = [[ref.path, ref.sha256.hex(), *writer.place(ref.sha256)] for ref in packed.files]
-        shown = {"memory": packed.memory, "arrays": packed.arrays, "labels": packed.labels}
+        shown = {"python": packed.python, "memory": packed.memory, "arrays": packed.arrays, "labels": packed.labels}
         self._line({"packed": model.id, "files": files, **shown})
         self._things += 1
 
@@ -219,7 +219,7 @@ def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Fact
             refs = tuple(FileRef(path, bytes.fromhex(digest)) for path, digest, _, _ in line["files"])
             places |= {bytes.fromhex(digest): (start, length) for _, digest, start, length in line["files"]}
             stamp, known = found[line["packed"]]
-            packed = Packed(refs, line["memory"], line["arrays"], tuple(line["labels"]))
+            packed = Packed(refs, line["python"], line["memory"], line["arrays"], tuple(line["labels"]))
             kept = Kept(packed, partial(_blob, pack, places))
             found[line["packed"]] = stamp, replace(known, kept=kept)
     return found

@@ -435,6 +435,7 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, s
     if around.code.files:
         write_archive(archive, around.code)
     rows, given = example_request(fleet)
+    columns = {it.name: shown(it.type) for it in [*_routing_columns(fleet), *fleet.union.columns]}
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
     with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
         mlflow.pyfunc.save_model(
@@ -448,12 +449,8 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, s
             mlflow_model=model,
             # What a deployment may change: MLflow drops overrides of names that are not stored.
             model_config=_knobs(fleet.spec),
-            metadata={
-                "mmeframe": {
-                    "sub_models": len(fleet.models),
-                    "columns": {it.name: shown(it.type) for it in [*_routing_columns(fleet), *fleet.union.columns]},
-                }
-            },
+            # One text: MLflow reads the file three times to load a model, and each name and value takes a while.
+            metadata={"mmeframe": {"sub_models": len(fleet.models), "columns": json.dumps(columns)}},
         )
     # MLflow notes where things lay on this machine; only their names matter to whoever loads the model.
     flavor = model.flavors["python_function"]

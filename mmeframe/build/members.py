@@ -60,8 +60,7 @@ class Members:
             fleet.setdefault(id_, entry)
             if not fleet[id_].uri and entry.combine is None:
                 self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
-        proved = self.spec.model_defaults.get("prove", True)
-        fleet = {id_: it if it.prove is not None else replace(it, prove=proved) for id_, it in fleet.items()}
+        fleet = {id_: it if it.prove is not None else replace(it, prove=self._prove) for id_, it in fleet.items()}
         keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
         return self._unique(keyed, set(explicit))
 
@@ -142,12 +141,17 @@ class Members:
         own = self._loader(entry.loader, f"{entry.origin}.loader")
         loader = self._loader(defaults.get("loader", "auto"), "model_defaults.loader") if own == "auto" else own
         signature = entry.signature or options["signature"]
-        prove = options["prove"] if entry.prove is None else entry.prove
+        prove = next(it for it in (entry.prove, options["prove"], self._prove) if it is not None)
         known = (entry.arm, entry.flavor, entry.loader, entry.signature, entry.prove)
         if arm == MAIN_ARM and known == (arm, flavor, loader, signature, prove):
             return entry
         id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
         return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature, prove=prove)
+
+    @property
+    def _prove(self) -> bool:
+        proved: bool = self.spec.model_defaults.get("prove", True)
+        return proved
 
     def _loader(self, loader: Any, where: str) -> Component | str:
         if isinstance(loader, Component):

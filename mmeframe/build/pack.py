@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -49,22 +48,22 @@ _LEFT_OUT = (
 
 
 class _Numbered:
-    """Values that are stored once each, as JSON, numbered as they come."""
+    """Values that are stored once each, as JSON, numbered as they come. key: by what two are the same."""
 
-    def __init__(self, to_json: Callable[[Any], Any]) -> None:
-        self._to_json = to_json
+    def __init__(self, to_json: Callable[[Any], Any], key: Callable[[Any], Hashable] = lambda value: value) -> None:
+        self._to_json, self._key = to_json, key
         self._numbers: dict[Hashable, int] = {}
         self._last: tuple[Any, int] = (object(), 0)
+        self.values: list[Any] = []
 
-    def __call__(self, value: Hashable) -> int:
+    def __call__(self, value: Any) -> int:
         # Many sub-models share one object, and to hash the columns of a schema takes a while.
         if value is not self._last[0]:
-            self._last = value, self._numbers.setdefault(value, len(self._numbers))
+            number = self._numbers.setdefault(self._key(value), len(self._numbers))
+            if number == len(self.values):
+                self.values.append(self._to_json(value))
+            self._last = value, number
         return self._last[1]
-
-    @property
-    def values(self) -> list[Any]:
-        return [self._to_json(value) for value in self._numbers]
 
 
 def components(fleet: Fleet) -> dict[str, Component]:
@@ -82,7 +81,8 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
     """
     problems: list[Problem] = []
     schemas = _Numbered(lambda columns: [column.to_json() for column in columns])
-    outputs, requirements, loaders = _Numbered(Outputs.to_json), _Numbered(list), _Numbered(json.loads)
+    outputs, requirements = _Numbered(Outputs.to_json), _Numbered(list)
+    loaders = _Numbered(Component.to_json, lambda loader: canonical_json(loader.to_json()))
     spec, records = fleet.spec, []
     labels: dict[str, tuple[str, ...]] = {}
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
@@ -108,7 +108,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
                     key=model.key,
                     flavor=model.flavor,
                     flavor_options=model.options,
-                    loader=loaders(canonical_json(model.loader.to_json())),
+                    loader=loaders(model.loader),
                     inputs=schemas(model.inputs),
                     outputs=outputs(_labelled(model.outputs, packed.labels)),
                     requirements=requirements(model.requirements),
@@ -118,7 +118,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
                     routed=model.routed,
                     arrays=packed.arrays,
                     of=model.of,
-                    python=_pickled_by(model, packed),
+                    python=packed.python,
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
@@ -190,10 +190,9 @@ def _packed(
     return model.kept.packed
 
 
-def _pickled_by(model: SubModel, packed: Packed) -> str:
-    """The minor version of Python whose pickles it holds: where nobody has said so, the one that reads them here."""
-    names = [ref.path for ref in packed.files]
-    pickled = not model.of and holds_pickles(model.loader, names, model.options)
+def _pickled_by(model: SubModel, files: Sequence[FileRef]) -> str:
+    """The minor version of Python whose pickles they are: where nobody has said so, the one that reads them here."""
+    pickled = holds_pickles(model.loader, [ref.path for ref in files], model.options)
     return (minor(model.python) or HERE) if pickled else ""
 
 
@@ -214,7 +213,7 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     if trial.refusal and model.prove:
         why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
         raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}"))
-    return Packed(files, trial.memory, trial.arrays, trial.labels)
+    return Packed(files, _pickled_by(model, files), trial.memory, trial.arrays, trial.labels)
 
 
 def unanswered(id_: str, what: str, hint: str = "") -> Problem:

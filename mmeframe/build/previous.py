@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
 from mmeframe.build.signature import Outputs, Param
-from mmeframe.bundle import Bundle, FileRef, SubModelRecord
+from mmeframe.bundle import Bundle, FileRef
 from mmeframe.cache import work_folder
 from mmeframe.shipped import CODE
 from mmeframe.spec import Column, Component
@@ -39,13 +39,21 @@ STAMPS = "mmeframe/stamps.json"
 # Of a version: the digest of what it holds beside its bundle.
 WRAPPING = "mmeframe.wrapping"
 _BUNDLE = "artifacts/bundle"
+_FIELDS = (
+    *("flavor", "flavor_options", "loader", "inputs", "outputs", "requirements"),
+    *("files", "python", "memory", "arrays"),
+)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A sub-model's files in a pack, and what loading it has shown: see ``methods.tried``."""
+    """A sub-model's files in a pack, and what loading it has shown: see ``methods.tried``.
+
+    python: the minor version of Python whose pickles they hold, empty where they hold none.
+    """
 
     files: tuple[FileRef, ...] = ()
+    python: str = ""
     memory: int = 0
     arrays: bool = False
     labels: tuple[str, ...] = ()
@@ -124,29 +132,41 @@ class Previous:
         changed since, nothing is kept: the sub-model is packed, and so proved, with the one that is here.
         """
         then, python, method = self.stamps.get(id_, ("", "", ""))
-        record = self._records.get(id_) if then == stamp else None
-        if record is None or any(ref.path.startswith(CODE) for ref in record.files):
+        at = self._numbers.get(id_) if then == stamp else None
+        if at is None:
             return None
-        outputs = self._outputs[record.outputs]
-        packed = Packed(record.files, record.memory, record.arrays, outputs.labels)
-        kept = Kept(packed, self.bundle.blob, self.version)
+        record = {name: column[at] for name, column in self._columns.items()}
+        files = tuple(FileRef(file["path"], file["sha256"]) for file in record["files"])
+        if any(ref.path.startswith(CODE) for ref in files):
+            return None
+        outputs, needs = self._outputs[record["outputs"]], record["requirements"]
+        packed = Packed(files, record["python"], record["memory"], record["arrays"], outputs.labels)
         return Facts(
-            flavor=record.flavor,
-            options=record.flavor_options,
-            loader=self._loaders[record.loader],
-            inputs=self.bundle.schemas[record.inputs],
+            flavor=record["flavor"],
+            options=self._options[record["flavor_options"]],
+            loader=self._loaders[record["loader"]],
+            inputs=self.bundle.schemas[record["inputs"]],
             outputs=outputs,
-            requirements=self._requirements[record.requirements],
+            requirements=self._requirements[needs],
             python=python,
             method=method,
-            kept=kept if self._proved_here[record.requirements] else None,
+            kept=Kept(packed, self.bundle.blob, self.version) if self._proved_here[needs] else None,
         )
 
     @cached_property
-    def _records(self) -> dict[str, SubModelRecord]:
-        return {record.id: record for record in self.bundle}
+    def _numbers(self) -> dict[str, int]:
+        return {id_: number for number, id_ in enumerate(self.bundle.column("id"))}
+
+    @cached_property
+    def _columns(self) -> dict[str, list[Any]]:
+        """The fields of all records that facts are made of: to make every record would take longer than the rest."""
+        return {name: self.bundle.column(name) for name in _FIELDS}
 
     # Thousands of sub-models have the same ones.
+
+    @cached_property
+    def _options(self) -> dict[str, Mapping[str, Any]]:
+        return {text: json.loads(text) for text in set(self._columns["flavor_options"])}
 
     @cached_property
     def _loaders(self) -> list[Component]:

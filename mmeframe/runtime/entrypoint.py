@@ -35,14 +35,20 @@ if _manifest.is_file():
     _beside = sorted(set(os.listdir(_archive.parent)) - {_archive.name}) if _sealed else []
     if _beside:
         raise RuntimeError(f"{_archive.parent} was changed after the build: {_beside[0]!r} was not in it.")
-_imports = types.ModuleType("imports")
 try:
-    _code = zipimport.zipimporter(str(_archive / "mmeframe")).get_code("imports")
-except zipimport.ZipImportError:
+    _source = zipimport.zipimporter(str(_archive)).get_data("mmeframe/imports.py")
+except (zipimport.ZipImportError, OSError):
     # The archive has plugins only, or there is none: mmeframe is a requirement.
     pass
 else:
-    exec(_code, vars(_imports))  # noqa: S102 - importing it would compile it twice
+    # Compiled once in a process, since compiling it takes longer than all else here.
+    _name = f"mmeframe_imports_{hashlib.sha256(_source).hexdigest()}"
+    _imports = sys.modules.get(_name)
+    if _imports is None:
+        _imports = types.ModuleType(_name)
+        # It cannot be imported before it is known whose mmeframe is.
+        exec(compile(_source, str(_archive / "mmeframe" / "imports.py"), "exec"), vars(_imports))  # noqa: S102
+        sys.modules[_name] = _imports
     if not _imports.same_here(_archive, "mmeframe"):
         if "mmeframe" in sys.modules:
             from mmeframe.errors import PluginError
