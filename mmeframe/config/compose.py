@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mmeframe.config.active import Active, active
 from mmeframe.config.answers import bad_interpolations, broken_file, endless, explain
@@ -84,11 +85,10 @@ def _borrowed_hydra() -> Iterator[None]:
         readers = SourcesRegistry.instance().types
         files, readers[CheckedFiles.scheme()] = readers[CheckedFiles.scheme()], CheckedFiles
         try:
-            with _counted_interpolations():
+            with _bounded_interpolations(), _bounded_defaults():
                 yield
-        except TooMuch:
-            what = "interpolations give too much: each of ${...} that names others holds all that they give."
-            raise ProblemsError([Problem("config", what, "Look at values that name one another.")]) from None
+        except TooMuch as error:
+            raise ProblemsError([error.problem]) from None
         finally:
             readers[CheckedFiles.scheme()] = files
             for kind in state().keys() - before.keys():
@@ -100,7 +100,7 @@ def _borrowed_hydra() -> Iterator[None]:
 
 
 @contextmanager
-def _counted_interpolations() -> Iterator[None]:
+def _bounded_interpolations() -> Iterator[None]:
     """Let all that interpolations give be counted: names of names would double until nothing can hold it."""
     from omegaconf import OmegaConf
     from omegaconf.base import Container
@@ -118,6 +118,26 @@ def _counted_interpolations() -> Iterator[None]:
         yield
     finally:
         Container._resolve_interpolation_from_parse_tree = resolve  # type: ignore[method-assign]
+
+
+@contextmanager
+def _bounded_defaults() -> Iterator[None]:
+    """Let the files of a composition be counted: lists of defaults that name the next file twice would double."""
+    from hydra._internal.config_repository import CachingConfigRepository
+
+    load = CachingConfigRepository.load_config
+    # Hydra makes a repository for each composition.
+    counters: WeakKeyDictionary[Any, Counter] = WeakKeyDictionary()
+
+    def counted(self: Any, config_path: str) -> Any:
+        counters.setdefault(self, Counter()).add_file()
+        return load(self, config_path)
+
+    CachingConfigRepository.load_config = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        CachingConfigRepository.load_config = load  # type: ignore[method-assign]
 
 
 def compose(

@@ -21,18 +21,24 @@ _VALUES = 250_000
 _DEPTH = 100
 # Of interpolations, which take a hundred times as long as values.
 _GIVEN = 100_000
+# Of one composition; each file as often as a list of defaults names it.
+_FILES = 10_000
 _HYDRA = re.compile(r"\bhydra\b")
 
 
 class TooMuch(BaseException):
-    """Interpolations give more than can be held. No Exception, which OmegaConf would catch and go on."""
+    """A composition gives more than can be held. No Exception, which OmegaConf would catch and go on."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.problem = Problem("config", what, hint)
 
 
 class Counter:
-    """Counts what interpolations give, and ends a composition in which that is too much."""
+    """Counts what interpolations give and lists of defaults name; ends a composition in which that is too much."""
 
     def __init__(self) -> None:
-        self._values = self._letters = 0
+        self._values = self._letters = self._files = 0
 
     def add(self, given: Any) -> None:
         """A node that an interpolation gave. Raises TooMuch."""
@@ -42,7 +48,15 @@ class Counter:
         for inner in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
             self.add(inner)
         if self._values > _GIVEN or self._letters > _BYTES:
-            raise TooMuch
+            what = "interpolations give too much: each of ${...} that names others holds all that they give."
+            raise TooMuch(what, "Look at values that name one another.")
+
+    def add_file(self) -> None:
+        """A file that a list of defaults named. Raises TooMuch."""
+        self._files += 1
+        if self._files > _FILES:
+            what = f"lists of defaults name more than {_FILES:,} files, those that named files list themselves counted."
+            raise TooMuch(what, "Look at files that several others name in their defaults.")
 
 
 class RefusedError(ValueError):

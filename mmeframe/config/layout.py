@@ -21,6 +21,8 @@ __all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of"
 
 # An override that chooses a kind or a file: routing=bins, +source@sources.days=registry.
 CHOICE = re.compile(r"(?P<sign>\+{0,2})(?P<group>[\w/]+)(?:@(?P<place>[\w.]+))?=(?P<name>[\w./-]+)")
+# Files that are looked at before something is guessed; Hydra tells whoever has more.
+_FILES = 1_000
 _PACKAGE = re.compile(r"# *@package +(\S+)")
 
 
@@ -161,7 +163,7 @@ class _Reader:
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         file = next((it for folder in self._folders if (it := folder / f"{path}.yaml").is_file()), None)
-        if file is None or (path, package) in self._seen:
+        if file is None or (path, package) in self._seen or len(self._seen) == _FILES:
             return
         self._seen.add((path, package))
         try:

@@ -219,6 +219,24 @@ def test_few_lines_that_stand_for_billions(attack, monkeypatch, command, text):
     assert "it holds more than" in told or "interpolations give too much" in told
 
 
+@pytest.mark.parametrize("command", [["plan"], ["validate"], ["plan", "-m"]], ids=" ".join)
+@pytest.mark.parametrize("place", ["", "@a{}"], ids=["there", "elsewhere"])
+def test_few_files_that_stand_for_billions(attack, command, place):
+    """Each names the next one twice in its defaults."""
+    steps = 40
+    chain = {f"g__f{it}": _twice(f"f{it + 1}", place) for it in range(steps)}
+    code, told = attack(
+        command, own=f"defaults: [build, g/f0, _self_]\nname: r\n{ROUTER}", **chain, **{f"g__f{steps}": "{}"}
+    )
+
+    assert code == 2
+    assert "defaults name more than 10,000 files" in told
+
+
+def _twice(name, place):
+    return "defaults:\n" + "".join(f"  - {name}{place.format(it)}\n" for it in "xy")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
