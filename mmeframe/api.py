@@ -472,7 +472,11 @@ def load_from(store: Store, uri: str) -> Router:
 def _not_read(uri: str, error: Exception, done: str = "read") -> MissingError:
     from mmeframe.build.store import as_written
 
-    what = f"{uri} cannot be {done}: {str(error).splitlines()[0]}"
+    if isinstance(error, MmeframeError):
+        raise error
+    # A storage fails in its own ways, some without a word.
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    what = f"{uri} cannot be {done}: {said}"
     return MissingError(what, where="--model", hint=as_written(uri))
 
 
@@ -514,7 +518,6 @@ def show_from(store: Store, uri: str) -> dict[str, Any]:
     import tempfile
 
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     from mmeframe.bundle import Bundle
 
@@ -522,7 +525,7 @@ def show_from(store: Store, uri: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=None if _is_local(uri) else scratch))
-        except (MlflowException, OSError) as error:
+        except Exception as error:
             raise _not_read(uri, error) from error
         bundle = root / "artifacts" / "bundle"
         if not bundle.is_dir():
@@ -539,7 +542,6 @@ def fetch(store: Store, uri: str) -> Path:
     import hashlib
 
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     from mmeframe.build.store import ModelFolder, registered_name
     from mmeframe.cache import CONTENT, cache_folder, is_whole, put, refused, seal, work_folder
@@ -559,7 +561,7 @@ def fetch(store: Store, uri: str) -> Path:
     try:
         # Somebody may log another router to the same place: its description names it.
         described = ModelFolder(location).read("MLmodel")
-    except (MlflowException, OSError) as error:
+    except Exception as error:
         raise _not_read(uri, error) from error
     if described is None:
         raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
@@ -570,7 +572,7 @@ def fetch(store: Store, uri: str) -> Path:
             try:
                 made.mkdir()
                 Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work / "download"))).rename(inside)
-            except (MlflowException, OSError) as error:
+            except Exception as error:
                 raise _not_read(uri, error) from error
             try:
                 seal(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -150,6 +151,26 @@ def test_plain_mlflow_refuses_it_too(copied, change):
 
     assert any(name in str(caught.value) for name in (*DECIDES, "'skops' was not in it"))
     assert not (copied / "ran").exists()
+
+
+def other(value: Any) -> Any:
+    return not value if isinstance(value, bool) else {"a": 1} if not isinstance(value, dict) else {**value, "a": 1}
+
+
+def test_of_mlmodel_all_is_covered_but_what_tells_of_its_making(copied):
+    """Also what MLflow may write there, and heed, one day."""
+    path, manifest = copied / "MLmodel", json.loads((copied / artifact.BUNDLE / "manifest.json").read_bytes())
+    described = yaml.safe_load(path.read_text())
+    names = [*described, "of_a_later_mlflow"]
+    free = set()
+    for name in names:
+        path.write_text(yaml.safe_dump({**described, name: other(described.get(name))}))
+        with contextlib.suppress(CorruptBundleError):
+            artifact.check(copied, manifest, strict=True)
+            free.add(name)
+
+    made = {"artifact_path", "model_id", "model_size_bytes", "model_uuid", "run_id", "utc_time_created"}
+    assert free == {*made, "metadata"} & described.keys()
 
 
 def foreign_bytecode(path: Path) -> Path:

@@ -23,6 +23,7 @@ __all__ = ["distributions_of", "merge", "read_requirements"]
 
 # Top-level packages and modules in lines of a RECORD or of a top_level.txt.
 _SHIPPED = re.compile(r"^(\w+)(?:$|/|\.py,|\.[^/,\n]+\.(?:so|pyd),)", re.MULTILINE)
+_ENDLESS = re.compile(r"\d{100}")
 
 
 # Thousands of sub-models have the same few texts.
@@ -44,8 +45,8 @@ def read_requirements(text: str, constraints: str = "") -> tuple[tuple[str, ...]
                 left.append(line[:2] if line[1] != "-" else re.split(r"[\s=]", line)[0])
             continue
         try:
-            secret = _has_credentials(Requirement(line))
-        except InvalidRequirement:
+            secret = _has_credentials(Requirement(_finite(line)))
+        except (InvalidRequirement, InvalidSpecifier):
             left.append(line.split("://")[0])
         else:
             if secret:
@@ -70,6 +71,13 @@ def distributions_of(packages: Collection[str]) -> dict[str, str]:
         for package in set(_SHIPPED.findall(files)).intersection(packages):
             found.setdefault(package, distribution.metadata["Name"])
     return found
+
+
+def _finite(text: str) -> str:
+    """The text. Raises InvalidSpecifier where it has a number that no version has, and Python may refuse to read."""
+    if _ENDLESS.search(text):
+        raise InvalidSpecifier(text)
+    return text
 
 
 def _has_credentials(requirement: Requirement) -> bool:
@@ -185,8 +193,8 @@ def _parsed(owner: str, lines: Iterable[str], problems: list[Problem]) -> Iterat
     """What can be stored of one owner's lines; what cannot becomes a problem."""
     for line in lines:
         try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
+            requirement = Requirement(_finite(line))
+        except (InvalidRequirement, InvalidSpecifier):
             problems.append(Problem(owner, f"{line!r} is no requirement.", "Write it as pip does: name==1.2."))
             continue
         if _has_credentials(requirement):
@@ -282,7 +290,7 @@ def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, S
     found: dict[str, SpecifierSet] = {}
     for name, text in given.items():
         try:
-            found[canonicalize_name(name)] = SpecifierSet(text if not text[:1].isdigit() else f"=={text}")
+            found[canonicalize_name(name)] = SpecifierSet(_finite(text if not text[:1].isdigit() else f"=={text}"))
         except InvalidSpecifier:
             where = f"environment.override.{name}"
             problems.append(Problem(where, f"{text!r} is no version specifier.", "Write ==1.2 or >=1.2,<2."))

@@ -24,8 +24,9 @@ BUNDLE = Path("artifacts") / "bundle"
 CODE, ENTRYPOINT, MLMODEL = "code/mmeframe.zip", "entrypoint.py", "MLmodel"
 # They decide what is installed before the router is loaded.
 ENVIRONMENT = ("requirements.txt", "conda.yaml", "python_env.yaml")
-# Of MLmodel; the rest names a run and a time.
-_DECIDES = ("flavors", "signature")
+# Of MLmodel: a run, a place and a time, which decide nothing, and metadata, which has the digest. Where the model is
+# kept, MLflow may set them anew.
+_TELLS = ("artifact_path", "metadata", "model_id", "model_size_bytes", "model_uuid", "run_id", "utc_time_created")
 _SEALED = "artifact"
 
 
@@ -117,7 +118,7 @@ def _sha256(root: Path, name: str) -> str | None:
         try:
             # libyaml, where there is one, takes a tenth of the time.
             described = yaml.load(raw, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-            raw = canonical_json({key: described.get(key) for key in _DECIDES})
+            raw = canonical_json({key: value for key, value in described.items() if key not in _TELLS})
         except (yaml.YAMLError, AttributeError, ValueError, TypeError):
             # It is damaged, and its own digest is no other's.
             pass

@@ -5,6 +5,7 @@ Defaults are the ones of ``conf/_base.yaml``; a test keeps the two equal. Commen
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -36,6 +37,8 @@ __all__ = [
 
 Isolation = Literal["shared", "process"]
 Scalar = str | int | float | bool
+# Of runs, models and versions, in MLflow's databases.
+_TAG_VALUE = 5_000
 # One name and a list of names are both accepted where names are meant.
 _LISTED = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 _TEXT = {"type": "string"}
@@ -71,6 +74,25 @@ def _registered(name: str | None) -> str | None:
             "a registered name has no / : or @, which URIs of models need, and is more than blanks and dots"
         )
     return name
+
+
+def _tag(name: str) -> str:
+    """MLflow would refuse it once the whole router is built."""
+    whole = posixpath.normpath(name) == name and name not in (".", "..") and not name.startswith(("../", "/"))
+    if not re.fullmatch(r"[/\w.\- :]{1,250}", name) or not whole:
+        raise ValueError(
+            "MLflow takes 1 to 250 letters, digits, blanks, _, -, ., : and / as a tag's name, without // or .."
+        )
+    return name
+
+
+def _tag_value(value: Scalar) -> Scalar:
+    if len(str(value)) > _TAG_VALUE:
+        raise ValueError(f"MLflow takes values of tags with at most {_TAG_VALUE:,} characters")
+    return value
+
+
+Tags = dict[Annotated[str, AfterValidator(_tag)], Annotated[Scalar, AfterValidator(_tag_value)]]
 
 
 def _arm(name: str) -> str:
@@ -212,7 +234,7 @@ class TrackingConf(Section):
     run_name: Name = None
     register_as: Annotated[Name, AfterValidator(_registered)] = None
     alias: Annotated[str | None, AfterValidator(_alias)] = None
-    tags: dict[str, Scalar] = field(default_factory=dict)
+    tags: Tags = field(default_factory=dict)
     public: Names = field(default_factory=list)
 
 

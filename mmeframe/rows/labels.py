@@ -14,7 +14,7 @@ __all__ = ["in_order", "unlabelled"]
 
 def unlabelled(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame whose rows are labelled 0 to n - 1; its columns are not copied."""
-    if _plain(frame.index, len(frame)):
+    if _plain(frame.index):
         return frame
     out = frame.iloc[:]
     out.index = pd.RangeIndex(len(frame))
@@ -26,7 +26,7 @@ def in_order(answer: Any) -> Any:
 
     That is how pandas, and so plain MLflow, would set it beside the rows. Any other labels say nothing.
     """
-    if not isinstance(answer, pd.DataFrame | pd.Series) or _plain(answer.index, len(answer)):
+    if not isinstance(answer, pd.DataFrame | pd.Series) or _plain(answer.index):
         return answer
     index = answer.index
     if isinstance(index, pd.MultiIndex) or not index.is_unique:
@@ -35,5 +35,5 @@ def in_order(answer: Any) -> Any:
     return answer if (place < 0).any() else answer.take(place)
 
 
-def _plain(index: Any, n_rows: int) -> bool:
-    return type(index) is pd.RangeIndex and index.start == 0 and index.step == 1 and len(index) == n_rows
+def _plain(index: Any) -> bool:
+    return type(index) is pd.RangeIndex and index.start == 0 and index.step == 1

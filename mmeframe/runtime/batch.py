@@ -62,7 +62,8 @@ class FrameBatch:
     """
 
     def __init__(self, frame: pd.DataFrame, sent: _Sent | None = None) -> None:
-        self.index, self._n_rows = frame.index, len(frame)
+        self.index = frame.index
+        self._n_rows = len(self.index)
         self.frame = unlabelled(frame)
         self._sent = _Sent(frame.columns, list(frame.columns)) if sent is None else sent
         self._places = self._sent.places

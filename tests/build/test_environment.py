@@ -12,6 +12,8 @@ from mmeframe.spec import EnvironmentSpec
 
 MLFLOW = f"mlflow=={metadata.version('mlflow')}"
 SECRET = "hunter2"
+# Python refuses to read a number of so many digits.
+ENDLESS = "9" * 5000
 
 
 def settle(*wanted: tuple[str, list[str]], **spec: object) -> tuple[list[str], list[Problem]]:
@@ -447,6 +449,18 @@ def test_mmeframe_is_left_to_the_build():
             {"override": {"x": "newest"}},
             Problem("environment.override.x", "'newest' is no version specifier.", "Write ==1.2 or >=1.2,<2."),
             id="override",
+        ),
+        pytest.param(
+            [("a", ["x==1." + ENDLESS])],
+            {},
+            Problem("a", f"'x==1.{ENDLESS}' is no requirement.", "Write it as pip does: name==1.2."),
+            id="sub-model, without an end",
+        ),
+        pytest.param(
+            [],
+            {"override": {"x": "==1." + ENDLESS}},
+            Problem("environment.override.x", f"'==1.{ENDLESS}' is no version specifier.", "Write ==1.2 or >=1.2,<2."),
+            id="override, without an end",
         ),
     ],
 )

@@ -7,11 +7,18 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import _validate_model_version_tag
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 
 from mmeframe.config import Composed, compose, parse
 from mmeframe.config.parse import parse_client
+from mmeframe.config.schema import Tags
 from mmeframe.errors import ProblemsError
+from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.manager import Plugins, isolated_plugins
 from mmeframe.spec import (
     Component,
@@ -1107,6 +1114,32 @@ def test_registered_names_that_cannot_be(report, name):
     (found,) = report(f"{ROUTED}tracking: {{register_as: '{name}'}}\n")
 
     assert found.startswith("tracking.register_as: a registered name has no / : or @")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from("ab1é_-. :/$\n"), max_size=8) | st.just("a" * 250) | st.just("a" * 251))
+def test_names_of_tags_that_cannot_be(name):
+    """What MLflow would refuse once the whole router is built is refused before, and nothing else is."""
+    try:
+        _validate_model_version_tag(name, "x")
+        taken = bool(name)
+    except MlflowException:
+        taken = False
+
+    try:
+        adapter_of(Tags).validate_python({name: "x"})
+    except ValidationError:
+        assert not taken
+    else:
+        assert taken
+
+
+def test_a_tag_that_cannot_be(report):
+    (found,) = report(f"{ROUTED}tracking: {{tags: {{'a//b': 1}}}}\n")
+
+    assert found == (
+        "tracking.tags.a//b: MLflow takes 1 to 250 letters, digits, blanks and _-.:/ as a tag's name, without // or .."
+    )
 
 
 def test_tracking(spec):
