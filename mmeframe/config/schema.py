@@ -78,11 +78,9 @@ def _registered(name: str | None) -> str | None:
 
 def _tag(name: str) -> str:
     """MLflow would refuse it once the whole router is built."""
-    whole = posixpath.normpath(name) == name and name not in (".", "..") and not name.startswith(("../", "/"))
+    whole = posixpath.normpath(name) == name and name != "." and not name.startswith(("..", "/"))
     if not re.fullmatch(r"[/\w.\- :]{1,250}", name) or not whole:
-        raise ValueError(
-            "MLflow takes 1 to 250 letters, digits, blanks, _, -, ., : and / as a tag's name, without // or .."
-        )
+        raise ValueError("MLflow takes 1 to 250 letters, digits, blanks and _-.:/ in a name, and no // or ../")
     return name
 
 

@@ -1122,7 +1122,8 @@ def test_names_of_tags_that_cannot_be(name):
     """What MLflow would refuse once the whole router is built is refused before, and nothing else is."""
     try:
         _validate_model_version_tag(name, "x")
-        taken = bool(name)
+        # Its pattern lets a last line break through.
+        taken = bool(name) and "\n" not in name
     except MlflowException:
         taken = False
 
@@ -1138,7 +1139,7 @@ def test_a_tag_that_cannot_be(report):
     (found,) = report(f"{ROUTED}tracking: {{tags: {{'a//b': 1}}}}\n")
 
     assert found == (
-        "tracking.tags.a//b: MLflow takes 1 to 250 letters, digits, blanks and _-.:/ as a tag's name, without // or .."
+        "tracking.tags.a//b: MLflow takes 1 to 250 letters, digits, blanks and _-.:/ in a name, and no // or ../."
     )
 
 
