@@ -20,12 +20,14 @@ from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
 
 if TYPE_CHECKING:
-    from mmeframe.build import Draft, Fleet, Previous
-    from mmeframe.build.store import Progress, Store
     from mmeframe.bundle import Bundle
+    from mmeframe.fleet.previous import Previous
+    from mmeframe.fleet.resolve import Fleet
+    from mmeframe.publish.draft import Draft
+    from mmeframe.route.routing import Routing
     from mmeframe.runtime import Router
-    from mmeframe.runtime.routing import Routing
     from mmeframe.spec import Column
+    from mmeframe.store.store import Progress, Store
     from mmeframe.tables import Scored
     from mmeframe.train import Trained
 
@@ -77,7 +79,7 @@ class Job:
     @contextmanager
     def store(self) -> Iterator[Store]:
         """The config's MLflow store, active while the block runs; so is what it trusts in skops files."""
-        from mmeframe.build.store import using_store
+        from mmeframe.store.store import using_store
 
         with using_store(self.spec.tracking.uri) as store, _trusting(self.spec.bundle.skops_trusted):
             yield store
@@ -89,7 +91,7 @@ class Job:
         draft: Draft | None = None,
         progress: Progress = _silent,
     ) -> Fleet:
-        from mmeframe.build import resolve
+        from mmeframe.fleet.resolve import resolve
 
         return resolve(self.spec, self.plugins, store, progress, previous, draft)
 
@@ -151,7 +153,7 @@ def checked(work: Job, store: Store, progress: Progress = _silent) -> Fleet:
 
     Raises ProblemsError, or BuildError for plugins that cannot be embedded.
     """
-    from mmeframe.build.log import prove_fleet
+    from mmeframe.publish.log import prove_fleet
 
     fleet = work.fleet(store, progress=progress)
     if work.spec.validate.load:
@@ -179,7 +181,7 @@ def coverage(
 
 
 def coverage_of(work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    from mmeframe.explain import Coverage
+    from mmeframe.route.explain import Coverage
 
     routing, union, promoted = _routing(work, store, uri)
     return {**Coverage(routing, union).read(data, params).report(), "promoted": promoted}
@@ -213,13 +215,13 @@ class Explained:
     params: Mapping[str, Any]
 
     def rows(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        from mmeframe.explain import explain_rows
+        from mmeframe.route.explain import explain_rows
 
         return explain_rows(self.routing, self.union, self.data, self.params, limit)
 
     def reasons(self) -> dict[str, int]:
         """How many rows have each reason, of all."""
-        from mmeframe.explain import count_reasons
+        from mmeframe.route.explain import count_reasons
 
         return count_reasons(self.routing, self.union, self.data, self.params)
 
@@ -234,7 +236,7 @@ def _routing(work: Job, store: Store, uri: str | None) -> tuple[Routing, Sequenc
     if uri is not None:
         router = load_from(store, uri)
         return router.routing, router.union, promoted_in(router.union, router.schemas)
-    from mmeframe.explain import routing_of
+    from mmeframe.fleet.routing import routing_of
 
     fleet = work.fleet(store)
     return routing_of(fleet), fleet.union.columns, fleet.union.promoted
@@ -254,9 +256,9 @@ def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dic
 
     Compared with the router at ``uri``, else with the registered one, if there is.
     """
-    from mmeframe.build import find_previous
     from mmeframe.bundle import Bundle
-    from mmeframe.explain import compare
+    from mmeframe.fleet.changes import compare
+    from mmeframe.fleet.previous import find_previous
 
     against: str | None = None
     bundle = None
@@ -288,7 +290,7 @@ def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dic
 
 def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None, str | None]:
     """Which version of the config's own router a URI means, None for what is none; and which is the newest."""
-    from mmeframe.build.store import registered_name
+    from mmeframe.store.store import registered_name
 
     name = registered_name(against or "")
     if name is None or name != work.spec.tracking.register_as:
@@ -300,7 +302,7 @@ def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None,
 
 def _wrapped(work: Job, fleet: Fleet) -> str:
     """The digest of what a build would put around the bundle. Raises what that would raise."""
-    from mmeframe.build.log import wrapping
+    from mmeframe.publish.log import wrapping
 
     return wrapping(fleet, work.plugins).digest
 
@@ -383,7 +385,9 @@ def build(*overrides: str, progress: Progress = _silent, **options: Any) -> Logg
 def build_job(work: Job, progress: Progress = _silent) -> Logged:
     import yaml
 
-    from mmeframe.build import find_previous, log_router, open_draft
+    from mmeframe.fleet.previous import find_previous
+    from mmeframe.publish.draft import open_draft
+    from mmeframe.publish.log import log_router
 
     with (
         work.store() as store,
@@ -421,7 +425,7 @@ def train_job(work: Job, progress: Progress = _silent) -> Trained:
 
 def find(work: Job, uri: str | None, store: Store) -> str:
     """The URI that a command means: what was given, else the config's registered router."""
-    from mmeframe.build.log import find_router
+    from mmeframe.publish.log import find_router
 
     return uri or find_router(store, work.spec.tracking)
 
@@ -431,7 +435,7 @@ def load_router(uri: str, *, tracking_uri: str | None = None) -> Router:
 
     Raises MissingError if there is no model at the URI, or if it is not a router of mmeframe.
     """
-    from mmeframe.build.store import using_store
+    from mmeframe.store.store import using_store
 
     with using_store(tracking_uri) as store:
         return load_from(store, uri)
@@ -470,7 +474,7 @@ def load_from(store: Store, uri: str) -> Router:
 
 
 def _not_read(uri: str, error: Exception, done: str = "read") -> MissingError:
-    from mmeframe.build.store import as_written
+    from mmeframe.store.store import as_written
 
     if isinstance(error, MmeframeError):
         raise error
@@ -482,7 +486,7 @@ def _not_read(uri: str, error: Exception, done: str = "read") -> MissingError:
 
 def _check_registered(store: Store, uri: str) -> None:
     """Name what is missing, with the nearest name, before MLflow does it without."""
-    from mmeframe.build.store import registered_name
+    from mmeframe.store.store import registered_name
 
     _check_scheme(uri)
     name = registered_name(uri)
@@ -508,7 +512,7 @@ def predict_table(uri: str, data: str | Path, out: str | Path, **options: Any) -
 
 def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:
     """What is inside a logged router: read from its bundle, nothing is loaded."""
-    from mmeframe.build.store import using_store
+    from mmeframe.store.store import using_store
 
     with using_store(tracking_uri) as store:
         return show_from(store, uri)
@@ -543,8 +547,8 @@ def fetch(store: Store, uri: str) -> Path:
 
     import mlflow
 
-    from mmeframe.build.store import ModelFolder, registered_name
     from mmeframe.cache import CONTENT, cache_folder, is_whole, put, refused, seal, work_folder
+    from mmeframe.store.store import ModelFolder, registered_name
 
     location = uri
     _check_scheme(uri)
@@ -607,7 +611,7 @@ def opened(store: Store, uri: str, root: Path) -> Bundle:
 
 def _logged_digest(store: Store, uri: str) -> str | None:
     """What the store says of a router, None for one that it does not know."""
-    from mmeframe.build.store import ROUTER_TAG, registered_name
+    from mmeframe.store.store import ROUTER_TAG, registered_name
 
     name = registered_name(uri)
     version, model_id = store.pin(uri, store.named([name]) if name else {})
@@ -630,7 +634,7 @@ def _is_local(uri: str) -> bool:
 
 
 def _describe(uri: str, bundle: Any) -> dict[str, Any]:
-    from mmeframe.build.embed import code_changes
+    from mmeframe.fleet.embed import code_changes
 
     manifest: Mapping[str, Any] = bundle.manifest
     return {

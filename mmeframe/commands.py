@@ -306,7 +306,7 @@ def _limit(text: str | None) -> int | None:
 
 
 def _write_explained(found: Explained, limit: int | None, out: Path, flags: Flags) -> None:
-    from mmeframe.explain import write_explained
+    from mmeframe.route.explain import write_explained
 
     with progress_bar() as progress:
         reasons = write_explained(found.rows(limit), found.routing.table.parts, out, progress)
@@ -322,7 +322,7 @@ def _counts(reasons: Mapping[str, int]) -> str:
 
 def _show_explained(found: list[dict[str, Any]], reasons: Mapping[str, int] | None) -> None:
     """reasons: of all rows, None where these are all."""
-    from mmeframe.explain import route_text
+    from mmeframe.route.explain import route_text
 
     rows = [
         [

@@ -18,7 +18,7 @@ from mmeframe.errors import count, legible
 __all__ = ["emit", "emit_rows", "note", "progress_bar", "say", "show_trained", "table"]
 
 if TYPE_CHECKING:
-    from mmeframe.build.store import Progress
+    from mmeframe.store.store import Progress
 
 
 def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None], *, ok: bool = True) -> None:

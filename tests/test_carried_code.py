@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 
 import mmeframe
 from mmeframe import api
-from mmeframe.build.embed import embedded_files, write_archive
 from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.artifact import seal
 from mmeframe.bundle.format import manifest_digest
 from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError, ProblemsError
+from mmeframe.fleet.embed import embedded_files, write_archive
 from mmeframe.imports import from_router, modules_of, rival_of, same_here, version_of
 from mmeframe.plugin.manager import PluginInfo
 from mmeframe.runtime.files import add_code
@@ -276,7 +276,7 @@ def test_a_plan_tells_other_code(logged, week, install, run):
 )
 def test_a_plan_tells_another_mmeframe(logged, week, mine, said):
     """Its version is compared, and its code."""
-    from mmeframe.build.embed import code_changes
+    from mmeframe.fleet.embed import code_changes
 
     manifest = dict(Bundle(api_folder(week, logged["first"]) / "artifacts" / "bundle").manifest)
     manifest |= {"plugins": {}} | ({"mmeframe": mine} if said else {})
@@ -288,7 +288,7 @@ def test_a_plan_tells_another_mmeframe(logged, week, mine, said):
 
 
 def api_folder(week: Any, uri: str) -> Path:
-    from mmeframe.build.store import using_store
+    from mmeframe.store.store import using_store
 
     with using_store(week.uri) as store:
         return api.fetch(store, uri)

@@ -21,7 +21,7 @@ from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.errors import BadInputError, ModelError
 from mmeframe.plugin import canonical, manager
-from mmeframe.shares import fraction
+from mmeframe.rows.shares import fraction
 from tests import fleets
 from tests.conftest import Done, Store
 
@@ -225,8 +225,7 @@ def test_other_formats_cover_the_same(run, table, tmp_path, suffix):
 
 def test_a_table_of_many_pieces(store, tmp_path, monkeypatch):
     """A long table is read in pieces: counts are of the whole, and rows are numbered through."""
-    # mmeframe.explain is the function of that name.
-    monkeypatch.setattr(importlib.import_module("mmeframe.explain"), "_ROWS", 1000)
+    monkeypatch.setattr(importlib.import_module("mmeframe.route.explain"), "_ROWS", 1000)
     long = pd.concat([TABLE] * 1500, ignore_index=True)
     long.to_parquet(tmp_path / "long.parquet")
 

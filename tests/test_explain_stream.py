@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmeframe import api
-from mmeframe.explain import explain_rows
+from mmeframe.route.explain import explain_rows
 from tests import fleets
 
 WEEK = ("name=r", *fleets.WEEK)

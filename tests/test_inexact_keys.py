@@ -20,9 +20,9 @@ from mmeframe.builtin.manifest import ManifestConf, ManifestSource
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.builtin.rules import RulesConf, RulesStrategy
 from mmeframe.errors import BadInputError, ConfigError, ProblemsError
-from mmeframe.keys import KeyIndex, canonical, normalised
 from mmeframe.plugin import SourceContext
-from mmeframe.runtime.batch import as_batch
+from mmeframe.rows.batch import as_batch
+from mmeframe.rows.keys import KeyIndex, canonical, normalised
 from mmeframe.spec import Column, SubModelEntry, TrafficSpec
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import problems

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 
 from mmeframe.errors import BadInputError, PluginError
-from mmeframe.keys import KeyIndex, canonical, normalised
-from mmeframe.runtime.batch import as_batch
+from mmeframe.rows.batch import as_batch
+from mmeframe.rows.keys import KeyIndex, canonical, normalised
 from mmeframe.spec import SubModelEntry
 from tests.runtime.test_routing import Fleet, Raw, made, reached
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
-from mmeframe.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, factorized, is_whole, normalised
+from mmeframe.rows.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, factorized, is_whole, normalised
 
 UTC = dt.UTC
 EAST = dt.timezone(dt.timedelta(hours=5))

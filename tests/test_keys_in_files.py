@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
-from mmeframe.keys import KeyIndex, normalised
-from mmeframe.tables import _key_type, file_types, read_table
+from mmeframe.route.reading import _key_type, file_types
+from mmeframe.rows.keys import KeyIndex, normalised
+from mmeframe.rows.reading import read_table
 from tests import fleets
 
 CELLS = ["7", "7.0", "007", "-3.0", "0.0", "7.00", "7.5", "1e3", "true", "NA", "", " 7", "a", "12345678901234567890"]

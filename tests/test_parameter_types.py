@@ -16,7 +16,7 @@ from mmeframe import api
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError
 from mmeframe.plugin import RoutingInputs
-from mmeframe.runtime.batch import as_batch
+from mmeframe.rows.batch import as_batch
 from mmeframe.spec import SubModelEntry
 from tests import fleets
 from tests.runtime.test_routing import Fleet, made

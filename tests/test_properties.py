@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe import api
-from mmeframe.explain import Coverage
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.route.explain import Coverage
 from mmeframe.runtime import Router
 from tests import fleets
 from tests.test_shares import by_contract

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.keys import MISSING, UNKNOWN
-from mmeframe.routes import NO_TARGET, RouteTable
+from mmeframe.route.table import NO_TARGET, RouteTable
+from mmeframe.rows.keys import MISSING, UNKNOWN
 
 
 def route(table: RouteTable, rows: list[dict[str, str | None]]) -> list[tuple[int, str]]:

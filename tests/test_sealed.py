@@ -86,7 +86,7 @@ def in_code(root: Path) -> None:
 
 
 def in_routing(root: Path) -> None:
-    edit_zip(root / artifact.CODE, "mmeframe/routes.py", lambda data: data.replace(b"return", b"return "))
+    edit_zip(root / artifact.CODE, "mmeframe/route/table.py", lambda data: data.replace(b"return", b"return "))
 
 
 def in_entrypoint(root: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.keys import normalised
-from mmeframe.shares import fraction, fractions
+from mmeframe.rows.shares import fraction, fractions
+from mmeframe.rows.keys import normalised
 
 GOLDEN = [
     ("", (), 0.8931675160897388),
@@ -91,7 +91,7 @@ def test_another_salt():
 @pytest.mark.parametrize("seed", ["0", "1", "random"])
 def test_other_processes(seed):
     """Python's own hashes change from process to process; these numbers do not."""
-    program = "from mmeframe.shares import fraction; print([fraction(s, v) for s, v, _ in %r])" % (GOLDEN,)  # noqa: UP031
+    program = "from mmeframe.rows.shares import fraction; print([fraction(s, v) for s, v, _ in %r])" % (GOLDEN,)  # noqa: UP031
     done = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
     )

@@ -16,8 +16,9 @@ import pytest
 
 from mmeframe import api
 from mmeframe.errors import BadInputError, MmeframeError, UsageError
+from mmeframe.rows.reading import read_table
 from mmeframe.runtime import Router
-from mmeframe.tables import Scored, read_table, score_table
+from mmeframe.tables import Scored, score_table
 from tests import fleets
 
 FORMATS = (".csv", ".parquet", ".json", ".jsonl")

@@ -15,10 +15,10 @@ import mlflow
 import pytest
 
 from mmeframe import api
-from mmeframe.build.store import using_store
 from mmeframe.bundle import Bundle
 from mmeframe.cache import cache_folder, digests_in
 from mmeframe.errors import MmeframeError, ProblemsError
+from mmeframe.store.store import using_store
 from mmeframe.testing.stores import LocalStore as Store
 from tests import fleets
 
@@ -125,7 +125,7 @@ def test_a_damaged_copy_is_made_anew(fetch, harm):
 FETCH = """
 import sys
 from mmeframe import api
-from mmeframe.build.store import using_store
+from mmeframe.store.store import using_store
 with using_store(sys.argv[1]) as store:
     api.verified(store, sys.argv[2])
 """

@@ -26,7 +26,7 @@ from mmeframe.bundle.format import (
     manifest_digest,
 )
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
-from mmeframe.routes import RouteTable
+from mmeframe.route.table import RouteTable
 from mmeframe.spec import Column
 
 __all__ = ["Bundle"]

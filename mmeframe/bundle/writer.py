@@ -22,7 +22,7 @@ from mmeframe.bundle.format import (
     write_manifest,
 )
 from mmeframe.errors import BuildError
-from mmeframe.routes import table_arrays
+from mmeframe.route.table import table_arrays
 
 __all__ = ["BundleWriter"]
 

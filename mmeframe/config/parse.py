@@ -13,10 +13,10 @@ from mmeframe.config.compose import Composed
 from mmeframe.config.secrets import stored_secrets
 from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
-from mmeframe.keys import canonical
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.conf import MISSING
 from mmeframe.plugin.manager import Plugins
+from mmeframe.rows.keys import canonical
 from mmeframe.spec import (
     MAIN_ARM,
     BuildSpec,

@@ -21,7 +21,6 @@ from mmeframe.errors import (
     listed,
     suggest,
 )
-from mmeframe.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
 from mmeframe.plugin.conf import (
     MISSING,
     CombinerConf,
@@ -61,7 +60,8 @@ from mmeframe.plugin.records import (
     ObserverPlugin,
     RoutingStrategyPlugin,
 )
-from mmeframe.shares import fractions
+from mmeframe.rows.shares import fractions
+from mmeframe.rows.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
 from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""What rows and answers are made of: MLflow's types, and the labels of rows. Imports neither MLflow nor a bundle."""
+"""Rows: batches, their keys, schemas and types, and answers. Imports neither MLflow nor a bundle."""

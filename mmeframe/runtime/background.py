@@ -1,69 +1,18 @@
-"""Observers, and the shadow arms that are scored for them after the answer. Nothing here reaches the caller."""
+"""What is done after the answer: shadow arms are scored. Nothing here reaches the caller."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from mmeframe.errors import FAULTS
-from mmeframe.plugin import Observer
+from mmeframe.plugin.observers import place_of
 
-__all__ = ["Background", "Observers"]
+__all__ = ["Background"]
 
 _log = logging.getLogger("mmeframe")
-
-
-def _place_of(error: BaseException) -> str:
-    """The kind of an error and where it was raised; its text and its causes may hold the caller's data."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
-
-
-class Observers:
-    """Tells all observers. One that raises is logged once and told nothing more; the router goes on without it.
-
-    ``failures``: by name, how often the dropped ones had raised; threads that were telling one at that moment count,
-    too.
-    """
-
-    def __init__(self, observers: Mapping[str, Observer[Any]]) -> None:
-        # Replaced, never changed: threads walk over it.
-        self._observers = dict(observers)
-        self._lock = threading.Lock()
-        self.failures: dict[str, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
-
-    @property
-    def names(self) -> list[str]:
-        """Of those that are told."""
-        return list(self._observers)
-
-    def mute(self) -> None:
-        """Tell nobody from now on: what a build asks of its router to prove it is no traffic."""
-        self._observers = {}
-
-    def tell(self, method: str, event: Any) -> None:
-        for name, observer in self._observers.items():
-            try:
-                getattr(observer, method)(event)
-            except FAULTS as error:
-                self._drop(name, method, error)
-
-    def _drop(self, name: str, method: str, error: BaseException) -> None:
-        with self._lock:
-            first = name not in self.failures
-            self.failures[name] = self.failures.get(name, 0) + 1
-            self._observers = {other: it for other, it in self._observers.items() if other != name}
-        if first:
-            said = "observers.%s: %s failed (%s); the router goes on without this observer."
-            _log.error(said, name, method, _place_of(error))
 
 
 class Background:
@@ -102,7 +51,7 @@ class Background:
             try:
                 work()
             except FAULTS as error:
-                _log.error("a shadow failed (%s)", _place_of(error))
+                _log.error("a shadow failed (%s)", place_of(error))
             finally:
                 # Its rows are not to live until there is more work.
                 del work

@@ -27,17 +27,19 @@ from mmeframe.plugin import (
     ShadowEvent,
 )
 from mmeframe.plugin.components import runs_code
-from mmeframe.routes import NO_TARGET, Routed
+from mmeframe.plugin.observers import Observers
+from mmeframe.route.asking import Question
+from mmeframe.route.routing import Members, Routing
+from mmeframe.route.table import NO_TARGET, Routed
+from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.types import RefusedError, converter, is_compound, shown
-from mmeframe.runtime.background import Background, Observers
-from mmeframe.runtime.batch import FrameBatch, as_batch
+from mmeframe.runtime.background import Background
 from mmeframe.runtime.components import bring_code, load_component, observer_of, required
 from mmeframe.runtime.files import load_record, shipped_code
 from mmeframe.runtime.knobs import Knobs, is_nested, nested
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
-from mmeframe.runtime.routing import Members, Routing
-from mmeframe.runtime.scoring import Question, Scorer
+from mmeframe.runtime.scoring import Scorer
 from mmeframe.runtime.workers import Workers
 from mmeframe.spec import ANNOTATE, Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
 from mmeframe.versions import HERE, faults, tell

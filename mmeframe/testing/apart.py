@@ -128,7 +128,7 @@ def _fork(argument: tuple[dict[str, Any], dict[str, bytes], list[tuple[str, Any]
     """Tell an observer events, fork, and tell it in the child what it was told before."""
     component, files, events = argument
     from mmeframe.plugin import ComponentContext
-    from mmeframe.runtime.background import Observers
+    from mmeframe.plugin.observers import Observers
 
     observer = _made(component)
     observer.bind(ComponentContext({name: memoryview(data) for name, data in files.items()}))

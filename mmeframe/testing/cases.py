@@ -206,7 +206,7 @@ class StrategyCase(Case):
     def _is_known(self, keys: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         import numpy as np
 
-        from mmeframe.keys import canonical
+        from mmeframe.rows.keys import canonical
 
         return np.array([canonical(key) in set(self.declared) for key in keys], bool)
 
@@ -360,8 +360,8 @@ class _Active:
 
 @contextlib.contextmanager
 def _active() -> Iterator[Registry]:
-    from mmeframe.build.brought import SourceRegistry
-    from mmeframe.build.store import using_store
+    from mmeframe.fleet.brought import SourceRegistry
+    from mmeframe.store.store import using_store
 
     with using_store(None) as store:
         yield SourceRegistry(store)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmeframe.build.fleet import declared
-from mmeframe.build.store import Store, using_store
 from mmeframe.errors import ConfigError, MissingError
-from mmeframe.explain import members_of, table_of
+from mmeframe.fleet.resolve import declared
+from mmeframe.fleet.routing import members_of, table_of
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
-from mmeframe.routes import NO_TARGET
-from mmeframe.runtime.batch import as_batch
-from mmeframe.runtime.routing import Routing
+from mmeframe.route.routing import Routing
+from mmeframe.route.table import NO_TARGET
+from mmeframe.rows.batch import as_batch
 from mmeframe.spec import RouterSpec
+from mmeframe.store.store import Store, using_store
 
 __all__ = ["DryRouter"]
 

@@ -58,7 +58,7 @@ def active(store: LocalStore) -> Iterator[None]:
     """Make a store MLflow's own while the block runs, for tracking and registry; a run that is left open is ended."""
     import mlflow
 
-    from mmeframe.build.store import using_store
+    from mmeframe.store.store import using_store
 
     with _artifacts_in(store.folder), using_store(store.uri):
         try:

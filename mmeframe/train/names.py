@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mmeframe.build.store import Store, registered_name
 from mmeframe.errors import MissingError, Problem, ProblemsError
-from mmeframe.keys import canonical
+from mmeframe.rows.keys import canonical
 from mmeframe.spec import RouterSpec, SubModelEntry, TrainSpec
+from mmeframe.store.store import Store, registered_name
 from mmeframe.train.rows import Key
 
 __all__ = ["check_written"]

@@ -17,15 +17,16 @@ import numpy as np
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.errors import BadInputError, ConfigError, MmeframeError, Problem, ProblemsError, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import is_whole
 from mmeframe.plugin import Batch, RoutingStrategy
 from mmeframe.plugin.components import make_component
-from mmeframe.routes import RouteTable
-from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.routing import Members, Routing
-from mmeframe.runtime.schema import check_frame
+from mmeframe.route.reading import file_types
+from mmeframe.route.routing import Members, Routing
+from mmeframe.route.table import RouteTable
+from mmeframe.rows.batch import FrameBatch, as_batch
+from mmeframe.rows.keys import is_whole
+from mmeframe.rows.reading import Kind, read_table
+from mmeframe.rows.schema import check_frame
 from mmeframe.spec import Column, Reader, RouterSpec, TrafficSpec, TrainSpec
-from mmeframe.tables import Kind, file_types, read_table
 from mmeframe.train.allow import table_object
 
 if TYPE_CHECKING:

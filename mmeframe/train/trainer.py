@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.build.cleanup import BUILD_TAG, Undo, close_leftovers, forget_empty, lease
-from mmeframe.build.environment import distributions_of
-from mmeframe.build.log import experiment_id, log_folder, move_alias, record_config, register, taken
-from mmeframe.build.store import Store
 from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError, count, listed
-from mmeframe.keys import csv_twins
+from mmeframe.fleet.environment import distributions_of
 from mmeframe.plugin.components import make_component
+from mmeframe.publish.log import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.redact import redact_tree
+from mmeframe.rows.keys import csv_twins
 from mmeframe.spec import RouterSpec, TrainSpec
+from mmeframe.store.cleanup import BUILD_TAG, Undo, close_leftovers, forget_empty, lease
+from mmeframe.store.store import Store
 from mmeframe.train.allow import estimator_class
 from mmeframe.train.metrics import Answers, answers_of
 from mmeframe.train.names import check_written
@@ -41,7 +41,7 @@ from mmeframe.train.rows import Key, Rows, read_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mmeframe.build.store import Progress
+    from mmeframe.store.store import Progress
 
 __all__ = ["Trained", "TrainedModel", "train"]
 

@@ -31,7 +31,7 @@ def wall(command: list[str], cwd: Path) -> float:
 _STORE_CALLS = """
 import time, mlflow
 from mlflow import MlflowClient
-from mmeframe.build.store import using_store
+from mmeframe.store.store import using_store
 start = time.perf_counter()
 with using_store(None) as store:
     store.named([f"day_{day}" for day in range(7)])

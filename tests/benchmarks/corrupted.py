@@ -337,7 +337,7 @@ def forgeries(original: Path) -> Iterator[Case]:
     trace = TRACE.encode()
     codes = {
         "a line of its imports.py": in_zip("mmeframe/imports.py", lambda raw: raw + trace),
-        "a line of its routes.py": in_zip("mmeframe/routes.py", lambda raw: raw + trace),
+        "a line of its route/table.py": in_zip("mmeframe/route/table.py", lambda raw: raw + trace),
         "a line of a plugin": in_zip("parity_plugin.py", lambda raw: raw.replace(b'"odd" if', b'"even" if')),
         "an unlisted module": in_zip("mmeframe/builtin/unlisted.py", lambda raw: trace, added=True),
         "a library": in_zip("lightgbm/__init__.py", lambda raw: trace, added=True),

@@ -15,8 +15,8 @@ import pandas as pd
 
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import NamePattern
-from mmeframe.runtime import batch
-from mmeframe.runtime.schema import check_frame
+from mmeframe.rows import batch
+from mmeframe.rows.schema import check_frame
 from mmeframe.spec import Column
 from tests import fuzz
 

@@ -30,8 +30,8 @@ import numpy as np
 from mlflow.entities import LoggedModelStatus
 
 from mmeframe import api, cli
-from mmeframe.build.store import using_store
 from mmeframe.bundle.artifact import BUNDLE
+from mmeframe.store.store import using_store
 from tests import fleets, servers
 
 ROWS = fleets.rows(21)

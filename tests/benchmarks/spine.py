@@ -47,8 +47,8 @@ def logging_speed() -> str:
     import mlflow
     from mlflow.models import infer_signature
 
-    from mmeframe.build.cleanup import Undo
-    from mmeframe.build.log import log_folder, register
+    from mmeframe.publish.log import log_folder, register
+    from mmeframe.store.cleanup import Undo
 
     example = fleets.rows(5)[["x1", "x2"]]
     model = fleets.fitted(0)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmeframe.build.members import Members
-from mmeframe.build.store import Store
 from mmeframe.errors import MissingError
+from mmeframe.fleet.members import Members
 from mmeframe.plugin import ModelSource, ModelSourcePlugin, SourceConf, SubModelEntry, hookimpl
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.spec import Component, KeyPart, RouterSpec, RoutingSpec
+from mmeframe.store.store import Store
 
 GOOD = SubModelEntry("a", "models:/a/1", {"shop": "berlin"}, origin="sources.s")
 # What the source of this module brings, in this order; an exception is raised there.

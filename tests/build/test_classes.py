@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mmeframe import api
-from mmeframe.build.signature import alike_labels
 from mmeframe.errors import ProblemsError
+from mmeframe.fleet.signature import alike_labels
 from mmeframe.runtime import Router
 from tests import flavors, fleets
 from tests.conftest import Store

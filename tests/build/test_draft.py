@@ -336,7 +336,7 @@ def test_answers_of_another_method(module_store, tmp_path):
 
 FULL = """
 import resource, signal, sys
-from mmeframe.build.draft import Draft
+from mmeframe.publish.draft import Draft
 from mmeframe.cli import main
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

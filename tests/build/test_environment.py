@@ -6,8 +6,8 @@ from importlib import metadata
 
 import pytest
 
-from mmeframe.build.environment import distributions_of, merge, read_requirements
 from mmeframe.errors import Problem
+from mmeframe.fleet.environment import distributions_of, merge, read_requirements
 from mmeframe.spec import EnvironmentSpec
 
 MLFLOW = f"mlflow=={metadata.version('mlflow')}"

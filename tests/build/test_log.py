@@ -15,9 +15,9 @@ import yaml
 from mlflow import MlflowClient
 
 from mmeframe import api
-from mmeframe.build.cleanup import BUILD_TAG, lease
 from mmeframe.cache import cache_folder
 from mmeframe.errors import ProblemsError
+from mmeframe.store.cleanup import BUILD_TAG, lease
 from tests import fleets
 
 
@@ -404,7 +404,7 @@ def test_a_build_that_still_runs_is_left_alone(three):
     assert open_runs() == []
 
 
-_LEASE = "from mmeframe.build.cleanup import lease; print(lease(), flush=True); input()"
+_LEASE = "from mmeframe.store.cleanup import lease; print(lease(), flush=True); input()"
 
 
 def test_a_build_in_another_container_is_left_alone(three):
@@ -509,7 +509,7 @@ def full():
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-from mmeframe.build import log
+from mmeframe.publish import log
 from mmeframe.bundle import BundleWriter
 from mmeframe.cli import main
 

@@ -15,11 +15,11 @@ import pytest
 from mlflow.models import infer_signature, set_signature
 
 from mmeframe import api
-from mmeframe.build import bare
-from mmeframe.build.previous import stamp_of
-from mmeframe.build.store import ModelFolder
+from mmeframe.fleet import bare
+from mmeframe.fleet.previous import stamp_of
 from mmeframe.plugin import SubModelEntry
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.store.store import ModelFolder
 from tests import fleets
 from tests.conftest import Store
 

@@ -8,7 +8,8 @@ import pytest
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSpec, Schema, TensorSpec
 
-from mmeframe.build.signature import (
+from mmeframe.errors import Problem
+from mmeframe.fleet.signature import (
     Outputs,
     Union,
     mlflow_signature,
@@ -17,7 +18,6 @@ from mmeframe.build.signature import (
     union_columns,
     union_outputs,
 )
-from mmeframe.errors import Problem
 from mmeframe.spec import Column
 
 F = pd.DataFrame

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
-from mmeframe.build import store as module
-from mmeframe.build.store import Store, using_store
 from mmeframe.errors import ConfigError, MissingError
+from mmeframe.store import store as module
+from mmeframe.store.store import Store, using_store
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mmeframe import api
-from mmeframe.build.examples import fresh, made_up, same
-from mmeframe.build.signature import read_columns
 from mmeframe.errors import ProblemsError
+from mmeframe.fleet.examples import fresh, made_up, same
+from mmeframe.fleet.signature import read_columns
 from mmeframe.plugin import Combiner, CombinerConf, CombinerPlugin, hookimpl
 from mmeframe.plugin.manager import isolated_plugins
 from tests import fleets

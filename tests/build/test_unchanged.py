@@ -15,7 +15,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from mmeframe import api
-from mmeframe.build import embed
+from mmeframe.fleet import embed
 from tests import fleets
 from tests.conftest import Store
 

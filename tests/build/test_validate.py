@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from mlflow.models import infer_signature
 
 from mmeframe import api
-from mmeframe.build.pickles import of_main
 from mmeframe.errors import ProblemsError
+from mmeframe.fleet.pickles import of_main
 from mmeframe.plugin.manager import Plugins, load_plugins
 from tests import fleets
 from tests.conftest import Store

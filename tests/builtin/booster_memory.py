@@ -12,10 +12,10 @@ from typing import Any
 
 from sklearn.datasets import load_diabetes
 
-from mmeframe.build.bare import FORMS
 from mmeframe.builtin.catboost_loader import CatboostConf, CatboostLoader
 from mmeframe.builtin.lightgbm_loader import LightgbmConf, LightgbmLoader
 from mmeframe.builtin.xgboost_loader import XgboostConf, XgboostLoader
+from mmeframe.fleet.bare import FORMS
 
 COUNT = 150
 

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmeframe.builtin.datepart import DatepartConf, DatepartStrategy
 from mmeframe.errors import BadInputError
-from mmeframe.keys import canonical
-from mmeframe.runtime.batch import FrameBatch
+from mmeframe.rows.batch import FrameBatch
+from mmeframe.rows.keys import canonical
 
 S = pd.Series
 NEW_YORK = "America/New_York"

@@ -10,9 +10,9 @@ import pytest
 
 from mmeframe.builtin.gate import GateConf, GateStrategy
 from mmeframe.errors import ModelError
-from mmeframe.keys import canonical
 from mmeframe.plugin import ComponentContext
-from mmeframe.runtime.batch import as_batch
+from mmeframe.rows.batch import as_batch
+from mmeframe.rows.keys import canonical
 from tests.builtin.options import made, problems
 
 ROWS = pd.DataFrame({"x": [1.0, 2.0, 3.0]})

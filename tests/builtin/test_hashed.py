@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mmeframe.builtin.hashed import HashConf, HashStrategy
 from mmeframe.errors import BadInputError
-from mmeframe.shares import fraction
+from mmeframe.rows.shares import fraction
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 
@@ -144,7 +144,7 @@ def test_other_processes(seed):
     program = (
         "import json, pandas as pd\n"
         "from mmeframe.builtin.hashed import HashConf, HashStrategy\n"
-        "from mmeframe.runtime.batch import as_batch\n"
+        "from mmeframe.rows.batch import as_batch\n"
         "strategy = HashStrategy(HashConf(['id'], {'a': 0.5, 'b': 0.25}))\n"
         "print(json.dumps([k if isinstance(k, str) else None\n"
         "    for k in strategy.route_keys(as_batch(pd.DataFrame({'id': range(200)})), {})]))"

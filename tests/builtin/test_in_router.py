@@ -11,8 +11,8 @@ import pytest
 from mmeframe import api
 from mmeframe.errors import ProblemsError
 from mmeframe.plugin import canonical
+from mmeframe.rows.shares import fraction
 from mmeframe.runtime import Router
-from mmeframe.shares import fraction
 
 # Bins whose labels are not in alphabetic order, which a bundle's maps are; a table; rules; shares; a combiner.
 OVERRIDES = (

@@ -8,8 +8,8 @@ import pytest
 
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError
-from mmeframe.keys import canonical
-from mmeframe.runtime.batch import FrameBatch
+from mmeframe.rows.batch import FrameBatch
+from mmeframe.rows.keys import canonical
 
 PARAM_ONLY, EITHER = ParamConf("dow"), ParamConf("dow", column="day")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mmeframe.builtin.rules import MAX_DEPTH, RulesConf, RulesStrategy
 from mmeframe.errors import BadInputError
-from mmeframe.keys import canonical, csv_form
+from mmeframe.rows.keys import canonical, csv_form
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import made, problems
 

@@ -191,8 +191,8 @@ def test_both_in_one_router(both, week):
     )
     fleet = api.validate(*config)
 
-    from mmeframe.build.embed import used_plugins
-    from mmeframe.build.pack import components
+    from mmeframe.fleet.embed import used_plugins
+    from mmeframe.fleet.manifest import components
 
     used = used_plugins(components(fleet).values(), load_plugins())
     assert {info.distribution for info in used.values()} == {"left-hand", "right-hand"}

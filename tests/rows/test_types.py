@@ -14,8 +14,8 @@ from mlflow.types import DataType
 from mlflow.types.schema import AnyType, Array, Map, Object, Property
 
 from mmeframe.errors import BadInputError
+from mmeframe.rows.schema import check_frame
 from mmeframe.rows.types import RefusedError, converter, is_compound, nullable, shown, type_text
-from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
 DOUBLES = type_text(Array(DataType.double))

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from mmeframe.errors import BadInputError
-from mmeframe.runtime import batch
-from mmeframe.runtime.batch import as_batch
+from mmeframe.rows import batch
+from mmeframe.rows.batch import as_batch
 
 
 def content(data: object) -> dict[str, list]:

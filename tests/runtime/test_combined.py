@@ -23,8 +23,8 @@ from mmeframe import api
 from mmeframe.errors import BadInputError, ConfigError, ModelError, ProblemsError, UnknownKeyError
 from mmeframe.plugin import canonical
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.rows.shares import fraction
 from mmeframe.runtime import Router
-from mmeframe.shares import fraction
 from tests import fleets
 from tests.conftest import Store
 

@@ -15,8 +15,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from mmeframe.errors import BadInputError, ModelError
 from mmeframe.plugin import canonical
+from mmeframe.rows.shares import fraction
 from mmeframe.runtime import Router
-from mmeframe.shares import fraction
 from tests import fleets
 from tests.conftest import Store
 

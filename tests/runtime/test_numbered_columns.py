@@ -23,9 +23,9 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from mmeframe import api
-from mmeframe.build.signature import read_columns, read_outputs
 from mmeframe.errors import BadInputError
-from mmeframe.runtime.batch import as_batch
+from mmeframe.fleet.signature import read_columns, read_outputs
+from mmeframe.rows.batch import as_batch
 from mmeframe.spec import Column
 from tests import flavors, fleets
 from tests.conftest import Store

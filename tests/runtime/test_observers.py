@@ -22,8 +22,8 @@ from mmeframe import api
 from mmeframe.errors import BadInputError, ConfigError, ModelError
 from mmeframe.plugin import Observer, ObserverConf
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.plugin.observers import Observers
 from mmeframe.runtime import Router
-from mmeframe.runtime.background import Observers
 from tests import fleets
 from tests.conftest import Store
 

@@ -18,11 +18,11 @@ from mmeframe import api
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count
-from mmeframe.explain import Coverage
-from mmeframe.routes import NO_TARGET, RouteTable
+from mmeframe.route.explain import Coverage
+from mmeframe.route.routing import Members, Routing
+from mmeframe.route.table import NO_TARGET, RouteTable
+from mmeframe.rows.batch import as_batch
 from mmeframe.runtime import Router
-from mmeframe.runtime.batch import as_batch
-from mmeframe.runtime.routing import Members, Routing
 from mmeframe.spec import Column, Component, KeyPart, RoutingSpec, SubModelEntry, TrafficSpec
 from tests.test_shares import by_contract
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mmeframe.errors import BadInputError
-from mmeframe.runtime.schema import check_frame
+from mmeframe.rows.schema import check_frame
 from mmeframe.spec import Column
 
 S = pd.Series

@@ -17,8 +17,8 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from mmeframe import api
-from mmeframe.build.cleanup import BUILD_TAG
 from mmeframe.errors import ConfigError, ProblemsError
+from mmeframe.store.cleanup import BUILD_TAG
 from mmeframe.train.metrics import Answers, answers_of
 from tests import fleets
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mmeframe.build.examples import same
-from mmeframe.build.signature import type_of
 from mmeframe.errors import ConfigError
+from mmeframe.fleet.examples import same
+from mmeframe.fleet.signature import type_of
 from mmeframe.testing.cases import CombinerCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
 from mmeframe.testing.promises import BrokenError, expect, promise

@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from mmeframe.build.bare import FORMS, bare_file
-from mmeframe.build.examples import same
-from mmeframe.build.signature import read_columns
 from mmeframe.errors import MissingError
+from mmeframe.fleet.bare import FORMS, bare_file
+from mmeframe.fleet.examples import same
+from mmeframe.fleet.signature import read_columns
 from mmeframe.plugin import ModelLoaderPlugin
 from mmeframe.spec import Column
 from mmeframe.testing import apart

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmeframe.plugin import BatchEvent, ErrorEvent, EvictEvent, LoadEvent, ModelError, ShadowEvent
-from mmeframe.runtime.background import Observers
+from mmeframe.plugin.observers import Observers
 from mmeframe.testing import apart
 from mmeframe.testing.cases import ObserverCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare

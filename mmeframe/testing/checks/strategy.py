@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.keys import one_per_row
 from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, canonical, normalised
-from mmeframe.runtime.batch import FrameBatch, as_batch
-from mmeframe.runtime.routing import as_given
+from mmeframe.route.routing import as_given
+from mmeframe.rows.batch import FrameBatch, as_batch
+from mmeframe.rows.keys import one_per_row
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
 from mmeframe.testing.promises import BrokenError, expect, promise

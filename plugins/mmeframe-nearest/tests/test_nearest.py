@@ -19,11 +19,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mmeframe.api import compose
 from mmeframe.errors import ProblemsError
-from mmeframe.keys import MISSING as MISSING_CODE
-from mmeframe.keys import KeyIndex
 from mmeframe.plugin import BadInputError, ComponentContext, ConfigError, MissingError
 from mmeframe.plugin.manager import load_plugins
-from mmeframe.runtime.batch import as_batch
+from mmeframe.rows.batch import as_batch
+from mmeframe.rows.keys import MISSING as MISSING_CODE
+from mmeframe.rows.keys import KeyIndex
 from mmeframe.testing import RoutingStrategyConformance, StrategyCase
 from mmeframe.testing import bound as as_served
 

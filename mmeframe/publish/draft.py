@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mmeframe
-from mmeframe.build.previous import Facts, Kept, Packed
-from mmeframe.build.signature import Outputs
 from mmeframe.bundle import PACK, BundleWriter, FileRef
 from mmeframe.cache import cache_folder, locked, refused
 from mmeframe.errors import CorruptBundleError, ProblemsError
+from mmeframe.fleet.previous import Facts, Kept, Packed
+from mmeframe.fleet.signature import Outputs
 from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
-    from mmeframe.build.describe import SubModel
-    from mmeframe.build.store import Store
+    from mmeframe.fleet.describe import SubModel
     from mmeframe.spec import RouterSpec
+    from mmeframe.store.store import Store
 
 __all__ = ["FULL", "Draft", "open_draft"]
 

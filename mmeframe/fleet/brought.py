@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmeframe.build.store import ROUTER_TAG, Store
 from mmeframe.errors import listed
 from mmeframe.plugin import RegisteredModel, SubModelEntry
 from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import FileSignatureConf
 from mmeframe.spec import Component
+from mmeframe.store.store import ROUTER_TAG, Store
 
 __all__ = ["SourceRegistry", "entry_fault", "routers_left_out"]
 

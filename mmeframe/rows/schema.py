@@ -28,7 +28,7 @@ from mmeframe.rows.types import (
 )
 from mmeframe.spec import Column
 
-__all__ = ["NUMBERS", "check_frame"]
+__all__ = ["NUMBERS", "check_frame", "required"]
 
 NUMBERS: Mapping[str, np.dtype[Any]] = {
     "integer": np.dtype(np.int32),
@@ -249,3 +249,8 @@ def _content(series: pd.Series[Any]) -> str:
     return {"string": "text", "boolean": "booleans", "mixed-integer": "text and numbers"}.get(
         found := infer_dtype(series, skipna=True), f"{found} values"
     )
+
+
+def required(columns: Sequence[Column]) -> frozenset[str]:
+    """Names of the columns that every row has."""
+    return frozenset(column.name for column in columns if column.required)

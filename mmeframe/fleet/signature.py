@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mmeframe.errors import Problem
-from mmeframe.keys import canonical, is_whole
+from mmeframe.rows.keys import canonical, is_whole
 from mmeframe.rows.types import is_compound, shown, type_text
 from mmeframe.spec import Column
 

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.build.pickles import PICKLES, holds_code
-from mmeframe.build.store import code_of
 from mmeframe.errors import BuildError, ModelError
+from mmeframe.fleet.pickles import PICKLES, holds_code
 from mmeframe.imports import modules_of, rival_of
 from mmeframe.shipped import CODE, as_ever, importable
+from mmeframe.store.store import code_of
 from mmeframe.worker import Ended, Remote, Worker
 
 if TYPE_CHECKING:
-    from mmeframe.build.describe import SubModel
+    from mmeframe.fleet.describe import SubModel
 
 __all__ = ["LiveModels"]
 

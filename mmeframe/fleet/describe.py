@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
-from mmeframe.build.bare import (
+from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
+from mmeframe.fleet.bare import (
     FORMS,
     FileAlone,
     bare_file,
@@ -22,14 +23,20 @@ from mmeframe.build.bare import (
     look_into_folder,
     requirements,
 )
-from mmeframe.build.draft import Draft
-from mmeframe.build.embed import loader_code
-from mmeframe.build.environment import read_requirements
-from mmeframe.build.live import LiveModels
-from mmeframe.build.pickles import PICKLES, holds_code, session_problem
-from mmeframe.build.previous import Facts, Known, stamp_of
-from mmeframe.build.signature import Outputs, Param, read_columns, read_outputs, read_params
-from mmeframe.build.store import (
+from mmeframe.fleet.embed import loader_code
+from mmeframe.fleet.environment import read_requirements
+from mmeframe.fleet.live import LiveModels
+from mmeframe.fleet.pickles import PICKLES, holds_code, session_problem
+from mmeframe.fleet.previous import Facts, Known, stamp_of
+from mmeframe.fleet.signature import Outputs, Param, read_columns, read_outputs, read_params
+from mmeframe.imports import code_digest, modules_of
+from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
+from mmeframe.plugin.components import make_component, runs_code
+from mmeframe.plugin.manager import Plugins
+from mmeframe.redact import redact
+from mmeframe.shipped import STANDARD, standard
+from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
+from mmeframe.store.store import (
     ModelFile,
     ModelFolder,
     Progress,
@@ -39,16 +46,8 @@ from mmeframe.build.store import (
     fetched,
     registered_name,
 )
-from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
-from mmeframe.imports import code_digest, modules_of
-from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
-from mmeframe.plugin.components import make_component, runs_code
-from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact
-from mmeframe.shipped import STANDARD, standard
-from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
 
-__all__ = ["Describer", "OwnFiles", "SubModel", "kept_files"]
+__all__ = ["Describer", "Journal", "OwnFiles", "SubModel", "kept_files"]
 
 PYFUNC = "python_function"
 _FROM = "Relative paths are from the working directory. Or leave it out: exclude."
@@ -132,6 +131,14 @@ class OwnFiles:
         return self._root
 
 
+class Journal(Known, Protocol):
+    """What a build notes as it goes, and knows of one that did not come to its end."""
+
+    def describe(self, model: SubModel) -> None:
+        """Note what a sub-model is."""
+        ...
+
+
 @dataclass
 class Describer:
     """Reads sub-models; what is wrong with any of them joins ``problems``, what is odd ``warnings``.
@@ -149,7 +156,7 @@ class Describer:
     # The method that each will be asked for, by id.
     methods: Callable[[str], str]
     known: Sequence[Known]
-    draft: Draft | None
+    journal: Journal | None
     progress: Progress
     routers: set[str] = field(default_factory=set)
     # What thousands of sub-models have alike is read once, and is one object in all of them.
@@ -175,7 +182,7 @@ class Describer:
         files = {entry.id: file for entry, source in pinned if not entry.model_id and (file := bare_file(source))}
         places = {entry.id: self._place(entry, source, locations, files) for entry, source in pinned}
         # Who only looks at a fleet compares it with no build.
-        stamped = pinned if self.known or self.draft is not None else []
+        stamped = pinned if self.known or self.journal is not None else []
         stamps = {
             entry.id: self._stamp(entry, folder) for entry, _ in stamped if (folder := places[entry.id]) is not None
         }
@@ -206,8 +213,8 @@ class Describer:
                         model = known.get(entry.id) or begun[entry.id].result()
                     if model is not None:
                         described.append(model if model.stamp else replace(model, stamp=stamps.get(model.id)))
-                        if self.draft is not None:
-                            self.draft.describe(described[-1])
+                        if self.journal is not None:
+                            self.journal.describe(described[-1])
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.errors import BadInputError, listed, suggest
-from mmeframe.keys import normalised
+from mmeframe.rows.keys import normalised
 from mmeframe.rows.labels import unlabelled
+from mmeframe.rows.schema import check_frame
 from mmeframe.rows.types import EXACT, strange
-from mmeframe.runtime.schema import check_frame
 from mmeframe.spec import Column
 
 __all__ = ["FrameBatch", "as_batch", "values_of"]

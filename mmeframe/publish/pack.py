@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mmeframe
 from mmeframe.budget import check_residency
-from mmeframe.build.describe import SubModel, kept_files
-from mmeframe.build.draft import Draft
-from mmeframe.build.embed import code_digests, recorded, used_plugins
-from mmeframe.build.fleet import Fleet
-from mmeframe.build.live import LiveModels
-from mmeframe.build.methods import WITH_EXAMPLE, tried
-from mmeframe.build.pickles import session_problem
-from mmeframe.build.previous import Packed
-from mmeframe.build.signature import Outputs, alike_labels
-from mmeframe.build.store import Progress, fetched
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import canonical_json
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
+from mmeframe.fleet.describe import SubModel, kept_files
+from mmeframe.fleet.embed import code_digests, recorded, used_plugins
+from mmeframe.fleet.live import LiveModels
+from mmeframe.fleet.manifest import components, settings
+from mmeframe.fleet.methods import tried, unanswered
+from mmeframe.fleet.pickles import session_problem
+from mmeframe.fleet.previous import Packed
+from mmeframe.fleet.resolve import Fleet
+from mmeframe.fleet.signature import Outputs, alike_labels
 from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
+from mmeframe.publish.draft import Draft
 from mmeframe.shipped import CODE
 from mmeframe.spec import Component
+from mmeframe.store.store import Progress, fetched
 from mmeframe.versions import HERE, minor
 
-__all__ = ["components", "pack", "settings", "unanswered"]
+__all__ = ["pack"]
 
 # Environments are merged, examples are for people: neither is needed to predict.
 _LEFT_OUT = (
@@ -64,13 +65,6 @@ class _Numbered:
                 self.values.append(self._to_json(value))
             self._last = value, number
         return self._last[1]
-
-
-def components(fleet: Fleet) -> dict[str, Component]:
-    """Every component that the bundle will name, by config path."""
-    found = {f"routing.keys.{part.name}": part.strategy for part in fleet.spec.routing.parts}
-    found |= {f"observers.{name}": component for name, component in fleet.spec.observers}
-    return found | {f"models.{model.id}.loader": model.loader for model in fleet.models}
 
 
 def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tuple[str, list[str]]:
@@ -146,30 +140,6 @@ def _labelled(outputs: Outputs, labels: tuple[str, ...]) -> Outputs:
     return outputs if outputs.labels == labels else replace(outputs, labels=labels)
 
 
-def settings(fleet: Fleet) -> dict[str, Any]:
-    """What the manifest says of a fleet as a whole, before anything is packed."""
-    spec = fleet.spec
-    return {
-        "name": spec.name,
-        "routing": spec.routing.to_json(),
-        "traffic": spec.traffic.to_json(),
-        "disabled_models": list(spec.disabled_models),
-        "isolation": spec.isolation,
-        "observers": [[name, component.to_json()] for name, component in spec.observers],
-        "residency": spec.residency.to_json(),
-        "allow_pickle": spec.bundle.allow_pickle,
-        "output": asdict(spec.output),
-        "signature": asdict(spec.signature),
-        "union": [column.to_json() for column in fleet.union.columns],
-        "answer": fleet.outputs.to_json(),
-        "params": {name: list(param) for name, param in fleet.params.items()},
-        "environment": list(fleet.requirements),
-        "inputs": {
-            part: {"columns": dict(read.columns), "params": list(read.params)} for part, read in fleet.inputs.items()
-        },
-    }
-
-
 def _packed(
     model: SubModel, live: LiveModels, folders: Iterator[AbstractContextManager[Path]], writer: BundleWriter
 ) -> Packed:
@@ -214,12 +184,6 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
         why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
         raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}"))
     return Packed(files, _pickled_by(model, files), trial.memory, trial.arrays, trial.labels)
-
-
-def unanswered(id_: str, what: str, hint: str = "") -> Problem:
-    """A sub-model that would answer nobody, as far as anybody can see; or, with a hint of its own, not as it should."""
-    hint = hint or f"{WITH_EXAMPLE} If it answers real rows all the same, set +models.{id_}.prove=false."
-    return Problem(f"models.{id_}", what if what.endswith(".") else f"{what}.", hint, "fleet")
 
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:

@@ -12,16 +12,16 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.build.examples import learnt_rows, made_up
-from mmeframe.build.methods import answers, lost_class
-from mmeframe.build.signature import Outputs
-from mmeframe.build.store import ModelFile
 from mmeframe.errors import FAULTS, BuildError
+from mmeframe.fleet.examples import learnt_rows, made_up
+from mmeframe.fleet.methods import answers, lost_class
+from mmeframe.fleet.signature import Outputs
 from mmeframe.plugin.components import make_component
 from mmeframe.spec import Column, Component
+from mmeframe.store.store import ModelFile
 
 if TYPE_CHECKING:
-    from mmeframe.build.describe import SubModel
+    from mmeframe.fleet.describe import SubModel
     from mmeframe.plugin import SubModelFiles
 
 __all__ = ["FORMS", "FileAlone", "bare_file", "declared", "doubles", "look_into", "look_into_folder", "requirements"]

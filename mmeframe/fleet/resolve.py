@@ -15,14 +15,14 @@ from itertools import islice
 from typing import Any
 
 from mmeframe.budget import check_residency
-from mmeframe.build.describe import Describer, SubModel
-from mmeframe.build.draft import Draft
-from mmeframe.build.environment import distributions_of, merge
-from mmeframe.build.live import LiveModels
-from mmeframe.build.members import Members
-from mmeframe.build.methods import discover, has_classes, labels
-from mmeframe.build.previous import Previous
-from mmeframe.build.signature import (
+from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
+from mmeframe.fleet.describe import Describer, Journal, SubModel
+from mmeframe.fleet.environment import distributions_of, merge
+from mmeframe.fleet.live import LiveModels
+from mmeframe.fleet.members import Members
+from mmeframe.fleet.methods import discover, has_classes, labels
+from mmeframe.fleet.previous import Previous
+from mmeframe.fleet.signature import (
     Outputs,
     Param,
     Union,
@@ -34,15 +34,14 @@ from mmeframe.build.signature import (
     union_outputs,
     union_params,
 )
-from mmeframe.build.store import ModelFolder, Progress, Store, fetched, registered_name
-from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
 from mmeframe.graph import reached
-from mmeframe.keys import canonical, csv_hazard, csv_twins
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
+from mmeframe.rows.keys import canonical, csv_hazard, csv_twins
 from mmeframe.rows.types import is_compound, shown
 from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
+from mmeframe.store.store import ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
 
 __all__ = ["Fleet", "declared", "resolve"]
@@ -106,14 +105,14 @@ def resolve(
     store: Store,
     progress: Progress,
     previous: Previous | None = None,
-    draft: Draft | None = None,
+    journal: Journal | None = None,
 ) -> Fleet:
     """Expand sources, pin every URI, read every model's description, and check that all of them fit.
 
-    previous: whose sub-models are not read again where they did not change. draft: notes what is found, for a build.
+    previous: whose sub-models are not read again where they did not change. journal: notes what is found, for a build.
     Raises ProblemsError with every problem of the fleet.
     """
-    return _Resolver(spec, plugins, store, progress, previous, draft).run()
+    return _Resolver(spec, plugins, store, progress, previous, journal).run()
 
 
 def declared(
@@ -137,7 +136,7 @@ class _Resolver:
     store: Store
     progress: Progress
     previous: Previous | None
-    draft: Draft | None
+    journal: Journal | None
     # Ids of source entries whose files have shown that they are routers.
     routers: frozenset[str] = frozenset()
     problems: list[Problem] = field(default_factory=list)
@@ -178,8 +177,8 @@ class _Resolver:
             self.spec.bundle,
             self.live,
             lambda id_: self.spec.output.method if id_ in self._answering else "predict",
-            [build for build in (self.previous, self.draft) if build is not None],
-            self.draft,
+            [build for build in (self.previous, self.journal) if build is not None],
+            self.journal,
             self.progress,
         )
         models = describer.read(entries)
@@ -187,7 +186,9 @@ class _Resolver:
         if describer.routers:
             # Keys and levels were checked with them.
             left = self.routers | describer.routers
-            return _Resolver(self.spec, self.plugins, self.store, self.progress, self.previous, self.draft, left).run()
+            return _Resolver(
+                self.spec, self.plugins, self.store, self.progress, self.previous, self.journal, left
+            ).run()
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
         models = self._methods(self._of_this_python(models))
@@ -566,8 +567,8 @@ class _Resolver:
                     del found[model.id]
                     continue
                 found[model.id] = replace(model, outputs=outputs, method=method)
-                if self.draft is not None:
-                    self.draft.describe(found[model.id])
+                if self.journal is not None:
+                    self.journal.describe(found[model.id])
         self.progress(f"asking for {method}", len(todo), len(todo))
         return list(found.values())
 

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
-from mmeframe.build.signature import Outputs, Param
 from mmeframe.bundle import Bundle, FileRef
 from mmeframe.cache import work_folder
+from mmeframe.fleet.signature import Outputs, Param
 from mmeframe.shipped import CODE
 from mmeframe.spec import Column, Component
 from mmeframe.versions import installed
 
 if TYPE_CHECKING:
-    from mmeframe.build.store import ModelFolder, Store
     from mmeframe.plugin import SubModelEntry
     from mmeframe.spec import RouterSpec
+    from mmeframe.store.store import ModelFolder, Store
 
 __all__ = ["STAMPS", "WRAPPING", "Facts", "Kept", "Known", "Packed", "Previous", "find_previous", "stamp_of"]
 
@@ -211,7 +211,7 @@ def find_previous(
 def _open(store: Store, name: str, folder: Path, version: str | None, home: Path | None) -> Previous | None:
     import mlflow
 
-    from mmeframe.build.store import ROUTER_TAG, ModelFolder
+    from mmeframe.store.store import ROUTER_TAG, ModelFolder
 
     model = store.named([name]).get(name)
     versions = model.versions if model else ()

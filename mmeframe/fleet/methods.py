@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import KEPT
-from mmeframe.build.examples import Rows, fresh, probe_rows, same
-from mmeframe.build.pickles import OF_A_SESSION
-from mmeframe.build.signature import Outputs, type_of
-from mmeframe.errors import FAULTS, BuildError, MmeframeError, suggest
-from mmeframe.keys import canonical
+from mmeframe.errors import FAULTS, BuildError, MmeframeError, Problem, suggest
+from mmeframe.fleet.examples import Rows, fresh, probe_rows, same
+from mmeframe.fleet.pickles import OF_A_SESSION
+from mmeframe.fleet.signature import Outputs, type_of
 from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact
+from mmeframe.rows.keys import canonical
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
-    from mmeframe.build.describe import SubModel
+    from mmeframe.fleet.describe import SubModel
 
 __all__ = [
     "FILL",
@@ -37,6 +37,7 @@ __all__ = [
     "lost_class",
     "said",
     "tried",
+    "unanswered",
 ]
 
 WITH_EXAMPLE = "Log the sub-model with an input_example, so that rows which it takes are known."
@@ -258,3 +259,9 @@ def _for_arrays(loader: Any, live: Any, method: str, found: Asked) -> Any:
     except Exception:  # noqa: BLE001 - whatever it does not like, frames are what it was made for
         return None
     return None
+
+
+def unanswered(id_: str, what: str, hint: str = "") -> Problem:
+    """A sub-model that would answer nobody, as far as anybody can see; or, with a hint of its own, not as it should."""
+    hint = hint or f"{WITH_EXAMPLE} If it answers real rows all the same, set +models.{id_}.prove=false."
+    return Problem(f"models.{id_}", what if what.endswith(".") else f"{what}.", hint, "fleet")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.keys import is_whole
+from mmeframe.rows.keys import is_whole
 from mmeframe.rows.labels import unlabelled
 from mmeframe.rows.types import converter, is_compound, is_missing
 from mmeframe.spec import Column
@@ -20,8 +20,8 @@ from mmeframe.spec import Column
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mmeframe.build.describe import SubModel
-    from mmeframe.build.fleet import Fleet
+    from mmeframe.fleet.describe import SubModel
+    from mmeframe.fleet.resolve import Fleet
 
 __all__ = ["Rows", "example_request", "fresh", "learnt_rows", "made_up", "probe_rows", "same"]
 

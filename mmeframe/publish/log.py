@@ -15,7 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import mmeframe
-from mmeframe.build.cleanup import (
+from mmeframe.bundle import Bundle
+from mmeframe.bundle.artifact import content_digest, seal
+from mmeframe.cache import work_folder
+from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
+from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
+from mmeframe.fleet.environment import merge
+from mmeframe.fleet.examples import example_request
+from mmeframe.fleet.manifest import components
+from mmeframe.fleet.previous import STAMPS, WRAPPING, Previous
+from mmeframe.fleet.probe import probe
+from mmeframe.fleet.resolve import Fleet
+from mmeframe.fleet.signature import as_sent, mlflow_signature
+from mmeframe.plugin.manager import Plugins
+from mmeframe.publish.draft import FULL, Draft
+from mmeframe.publish.pack import pack
+from mmeframe.redact import redact_override, redact_tree
+from mmeframe.rows.types import shown
+from mmeframe.shipped import without_bytecode
+from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
+from mmeframe.store.cleanup import (
     BUILD_TAG,
     Undo,
     close_leftovers,
@@ -26,25 +45,7 @@ from mmeframe.build.cleanup import (
     lease,
     restore_alias,
 )
-from mmeframe.build.draft import FULL, Draft
-from mmeframe.build.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
-from mmeframe.build.environment import merge
-from mmeframe.build.examples import example_request
-from mmeframe.build.fleet import Fleet
-from mmeframe.build.pack import components, pack
-from mmeframe.build.previous import STAMPS, WRAPPING, Previous
-from mmeframe.build.probe import probe
-from mmeframe.build.signature import as_sent, mlflow_signature
-from mmeframe.build.store import ROUTER_TAG, Progress, Store
-from mmeframe.bundle import Bundle
-from mmeframe.bundle.artifact import content_digest, seal
-from mmeframe.cache import work_folder
-from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
-from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact_override, redact_tree
-from mmeframe.rows.types import shown
-from mmeframe.shipped import without_bytecode
-from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
+from mmeframe.store.store import ROUTER_TAG, Progress, Store
 from mmeframe.versions import installed, quietly
 
 __all__ = [

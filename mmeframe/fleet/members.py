@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
-from mmeframe.build.brought import SourceRegistry, entry_fault, routers_left_out
-from mmeframe.build.store import Store, registered_name
 from mmeframe.errors import FAULTS, MmeframeError, Problem, ProblemsError, suggest
-from mmeframe.keys import canonical
+from mmeframe.fleet.brought import SourceRegistry, entry_fault, routers_left_out
 from mmeframe.plugin import SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
+from mmeframe.rows.keys import canonical
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.store.store import Store, registered_name
 
 __all__ = ["Members"]
 

@@ -9,13 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmeframe.build.describe import SubModel
-from mmeframe.build.examples import Rows, example_request, fresh, made_up, probe_rows, same
-from mmeframe.build.fleet import Fleet
-from mmeframe.build.methods import Asked, asked, said
-from mmeframe.build.pack import unanswered
-from mmeframe.build.store import Progress
 from mmeframe.errors import BadInputError, MmeframeError, ModelError, Problem, ProblemsError, UnknownKeyError
+from mmeframe.fleet.describe import SubModel
+from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, probe_rows, same
+from mmeframe.fleet.methods import Asked, asked, said, unanswered
+from mmeframe.fleet.resolve import Fleet
+from mmeframe.store.store import Progress
 
 __all__ = ["probe"]
 
