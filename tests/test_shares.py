@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.rows.shares import fraction, fractions
 from mmeframe.rows.keys import normalised
+from mmeframe.rows.shares import fraction, fractions
 
 GOLDEN = [
     ("", (), 0.8931675160897388),

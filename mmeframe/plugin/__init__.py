@@ -60,8 +60,8 @@ from mmeframe.plugin.records import (
     ObserverPlugin,
     RoutingStrategyPlugin,
 )
-from mmeframe.rows.shares import fractions
 from mmeframe.rows.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
+from mmeframe.rows.shares import fractions
 from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ import pandas as pd
 from mmeframe.errors import FAULTS, BadInputError, MmeframeError, PluginError, UnknownKeyError, count, suggest
 from mmeframe.graph import reached
 from mmeframe.plugin import Batch, ComponentContext, RoutingInputs, RoutingStrategy
-from mmeframe.rows.shares import fractions
 from mmeframe.route.table import NO_TARGET, Routed, RouteTable
 from mmeframe.rows.batch import FrameBatch, values_of
 from mmeframe.rows.keys import MISSING, KeyIndex, canonical, changed_by_csv, csv_form, normalised, one_per_row
 from mmeframe.rows.schema import check_frame
+from mmeframe.rows.shares import fractions
 from mmeframe.spec import ANNOTATE, Column, RoutingSpec, TrafficSpec
 
 if TYPE_CHECKING:
