@@ -486,8 +486,8 @@ def _build(work: Job, flags: Flags) -> int:
         if logged.same_as is None and (logged.unchanged or logged.resumed or logged.described):
             others = count(logged.sub_models - logged.unchanged - logged.resumed, "sub-model")
             same = f"; {logged.unchanged:,} did not change since version {logged.since}" if logged.unchanged else ""
-            before = f"; {logged.resumed:,} by a build that did not come to its end" if logged.resumed else ""
-            read = f"; {logged.described:,} were read by a build that did not come to its end"
+            before = f"; {logged.resumed:,} by an interrupted build" if logged.resumed else ""
+            read = f"; {logged.described:,} were read by an interrupted build"
             say(f"packed   {others}{read if logged.described else ''}{same}{before}")
         say(f"digest   {logged.digest}")
         say(f"serve    mmeframe serve model={logged.model_uri}{_store_override(work)}")

@@ -377,8 +377,8 @@ class RouterSpec:
 class Logged:
     """A router in the store. ``notes``: warnings, and what killed builds had left.
 
-    unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from a build that did not
-    come to its end; described: how many that build had only read, so that they were packed now. same_as: the version
+    unchanged: how many sub-models were taken as they are from the version ``since``; resumed: from an interrupted
+    build; described: how many that build had only read, so that they were packed now. same_as: the version
     that holds all of this already, so that nothing was registered; None for a new one.
     """
 

@@ -63,7 +63,7 @@ def _as_map(bins: Any) -> Any:
         return bins
     labels = [str(label) for label, _ in bins]
     if len(set(labels)) < len(labels):
-        raise ValueError("a label stands twice")
+        raise ValueError("duplicate label")
     return dict(zip(labels, [edges for _, edges in bins], strict=True))
 
 

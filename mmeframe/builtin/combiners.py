@@ -37,7 +37,7 @@ def _distinct(of: list[str]) -> list[str]:
         raise ValueError("it names no sub-models; list the ids whose answers are combined")
     twice = sorted({name for name in of if of.count(name) > 1})
     if twice:
-        raise ValueError(f"{twice[0]!r} stands twice")
+        raise ValueError(f"duplicate {twice[0]!r}")
     return of
 
 

@@ -34,7 +34,7 @@ def _columns(columns: str | list[str]) -> str | list[str]:
     if not names:
         raise ValueError("no columns are named; name what identifies who or what stays with one key")
     if len(set(names)) < len(names):
-        raise ValueError("a column stands twice")
+        raise ValueError("duplicate column")
     return names
 
 

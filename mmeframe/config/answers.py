@@ -325,7 +325,7 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     plain = override.lstrip("+~")
     parent = ".".join(head[:-1])
     if key in known and isinstance(value, dict):
-        return Problem(override, f"{key} takes new keys with a plus.", f"Use +{plain}, or +{key}.<name>=<value>.")
+        return Problem(override, f"a new key of {key} needs a leading +.", f"Use +{plain}, or +{key}.<name>=<value>.")
     if key in known and parsed.is_add():
         return Problem(override, f"{key} is there already.", f"Write {plain}.")
     if key in known and parsed.is_delete():

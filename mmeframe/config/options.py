@@ -278,7 +278,7 @@ def options_error(entry: Registered, where: str, error: Exception) -> PluginErro
     return PluginError(
         f"{noun} {entry.record.name!r} of {entry.plugin.title}: {fault}.",
         where=where,
-        hint="Its author must mend it. 'mmeframe plugins' shows what is broken.",
+        hint="Report it to the plugin's author. 'mmeframe plugins' shows what is broken.",
     )
 
 

@@ -301,7 +301,7 @@ class _Parser(Checker):
                 if name not in names and (names or not declared):
                     self.problem(where, f"{name!r} is no key part.", suggest(name, names, "Key parts"))
             if len(set(level)) != len(level) or set(level) in [set(other) for other in found]:
-                self.problem(where, "this level stands twice." if len(set(level)) == len(level) else "a part twice.")
+                self.problem(where, "duplicate level." if len(set(level)) == len(level) else "duplicate part.")
             found.append(tuple(level))
         if not found:
             self.problem("routing.levels", "there are no levels.", LEVELS_HINT)

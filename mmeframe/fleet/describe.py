@@ -132,7 +132,7 @@ class OwnFiles:
 
 
 class Journal(Known, Protocol):
-    """What a build notes as it goes, and knows of one that did not come to its end."""
+    """What a build notes as it goes, and knows of an interrupted one."""
 
     def describe(self, model: SubModel) -> None:
         """Note what a sub-model is."""
@@ -312,7 +312,7 @@ class Describer:
         else:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
             is_file = folder.here is not None and folder.here.is_file()
-            what = "{} is a file of a kind that no router takes." if is_file else "there is no MLflow model at {}."
+            what = "{} has an unsupported file type." if is_file else "there is no MLflow model at {}."
             self.problem(where, what.format(entry.uri), hint, "missing")
         return None
 

@@ -64,7 +64,7 @@ class Kept:
     """What an earlier build has packed.
 
     blob: gives bytes by their digest; raises CorruptBundleError. since: the registered version that has them; None if
-    they are of a build that did not come to its end, so that nobody has compared their answers yet.
+    they are of an interrupted build, so that nobody has compared their answers yet.
     """
 
     packed: Packed

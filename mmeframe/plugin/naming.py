@@ -31,7 +31,7 @@ class NamePattern:
                     f"{{{part}}} is no key part.", where=where, hint=suggest(part, parts, "Parts of routing.keys")
                 )
             if self.parts.count(part) > 1:
-                raise ConfigError(f"{{{part}}} stands twice in {pattern!r}.", where=where)
+                raise ConfigError(f"{{{part}}} occurs twice in {pattern!r}.", where=where)
         self._pieces = [piece for piece in pieces if piece]
         self.literal = "".join(piece for piece in self._pieces if piece[0] not in "*{")
         self._shortest = _compiled(self._pieces)

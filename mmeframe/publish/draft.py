@@ -1,4 +1,4 @@
-"""A build under way, on disk: one that does not come to its end is gone on with by the next build of that router.
+"""A build under way, on disk: an interrupted one is resumed by the next build of that router.
 
 Whatever ends the process, its last line may be lost, and nothing else: facts, and the places of bytes in the pack, are
 appended as they are found. Bytes are verified by their digests when they are taken over.
@@ -43,7 +43,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Draft:
-    """What a build has found and packed so far; ``known`` holds the same of one that did not come to its end."""
+    """What a build has found and packed so far; ``known`` holds the same of an interrupted one."""
 
     def __init__(self, folder: Path, known: Mapping[str, tuple[str, Facts]]) -> None:
         self.bundle = folder / _BUNDLE
@@ -66,7 +66,7 @@ class Draft:
 
     @property
     def further(self) -> bool:
-        """Whether this build has noted more than is still true of what was known before it."""
+        """Whether this build has come further than the interrupted one that it resumed."""
         return self._things > sum(1 + (self.known[id_][1].kept is not None) for id_ in self._current)
 
     def describe(self, model: SubModel) -> None:

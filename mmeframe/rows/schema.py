@@ -117,7 +117,7 @@ def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
     convert = converter(kind)
     cells = [None if is_missing(cell) else convert(cell) for cell in series]
     if needed and is_compound(kind) and (missing := sum(cell is None for cell in cells)):
-        raise RefusedError(f"{missing} rows are missing")
+        raise RefusedError(f"{missing} values are missing")
     found = np.empty(len(cells), object)
     for row, cell in enumerate(cells):
         found[row] = cell
@@ -166,7 +166,7 @@ def _floats(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, An
 def _wholes(series: pd.Series[Any], wanted: np.dtype[Any]) -> np.ndarray[Any, Any]:
     missing = int(series.isna().sum())
     if missing:
-        raise RefusedError(f"{missing} rows are missing, and whole numbers cannot be")
+        raise RefusedError(f"{missing} values are missing, and integers have no null")
     values = series.to_numpy()
     if values.dtype == object:
         whole = np.array([math.isfinite(value) and value == int(value) for value in values])
@@ -196,7 +196,7 @@ def _boolean(series: pd.Series[Any]) -> pd.Series[Any]:
     if series.dtype == np.dtype(bool):
         return series
     if series.isna().any():
-        raise RefusedError(f"{int(series.isna().sum())} rows are missing")
+        raise RefusedError(f"{int(series.isna().sum())} values are missing")
     if not is_bool_dtype(series.dtype) and infer_dtype(series) != "boolean":
         raise RefusedError(f"it is {series.dtype}")
     return series.astype(bool)

@@ -111,7 +111,7 @@ class Answers:
     def _other(self, answer: Any, number: int, declared: int) -> ModelError:
         found = answer.shape[1] if np.ndim(answer) == 2 else 1
         return ModelError(
-            f"it gave {found} values in a row, and declares {declared}.",
+            f"it returned {found} values per row; its signature declares {declared}.",
             where=self._name(number),
             hint="Log it with the signature of what it answers.",
         )

@@ -375,7 +375,7 @@ def _some_rows(case: StrategyCase | LoaderCase) -> pd.DataFrame:
 
 
 def _no_rows(case: Case) -> UsageError:
-    return UsageError("there are no rows, with which every promise would be kept.", where=str(case))
+    return UsageError("the case has no rows, so it checks nothing.", where=str(case))
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A build that does not come to its end is gone on with, whatever ended it."""
+"""An interrupted build is resumed, whatever interrupted it."""
 
 from __future__ import annotations
 

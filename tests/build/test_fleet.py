@@ -578,7 +578,7 @@ def test_a_file_of_another_kind(store, tmp_path):
 
     text = problems(*ONE_PART, f"+models.plain={{uri:'{tmp_path}/a.npz',key:{{dow:1}}}}")
 
-    assert f"models.plain: {tmp_path}/a.npz is a file of a kind that no router takes." in text
+    assert f"models.plain: {tmp_path}/a.npz has an unsupported file type." in text
     assert ".pkl, .pickle," in text
 
 

@@ -562,7 +562,7 @@ def test_a_disk_that_is_full(week, tmp_path, where, limit, said):
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert said in done.stderr
     assert "Free space there" in done.stderr
-    # What was packed may stay where the bundle was written, to be gone on with.
+    # What was packed may stay where the bundle was written, to be resumed.
     assert [path for path in tmp_path.rglob("*") if path.is_file() and "builds" not in path.parts] == []
     with fleets.active(week.uri):
         assert mlflow.MlflowClient().search_registered_models(f"name = '{name}'") == []

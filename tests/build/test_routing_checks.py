@@ -357,12 +357,12 @@ def test_parts_are_computed_in_their_own_order(validate):
             "routing.levels[0]: 'shp' is no key part.\n  Did you mean 'shop'? Key parts: region, shop, size.",
             id="unknown-part",
         ),
-        pytest.param("[[region],[shop],[region]]", "routing.levels[2]: this level stands twice.", id="twice"),
+        pytest.param("[[region],[shop],[region]]", "routing.levels[2]: duplicate level.", id="twice"),
         pytest.param(
-            "[[shop,region],[region,shop]]", "routing.levels[1]: this level stands twice.", id="twice-in-another-order"
+            "[[shop,region],[region,shop]]", "routing.levels[1]: duplicate level.", id="twice-in-another-order"
         ),
         pytest.param("[[region,region]]", "routing.levels[0]: a part twice.", id="part-twice"),
-        pytest.param("[[region],[],[]]", "routing.levels[2]: this level stands twice.", id="global-twice"),
+        pytest.param("[[region],[],[]]", "routing.levels[2]: duplicate level.", id="global-twice"),
         pytest.param("[]", "routing.levels: there are no levels.", id="none"),
         pytest.param("region", "routing.levels: ", id="no-list"),
     ],
@@ -556,7 +556,7 @@ def test_wrong_rules(refused, rule, found):
         pytest.param(
             ["routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}"],
             {"low": "low"},
-            ["routing.keys.x1: no sub-model is declared for 'high', and no level is without it."],
+            ["routing.keys.x1: no sub-model is declared for 'high', and each level needs it."],
             id="key-without-a-sub-model",
         ),
         pytest.param(
@@ -565,7 +565,7 @@ def test_wrong_rules(refused, rule, found):
             [
                 "routing.keys.t: no sub-model is declared for "
                 + ", ".join(f"'{hour}'" for hour in range(17) if hour != 12)
-                + " and 7 more, and no level is without it."
+                + " and 7 more, and each level needs it."
             ],
             id="many-keys-without-a-sub-model",
         ),
@@ -782,7 +782,7 @@ def gate(shelf: dict[str, str], *voting: str, model: str = "jury", keys: tuple[s
 
 
 NOT_KNOWN = "routing.keys.gate: the gate {!r} has no classes, so the keys that it gives are not known and not checked."
-LACKS = "routing.keys.gate: no sub-model is declared for {!r}, and no level is without it."
+LACKS = "routing.keys.gate: no sub-model is declared for {!r}, and each level needs it."
 UNREACHED = "routing.keys.gate: no row reaches {!r}. It gives: {}."
 
 

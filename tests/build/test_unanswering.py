@@ -193,7 +193,7 @@ def test_all_that_answer_in_another_shape_are_one_report(refused, keep_own):
     assert found == [
         "models.random: the router answers differently from the sub-model's own files.",
         "models.short: the router cannot ask it: it gave 2 answers for 3 rows.",
-        "models.wide: it gave 2 values in a row, and declares 1.",
+        "models.wide: it returned 2 values per row; its signature declares 1.",
         "models.odd: it answered none of its probe rows: it gave 2 answers for 3 rows.",
     ]
 

@@ -204,7 +204,7 @@ def test_with_load_validate_says_what_build_would(problems, kept, module_store):
     assert found == problems("build", *fleet)
     assert found == ["models.raises: it answered none of its probe rows: ValueError: no luck."]
     assert problems("validate", kept("good"), kept("wide"), "validate.load=true") == [
-        "models.wide: it gave 2 values in a row, and declares 1."
+        "models.wide: it returned 2 values per row; its signature declares 1."
     ]
     assert len(client.search_runs(["0"])) == before
     assert not client.search_logged_models(["0"], "name = 'validated'")

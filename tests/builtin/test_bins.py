@@ -187,7 +187,7 @@ QUOTE = "input should be a valid string.\n  YAML read this as int 1; quote it."
         pytest.param({"a": [True, 2]}, f"{AT}.a[0]: input should be a valid number.", id="bool"),
         pytest.param({"a": 5}, f"{AT}.a: input should be a list.\n  Write [value, value].", id="no-interval"),
         pytest.param([1, 2], f"{AT}: input should be a map.\n  Write {{name: value}}.", id="edges-only"),
-        pytest.param([["a", [0, 1]], ["a", [1, 2]]], f"{AT}: a label stands twice.", id="label-twice"),
+        pytest.param([["a", [0, 1]], ["a", [1, 2]]], f"{AT}: duplicate label.", id="label-twice"),
     ],
 )
 def test_wrong_bins(bins, found):

@@ -225,7 +225,7 @@ def test_votes_keep_the_type():
     ("of", "found"),
     [
         pytest.param([], "at.of: it names no sub-models; list the ids whose answers are combined.", id="none"),
-        pytest.param(["a", "b", "a"], "at.of: 'a' stands twice.", id="twice"),
+        pytest.param(["a", "b", "a"], "at.of: duplicate 'a'.", id="twice"),
         pytest.param([7], "at.of[0]: input should be a valid string.\n  YAML read this as int 7; quote it.", id="int"),
     ],
 )

@@ -182,9 +182,7 @@ def test_lists_in_a_column():
             ["at.columns: no columns are named; name what identifies who or what stays with one key."],
             id="columns-empty",
         ),
-        pytest.param(
-            {"columns": ["x", "x"], "shares": HALVES}, ["at.columns: a column stands twice."], id="columns-twice"
-        ),
+        pytest.param({"columns": ["x", "x"], "shares": HALVES}, ["at.columns: duplicate column."], id="columns-twice"),
         pytest.param(
             {"columns": "x"}, ["at.shares: there are no shares; write them as in {a: 0.5, b: 0.5}."], id="no-shares"
         ),

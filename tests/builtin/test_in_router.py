@@ -103,7 +103,7 @@ def test_lines_in_the_log(router, caplog):
         ),
         pytest.param(
             ["models.both.combine={kind:mean,of:[odd,odd]}"],
-            "models.both.combine.of: 'odd' stands twice.",
+            "models.both.combine.of: duplicate 'odd'.",
             id="combiner",
         ),
         pytest.param(

@@ -93,7 +93,7 @@ def test_ambiguous(pattern, name):
         pytest.param(
             "{}", "sources.days.name: {} is no key part.\n  Parts of routing.keys: area, dow, shop.", id="empty"
         ),
-        pytest.param("{dow}_{dow}", "sources.days.name: {dow} stands twice in '{dow}_{dow}'.", id="twice"),
+        pytest.param("{dow}_{dow}", "sources.days.name: {dow} occurs twice in '{dow}_{dow}'.", id="twice"),
     ],
 )
 def test_bad_patterns(pattern, text):

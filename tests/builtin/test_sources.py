@@ -244,7 +244,7 @@ def test_a_link_that_leads_nowhere(tmp_path):
         pytest.param(".", "/{store}.pkl", "'/{store}.pkl' is no path below a folder.", id="absolute"),
         pytest.param(".", "../{store}.pkl", "'../{store}.pkl' is no path below a folder.", id="outside"),
         pytest.param(".", "{stor}.pkl", "{stor} is no key part.", id="part"),
-        pytest.param(".", "{store}/{store}.pkl", "{store} stands twice", id="twice"),
+        pytest.param(".", "{store}/{store}.pkl", "{store} occurs twice", id="twice"),
     ],
 )
 def test_a_folder_that_brings_nothing(tmp_path, path, pattern, text):

@@ -762,11 +762,11 @@ def test_the_short_form_beside_keys(report):
             "routing.levels[0]: 'stor' is no key part.\n  Did you mean 'store'? Key parts: a, store.",
             id="misspelt-part",
         ),
-        pytest.param("[[a], [], [a]]", "routing.levels[2]: this level stands twice.", id="level-twice"),
+        pytest.param("[[a], [], [a]]", "routing.levels[2]: duplicate level.", id="level-twice"),
         pytest.param(
-            "[[a, store], [store, a]]", "routing.levels[1]: this level stands twice.", id="level-twice-in-another-order"
+            "[[a, store], [store, a]]", "routing.levels[1]: duplicate level.", id="level-twice-in-another-order"
         ),
-        pytest.param("[[a, a]]", "routing.levels[0]: a part twice.", id="part-twice"),
+        pytest.param("[[a, a]]", "routing.levels[0]: duplicate part.", id="part-twice"),
         pytest.param(
             "[]", "routing.levels: there are no levels.\n  Use auto, or list them: [[store],[region],[]].", id="none"
         ),

@@ -334,7 +334,7 @@ def test_choosing_such_a_component(installed, run, name, overrides):
 
     assert (done.code, done.out) == (1, "")
     assert f"routing strategy {name!r} of odd-options 1.0: {ODD[name][1]}" in done.err
-    assert "Its author must mend it" in done.err
+    assert "Report it to the plugin's author" in done.err
 
 
 def test_others_of_that_distribution_are_not_in_the_way(installed, run):

@@ -38,7 +38,7 @@ def test_a_missing_value_in_ones_own_row_is_refused(store):
     log(2, pd.DataFrame({"q": [1, 2, 3]}))
     router = api.load_router(api.build("name=r", *ROUTED).model_uri)
 
-    with pytest.raises(Exception, match="column 'q' must be long: 1 rows are missing"):
+    with pytest.raises(Exception, match="column 'q' must be long: 1 values are missing"):
         router.predict(pd.DataFrame([{"k": 1, "p": 3}, {"k": 2}]).assign(q=[1.0, np.nan]))
 
 

@@ -413,7 +413,7 @@ def files(keep: Keep, paths: dict[str, str]) -> dict[str, str]:
         ),
         pytest.param(
             [LINEAR, "+models.pair.combine={kind:mean,of:[linear,linear]}"],
-            "models.pair.combine.of: 'linear' stands twice.",
+            "models.pair.combine.of: duplicate 'linear'.",
             id="twice",
         ),
         pytest.param(
@@ -584,14 +584,14 @@ def test_a_gate_in_explain(gated):
         pytest.param({"wine0": 0, "wine1": 1, "wine2": 2}, (), id="all"),
         pytest.param(
             {"wine0": 0, "wine1": 1},
-            ("routing.keys.gate: no sub-model is declared for '2', and no level is without it.",),
+            ("routing.keys.gate: no sub-model is declared for '2', and each level needs it.",),
             id="one-class-too-many",
         ),
         pytest.param(
             {"wine0": 0, "wine1": 1, "wine2": 3},
             (
                 "routing.keys.gate: no row reaches 'wine2'. It gives: 0, 1, 2.",
-                "routing.keys.gate: no sub-model is declared for '2', and no level is without it.",
+                "routing.keys.gate: no sub-model is declared for '2', and each level needs it.",
             ),
             id="one-of-each",
         ),
@@ -691,7 +691,7 @@ def test_a_gate_can_be_asked_by_id(species):
 
 def test_an_unknown_class_is_an_unknown_key(make, wine):
     """A class without a sub-model and without a fallback is named with its rows."""
-    warned = "routing.keys.gate: no sub-model is declared for '2', and no level is without it."
+    warned = "routing.keys.gate: no sub-model is declared for '2', and each level needs it."
     router = make(*regimes(wine, {"wine0": 0, "wine1": 1}), name="two_regimes", notes=(warned,))
 
     with pytest.raises(UnknownKeyError, match=f"no sub-model for {(CLUSTER == 2).sum()} rows: gate=2"):
@@ -995,7 +995,7 @@ FAILED = {
     "fussy": "fussy: its combiner failed with ValueError.",
     "short": "short: it gave 1 answer for 2 rows.",
     "outer": "fussy: its combiner failed with ValueError.",
-    "widens": "widens: it gave 3 values in a row, and declares 1.",
+    "widens": "widens: it returned 3 values per row; its signature declares 1.",
 }
 
 

@@ -295,13 +295,19 @@ def test_no_rows_fit_every_type(kind, dtype):
         pytest.param("long", S([1.5, 2.5, 3.0]), "2 rows are not whole numbers", id="long-fractions"),
         pytest.param("long", S([1, 2.5], dtype=object), "1 rows are not whole numbers", id="long-object-fractions"),
         pytest.param(
-            "long", S([1.0, np.nan]), "1 rows are missing, and whole numbers cannot be", id="long-missing-float"
+            "long",
+            S([1.0, np.nan]),
+            "1 values are missing, and integers have no null",
+            id="long-missing-float",
         ),
         pytest.param(
-            "integer", S([1, None], dtype="Int64"), "1 rows are missing, and whole numbers cannot be", id="integer-NA"
+            "integer",
+            S([1, None], dtype="Int64"),
+            "1 values are missing, and integers have no null",
+            id="integer-NA",
         ),
         pytest.param(
-            "long", S([None], dtype=object), "1 rows are missing, and whole numbers cannot be", id="long-None"
+            "long", S([None], dtype=object), "1 values are missing, and integers have no null", id="long-None"
         ),
         pytest.param("long", S([2.0**63]), "a value is out of range", id="long-just-too-large"),
         pytest.param(
@@ -328,9 +334,9 @@ def test_no_rows_fit_every_type(kind, dtype):
         pytest.param("long", S(["7"], dtype="category"), f"it is {TEXT}", id="long-category-text"),
         pytest.param("boolean", S([1, 0]), "it is int64", id="boolean-integers"),
         pytest.param("boolean", S(["True"]), f"it is {TEXT}", id="boolean-text"),
-        pytest.param("boolean", S([True, None], dtype=object), "1 rows are missing", id="boolean-missing"),
-        pytest.param("boolean", S([True, None], dtype="boolean"), "1 rows are missing", id="boolean-NA"),
-        pytest.param("boolean", S([True, None], dtype="category"), "1 rows are missing", id="boolean-category"),
+        pytest.param("boolean", S([True, None], dtype=object), "1 values are missing", id="boolean-missing"),
+        pytest.param("boolean", S([True, None], dtype="boolean"), "1 values are missing", id="boolean-NA"),
+        pytest.param("boolean", S([True, None], dtype="category"), "1 values are missing", id="boolean-category"),
         pytest.param("string", S([1, 2]), "it is int64", id="string-integers"),
         pytest.param("string", S([1, 2], dtype="category"), "it is int64", id="string-category-integers"),
         pytest.param("string", S([1, "a"], dtype=object), "it holds text and numbers", id="string-mixed"),

@@ -85,7 +85,7 @@ def _described(case: LoaderCase) -> tuple[str, dict[str, Any], dict[str, Path]]:
         bare = bare_file(str(case.path))
         if bare is None:
             hint = f"Give a model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
-            raise MissingError(f"{case.path.name} is a file of a kind that no router takes.", hint=hint)
+            raise MissingError(f"{case.path.name} has an unsupported file type.", hint=hint)
         file, flavor, options = bare
         return flavor, {**options, "predict_fn": "predict"}, {file.name: case.path}
     flavors = yaml.safe_load((case.path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
