@@ -448,7 +448,9 @@ class _Resolver:
                 more = f" and {len(lacking) - 16} more" if len(lacking) > 16 else ""
                 if lacking:
                     shown = ", ".join(map(repr, lacking[:16])) + more
-                    self.warnings.append(f"{where}: no sub-model is declared for {shown}, and each level needs it.")
+                    self.warnings.append(
+                        f"{where}: no sub-model is declared for {shown}, and every level uses this part."
+                    )
 
     def _keys_of(self, strategy: RoutingStrategy[Any], where: str, models: Sequence[SubModel]) -> list[str] | None:
         """All keys that a strategy can give: what it says, or the classes of the sub-model that it asks."""

@@ -556,7 +556,7 @@ def test_wrong_rules(refused, rule, found):
         pytest.param(
             ["routing=bins", "routing.column=x1", "+routing.bins={low:[null,0],high:[0,null]}"],
             {"low": "low"},
-            ["routing.keys.x1: no sub-model is declared for 'high', and each level needs it."],
+            ["routing.keys.x1: no sub-model is declared for 'high', and every level uses this part."],
             id="key-without-a-sub-model",
         ),
         pytest.param(
@@ -565,7 +565,7 @@ def test_wrong_rules(refused, rule, found):
             [
                 "routing.keys.t: no sub-model is declared for "
                 + ", ".join(f"'{hour}'" for hour in range(17) if hour != 12)
-                + " and 7 more, and each level needs it."
+                + " and 7 more, and every level uses this part."
             ],
             id="many-keys-without-a-sub-model",
         ),
@@ -782,7 +782,7 @@ def gate(shelf: dict[str, str], *voting: str, model: str = "jury", keys: tuple[s
 
 
 NOT_KNOWN = "routing.keys.gate: the gate {!r} has no classes, so the keys that it gives are not known and not checked."
-LACKS = "routing.keys.gate: no sub-model is declared for {!r}, and each level needs it."
+LACKS = "routing.keys.gate: no sub-model is declared for {!r}, and every level uses this part."
 UNREACHED = "routing.keys.gate: no row reaches {!r}. It gives: {}."
 
 

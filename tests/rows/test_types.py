@@ -156,5 +156,5 @@ def test_a_null_where_a_list_or_an_object_is_due(kind):
     """A required one must be there, as MLflow has it."""
     frame = pd.DataFrame({"x": np.array([None], object)})
 
-    with pytest.raises(BadInputError, match="1 rows are missing"):
+    with pytest.raises(BadInputError, match="1 values are missing"):
         check_frame(frame, [Column("x", kind)], frozenset({"x"}))

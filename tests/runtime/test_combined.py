@@ -584,14 +584,14 @@ def test_a_gate_in_explain(gated):
         pytest.param({"wine0": 0, "wine1": 1, "wine2": 2}, (), id="all"),
         pytest.param(
             {"wine0": 0, "wine1": 1},
-            ("routing.keys.gate: no sub-model is declared for '2', and each level needs it.",),
+            ("routing.keys.gate: no sub-model is declared for '2', and every level uses this part.",),
             id="one-class-too-many",
         ),
         pytest.param(
             {"wine0": 0, "wine1": 1, "wine2": 3},
             (
                 "routing.keys.gate: no row reaches 'wine2'. It gives: 0, 1, 2.",
-                "routing.keys.gate: no sub-model is declared for '2', and each level needs it.",
+                "routing.keys.gate: no sub-model is declared for '2', and every level uses this part.",
             ),
             id="one-of-each",
         ),
@@ -691,7 +691,7 @@ def test_a_gate_can_be_asked_by_id(species):
 
 def test_an_unknown_class_is_an_unknown_key(make, wine):
     """A class without a sub-model and without a fallback is named with its rows."""
-    warned = "routing.keys.gate: no sub-model is declared for '2', and each level needs it."
+    warned = "routing.keys.gate: no sub-model is declared for '2', and every level uses this part."
     router = make(*regimes(wine, {"wine0": 0, "wine1": 1}), name="two_regimes", notes=(warned,))
 
     with pytest.raises(UnknownKeyError, match=f"no sub-model for {(CLUSTER == 2).sum()} rows: gate=2"):

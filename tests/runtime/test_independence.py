@@ -296,9 +296,7 @@ def test_a_whole_number_cannot_be_missing(router, rows, beside):
     frame = of_category("last", "id").iloc[rows]
     frame = pd.concat([frame, *(of_category(key).iloc[:1].assign(s="a", id=7) for key in beside)])
 
-    with pytest.raises(
-        BadInputError, match=r"column 'id' must be long: 1 values are missing, and integers have no null"
-    ):
+    with pytest.raises(BadInputError, match=r"column 'id' must be long: 1 values are missing, and integers have no"):
         router.predict(frame)
 
 

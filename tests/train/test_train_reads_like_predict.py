@@ -259,7 +259,7 @@ def test_a_key_that_is_a_feature_too(module_store, tmp_path, feature, cells):
         pytest.param(["1", "2", "3"], "numeric", ".jsonl", "the column 'f' (str) holds what is no number", id="digits"),
         pytest.param([*DAYS], "numeric", ".parquet", "the column 'f' (date) holds what is no number", id="days"),
         pytest.param(
-            [True, False, None], "categorical", ".parquet", "'f' must be boolean: 3 rows are missing", id="gaps"
+            [True, False, None], "categorical", ".parquet", "'f' must be boolean: 3 values are missing", id="gaps"
         ),
         pytest.param(["a", 1, 2.5], "categorical", ".jsonl", "'f' must be string: it holds", id="mixed"),
         pytest.param([[1], [2], []], "categorical", ".parquet", "'f' must be string: it holds", id="lists"),
@@ -286,7 +286,7 @@ def test_rows_without_a_target_have_features_too(module_store, tmp_path):
     """They are scored like others, so a gap in one of them counts."""
     columns = {"k": [1, 2] * 4, "y": [1.0] * 7 + [None], "f": [True, False] * 3 + [True, None]}
 
-    with pytest.raises(ConfigError, match="'f' must be boolean: 1 rows are missing"):
+    with pytest.raises(ConfigError, match="'f' must be boolean: 1 values are missing"):
         trained(module_store, write(tmp_path / "rows.parquet", columns), "train.features.categorical=[f]")
 
 
