@@ -361,7 +361,7 @@ def test_parts_are_computed_in_their_own_order(validate):
         pytest.param(
             "[[shop,region],[region,shop]]", "routing.levels[1]: duplicate level.", id="twice-in-another-order"
         ),
-        pytest.param("[[region,region]]", "routing.levels[0]: a part twice.", id="part-twice"),
+        pytest.param("[[region,region]]", "routing.levels[0]: duplicate part.", id="part-twice"),
         pytest.param("[[region],[],[]]", "routing.levels[2]: duplicate level.", id="global-twice"),
         pytest.param("[]", "routing.levels: there are no levels.", id="none"),
         pytest.param("region", "routing.levels: ", id="no-list"),
