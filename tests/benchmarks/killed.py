@@ -187,7 +187,9 @@ def model_id(version: Any) -> str:
 def loaded(uri: str) -> Any:
     import mlflow.pyfunc
 
-    return np.asarray(mlflow.pyfunc.load_model(uri, suppress_warnings=True).predict(ROWS))
+    # MLflow leaves what it downloads until the process ends as it should, and these do not.
+    with tempfile.TemporaryDirectory() as folder:
+        return np.asarray(mlflow.pyfunc.load_model(uri, suppress_warnings=True, dst_path=folder).predict(ROWS))
 
 
 def left(client: Any, folder: Path) -> dict[str, int]:
