@@ -35,7 +35,7 @@ from mmeframe.build.pack import components, pack
 from mmeframe.build.previous import STAMPS, WRAPPING, Previous
 from mmeframe.build.probe import probe
 from mmeframe.build.signature import as_sent, mlflow_signature
-from mmeframe.build.store import ROUTER_TAG, Progress, Store
+from mmeframe.build.store import ROUTER_TAG, ModelFolder, Progress, Store
 from mmeframe.bundle import Bundle
 from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
@@ -118,7 +118,11 @@ def log_router(
             ) from error
         progress("logging", 1, 1)
         digest = tags[ROUTER_TAG]
-        notes += _prove(f"models:/{model_id}", digest, fleet, progress)
+        copy = None
+        if ModelFolder(client.get_logged_model(model_id).artifact_location).here is None:
+            copy = folder / "logged"
+            copy.mkdir()
+        notes += _prove(f"models:/{model_id}", digest, fleet, progress, copy)
         _lineage(client, run_id, fleet)
         size = Bundle(draft.bundle).manifest["bytes"]
         version = None
@@ -503,13 +507,16 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 
-def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
-    """Load the router as anybody would, and probe it."""
+def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress, copy: Path | None) -> list[str]:
+    """Load the router as anybody would, and probe it.
+
+    copy: a folder for one that lies elsewhere: MLflow would leave it in another until the process ends.
+    """
     import mlflow.pyfunc
 
     # A store on this machine keeps what was logged, and nothing beside it.
     with quietly(), without_bytecode():
-        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True, dst_path=copy and str(copy))
     router = loaded.unwrap_python_model().router
     router.observers.mute()
     if router.bundle.digest != digest:
