@@ -416,9 +416,7 @@ def arrow(cells: list, kind: pa.DataType) -> pd.Series:
         pytest.param(S([10**5000, None], dtype=object), "it holds int values", id="endless"),
         pytest.param(S([10**5000, None], dtype="category"), "it holds int values", id="category-endless"),
         pytest.param(S([("a",), None], dtype="category"), "it holds tuple values", id="category-tuples"),
-        pytest.param(
-            S([pd.Interval(1, 2), None], dtype="category"), "it holds Interval values", id="intervals"
-        ),
+        pytest.param(S([pd.Interval(1, 2), None], dtype="category"), "it holds Interval values", id="intervals"),
     ],
 )
 def test_a_column_without_times_is_named(values, what):
