@@ -93,8 +93,7 @@ class RegistrySource(ModelSource[RegistryConf]):
             if version.version == number:
                 return version
         if not model.versions:
-            what = f"registered model {model.name!r} has no versions"
-            raise LookupError(f"{what}; register one, or leave it out: exclude: [{model.name}]")
+            raise LookupError(f"registered model {model.name!r} has no versions; register one, or delete it")
         known = ", ".join(f"@{alias}" for alias in sorted(model.aliases)) or "none"
         raise LookupError(
             f"registered model {model.name!r} has no version {wanted!r} (aliases: {known}); "

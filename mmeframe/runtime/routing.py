@@ -266,7 +266,7 @@ class Routing:
             raise BadInputError(
                 f"{count(len(rows), 'row')} {'has' if len(rows) == 1 else 'have'} no routing key "
                 f"({', '.join(self.table.in_levels)}), and no level takes rows without one.",
-                hint="Fill the key, declare a global sub-model in routing.levels, or build with routing.on_unknown=skip.",
+                hint="Fill the key, add the level [] and a global sub-model, or build with routing.on_unknown=skip.",
             )
         shown: dict[str, None] = {}
         for row in rows[~missing][:1000]:

@@ -509,7 +509,8 @@ def test_a_source_or_an_observer_without_a_name(report):
         ),
         pytest.param(
             "environment: {override: {numpy: 2}}",
-            "environment.override.numpy: input should be a valid string.\n  YAML read this as int 2; quote it: \"numpy='...'\".",
+            "environment.override.numpy: input should be a valid string.\n"
+            "  YAML read this as int 2; quote it: \"numpy='...'\".",
             id="value-of-a-map",
         ),
         pytest.param(
@@ -1275,12 +1276,14 @@ def test_a_clients_sections_are_checked(report):
         ),
         pytest.param(
             "reader: {object: 5}",
-            "train.reader.object: input should be a valid string.\n  YAML read this as int 5; quote it: \"object='...'\".",
+            "train.reader.object: input should be a valid string.\n"
+            "  YAML read this as int 5; quote it: \"object='...'\".",
             id="reader",
         ),
         pytest.param(
             "features: {categorical: [1]}",
-            "train.features.categorical[0]: input should be a valid string.\n  YAML read this as int 1; quote it: \"categorical[0]='...'\".",
+            "train.features.categorical[0]: input should be a valid string.\n"
+            "  YAML read this as int 1; quote it: \"categorical[0]='...'\".",
             id="item-of-a-list",
         ),
     ],
