@@ -318,3 +318,44 @@ def test_far_names_are_not_guessed(run, words, said):
     assert done.code == 2
     assert said in done.err
     assert "Did you mean" not in done.err
+
+
+# -- what a walk through a store of one's own met -------------------------------------------------------------------
+
+
+def test_a_map_that_cannot_become_a_list(tmp_path):
+    """What is suggested is not what was typed, and it works."""
+    text = "defaults: [build, _self_]\nname: r\nrouting: {kind: column, column: key}\n"
+    (tmp_path / "own.yaml").write_text(f"{text}models: {{a: {{uri: m, signature: {{inputs: {{x: double}}}}}}}}\n")
+    typed = "models.a.signature.inputs=[x,y]"
+
+    found = problem_of(api.compose, typed, config_dirs=[tmp_path], config_name="own")
+
+    assert found.where == typed
+    assert found.what == "models.a.signature.inputs is a map in the config, and cannot become a list."
+    replaced = found.hint.removeprefix("Give a map, or replace it: ").removesuffix(".").split()
+    spec = api.compose(*replaced, config_dirs=[tmp_path], config_name="own")
+    assert list(spec.models[0].signature["inputs"]) == ["x", "y"]
+
+
+def test_a_model_whose_versions_are_gone(store):
+    """It may be deleted, as is told."""
+    for name in ("m_1", "m_2"):
+        fleets.log_sklearn(fleets.fitted(1), name, EXAMPLE)
+    mlflow.MlflowClient().delete_model_version("m_2", "1")
+    source = ("+source@sources.all=registry", 'sources.all.name="m_{dow}"', "sources.all.version=latest")
+
+    found = problem_of(api.plan, *KEYED, *source)
+
+    assert "'m_2' has no versions; register one, or delete it" in found.what
+    mlflow.MlflowClient().delete_registered_model("m_2")
+    assert [it["id"] for it in api.plan(*KEYED, *source)["sub_models"]] == ["m_1"]
+
+
+def test_a_source_that_fails_makes_no_further_problems(store):
+    """Entries that add something to what it would bring are not said to lack a URI."""
+    source = ("+source@sources.all=registry", 'sources.all.name="absent_{dow}"')
+
+    found = problem_of(api.plan, *KEYED, *source, "+models.absent_1.signature={inputs:{x:double},outputs:double}")
+
+    assert "no registered model matches" in found.what

@@ -164,7 +164,7 @@ _OFFSET = r"\s*(?:[Zz]|[+-]\d{2}(?::?\d{2})?)$"
 def _parse(values: pd.Series[Any], column: str, timezone: str | None, assume: str | None) -> pd.Series[Any]:
     import pandas as pd
 
-    text = values.map(lambda value: value.isoformat() if hasattr(value, "isoformat") else value).astype("str")
+    text = values.map(lambda value: _text(value, column)).astype("str")
     aware = text.str.contains(rf"^[^T ]+[T ].*\d{_OFFSET}", regex=True)
     times = []
     if aware.any():

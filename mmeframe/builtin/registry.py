@@ -92,6 +92,8 @@ class RegistrySource(ModelSource[RegistryConf]):
         for version in model.versions:
             if version.version == number:
                 return version
+        if not model.versions:
+            raise LookupError(f"registered model {model.name!r} has no versions; register one, or delete it")
         known = ", ".join(f"@{alias}" for alias in sorted(model.aliases)) or "none"
         raise LookupError(
             f"registered model {model.name!r} has no version {wanted!r} (aliases: {known}); "

@@ -343,6 +343,10 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     while len(head) > 2 and parent not in known and head[0] in tree:
         assigned = f".{head.pop()}{assigned}"
         key, parent = ".".join(head), ".".join(head[:-1])
+    if key in known:
+        shapes = [_shape(it) for it in (_at(tree, key), value)]
+        what = f"{key} is {shapes[0]} in the config, and cannot become {shapes[1]}."
+        return Problem(override, what, f"Give {shapes[0]}, or replace it: ~{key} +{plain}.")
     close = nearest(key, known, 0.75) or nearest(key, groups()) or _same_leaf(key, known)
     sign = "~" if parsed.is_delete() else ""
     guess = f"Did you mean {sign}{close}{assigned}? " if close else ""
@@ -354,6 +358,18 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     return Problem(
         override, f"there is no option {head[-1]!r} in {parent}.", f"{guess}{known_names(siblings, 'It has')}"
     )
+
+
+def _at(tree: Any, path: str) -> Any:
+    for step in path.split("."):
+        tree = tree[step] if hasattr(tree, "keys") else tree[int(step)]
+    return tree
+
+
+def _shape(value: Any) -> str:
+    if hasattr(value, "keys"):
+        return "a map"
+    return "one value" if isinstance(value, str | bytes) or not hasattr(value, "__len__") else "a list"
 
 
 def _left_out(tree: Any, place: str) -> list[str]:

@@ -45,7 +45,9 @@ class Members:
         """All, with canonical keys, sorted by id. Explicit ones win by id, field by field, and by (key, arm)."""
         parts = tuple(part.name for part in self.spec.routing.parts)
         explicit = {entry.id: entry for entry in self.spec.models}
+        told = len(self.problems)
         brought = self._expand(parts)
+        all_brought = told == len(self.problems)
         fleet: dict[str, SubModelEntry] = {}
         for entry in brought:
             if entry.id in fleet:
@@ -58,7 +60,8 @@ class Members:
         fleet |= {id_: self._overlay(explicit[id_], theirs) for id_, theirs in self.overlaid.items()}
         for id_, entry in explicit.items():
             fleet.setdefault(id_, entry)
-            if not fleet[id_].uri and entry.combine is None:
+            # A source that failed may be the one that brings it.
+            if not fleet[id_].uri and entry.combine is None and all_brought:
                 self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
         fleet = {id_: it if it.prove is not None else replace(it, prove=self._prove) for id_, it in fleet.items()}
         keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]

@@ -45,7 +45,7 @@ from mmeframe.store.cleanup import (
     lease,
     restore_alias,
 )
-from mmeframe.store.store import ROUTER_TAG, Progress, Store
+from mmeframe.store.store import ROUTER_TAG, ModelFolder, Progress, Store
 from mmeframe.versions import installed, quietly
 
 __all__ = [
@@ -119,7 +119,11 @@ def log_router(
             ) from error
         progress("logging", 1, 1)
         digest = tags[ROUTER_TAG]
-        notes += _prove(f"models:/{model_id}", digest, fleet, progress)
+        copy = None
+        if ModelFolder(client.get_logged_model(model_id).artifact_location).here is None:
+            copy = folder / "logged"
+            copy.mkdir()
+        notes += _prove(f"models:/{model_id}", digest, fleet, progress, copy)
         _lineage(client, run_id, fleet)
         size = Bundle(draft.bundle).manifest["bytes"]
         version = None
@@ -504,13 +508,16 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 
-def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress) -> list[str]:
-    """Load the router as anybody would, and probe it."""
+def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress, copy: Path | None) -> list[str]:
+    """Load the router as anybody would, and probe it.
+
+    copy: a folder for one that lies elsewhere: MLflow would leave it in another until the process ends.
+    """
     import mlflow.pyfunc
 
     # A store on this machine keeps what was logged, and nothing beside it.
     with quietly(), without_bytecode():
-        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True, dst_path=copy and str(copy))
     router = loaded.unwrap_python_model().router
     router.observers.mute()
     if router.bundle.digest != digest:

@@ -266,7 +266,7 @@ class Routing:
             raise BadInputError(
                 f"{count(len(rows), 'row')} {'has' if len(rows) == 1 else 'have'} no routing key "
                 f"({', '.join(self.table.in_levels)}), and no level takes rows without one.",
-                hint="Fill the key, declare a global sub-model with routing.levels, or set routing.on_unknown=skip.",
+                hint="Fill the key, add the level [] and a global sub-model, or build with routing.on_unknown=skip.",
             )
         shown: dict[str, None] = {}
         for row in rows[~missing][:1000]:
@@ -280,7 +280,7 @@ class Routing:
         raise UnknownKeyError(
             f"no sub-model for {count(len(rows), 'row')}: {'; '.join(list(shown)[:_SHOWN])}{more}{lacking}.",
             hint=f"Known keys: {self._known_keys()}{off} Or declare a global sub-model, "
-            "or set routing.on_unknown=skip.",
+            "or build with routing.on_unknown=skip.",
         )
 
     def _known_keys(self) -> str:

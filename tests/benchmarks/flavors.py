@@ -1,7 +1,7 @@
-"""What a sub-model of each flavor costs a server: its file, loading it, and memory in one worker and in each more.
+"""What a sub-model of each flavor costs a server: its file, loading it, and memory in each worker.
 
 A hundred models for each flavor, all fitted on scikit-learn's diabetes data (10 columns, other rows for each), all in
-memory, in two processes at once. Pages that both map are shared: they are the bundle's. Nothing else should run:
+memory, in two processes at once: what both had of the same would be nobody's own. Nothing else should run:
 ``python -m tests.benchmarks.flavors --help``.
 """
 
@@ -159,15 +159,10 @@ def routers(count: int) -> Iterator[Callable[[str], Path]]:
             yield build
 
 
-def memory() -> dict[str, int]:
-    """Bytes of this process: private ones, and those that other processes map too."""
-    found = {"private": 0, "shared": 0}
-    for text in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
-        name, size, *_ = text.split()
-        kind = name.partition("_")[0].lower()
-        if kind in found:
-            found[kind] += int(size) * 1024
-    return found
+def private() -> int:
+    """Bytes that this process has for itself."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
 def worker(home: str) -> None:
@@ -180,7 +175,7 @@ def worker(home: str) -> None:
         pass
 
     gc.collect()
-    before, start = memory(), time.perf_counter()
+    before, start = private(), time.perf_counter()
     for number in range(1, len(router.bundle)):
         for _ in router.residency.acquire([number]):
             pass
@@ -188,11 +183,11 @@ def worker(home: str) -> None:
     gc.collect()
     print("there", flush=True)
     sys.stdin.readline()
-    after, count = memory(), len(router.bundle) - 1
-    found = {name: (after[name] - before[name]) / count for name in after}
+    after, count = private(), len(router.bundle) - 1
     sizes = [router.bundle.record(number).bytes for number in range(count)]
     accounted = router.residency.statistics().bytes / (count + 1)
-    print(json.dumps({**found, "seconds": seconds / count, "file": float(np.mean(sizes)), "accounted": accounted}))
+    found = {"private": (after - before) / count, "seconds": seconds / count}
+    print(json.dumps({**found, "file": float(np.mean(sizes)), "accounted": accounted}))
 
 
 def measured(home: Path) -> dict[str, float]:
@@ -232,13 +227,13 @@ def main() -> None:
     for name in ("mlflow", "mlflow.sklearn"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    print(line("flavor", "file KiB", "load ms", "accounted KiB", "private KiB, each worker", "shared KiB, all workers"))
-    print(line(*["---"] * 6))
+    print(line("flavor", "file KiB", "load ms", "accounted KiB", "private KiB, each worker"))
+    print(line(*["---"] * 5))
     with routers(options.count) as build:
         for flavor in FLAVORS:
             if flavor.startswith(options.only):
                 found = measured(build(flavor))
-                sizes = [f"{found[name] / 1024:.1f}" for name in ("file", "accounted", "private", "shared")]
+                sizes = [f"{found[name] / 1024:.1f}" for name in ("file", "accounted", "private")]
                 print(line(flavor, sizes[0], f"{found['seconds'] * 1e3:.2f}", *sizes[1:]), flush=True)
 
 

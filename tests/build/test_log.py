@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mmeframe import api
 from mmeframe.cache import cache_folder
 from mmeframe.errors import ProblemsError
 from mmeframe.store.cleanup import BUILD_TAG, lease
-from tests import fleets
+from tests import fleets, servers
 
 
 @pytest.fixture
@@ -337,7 +338,7 @@ _KILLED = """
 import os, signal, sys
 from mlflow import MlflowClient
 from mmeframe import api
-from tests import fleets
+from tests import fleets, servers
 real = getattr(MlflowClient, sys.argv[1])
 def killed(self, *args, **kwargs):
     real(self, *args, **kwargs)
@@ -572,3 +573,22 @@ def test_a_disk_that_is_full(week, tmp_path, where, limit, said):
 def files_of(store):
     """Files of LoggedModels in a store."""
     return {path for path in store.folder.rglob("*") if path.is_file() and "models" in path.parts}
+
+
+def test_a_build_over_a_server_leaves_no_copy_of_its_router(tmp_path, for_server, monkeypatch):
+    """MLflow would keep what it downloads until the process ends, or for ever if that is killed."""
+    for_server(tmp_path)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with servers.mlflow_server(tmp_path) as url:
+        with fleets.active(url):
+            fleets.log_sklearn(fleets.fitted(1), "one", fleets.rows(5)[["x1", "x2"]])
+        monkeypatch.setenv("TMPDIR", str(temporary))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        config = ("name=r", "routing=column", "routing.column=key", "+models.one.uri=models:/one/1")
+
+        logged = api.build(*config, f"tracking.uri={url}", plugins=fleets.plugins())
+
+    assert logged.version == "1"
+    assert [it for it in temporary.rglob("*") if it.name == "pack.bin"] == []
+    assert [it.name for it in temporary.iterdir() if not it.name.startswith("mmeframe-")] == []

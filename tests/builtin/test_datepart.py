@@ -410,6 +410,13 @@ def arrow(cells: list, kind: pa.DataType) -> pd.Series:
         pytest.param(arrow([True, None], pa.bool_()), "it is bool", id="booleans"),
         pytest.param(arrow([dt.timedelta(1), None], pa.duration("us")), "it is duration", id="durations"),
         pytest.param(S(["\ud800", None], dtype=object), "text that is no Unicode", id="half-a-character"),
+        pytest.param(S([b"\xff", None], dtype=object), "it holds bytes values", id="bytes"),
+        pytest.param(S([b"\xff", None], dtype="category"), "it holds bytes values", id="category-bytes"),
+        pytest.param(arrow([b"\xff", None], pa.binary()), "it holds bytes values", id="binary"),
+        pytest.param(S([10**5000, None], dtype=object), "it holds int values", id="endless"),
+        pytest.param(S([10**5000, None], dtype="category"), "it holds int values", id="category-endless"),
+        pytest.param(S([("a",), None], dtype="category"), "it holds tuple values", id="category-tuples"),
+        pytest.param(S([pd.Interval(1, 2), None], dtype="category"), "it holds Interval values", id="intervals"),
     ],
 )
 def test_a_column_without_times_is_named(values, what):

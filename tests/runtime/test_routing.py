@@ -314,7 +314,7 @@ def test_lost_because_disabled():
 
     assert str(caught.value) == (
         "no sub-model for 1 row: p=a, q=z.\n"
-        "  Known keys: p: a. q: b. Disabled: a. Or declare a global sub-model, or set routing.on_unknown=skip."
+        "  Known keys: p: a. q: b. Disabled: a. Or declare a global sub-model, or build with routing.on_unknown=skip."
     )
 
 
@@ -407,7 +407,7 @@ def rows_of(keys: Any) -> pd.DataFrame:
     return pd.DataFrame({"x1": np.zeros(len(keys)), "x2": np.zeros(len(keys)), "dow": keys})
 
 
-KNOWN = "Known keys: dow: 0, 1, 2, 3, 4, 5, 6. Or declare a global sub-model, or set routing.on_unknown=skip."
+KNOWN = "Known keys: dow: 0, 1, 2, 3, 4, 5, 6. Or declare a global sub-model, or build with routing.on_unknown=skip."
 
 
 @pytest.mark.parametrize(
