@@ -507,7 +507,7 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 
-def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress, copy: Path | None) -> list[str]:
+def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress, copy: Path | None = None) -> list[str]:
     """Load the router as anybody would, and probe it.
 
     copy: a folder for one that lies elsewhere: MLflow would leave it in another until the process ends.
