@@ -32,6 +32,7 @@ from mmeframe.fleet.signature import Outputs, Param, read_columns, read_outputs,
 from mmeframe.imports import code_digest, modules_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
+from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.shipped import STANDARD, standard
@@ -481,7 +482,7 @@ class Describer:
                 where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet"
             )
             return None
-        return flavor, self.plugins.get("model loader", loader, where).component({})
+        return flavor, self.plugins.get(LOADER.noun, loader, where).component({})
 
 
 def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:

@@ -20,7 +20,6 @@ from mmeframe.errors import MmeframeError
 from mmeframe.plugin import MISSING
 from mmeframe.plugin.components import import_target
 from mmeframe.plugin.conf import defaults_of
-from mmeframe.plugin.manager import HOOKS
 from mmeframe.testing import apart
 from mmeframe.testing.cases import Case
 from mmeframe.testing.promises import BrokenError, expect, promise
@@ -46,7 +45,7 @@ def check_record(case: Case) -> None:
     summary = record.summary.strip()
     expect(summary, "its summary is empty, and `mmeframe plugins` shows nothing for it")
     expect("\n" not in summary, "its summary has several lines")
-    (conf,) = [hook.conf for hook in HOOKS if hook.noun == case.noun]
+    conf = case.of_kind.conf
     expect(issubclass(record.config, conf), f"{record.config.__name__} does not extend {conf.__name__}")
     where = f"{record.config.__module__}:{record.config.__qualname__}"
     expect(
@@ -54,9 +53,9 @@ def check_record(case: Case) -> None:
         f"its config is {where}, which cannot be imported: a bundle records that name",
     )
     target = import_target(record.target)
-    base = case.base.__name__
+    base = case.of_kind.base
     expect(isinstance(target, type), f"its target {record.target} is no class")
-    expect(issubclass(target, case.base), f"its target {record.target} does not extend {base}")
+    expect(issubclass(target, base), f"its target {record.target} does not extend {base.__name__}")
 
 
 @promise()
@@ -197,8 +196,7 @@ def _validated_together(config: type[Any], name: str) -> bool:
 
 
 def _inherited(case: Case) -> set[str]:
-    (conf,) = [hook.conf for hook in HOOKS if hook.noun == case.noun]
-    return {option.name for option in dataclasses.fields(conf)}
+    return {option.name for option in dataclasses.fields(case.of_kind.conf)}
 
 
 def _module_name(case: Case) -> str:
