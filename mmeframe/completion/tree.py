@@ -11,7 +11,6 @@ from typing import Any
 from mmeframe.config import schema
 from mmeframe.config.layout import Layout
 from mmeframe.config.options import REF, choices, config_schema
-from mmeframe.plugin import ModelLoaderPlugin
 from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER
 from mmeframe.plugin.manager import Plugins
 
@@ -63,7 +62,7 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
         return Node(lambda: {name: component(f"{path}.{name}") for name in names(path)})
 
     loader = Node(values=lambda: ["auto", *plugins.names(LOADER.noun)])
-    flavor = Node(values=lambda: ["auto", *_flavors(plugins)])
+    flavor = Node(values=lambda: ["auto", *(name for record in plugins.loaders.values() for name in record.flavors)])
     parts = Node(lambda: {name: Node() for name in names("routing.keys")})
     combine = Node(lambda: {"kind": Node(values=lambda: plugins.names(COMBINER.noun)), "of": Node()})
     model = _dataclass(schema.ModelConf, loader=loader, flavor=flavor, key=parts, combine=combine)
@@ -88,11 +87,6 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
         }
 
     return Node(root)
-
-
-def _flavors(plugins: Plugins) -> list[str]:
-    records = [entry.record for entry in plugins.registered[LOADER.noun].values()]
-    return [name for record in records if isinstance(record, ModelLoaderPlugin) for name in record.flavors]
 
 
 def _dataclass(config: type[Any], **known: Node) -> Node:

@@ -211,26 +211,53 @@ class Plugins:
                 lines.append(f"{', '.join(plugin.off)} of {plugin.title} is disabled.")
         return " ".join(lines)
 
+    @property
+    def loaders(self) -> dict[str, ModelLoaderPlugin]:
+        """The records of model loaders, by name."""
+        found = self.registered[LOADER.noun].items()
+        return {name: entry.record for name, entry in found if isinstance(entry.record, ModelLoaderPlugin)}
+
     def loaders_for(self, flavor: str) -> list[str]:
         """The loaders that claim a flavor."""
-        return [
-            name
-            for name, entry in self.registered[LOADER.noun].items()
-            if isinstance(entry.record, ModelLoaderPlugin) and flavor in entry.record.flavors
-        ]
+        return [name for name, record in self.loaders.items() if flavor in record.flavors]
 
     def loader_for(self, flavor: str, where: str = "") -> str | None:
         """The loader that claims a flavor, None if none does. Raises PluginError if several do."""
         names = self.loaders_for(flavor)
         if len(names) > 1:
-            loaders = [self.registered[LOADER.noun][name] for name in names]
-            claims = [f"{name!r} of {entry.plugin.title}" for name, entry in zip(names, loaders, strict=True)]
-            raise PluginError(
-                f"{_number(names)} model loaders claim the flavor {flavor!r}: {' and '.join(claims)}.",
-                where=where,
-                hint=f"Choose one with models.<id>.loader, or disable one with -p no:{loaders[-1].full_names[0]}.",
-            )
+            raise self._rivals(names, f"claim the flavor {flavor!r}", where)
         return names[0] if names else None
+
+    def suffixes(self) -> list[str]:
+        """The suffixes of the bare files that some loader reads."""
+        return list(dict.fromkeys(suffix for record in self.loaders.values() for suffix in record.suffixes))
+
+    def form(self, suffix: str, loader: Component | None, where: str = "") -> tuple[str, Mapping[str, str]]:
+        """The flavor of bare files with a suffix, and what its section of an MLmodel file would say.
+
+        loader: the one that is chosen for such a file; others may read it, too, or instead.
+        Raises PluginError if several read it in different ways, and none of these is chosen.
+        """
+        forms = {
+            name: (record.flavors[0], record.suffixes[suffix])
+            for name, record in self.loaders.items()
+            if suffix in record.suffixes
+        }
+        chosen = [name for name in forms if loader and self.loaders[name].target == loader.target]
+        first, *others = chosen or forms
+        if any(forms[other] != forms[first] for other in others):
+            raise self._rivals([*forms], f"read {suffix} in different ways", where)
+        return forms[first]
+
+    def _rivals(self, names: Sequence[str], what: str, where: str) -> PluginError:
+        """What to raise for something that several loaders do, with what to write instead."""
+        loaders = [self.registered[LOADER.noun][name] for name in names]
+        claims = [f"{name!r} of {entry.plugin.title}" for name, entry in zip(names, loaders, strict=True)]
+        return PluginError(
+            f"{_number(names)} model loaders {what}: {' and '.join(claims)}.",
+            where=where,
+            hint=f"Choose one with models.<id>.loader, or disable one with -p no:{loaders[-1].full_names[0]}.",
+        )
 
 
 def _by_name(entries: Iterable[Registered]) -> dict[str, list[Registered]]:
@@ -628,7 +655,24 @@ def _record_fault(kind: Kind, record: Any) -> str:
         return f"{label}: its target must be written 'package.module:Class', not {record.target!r}."
     if record.api_version > API_VERSION:
         return f"{label} needs plugin API {record.api_version}; this mmeframe has {API_VERSION}."
+    if isinstance(record, ModelLoaderPlugin) and (fault := _suffixes_fault(record)):
+        return f"{label}: {fault}"
     taken = sorted(_RESERVED & {option.name for option in dataclasses.fields(record.config)})
     if taken:
         return f"{label}: the option name {taken[0]!r} is taken by mmeframe itself."
+    return ""
+
+
+def _suffixes_fault(record: ModelLoaderPlugin) -> str:
+    """What is wrong with the bare files that a loader reads, or an empty text."""
+    if record.suffixes and not record.flavors:
+        return "the files of its suffixes need a flavor: flavors=(...)."
+    for suffix, options in record.suffixes.items():
+        if not re.fullmatch(r"\.[^./]+", suffix):
+            return f"a suffix is written '.ext', not {suffix!r}."
+        try:
+            for value in options.values():
+                value.format(name="")
+        except (AttributeError, LookupError, ValueError):
+            return f"the options of {suffix} are texts, with {{name}} for the name of the file."
     return ""

@@ -40,9 +40,9 @@ class RoutingStrategyPlugin(ComponentPlugin[StrategyConf]):
 class ModelLoaderPlugin(ComponentPlugin[LoaderConf]):
     """A model loader.
 
-    flavors: the MLflow flavors that ``loader: auto`` gives to it. suffixes: the bare files that it reads, as suffix ->
-    options that MLflow would have written into the MLmodel file, with ``{name}`` for the name of the file; such a file
-    is of the first flavor.
+    flavors: the MLflow flavors that ``loader: auto`` gives to it. suffixes: of the bare files that it reads, which are
+    of the first flavor; suffix -> what MLflow writes into that flavor's section of an MLmodel file, with ``{name}`` for
+    the name of the file.
     """
 
     flavors: tuple[str, ...] = ()

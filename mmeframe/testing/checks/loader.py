@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.errors import MissingError
-from mmeframe.fleet.bare import FORMS, bare_file
+from mmeframe.fleet.bare import bare_file, form_of
 from mmeframe.fleet.examples import same
 from mmeframe.fleet.signature import read_columns
 from mmeframe.plugin import ModelLoaderPlugin
@@ -82,11 +82,12 @@ def _described(case: LoaderCase) -> tuple[str, dict[str, Any], dict[str, Path]]:
     import yaml
 
     if case.path.is_file():
-        bare = bare_file(str(case.path))
-        if bare is None:
-            hint = f"Give a model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
+        suffixes = case.known.suffixes()
+        file = bare_file(str(case.path), suffixes)
+        if file is None:
+            hint = f"Give a model folder, which holds a file MLmodel, or a file: {', '.join(suffixes)}."
             raise MissingError(f"{case.path.name} is a file of a kind that no router takes.", hint=hint)
-        file, flavor, options = bare
+        flavor, options = form_of(file, case.known, case.component)
         return flavor, {**options, "predict_fn": "predict"}, {file.name: case.path}
     flavors = yaml.safe_load((case.path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
     flavor = _flavor(case, flavors)
