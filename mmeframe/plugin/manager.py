@@ -238,12 +238,10 @@ class Plugins:
         loader: the one that is chosen for such a file; others may read it, too, or instead.
         Raises PluginError if several read it in different ways, and none of these is chosen.
         """
-        forms = {
-            name: (record.flavors[0], record.suffixes[suffix])
-            for name, record in self.loaders.items()
-            if suffix in record.suffixes
-        }
-        chosen = [name for name in forms if loader and self.loaders[name].target == loader.target]
+        records = {name: record for name, record in self.loaders.items() if suffix in record.suffixes}
+        forms = {name: (record.flavors[0], record.suffixes[suffix]) for name, record in records.items()}
+        wanted = (loader.kind, loader.target) if loader else None
+        chosen = [name for name, record in records.items() if (record.name, record.target) == wanted]
         first, *others = chosen or forms
         if any(forms[other] != forms[first] for other in others):
             raise self._rivals([*forms], f"read {suffix} in different ways", where)
