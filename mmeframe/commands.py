@@ -681,7 +681,10 @@ def init(flags: Flags) -> int:
 
 _EXAMPLES = {
     "demo": ["mmeframe demo"],
-    "train": ["mmeframe train experiment=flights", "mmeframe train experiment=flights train.holdout=0.1"],
+    "train": [
+        "mmeframe train experiment=flights --allow mmeframe.train.datasets:flights",
+        "mmeframe train experiment=flights --allow mmeframe.train.datasets:flights train.holdout=0.1",
+    ],
     "build": [
         "mmeframe build experiment=flights",
         "mmeframe build name=days routing=column routing.column=dow +models.mon.uri=models:/mon@champion",
