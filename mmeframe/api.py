@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
+from mmeframe.environ import variables
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError, ProblemsError, UsageError, nearest
 from mmeframe.plugin.manager import Plugins, load_plugins
 from mmeframe.redact import redact
@@ -55,15 +56,8 @@ def _trusting(types: Sequence[str]) -> Iterator[None]:
     """Trust these types in skops files, beside those of the variable, which a logged router is proved with too."""
     name = "MMEFRAME_SKOPS_TRUSTED"
     before = os.environ.get(name)
-    if types:
-        os.environ[name] = ",".join([*types, *([before] if before else [])])
-    try:
+    with variables({name: ",".join([*types, *([before] if before else [])])} if types else {}):
         yield
-    finally:
-        if types and before is None:
-            del os.environ[name]
-        elif types and before is not None:
-            os.environ[name] = before
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class Job:
     composed: Composed
     spec: RouterSpec
     plugins: Plugins
-    # What a training may name besides scikit-learn's estimators and the shipped tables.
+    # What a training may name besides scikit-learn's estimators.
     allow: tuple[str, ...] = ()
 
     @contextmanager

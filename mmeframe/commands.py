@@ -681,7 +681,10 @@ def init(flags: Flags) -> int:
 
 _EXAMPLES = {
     "demo": ["mmeframe demo"],
-    "train": ["mmeframe train experiment=flights", "mmeframe train experiment=flights train.holdout=0.1"],
+    "train": [
+        "mmeframe train experiment=flights --allow mmeframe.train.datasets:flights",
+        "mmeframe train experiment=flights --allow mmeframe.train.datasets:flights train.holdout=0.1",
+    ],
     "build": [
         "mmeframe build experiment=flights",
         "mmeframe build name=days routing=column routing.column=dow +models.mon.uri=models:/mon@champion",
@@ -730,15 +733,15 @@ def help_for(flags: Flags, summary: str) -> int:
         return 0
     from mmeframe.config.calls import conf_dir
     from mmeframe.listing import show_chosen
-    from mmeframe.plugin.manager import HOOKS, load_plugins
+    from mmeframe.plugin.kinds import CHOSEN
+    from mmeframe.plugin.manager import load_plugins
 
     loaded = load_plugins(flags.plugins)
     experiments = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
     say("", "Groups:", f"  experiment={' | '.join([*experiments, *loaded.presets('experiment')])}")
-    for hook in HOOKS:
-        if hook.group:
-            prefix = "routing" if hook.group == "routing" else f"+{hook.group}@{hook.group}s.<name>"
-            say(f"  {prefix}={' | '.join([*loaded.names(hook.noun), *loaded.presets(hook.group)])}")
+    for kind in CHOSEN:
+        choices = " | ".join([*loaded.names(kind.noun), *loaded.presets(kind.group)])
+        say(f"  {kind.group}={choices}" if kind.alone else f"  {kind.add('<name>', choices)}")
     show_chosen(flags, flags.command, loaded, _config_dirs(flags))
     say("", "Options (section.option=value), with their defaults:", "")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")

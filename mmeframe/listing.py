@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import PluginError, UsageError, suggest
 from mmeframe.output import emit, note, say, table
-from mmeframe.plugin.manager import HOOKS, Hook, PluginInfo, Plugins, Registered, load_plugins
+from mmeframe.plugin.kinds import KINDS
+from mmeframe.plugin.manager import PluginInfo, Plugins, Registered, load_plugins
 
 if TYPE_CHECKING:
     from mmeframe.cli import Flags
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["known_names", "plugins", "schema", "show_chosen"]
 
 _USAGE = "mmeframe plugins [show NAME] [--json] [-p MODULE]"
-# How a config chooses a component, by the noun of its kind.
-_CHOOSE = {
-    "routing strategy": "routing={name}, or +routing@routing.keys.<part>={name}",
-    "model source": "+source@sources.<name>={name}",
-    "observer": "+observer@observers.<name>={name}",
-    "model loader": "models.<id>.loader={name}, or {{kind: {name}, <option>: <value>}}",
-    "combiner": "models.<id>.combine: {{kind: {name}, of: [<id>, <id>]}}",
-}
 
 
 def plugins(flags: Flags, show_errors: Callable[[Plugins], None] | None = None) -> int:
@@ -53,15 +46,15 @@ def _check_configs(loaded: Plugins) -> None:
     """Find options that no config can hold. Here, and not at each command: pydantic takes milliseconds for each."""
     from mmeframe.config.options import config_fault
 
-    for hook, entry in _entries(loaded):
+    for entry in _entries(loaded):
         # The built-in ones are tested with mmeframe.
         if entry.plugin is not loaded.plugins[0] and (fault := config_fault(entry.record.config)):
             entry.plugin.status = "broken"
-            entry.plugin.reason = f"Plugin {entry.plugin.name!r}: {hook.noun} {entry.record.name!r}: {fault}."
+            entry.plugin.reason = f"Plugin {entry.plugin.name!r}: {entry.kind.noun} {entry.record.name!r}: {fault}."
 
 
-def _entries(loaded: Plugins) -> Iterable[tuple[Hook, Registered]]:
-    return [(hook, entry) for hook in HOOKS for _, entry in sorted(loaded.registered[hook.noun].items())]
+def _entries(loaded: Plugins) -> Iterable[Registered]:
+    return [entry for kind in KINDS for _, entry in sorted(loaded.registered[kind.noun].items())]
 
 
 def _list(loaded: Plugins, flags: Flags) -> int:
@@ -92,9 +85,9 @@ def _list(loaded: Plugins, flags: Flags) -> int:
                 say(f"{plugin.name}: disabled: {', '.join(plugin.off)}")
         for clash in clashes:
             say(f"{clash['what']} {clash['hint']}")
-        for noun, names in loaded.registered.items():
-            rows = [[name, entry.record.summary] for name, entry in sorted(names.items())]
-            table(_plural(noun), ["name", "what"], rows)
+        for kind in KINDS:
+            rows = [[name, entry.record.summary] for name, entry in sorted(loaded.registered[kind.noun].items())]
+            table(kind.plural, ["name", "what"], rows)
         say("Options of one: mmeframe plugins show NAME")
 
     emit(flags.json, {"plugins": data, "clashes": clashes}, show)
@@ -108,15 +101,11 @@ def _row(plugin: PluginInfo, debug: bool) -> list[str]:
     return [plugin.name, plugin.title, plugin.status, provides, hooks, *spent]
 
 
-def _plural(noun: str) -> str:
-    return noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-
-
 def _show(loaded: Plugins, name: str, flags: Flags) -> int:
     owners = [plugin for plugin in loaded.plugins if name in (plugin.name, plugin.distribution)]
     found = [
-        (hook, entry)
-        for hook, entry in _entries(loaded)
+        entry
+        for entry in _entries(loaded)
         if name in (entry.record.name, *entry.full_names) or any(entry.plugin is owner for owner in owners)
     ]
     if not found:
@@ -126,7 +115,7 @@ def _show(loaded: Plugins, name: str, flags: Flags) -> int:
     if not found and not owners:
         hint = f"{suggest(name, known_names(loaded))} {loaded.absent()}".rstrip()
         raise UsageError(f"there is no component, plugin or distribution {name!r}.", where="plugins show", hint=hint)
-    data = [_told(hook, entry, loaded) for hook, entry in found]
+    data = [_told(entry, loaded) for entry in found]
 
     def show() -> None:
         for component in data:
@@ -139,42 +128,43 @@ def _show(loaded: Plugins, name: str, flags: Flags) -> int:
     return 0
 
 
-def _told(hook: Hook, entry: Registered, loaded: Plugins) -> dict[str, Any]:
+def _told(entry: Registered, loaded: Plugins) -> dict[str, Any]:
     """One component for machines."""
     from mmeframe.config.options import describe, options_error
 
-    record, plugin = entry.record, entry.plugin
+    record, plugin, kind = entry.record, entry.plugin, entry.kind
     try:
         options = [option.to_json() for option in describe(record.config)]
     except Exception as error:
         raise options_error(entry, record.name, error) from error
     told = {
-        "kind": hook.noun,
+        "kind": kind.noun,
         "name": record.name,
         "summary": record.summary,
         "target": record.target,
         "plugin": plugin.name,
         "distribution": plugin.distribution,
         "version": plugin.version,
-        "choose": _CHOOSE[hook.noun].format(name=_chosen_by(hook, entry, loaded)),
+        "choose": kind.choose.format(name=_chosen_by(entry, loaded)),
         "options": options,
-        "presets": _presets(hook, record.name, loaded),
+        "presets": _presets(entry, loaded),
     }
     return told | ({"flavors": list(record.flavors)} if hasattr(record, "flavors") else {})
 
 
-def _chosen_by(hook: Hook, entry: Registered, loaded: Plugins) -> str:
+def _chosen_by(entry: Registered, loaded: Plugins) -> str:
     """What a config writes: its name, where no other component has that."""
-    return next(name for name, other in loaded.registered[hook.noun].items() if other is entry)
+    return next(name for name, other in loaded.registered[entry.kind.noun].items() if other is entry)
 
 
-def _presets(hook: Hook, name: str, loaded: Plugins) -> list[str]:
+def _presets(entry: Registered, loaded: Plugins) -> list[str]:
     """YAML files of plugins that choose this component."""
     from mmeframe.config.layout import kind_of
 
-    group, folders = hook.group, loaded.config_folders()
-    if group is None or not folders:
+    group, folders = entry.kind.group, loaded.config_folders()
+    if not group or not folders:
         return []
+    name = entry.record.name
     return [preset for preset in loaded.presets(group) if kind_of(group, preset, folders, loaded) == name]
 
 
@@ -210,13 +200,13 @@ def show_chosen(flags: Flags, command: str, loaded: Plugins, config_dirs: Sequen
         return
     found = layout(flags.config_name or command, flags.overrides, places(config_dirs, loaded), loaded)
     for place, (group, kind) in found.kinds.items():
-        noun = next(hook.noun for hook in HOOKS if hook.group == group)
-        entry = loaded.choices(noun)[kind]
+        if (entry := loaded.chosen(group, kind)) is None:
+            continue
         try:
             options = [option.to_json() for option in describe(entry.record.config)]
         except Exception as error:
             raise options_error(entry, f"{group}={kind}", error) from error
-        say("", f"{noun} {kind}: {entry.record.summary}")
+        say("", f"{entry.kind.noun} {kind}: {entry.record.summary}")
         show_options(options, f"{place}.")
 
 

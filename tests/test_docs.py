@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import run_doc
+from mmeframe.plugin.kinds import STRATEGY
+from mmeframe.plugin.manager import isolated_plugins
+from tests import option_tables, run_doc
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "plugins").glob("*/README.md"))]
@@ -51,6 +53,15 @@ def test_every_hook_has_its_row_in_the_plugin_guide():
         signature = inspect.signature(getattr(hookspecs, hook))
         arguments = f"({', '.join(signature.parameters)})"
         assert f"| `{hook}` | `{arguments}` | `{signature.return_annotation}` |" in guide
+
+
+def test_tables_of_options_say_what_the_dataclasses_say():
+    """Every built-in strategy has its table; ``python -m tests.option_tables`` renews them."""
+    guide = option_tables.GUIDE.read_text(encoding="utf-8")
+    kinds = isolated_plugins().names(STRATEGY.noun)
+
+    assert sorted(mark[2] for mark in option_tables.MARK.finditer(guide)) == kinds
+    assert option_tables.written(guide) == guide
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from mmeframe.errors import UsageError
-from mmeframe.scaffold import KINDS, new_plugin, new_project
+from mmeframe.plugin import kinds
+from mmeframe.scaffold import new_plugin, new_project
 from tests import run_doc
 
 ROOT = Path(__file__).resolve().parents[1]
+KINDS = {kind.name: kind.noun for kind in kinds.KINDS}
 
 
 def ran(python: Path, folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:

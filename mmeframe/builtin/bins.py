@@ -78,7 +78,8 @@ class BinsConf(StrategyConf):
 
     # A column of numbers.
     column: str = MISSING
-    # Key -> [from, to] in the column's unit, in ascending order; null is an open end. A row in a gap has no key.
+    # At least one key -> [from, to] in the column's unit, in ascending order and without overlap; null is an open end.
+    # A number in a gap, and NaN, has no key.
     bins: Annotated[
         dict[str, Annotated[list[Annotated[StrictFloat | None, BeforeValidator(_unrounded)]], AfterValidator(_edges)]],
         BeforeValidator(_as_map),

@@ -58,7 +58,7 @@ class DatepartConf(StrategyConf):
 
     # A column of timestamps, or of ISO 8601 text.
     column: str = MISSING
-    # year, quarter, month, week (ISO), day, dayofyear, weekday (0 = Monday), day_name (Monday), hour, minute, date.
+    # What of it is the key: week is that of ISO 8601, weekday is 0 on Mondays, and day_name is Monday then.
     part: Part = "weekday"
     # The time zone whose clock and calendar count; null takes each timestamp's own clock as written.
     timezone: TimeZone = None

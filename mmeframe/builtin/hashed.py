@@ -55,7 +55,8 @@ class HashConf(StrategyConf):
 
     # One column or several; rows that are equal in all of them have one key.
     columns: Annotated[str | list[str], AfterValidator(_columns)] = MISSING
-    # Key -> its share of the distinct values, from 0 to 1; together 1 at most. What is beyond them has no key.
+    # At least one key -> its share of the distinct values, from 0 to 1; together 1 at most. What is beyond them has no
+    # key.
     shares: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=1, strict=True)]],
         AfterValidator(_shares),

@@ -51,13 +51,15 @@ class LookupConf(StrategyConf):
 
     # The key part that the look-up starts from.
     part: str = MISSING
-    # CSV or Parquet, read when the router is built; CSV is read as text, so "02108" stays itself.
+    # A CSV or Parquet file, read when the router is built and put into the artifact; CSV is read as text, so "02108"
+    # stays itself.
     table: str | None = None
     # Instead of a table: value of the part -> answer.
     values: dict[str, Annotated[StrictStr, Field(min_length=1)] | StrictInt] = field(default_factory=dict)
     # The table's column with the part's values; null means the one that is named like the part.
     key: Annotated[str | None, AfterValidator(_only_with_table)] = None
-    # The table's column with the answers; a row without one, or without a value, counts for nothing.
+    # The table's column with the answers, required with a table; a row without one, or without a value, counts for
+    # nothing.
     to: Annotated[str | None, Field(validate_default=True), AfterValidator(_needed_with_table)] = None
 
     @model_validator(mode="after")

@@ -68,6 +68,13 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             f"{home}.sklearn_loader:SklearnLoader",
             "scikit-learn estimators, from memory",
             flavors=("sklearn",),
+            suffixes={
+                ".pkl": {"pickled_model": "{name}", "serialization_format": "pickle"},
+                ".pickle": {"pickled_model": "{name}", "serialization_format": "pickle"},
+                ".cloudpickle": {"pickled_model": "{name}", "serialization_format": "cloudpickle"},
+                ".joblib": {"pickled_model": "{name}", "serialization_format": "joblib"},
+                ".skops": {"pickled_model": "{name}", "serialization_format": "skops"},
+            },
         ),
         ModelLoaderPlugin(
             "xgboost",
@@ -75,6 +82,10 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             f"{home}.xgboost_loader:XgboostLoader",
             "XGBoost boosters and estimators, from memory",
             flavors=("xgboost",),
+            suffixes={
+                ".ubj": {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "ubj"},
+                ".json": {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "json"},
+            },
         ),
         ModelLoaderPlugin(
             "lightgbm",
@@ -82,6 +93,7 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             f"{home}.lightgbm_loader:LightgbmLoader",
             "LightGBM boosters and estimators, from memory",
             flavors=("lightgbm",),
+            suffixes={".txt": {"data": "{name}", "model_class": "lightgbm.basic.Booster"}},
         ),
         ModelLoaderPlugin(
             "catboost",
@@ -89,6 +101,7 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             f"{home}.catboost_loader:CatboostLoader",
             "CatBoost models, from memory",
             flavors=("catboost",),
+            suffixes={".cbm": {"data": "{name}", "model_type": "CatBoost", "save_format": "cbm"}},
         ),
         ModelLoaderPlugin(
             "statsmodels",

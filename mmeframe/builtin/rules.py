@@ -421,9 +421,9 @@ def _checked(rules: list[Any]) -> list[Any]:
 class RulesConf(StrategyConf):
     """Options of ``kind: rules``."""
 
-    # {key, when} in the order in which they are tried. A condition is {column, operator, value}, {all: [...]},
-    # {any: [...]} or {not: ...}; operators are ==, !=, <, <=, >, >=, in, not_in (value: a list), contains, starts_with,
-    # ends_with, and is_missing and not_missing (no value).
+    # At least one {key, when}, in the order in which they are tried. A condition is {column, operator, value},
+    # {all: [...]}, {any: [...]} or {not: ...}; operators are ==, !=, <, <=, >, >=, in, not_in (value: a list),
+    # contains, starts_with, ends_with, and is_missing and not_missing (no value).
     rules: Annotated[list[Any], AfterValidator(_checked), Field(validate_default=True)] = field(default_factory=list)
     # The key of rows for which no rule holds; null leaves them without one.
     otherwise: Annotated[StrictStr, Field(min_length=1)] | StrictInt | None = None

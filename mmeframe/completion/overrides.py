@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmeframe.completion.files import files
 from mmeframe.completion.tree import tree
 from mmeframe.config.layout import config_dirs, group_names, groups, layout, places
+from mmeframe.plugin.kinds import CHOSEN
 from mmeframe.plugin.manager import load_plugins
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["overrides"]
 
 # Where the choices of a group go that need a place, up to the name that the user gives.
-_PLACES = {"source": "sources.", "observer": "observers.", "routing": "routing.keys."}
+_PLACES = {kind.group: f"{kind.place}." for kind in CHOSEN}
+# Groups that cannot be chosen without one.
+_PLACED = [kind.group for kind in CHOSEN if not kind.alone]
 # Maps that take new names, each written with a plus.
 _OPEN = ("models", "traffic.arms", "traffic.only", "tracking.tags", "environment.override", "train.estimator.params")
 # Options that name something on the user's disk end so.
@@ -66,7 +69,7 @@ class _Line:
         if "~" in sign:
             return [name[:-1] for name in found]
         if not parent:
-            found += [f"{group}=" for group in groups(self._folders) if group not in ("source", "observer")]
+            found += [f"{group}=" for group in groups(self._folders) if group not in _PLACED]
         if sign and not parent:
             found += [f"{group}@{start}" for group, start in _PLACES.items()]
         return found + ([f"{name}." for name in _OPEN] if sign else [])

@@ -11,8 +11,8 @@ from typing import Any
 from mmeframe.config import schema
 from mmeframe.config.layout import Layout
 from mmeframe.config.options import REF, choices, config_schema
-from mmeframe.plugin import ModelLoaderPlugin
-from mmeframe.plugin.manager import HOOKS, Plugins
+from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER
+from mmeframe.plugin.manager import Plugins
 
 __all__ = ["Node", "tree"]
 
@@ -51,11 +51,8 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
     """The whole config that the words of a line choose."""
 
     def component(place: str) -> Node:
-        if place not in layout.kinds:
-            return Node(dict)
-        group, kind = layout.kinds[place]
-        noun = next(hook.noun for hook in HOOKS if hook.group == group)
-        return _dataclass(plugins.choices(noun)[kind].record.config)
+        entry = plugins.chosen(*layout.kinds[place]) if place in layout.kinds else None
+        return _dataclass(entry.record.config) if entry else Node(dict)
 
     def names(path: str) -> list[str]:
         placed = [place.removeprefix(f"{path}.") for place in layout.kinds if place.startswith(f"{path}.")]
@@ -64,10 +61,10 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
     def components(path: str) -> Node:
         return Node(lambda: {name: component(f"{path}.{name}") for name in names(path)})
 
-    loader = Node(values=lambda: ["auto", *plugins.names("model loader")])
-    flavor = Node(values=lambda: ["auto", *_flavors(plugins)])
+    loader = Node(values=lambda: ["auto", *plugins.names(LOADER.noun)])
+    flavor = Node(values=lambda: ["auto", *(name for record in plugins.loaders.values() for name in record.flavors)])
     parts = Node(lambda: {name: Node() for name in names("routing.keys")})
-    combine = Node(lambda: {"kind": Node(values=lambda: plugins.names("combiner")), "of": Node()})
+    combine = Node(lambda: {"kind": Node(values=lambda: plugins.names(COMBINER.noun)), "of": Node()})
     model = _dataclass(schema.ModelConf, loader=loader, flavor=flavor, key=parts, combine=combine)
 
     def root() -> Mapping[str, Node]:
@@ -77,8 +74,7 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
             "disabled_models": Node(values=lambda: layout.names("models")),
             "isolation": Node(values=lambda: ["shared", "process"]),
             "models": Node(lambda: dict.fromkeys(layout.names("models"), model), other=lambda _: model),
-            "sources": components("sources"),
-            "observers": components("observers"),
+            **{kind.place: components(kind.place) for kind in CHOSEN if not kind.alone},
             "routing": Node(
                 lambda: {
                     **_dataclass(schema.RoutingConf, keys=components("routing.keys")).below(),
@@ -91,11 +87,6 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
         }
 
     return Node(root)
-
-
-def _flavors(plugins: Plugins) -> list[str]:
-    records = [entry.record for entry in plugins.registered["model loader"].values()]
-    return [name for record in records if isinstance(record, ModelLoaderPlugin) for name in record.flavors]
 
 
 def _dataclass(config: type[Any], **known: Node) -> Node:

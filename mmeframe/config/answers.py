@@ -25,19 +25,18 @@ from mmeframe.config.files import RefusedError
 from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.config.origins import interpolations, resolved, watched
 from mmeframe.errors import Problem, ProblemsError, known_names, legible, listed, nearest, suggest
+from mmeframe.plugin.kinds import CHOSEN, of_group
 
-__all__ = ["KINDS", "bad_interpolations", "broken_file", "endless", "explain", "headless"]
+__all__ = ["WITH_KINDS", "bad_interpolations", "broken_file", "endless", "explain", "headless"]
 
-# Groups that choose the kind of a section.
-KINDS = ("routing", "residency", "source", "observer")
+# Groups that choose the kind of a section: of components, and the shipped files of residency.
+WITH_KINDS = ("residency", *(kind.group for kind in CHOSEN))
 
 # Maps that take any key, in which a new one needs a plus.
 _OPEN = re.compile(
     r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)|traffic\.(arms|only)|tracking\.tags"
     r"|environment\.override|train\.estimator\.params"
 )
-# Sections whose kinds have options, and the groups that these are chosen from.
-_GROUPS = {"routing": "routing", "sources": "source", "observers": "observer"}
 
 
 def broken_file(config_name: str, error: Exception) -> ProblemsError:
@@ -278,7 +277,7 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
     path = f"{group}/{value}"
     if (wrong := _wrong_shapes(path)) and isinstance(error, OSError):
         return wrong[0]
-    if group not in KINDS and parsed.package is None and (found := headless(path)):
+    if group not in WITH_KINDS and parsed.package is None and (found := headless(path)):
         return found
     if not isinstance(value, str | list):
         return Problem(override, f"{group} is chosen by name.", suggest("", options))
@@ -290,9 +289,8 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
         return Problem(override, f"{group} is in the defaults already.", f"Write {override.lstrip('+')}.")
     if parsed.package is not None:
         return Problem(override, f"nothing is chosen at {parsed.package} yet.", f"Write +{override}.")
-    if group in ("source", "observer"):
-        noun = "an observer" if group == "observer" else "a source"
-        return Problem(override, f"{noun} needs a name.", f"Write +{group}@{group}s.<name>={value}.")
+    if (kind := of_group(group)) and not kind.alone:
+        return kind.needs_name(override, str(value))
     if wrong := _wrong_defaults(f"{path}.yaml", error, group):
         return wrong[0]
     if re.search("No match in the defaults list|No earlier Group Default", str(error)):
@@ -307,20 +305,12 @@ def _explain_group(override: str, parsed: Any, error: Exception) -> Problem:
 def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
     key, value = parsed.key_or_group, parsed.value()
     head = key.split(".")
-    if len(head) > 2 and head[0] in ("sources", "observers") and head[1] not in tree.get(head[0], {}):
-        noun = head[0][:-1]
-        return Problem(
-            override,
-            f"there is no {noun} {head[1]!r} yet.",
-            f"Use +{noun}@{head[0]}.{head[1]}=<kind> to add one. {known_names(group_options(noun), 'Kinds')}",
-        )
-    if len(head) > 3 and head[:2] == ["routing", "keys"] and head[2] not in tree.routing["keys"]:
-        kinds = known_names(group_options("routing"), "Kinds")
-        return Problem(
-            override,
-            f"there is no key part {head[2]!r} yet.",
-            f"Use +routing@routing.keys.{head[2]}=<kind> to add one. {kinds}",
-        )
+    for kind in CHOSEN:
+        # Of an option of an entry: sources.days.name
+        place, *rest = key.removeprefix(f"{kind.place}.").split(".")
+        if key.startswith(f"{kind.place}.") and rest and place not in _names(tree, kind.place):
+            hint = f"Use {kind.add(place, '<kind>')} to add one. {known_names(group_options(kind.group), 'Kinds')}"
+            return Problem(override, f"there is no {kind.entry} {place!r} yet.", hint)
     known = paths(tree)
     plain = override.lstrip("+~")
     parent = ".".join(head[:-1])
@@ -354,10 +344,8 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
         return Problem(
             override, f"there is no section {head[0]!r}.", f"{guess}{known_names(map(str, tree), 'Sections')}"
         )
-    siblings = _siblings(tree, head)
-    return Problem(
-        override, f"there is no option {head[-1]!r} in {parent}.", f"{guess}{known_names(siblings, 'It has')}"
-    )
+    siblings = known_names(_names(tree, parent), "It has")
+    return Problem(override, f"there is no option {head[-1]!r} in {parent}.", f"{guess}{siblings}")
 
 
 def _at(tree: Any, path: str) -> Any:
@@ -393,11 +381,12 @@ def _config_of(tree: Any, place: str) -> Any:
     """The dataclass of the kind that is chosen for a place, None where there is none."""
     from omegaconf import DictConfig, OmegaConf
 
-    current, group = active.get(), _GROUPS.get(place.split(".")[0])
-    node = OmegaConf.select(tree, place) if group else None
-    if current is None or group is None or not isinstance(node, DictConfig):
+    current, section = active.get(), place.split(".")[0]
+    kind = next((it for it in CHOSEN if it.place.split(".")[0] == section), None)
+    node = OmegaConf.select(tree, place) if kind else None
+    if current is None or kind is None or not isinstance(node, DictConfig):
         return None
-    entry = current.options.get(group, {}).get(str(node.get("kind")))
+    entry = current.options.get(kind.group, {}).get(str(node.get("kind")))
     return entry.record.config if entry else None
 
 
@@ -408,10 +397,11 @@ def _same_leaf(key: str, known: Sequence[str]) -> str | None:
     return leaves[found] if found else None
 
 
-def _siblings(tree: Any, head: Sequence[str]) -> list[str]:
+def _names(tree: Any, path: str) -> list[str]:
+    """Names in the map at a path."""
     from omegaconf import DictConfig, OmegaConf
 
-    node = OmegaConf.select(tree, ".".join(head[:-1])) if len(head) > 1 else tree
+    node = OmegaConf.select(tree, path)
     return [str(name) for name in node] if isinstance(node, DictConfig) else []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.config.active import active, own_files
-from mmeframe.config.answers import KINDS, headless
+from mmeframe.config.answers import WITH_KINDS, headless
 from mmeframe.config.calls import (
     as_hydra,
     conf_dir,
@@ -23,6 +23,7 @@ from mmeframe.config.calls import (
 from mmeframe.config.files import text_of
 from mmeframe.config.layout import said
 from mmeframe.errors import Problem
+from mmeframe.plugin.kinds import of_group
 
 __all__ = ["contradictions", "misplaced", "misread_integers", "undone"]
 
@@ -42,9 +43,9 @@ def contradictions(tree: Any, overrides: Sequence[str]) -> list[Problem]:
         if first != override:
             problems.append(Problem(override, f"{package} is chosen twice: {first} and {override}.", "Keep one."))
             continue
-        if group not in KINDS or parsed.value() not in group_options(group):
+        if group not in WITH_KINDS or parsed.value() not in group_options(group):
             continue
-        if group in ("source", "observer") and parsed.package is None:
+        if (kind := of_group(group)) and not kind.alone and parsed.package is None:
             continue
         if OmegaConf.select(tree, package) is None:
             # The override itself could not be applied, and is reported for that.
@@ -95,7 +96,7 @@ def misplaced(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Pro
 
     Hydra puts what such a file says below the name of its group, where nothing reads it.
     """
-    lost = {str(name) for name in tree} & set(groups()) - {*KINDS}
+    lost = {str(name) for name in tree} & set(groups()) - {*WITH_KINDS}
     if not lost:
         return []
     used = [item for item in _used(config_name, overrides) if str(item.package).split(".")[0] in lost]
@@ -158,7 +159,7 @@ def undone(config_name: str, tree: Any, overrides: Sequence[str]) -> list[Proble
     given = [found.key_or_group for chooses, found in parsed if not chooses]
     chosen = {f"{found.key_or_group}/{name}" for chooses, found in parsed if chooses for name in _names(found.value())}
     files = said(config_name, overrides, [*folders, shipped])
-    experiments = any(chooses and found.key_or_group not in KINDS for chooses, found in parsed)
+    experiments = any(chooses and found.key_or_group not in WITH_KINDS for chooses, found in parsed)
     if not experiments and not any(it.parent != shipped and _lost(content, composed) for it, content in files.items()):
         return []
     items = [(item, *_content(item)) for item in _used(config_name, overrides)]

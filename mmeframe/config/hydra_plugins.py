@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 from mmeframe.config.active import Options, active
 from mmeframe.config.files import check_content, check_path, text_of
 from mmeframe.config.options import plain_defaults
-from mmeframe.plugin.manager import HOOKS, Plugins
+from mmeframe.plugin.kinds import CHOSEN
+from mmeframe.plugin.manager import Plugins
 
 __all__ = ["CheckedFiles", "plugin_options", "register"]
 
@@ -31,7 +32,7 @@ SCHEME = "mmeframe"
 
 def plugin_options(plugins: Plugins) -> Options:
     """Every registered component that has a config group."""
-    return {hook.group: plugins.choices(hook.noun) for hook in HOOKS if hook.group}
+    return {kind.group: plugins.choices(kind.noun) for kind in CHOSEN}
 
 
 class PluginOptions(ConfigSource):

@@ -5,6 +5,7 @@ A file is one layer of a config, so nothing is required, and ``${...}`` and ``??
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
@@ -14,12 +15,13 @@ from mmeframe.config.calls import conf_dir
 from mmeframe.config.comments import yaml_comments
 from mmeframe.config.layout import group_names, places
 from mmeframe.config.options import REF, config_fault, config_schema
+from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins
 
 __all__ = ["GROUPS", "json_schema"]
 
 # Groups whose files have a shape of their own, and what they choose. A file of ``experiment`` is a whole config.
-GROUPS = {"routing": "routing strategy", "source": "model source", "observer": "observer", "residency": None}
+GROUPS: Mapping[str, Kind | None] = {**{kind.group: kind for kind in CHOSEN}, "residency": None}
 
 Schema = dict[str, Any]
 
@@ -118,8 +120,8 @@ class _Writer:
             root = _closed({**self._sections(), **defaults, "hydra": hydra}, allOf=list(self._chosen()))
             root["type"] = "object"
             del root["pattern"]
-        elif noun := GROUPS[group]:
-            root = self._kinds(group, noun, {**defaults, **(self._routing() if group == "routing" else {})})
+        elif kind := GROUPS[group]:
+            root = self._kinds(group, kind, {**defaults, **(self._routing() if kind is STRATEGY else {})})
         else:
             root = self._section(group, schema.SECTIONS[group])
             root["properties"] |= defaults
@@ -136,23 +138,20 @@ class _Writer:
         choices = self._loaders()
         sections["model_defaults"]["properties"] |= choices
         model = self._section("models.*", schema.ModelConf)
-        model["properties"] |= {**choices, "combine": self._kinds("combiner", "combiner", {})}
+        model["properties"] |= {**choices, "combine": self._kinds(COMBINER.name, COMBINER, {})}
         # A URI alone is a sub-model, too.
         del model["pattern"]
         self._definitions["model"] = model
-        self._definitions["source"] = self._kinds("source", "model source", {})
-        self._definitions["observer"] = self._kinds("observer", "observer", {})
         names = _opened(config_schema(schema.EnvironmentConf)["properties"]["extra"])
         names.pop("default")
         found: Schema = {
             "name": dict(_TEXT),
-            "sources": _named("source"),
+            **{kind.place: self._entries(kind) for kind in CHOSEN if not kind.alone},
             "models": _named("model"),
             "exclude": dict(names),
             "disabled_models": dict(names),
-            "routing": self._kinds("routing", "routing strategy", self._routing()),
+            "routing": self._kinds("routing", STRATEGY, self._routing()),
             "isolation": _opened({"enum": ["shared", "process"], "default": "shared"}),
-            "observers": _named("observer"),
             **sections,
         }
         for name, section in found.items():
@@ -166,17 +165,21 @@ class _Writer:
 
     def _routing(self) -> Schema:
         """Routing's own options, which stand beside those of a kind."""
-        self._definitions["key part"] = self._kinds("key part", "routing strategy", {})
         own = self._properties("routing", schema.RoutingConf)
-        return {**own, "keys": {**_named("key part"), "description": own["keys"]["description"]}}
+        return {**own, "keys": {**self._entries(STRATEGY), "description": own["keys"]["description"]}}
+
+    def _entries(self, kind: Kind) -> Schema:
+        """A map of the user's names to components of a kind."""
+        self._definitions[kind.entry] = self._kinds(kind.entry, kind, {})
+        return _named(kind.entry)
 
     def _loaders(self) -> Schema:
-        names = self._plugins.names("model loader")
-        self._definitions["loader"] = self._kinds("loader", "model loader", {})
+        names = self._plugins.names(LOADER.noun)
+        self._definitions[LOADER.name] = self._kinds(LOADER.name, LOADER, {})
         loader = {"anyOf": [{"enum": ["auto", *names]}, _OPEN, _full(names)]}
         described = {"description": self._comments["model_defaults.loader"], "default": "auto"}
         return {
-            "loader": {"if": {"type": "object"}, "then": {"$ref": f"{REF}loader"}, "else": loader, **described},
+            "loader": {"if": {"type": "object"}, "then": {"$ref": f"{REF}{LOADER.name}"}, "else": loader, **described},
         }
 
     def _properties(self, path: str, config: type[Any]) -> Schema:
@@ -203,36 +206,37 @@ class _Writer:
 
     # -- kinds -------------------------------------------------------------------------------------------------
 
-    def _kinds(self, prefix: str, noun: str, beside: Schema) -> Schema:
+    def _kinds(self, prefix: str, kind: Kind, beside: Schema) -> Schema:
         """A component: the options of its ``kind``, or, where another file says the kind, those of any.
 
         beside: options that stand beside those of every kind.
         """
+        registered = self._plugins.registered[kind.noun]
         options = {
             name: self._properties(f"{prefix}.{name}", entry.record.config)
-            for name, entry in sorted(self._plugins.registered[noun].items())
+            for name, entry in sorted(registered.items())
             if not config_fault(entry.record.config)
         }
         for name, own in options.items():
-            summary = self._plugins.registered[noun][name].record.summary
+            summary = registered[name].record.summary
             self._definitions[f"{prefix}.{name}"] = _closed(
                 {"kind": {"const": name}, **beside, **own}, description=summary
             )
-        kind = {"anyOf": [{"enum": list(options)}, _OPEN, _full(options)]}
-        self._definitions[f"any {prefix}"] = _closed({"kind": kind, **beside, **_any_of(options.values())})
+        any_kind = {"anyOf": [{"enum": list(options)}, _OPEN, _full(options)]}
+        self._definitions[f"any {prefix}"] = _closed({"kind": any_kind, **beside, **_any_of(options.values())})
         cases = [
             {"if": {"properties": {"kind": {"const": name}}}, "then": {"$ref": f"{REF}{prefix}.{name}"}}
             for name in options
         ]
         return {
             "if": {"type": "object", "required": ["kind"]},
-            "then": {"properties": {"kind": kind}, "allOf": cases},
+            "then": {"properties": {"kind": any_kind}, "allOf": cases},
             "else": {"$ref": f"{REF}any {prefix}"},
         }
 
     def _chosen(self) -> Iterator[Schema]:
         """The kind of ``routing`` where this very file chooses it in its ``defaults``."""
-        for name in self._plugins.names("routing strategy"):
+        for name in self._plugins.names(STRATEGY.noun):
             if f"routing.{name}" not in self._definitions:
                 continue
             entry = {
@@ -246,15 +250,12 @@ class _Writer:
 
     def _defaults(self) -> Schema:
         """A list of choices. Any name is right, since it may be one of the user's files; known ones are offered."""
-        groups = ("routing", "residency", "experiment")
-        offered = {group: self._offered(group) for group in (*groups, "source", "observer")}
+        groups = (*(kind.group for kind in CHOSEN if kind.alone), "residency", "experiment")
         entry = {
             "type": "object",
-            "properties": {f"{word}{group}": offered[group] for group in groups for word in ("", "override ")},
+            "properties": {f"{word}{group}": self._offered(group) for group in groups for word in ("", "override ")},
             "patternProperties": {
-                r"^/?source@sources\.": offered["source"],
-                r"^/?observer@observers\.": offered["observer"],
-                r"^/?routing@routing\.keys\.": offered["routing"],
+                f"^/?{kind.group}@{re.escape(kind.place)}\\.": self._offered(kind.group) for kind in CHOSEN
             },
         }
         what = "Other configs and the kinds that are chosen, in the order in which they are read; _self_ is this file."

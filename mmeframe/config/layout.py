@@ -15,7 +15,8 @@ from typing import Any
 
 from mmeframe.config.calls import conf_dir
 from mmeframe.config.files import text_of
-from mmeframe.plugin.manager import HOOKS, Plugins
+from mmeframe.plugin.kinds import CHOSEN, of_group
+from mmeframe.plugin.manager import Plugins
 
 __all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "located", "places", "said"]
 
@@ -81,7 +82,7 @@ def places(folders: Iterable[str], plugins: Plugins) -> list[Path]:
 
 def groups(folders: Iterable[Path]) -> list[str]:
     """Config groups: of plugins' options, and folders of files."""
-    found = {hook.group for hook in HOOKS if hook.group}
+    found = {kind.group for kind in CHOSEN}
     for folder in folders:
         found |= {path.name for path in _listed(folder) if path.is_dir() and any(path.glob("*.yaml"))}
     return sorted(found)
@@ -89,7 +90,8 @@ def groups(folders: Iterable[Path]) -> list[str]:
 
 def group_names(group: str, folders: Iterable[Path], plugins: Plugins) -> list[str]:
     """What may be chosen of a group: kinds that plugins register, and files. ``""``: primary configs."""
-    kinds = [name for hook in HOOKS if group and hook.group == group for name in plugins.names(hook.noun)]
+    kind = of_group(group)
+    kinds = plugins.names(kind.noun) if kind else ()
     files = [path.stem for folder in folders for path in _listed(folder / group) if path.suffix == ".yaml"]
     return sorted({*kinds, *(name for name in files if name[0] != "_")})
 
@@ -121,10 +123,9 @@ def kind_of(group: str, name: str, folders: Sequence[Path], plugins: Plugins) ->
     """The kind behind a choice: itself, or the one that a file of that name has; None where there is none."""
     reader = _Reader(folders)
     reader.read(f"{group}/{name}", group)
-    noun = next((hook.noun for hook in HOOKS if hook.group == group), None)
     inner = [option for place, (_, option) in reader.choices.items() if place == group and option != name]
     for kind in (_at(reader.tree, group).get("kind"), *inner, name):
-        if noun is not None and kind in plugins.choices(noun):
+        if plugins.chosen(group, str(kind)):
             return str(kind)
     return None
 

@@ -22,7 +22,7 @@ from mmeframe.config.comments import field_comments
 from mmeframe.errors import PluginError
 from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
-from mmeframe.plugin.manager import HOOKS, Registered
+from mmeframe.plugin.manager import Registered
 
 __all__ = [
     "REF",
@@ -274,9 +274,8 @@ def plain_defaults(entry: Registered, where: str) -> dict[str, Any]:
 def options_error(entry: Registered, where: str, error: Exception) -> PluginError:
     """Why the options of a component cannot be used: the plugin, the option and its annotation."""
     fault = config_fault(entry.record.config) or f"its options cannot be read: {type(error).__name__}: {_line(error)}"
-    noun = next(hook.noun for hook in HOOKS if isinstance(entry.record, hook.record))
     return PluginError(
-        f"{noun} {entry.record.name!r} of {entry.plugin.title}: {fault}.",
+        f"{entry.kind.noun} {entry.record.name!r} of {entry.plugin.title}: {fault}.",
         where=where,
         hint="Report it to the plugin's author. 'mmeframe plugins' shows what is broken.",
     )

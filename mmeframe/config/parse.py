@@ -15,6 +15,7 @@ from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.conf import MISSING
+from mmeframe.plugin.kinds import COMBINER, LOADER, OBSERVER, SOURCE, STRATEGY, Kind, of_group
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical
 from mmeframe.spec import (
@@ -121,9 +122,8 @@ class _Parser(Checker):
         if problems := stored_secrets(self.tree, self.origins):
             raise ProblemsError([*self.composed, *problems])
         for name in self.tree:
-            if name in ("source", "observer"):
-                where = f"+{name}@{name}s.<name>={self.tree[name].get('kind')}"
-                self.problem(name, f"{'an' if name == 'observer' else 'a'} {name} needs a name.", f"Write {where}.")
+            if (kind := of_group(name)) and not kind.alone:
+                self.problems.append(kind.needs_name(name, str(self.tree[name].get("kind"))))
             elif name not in _TOP:
                 self.problem(name, "this is no section of a config.", suggest(name, _TOP, "Sections"))
         for path, name in _forbidden(self.tree):
@@ -134,12 +134,12 @@ class _Parser(Checker):
         routing = self.routing(self.tree["routing"])
         models = tuple(self.models(self.tree["models"], sections["model_defaults"], routing))
         self._combined(models)
-        sources = tuple(self.named("model source", self.tree["sources"], "sources"))
+        sources = tuple(self.named(SOURCE))
         exclude = self.check(schema.Names, self.tree["exclude"], "exclude") or []
         disabled = self.check(schema.Names, self.tree["disabled_models"], "disabled_models") or []
         traffic = self.traffic(sections["traffic"], routing)
         isolation = self.check(schema.Isolation, self.tree["isolation"], "isolation") or "shared"
-        observers = tuple(self.named("observer", self.tree["observers"], "observers"))
+        observers = tuple(self.named(OBSERVER))
         residency = self._residency(sections["residency"])
         train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
         self._finish()
@@ -225,10 +225,10 @@ class _Parser(Checker):
                 self.problem(where, f"YAML read this name as {type(name).__name__} {name}; quote it.")
             elif not _PART.fullmatch(str(name)):
                 self.problem(where, "a key part's name is letters, digits and underscores.")
-            parts.append(KeyPart(str(name), self.component("routing strategy", item, where) or _REFUSED))
+            parts.append(KeyPart(str(name), self.component(STRATEGY.noun, item, where) or _REFUSED))
         declared = bool(short or keys)
         if not declared and not self._only_global():
-            kinds = suggest("", self.plugins.names("routing strategy"), "Kinds")
+            kinds = suggest("", self.plugins.names(STRATEGY.noun), "Kinds")
             self.problem(
                 "routing", "no routing is declared.", f"Choose one: routing=column routing.column=dow. {kinds}"
             )
@@ -247,7 +247,7 @@ class _Parser(Checker):
                 kinds = suggest(name, [*OWN_ROUTING, "kind"], "It has")
                 self.problem(f"routing.{name}", f"there is no option {name!r}.", kinds)
             return []
-        component = self.component("routing strategy", short, "routing")
+        component = self.component(STRATEGY.noun, short, "routing")
         if component is None:
             return []
         options = component.options
@@ -309,13 +309,14 @@ class _Parser(Checker):
 
     # -- sub-models --------------------------------------------------------------------------------------------
 
-    def named(self, noun: str, value: Any, section: str) -> Iterator[tuple[str, Component]]:
+    def named(self, kind: Kind) -> Iterator[tuple[str, Component]]:
         """A map of names to components: ``sources``, ``observers``."""
+        value = self.tree[kind.place]
         if not isinstance(value, Mapping):
-            self.problem(section, "this must be a map of names.", f"+{section[:-1]}@{section}.<name>=<kind>")
+            self.problem(kind.place, "this must be a map of names.", kind.add("<name>", "<kind>"))
             return
         for name, item in value.items():
-            component = self.component(noun, item, f"{section}.{name}")
+            component = self.component(kind.noun, item, f"{kind.place}.{name}")
             if component:
                 yield str(name), component
 
@@ -411,7 +412,7 @@ class _Parser(Checker):
 
     def _combine(self, value: Any, where: str) -> Component | None:
         """A combiner over other sub-models. Which of them exist is known once sources are expanded."""
-        component = self.component("combiner", value, where) if value is not None else None
+        component = self.component(COMBINER.noun, value, where) if value is not None else None
         if component is not None and not component.options["of"]:
             self.problem(f"{where}.of", "name the sub-models whose answers are combined.", "of: [a, b]")
         return component
@@ -434,7 +435,7 @@ class _Parser(Checker):
             return "auto"
         if isinstance(value, str):
             value = {"kind": value}
-        return self.component("model loader", value, where) or "auto"
+        return self.component(LOADER.noun, value, where) or "auto"
 
     def _residency(self, conf: schema.ResidencyConf) -> ResidencySpec:
         pinned = tuple(dict.fromkeys([*conf.pin, *self.pinned]))

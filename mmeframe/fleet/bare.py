@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
@@ -23,37 +23,31 @@ from mmeframe.store.store import ModelFile
 if TYPE_CHECKING:
     from mmeframe.fleet.describe import SubModel
     from mmeframe.plugin import SubModelFiles
+    from mmeframe.plugin.manager import Plugins
 
-__all__ = ["FORMS", "FileAlone", "bare_file", "declared", "doubles", "look_into", "look_into_folder", "requirements"]
+__all__ = ["FileAlone", "bare_file", "declared", "doubles", "form_of", "look_into", "look_into_folder", "requirements"]
 
-# Suffix -> flavor, and the options that MLflow's MLmodel file has for it; {name} is the file in the bundle.
-FORMS: dict[str, tuple[str, Mapping[str, str]]] = {
-    ".pkl": ("sklearn", {"pickled_model": "{name}", "serialization_format": "pickle"}),
-    ".pickle": ("sklearn", {"pickled_model": "{name}", "serialization_format": "pickle"}),
-    ".cloudpickle": ("sklearn", {"pickled_model": "{name}", "serialization_format": "cloudpickle"}),
-    ".joblib": ("sklearn", {"pickled_model": "{name}", "serialization_format": "joblib"}),
-    ".skops": ("sklearn", {"pickled_model": "{name}", "serialization_format": "skops"}),
-    ".ubj": ("xgboost", {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "ubj"}),
-    ".json": ("xgboost", {"data": "{name}", "model_class": "xgboost.core.Booster", "model_format": "json"}),
-    ".txt": ("lightgbm", {"data": "{name}", "model_class": "lightgbm.basic.Booster"}),
-    ".cbm": ("catboost", {"data": "{name}", "model_type": "CatBoost", "save_format": "cbm"}),
-    ".onnx": ("onnx", {"data": "{name}"}),
-}
 Doubles = Callable[[tuple[str, ...]], tuple[Column, ...]]
 _DECLARE = "signature: {inputs: {x1: double}, outputs: double}, in its entry or in its source"
 
 
-def bare_file(location: str) -> tuple[ModelFile, str, dict[str, str]] | None:
-    """The file at a location, its flavor and its loader's options; None for what is a model folder, by its suffix."""
+def bare_file(location: str, suffixes: Collection[str]) -> ModelFile | None:
+    """The file at a location; None for what is a model folder, by its suffix. suffixes: those that loaders read."""
     suffix = os.path.splitext(location)[1]
-    if suffix not in FORMS:
+    if suffix not in suffixes:
         return None
     # One name for all, so that their options are equal, wherever they lie.
     file = ModelFile(location, f"model{suffix}")
-    if file.here is not None and file.here.is_dir():
-        return None
-    flavor, options = FORMS[suffix]
-    return file, flavor, {option: value.format(name=file.name) for option, value in options.items()}
+    return None if file.here is not None and file.here.is_dir() else file
+
+
+def form_of(file: ModelFile, plugins: Plugins, loader: Component | None) -> tuple[str, dict[str, str]]:
+    """The flavor of a bare file, and its loader's options. loader: the one that is chosen for it.
+
+    Raises PluginError if several loaders read such a file in different ways, and none of these is chosen.
+    """
+    flavor, options = plugins.form(os.path.splitext(file.name)[1], loader)
+    return flavor, {option: value.format(name=file.name) for option, value in options.items()}
 
 
 def declared(signature: Mapping[str, Any] | None) -> tuple[tuple[Column, ...], Outputs | None]:

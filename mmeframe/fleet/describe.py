@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
 from mmeframe.fleet.bare import (
-    FORMS,
     FileAlone,
     bare_file,
     declared,
     doubles,
+    form_of,
     look_into,
     look_into_folder,
     requirements,
@@ -32,6 +32,7 @@ from mmeframe.fleet.signature import Outputs, Param, read_columns, read_outputs,
 from mmeframe.imports import code_digest, modules_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component, runs_code
+from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.shipped import STANDARD, standard
@@ -179,7 +180,11 @@ class Describer:
         pinned = [found for entry in open_entries if (found := self._pin(entry, registered))]
         ids = [entry.model_id for entry, _ in pinned if entry.model_id]
         locations = self.store.locations(ids) if ids else {}
-        files = {entry.id: file for entry, source in pinned if not entry.model_id and (file := bare_file(source))}
+        files = {
+            entry.id: file
+            for entry, source in pinned
+            if not entry.model_id and (file := bare_file(source, self._suffixes))
+        }
         places = {entry.id: self._place(entry, source, locations, files) for entry, source in pinned}
         # Who only looks at a fleet compares it with no build.
         stamped = pinned if self.known or self.journal is not None else []
@@ -192,9 +197,9 @@ class Describer:
             if (model := self._known(entry, places[entry.id], stamps.get(entry.id))) is not None
         }
         away = {
-            entry.id: (_where(entry), files[entry.id][0])
+            entry.id: (_where(entry), files[entry.id])
             for entry, _ in pinned
-            if entry.id in files and files[entry.id][0].here is None and entry.id not in known
+            if entry.id in files and files[entry.id].here is None and entry.id not in known
         }
         described = []
         with ThreadPoolExecutor(_READERS, "mmeframe-read") as pool, closing(fetched([*away.values()])) as folders:
@@ -208,7 +213,7 @@ class Describer:
                     self.progress("reading", number, len(pinned))
                     if entry.id in files and entry.id not in known:
                         # Loading estimators is Python's own work: threads would only wait for one another.
-                        model = self._bare(entry, *files[entry.id], next(folders) if entry.id in away else None)
+                        model = self._bare(entry, files[entry.id], next(folders) if entry.id in away else None)
                     else:
                         model = known.get(entry.id) or begun[entry.id].result()
                     if model is not None:
@@ -226,11 +231,11 @@ class Describer:
         entry: SubModelEntry,
         source: str,
         locations: Mapping[str, str],
-        files: Mapping[str, tuple[ModelFile, str, dict[str, str]]],
+        files: Mapping[str, ModelFile],
     ) -> ModelFolder | None:
         """Where its files lie; None, with a problem, if its LoggedModel is gone."""
         if entry.id in files:
-            return files[entry.id][0]
+            return files[entry.id]
         if entry.model_id is None:
             return ModelFolder(source)
         if entry.model_id not in locations:
@@ -238,6 +243,10 @@ class Describer:
             self.problem(_where(entry), what, "", "missing")
             return None
         return ModelFolder(locations[entry.model_id])
+
+    @cached_property
+    def _suffixes(self) -> list[str]:
+        return self.plugins.suffixes()
 
     @cached_property
     def _how(self) -> tuple[Any, ...]:
@@ -310,33 +319,30 @@ class Describer:
             what = f"{entry.uri} cannot be read: {error}"
             self.problem(where, what, as_written(entry.uri), "missing")
         else:
-            hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
+            files = ", ".join(self._suffixes)
+            hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {files}."
             is_file = folder.here is not None and folder.here.is_file()
             what = "{} has an unsupported file type." if is_file else "there is no MLflow model at {}."
             self.problem(where, what.format(entry.uri), hint, "missing")
         return None
 
     def _bare(
-        self,
-        entry: SubModelEntry,
-        file: ModelFile,
-        flavor: str,
-        options: dict[str, str],
-        download: AbstractContextManager[Path] | None,
+        self, entry: SubModelEntry, file: ModelFile, download: AbstractContextManager[Path] | None
     ) -> SubModel | None:
         """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
             self.problem(where, f"there is no file {entry.uri}.", _FROM, "missing")
             return None
-        chosen = self._choose(entry, {flavor: options}, where)
-        if chosen is None:
-            return None
-        flavor, loader = chosen
         if file.here is not None and (problem := session_problem(where, {file.here.name: file.here.read_bytes()})):
             self.problems.append(problem)
             return None
         try:
+            flavor, options = form_of(file, self.plugins, entry.loader if isinstance(entry.loader, Component) else None)
+            chosen = self._choose(entry, {flavor: options}, where)
+            if chosen is None:
+                return None
+            flavor, loader = chosen
             inputs, outputs = self._signature(entry)
             model = _model(
                 entry,
@@ -481,7 +487,7 @@ class Describer:
                 where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet"
             )
             return None
-        return flavor, self.plugins.get("model loader", loader, where).component({})
+        return flavor, self.plugins.get(LOADER.noun, loader, where).component({})
 
 
 def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:

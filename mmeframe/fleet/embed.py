@@ -19,6 +19,7 @@ from typing import Any
 import mmeframe
 from mmeframe.errors import BuildError
 from mmeframe.imports import code_digest, version_of
+from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import PluginInfo, Plugins
 from mmeframe.spec import Component
 
@@ -123,7 +124,7 @@ def _python_files(path: Path, name: str) -> Iterator[tuple[str, Path]]:
 def loader_code(plugins: Plugins) -> dict[str, str | None]:
     """mmeframe, and loaders of plugins -> a digest of their modules: others may keep, or measure, something else."""
     found = {"": code_here("mmeframe")}
-    for name, entry in plugins.registered.get("model loader", {}).items():
+    for name, entry in plugins.registered.get(LOADER.noun, {}).items():
         module = entry.record.target.split(":")[0].split(".")[0]
         if module != "mmeframe":
             found[name] = code_here(module)

@@ -12,6 +12,7 @@ from mmeframe.errors import FAULTS, MmeframeError, Problem, ProblemsError, sugge
 from mmeframe.fleet.brought import SourceRegistry, entry_fault, routers_left_out
 from mmeframe.plugin import SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
+from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical
 from mmeframe.spec import MAIN_ARM, Component, RouterSpec
@@ -162,7 +163,7 @@ class Members:
         if loader == "auto":
             return "auto"
         options = {"kind": loader} if isinstance(loader, str) else dict(loader)
-        return self.plugins.get("model loader", options.pop("kind"), where).component(options)
+        return self.plugins.get(LOADER.noun, options.pop("kind"), where).component(options)
 
     def _overlay(self, mine: SubModelEntry, theirs: SubModelEntry) -> SubModelEntry:
         """An explicit entry over a source's, field by field. Another URI forgets what the source had pinned."""

@@ -29,15 +29,8 @@ import mmeframe
 from mmeframe.errors import PluginError, Problem, UnknownNameError, UsageError, nearest, suggest
 from mmeframe.imports import from_router
 from mmeframe.plugin import hookspecs
-from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
-from mmeframe.plugin.records import (
-    CombinerPlugin,
-    ComponentPlugin,
-    ModelLoaderPlugin,
-    ModelSourcePlugin,
-    ObserverPlugin,
-    RoutingStrategyPlugin,
-)
+from mmeframe.plugin.kinds import CHOSEN, KINDS, LOADER, Kind, of_group
+from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin
 from mmeframe.spec import Component, Logged, RouterSpec
 
 __all__ = ["API_VERSION", "ENTRY_POINTS", "PluginInfo", "Plugins", "Registered", "isolated_plugins", "load_plugins"]
@@ -51,26 +44,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _DISABLED = "disabled by -p no: or MMEFRAME_DISABLE_PLUGINS"
 _RESERVED = {"keys", "levels", "on_unknown", "kind"}
 
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """One registration hook: what its records are, and how config and messages call them."""
-
-    name: str
-    record: type[Any]
-    conf: type[Conf]
-    noun: str
-    # The config group whose options these are; None if they are only named in place.
-    group: str | None
-
-
-HOOKS = (
-    Hook("mmeframe_routing_strategies", RoutingStrategyPlugin, StrategyConf, "routing strategy", "routing"),
-    Hook("mmeframe_model_loaders", ModelLoaderPlugin, LoaderConf, "model loader", None),
-    Hook("mmeframe_model_sources", ModelSourcePlugin, SourceConf, "model source", "source"),
-    Hook("mmeframe_combiners", CombinerPlugin, CombinerConf, "combiner", None),
-    Hook("mmeframe_observers", ObserverPlugin, ObserverConf, "observer", "observer"),
-)
 
 # What config paths are written as: Hydra's scheme for folders of packages.
 _PACKAGE = "pkg://"
@@ -105,10 +78,11 @@ class PluginInfo:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A record and the plugin that registered it."""
+    """A record, the plugin that registered it, and its kind."""
 
-    record: ComponentPlugin
+    record: ComponentPlugin[Any]
     plugin: PluginInfo
+    kind: Kind
 
     @property
     def full_names(self) -> list[str]:
@@ -158,11 +132,16 @@ class Plugins:
         """All names that may be written in a config, full names too; of several of one name ``get`` chooses none."""
         return {name: entries[0] for name, entries in self._named[noun].items()}
 
+    def chosen(self, group: str, name: str) -> Registered | None:
+        """The component that ``group=name`` chooses, None where it is none."""
+        kind = of_group(group)
+        return self.choices(kind.noun).get(name) if kind else None
+
     def clashes(self) -> list[PluginError]:
         """Names that several components have: each breaks only what is chosen by it."""
         return [
-            _clash_of(noun, name, entries)
-            for noun, names in self._named.items()
+            _clash_of(name, entries)
+            for names in self._named.values()
             for name, entries in names.items()
             if len(entries) > 1
         ]
@@ -217,7 +196,7 @@ class Plugins:
         if len(found) == 1:
             return found[0]
         if found:
-            raise _clash_of(noun, name, found, where)
+            raise _clash_of(name, found, where)
         raise UnknownNameError(where, noun, name, self.names(noun), also=self.absent())
 
     def absent(self) -> str:
@@ -232,26 +211,51 @@ class Plugins:
                 lines.append(f"{', '.join(plugin.off)} of {plugin.title} is disabled.")
         return " ".join(lines)
 
+    @property
+    def loaders(self) -> dict[str, ModelLoaderPlugin]:
+        """The records of model loaders, by name."""
+        found = self.registered[LOADER.noun].items()
+        return {name: entry.record for name, entry in found if isinstance(entry.record, ModelLoaderPlugin)}
+
     def loaders_for(self, flavor: str) -> list[str]:
         """The loaders that claim a flavor."""
-        return [
-            name
-            for name, entry in self.registered["model loader"].items()
-            if isinstance(entry.record, ModelLoaderPlugin) and flavor in entry.record.flavors
-        ]
+        return [name for name, record in self.loaders.items() if flavor in record.flavors]
 
     def loader_for(self, flavor: str, where: str = "") -> str | None:
         """The loader that claims a flavor, None if none does. Raises PluginError if several do."""
         names = self.loaders_for(flavor)
         if len(names) > 1:
-            loaders = [self.registered["model loader"][name] for name in names]
-            claims = [f"{name!r} of {entry.plugin.title}" for name, entry in zip(names, loaders, strict=True)]
-            raise PluginError(
-                f"{_number(names)} model loaders claim the flavor {flavor!r}: {' and '.join(claims)}.",
-                where=where,
-                hint=f"Choose one with models.<id>.loader, or disable one with -p no:{loaders[-1].full_names[0]}.",
-            )
+            raise self._rivals(names, f"claim the flavor {flavor!r}", where)
         return names[0] if names else None
+
+    def suffixes(self) -> list[str]:
+        """The suffixes of the bare files that some loader reads."""
+        return list(dict.fromkeys(suffix for record in self.loaders.values() for suffix in record.suffixes))
+
+    def form(self, suffix: str, loader: Component | None, where: str = "") -> tuple[str, Mapping[str, str]]:
+        """The flavor of bare files with a suffix, and what its section of an MLmodel file would say.
+
+        loader: the one that is chosen for such a file; others may read it, too, or instead.
+        Raises PluginError if several read it in different ways, and none of these is chosen.
+        """
+        records = {name: record for name, record in self.loaders.items() if suffix in record.suffixes}
+        forms = {name: (record.flavors[0], record.suffixes[suffix]) for name, record in records.items()}
+        wanted = (loader.kind, loader.target) if loader else None
+        chosen = [name for name, record in records.items() if (record.name, record.target) == wanted]
+        first, *others = chosen or forms
+        if any(forms[other] != forms[first] for other in others):
+            raise self._rivals([*forms], f"read {suffix} in different ways", where)
+        return forms[first]
+
+    def _rivals(self, names: Sequence[str], what: str, where: str) -> PluginError:
+        """What to raise for something that several loaders do, with what to write instead."""
+        loaders = [self.registered[LOADER.noun][name] for name in names]
+        claims = [f"{name!r} of {entry.plugin.title}" for name, entry in zip(names, loaders, strict=True)]
+        return PluginError(
+            f"{_number(names)} model loaders {what}: {' and '.join(claims)}.",
+            where=where,
+            hint=f"Choose one with models.<id>.loader, or disable one with -p no:{loaders[-1].full_names[0]}.",
+        )
 
 
 def _by_name(entries: Iterable[Registered]) -> dict[str, list[Registered]]:
@@ -263,12 +267,12 @@ def _by_name(entries: Iterable[Registered]) -> dict[str, list[Registered]]:
     return found
 
 
-def _clash_of(noun: str, name: str, entries: Sequence[Registered], where: str = "") -> PluginError:
+def _clash_of(name: str, entries: Sequence[Registered], where: str = "") -> PluginError:
     """What to raise for a name that several components have, with what to write instead."""
     full = [next((other for other in entry.full_names if other != name), name) for entry in entries]
     titles = " and ".join(entry.plugin.title for entry in entries)
     return PluginError(
-        f"{_number(entries)} {_plural(noun)} are named {name!r}: {titles}.",
+        f"{_number(entries)} {entries[0].kind.plural} are named {name!r}: {titles}.",
         where=where,
         hint=f"Write {' or '.join(full)}, or disable one with -p no:{full[-1]}.",
     )
@@ -276,10 +280,6 @@ def _clash_of(noun: str, name: str, entries: Sequence[Registered], where: str = 
 
 def _number(rivals: Sequence[Any]) -> str:
     return "two" if len(rivals) == 2 else str(len(rivals))
-
-
-def _plural(noun: str) -> str:
-    return noun[:-1] + "ies" if noun.endswith("y") else f"{noun}s"
 
 
 def split_switches(switches: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -396,7 +396,7 @@ class _Loader:
         if info.status == "broken":
             raise PluginError(info.reason, where=where) from info.error
         if not self._manager.get_hookcallers(sys.modules[module]):
-            hint = f"A hook is a function such as {HOOKS[0].name}, marked with @hookimpl."
+            hint = f"A hook is a function such as {KINDS[0].hook}, marked with @hookimpl."
             raise PluginError(f"module {module} has no hook, so it is no plugin.", where=where, hint=hint)
 
     def add_module(self, name: str, module: str, dist: str | None, version: str | None) -> None:
@@ -454,31 +454,31 @@ class _Loader:
         return ""
 
     def collect(self) -> Plugins:
-        offered: dict[str, list[Registered]] = {hook.noun: [] for hook in HOOKS}
-        for hook in HOOKS:
-            for impl in getattr(self._manager.hook, hook.name).get_hookimpls():
+        offered: dict[str, list[Registered]] = {kind.noun: [] for kind in KINDS}
+        for kind in KINDS:
+            for impl in getattr(self._manager.hook, kind.hook).get_hookimpls():
                 info = self._modules[impl.plugin_name]
                 try:
                     given = impl.function()
                     records = [] if isinstance(given, ComponentPlugin) else list(given)
-                    fault = _records_fault(hook, given, records)
+                    fault = _records_fault(kind, given, records)
                 except BaseException as error:  # noqa: BLE001 - attributed to its plugin, whatever it is
-                    records, fault = [], f"{hook.name}() raised {type(error).__name__}: {error}"
+                    records, fault = [], f"{kind.hook}() raised {type(error).__name__}: {error}"
                     info.error = _of_plugin(error)
                 if fault:
                     info.status, info.reason = "broken", f"Plugin {info.name!r}: {fault}"
                     continue
                 for record in records:
-                    self._offer(Registered(record, info), hook.noun, offered)
+                    self._offer(Registered(record, info, kind), offered[kind.noun])
         paths = self._config_paths(offered)
         calls = {name: list(self._calls(name)) for name in ("mmeframe_check_spec", "mmeframe_router_logged")}
         return Plugins(self._infos, offered, paths, calls)
 
-    def _offer(self, entry: Registered, noun: str, offered: Mapping[str, list[Registered]]) -> None:
+    def _offer(self, entry: Registered, offered: list[Registered]) -> None:
         self.full_names.update(entry.full_names)
         if self._disable.isdisjoint(entry.full_names):
-            offered[noun].append(entry)
-            entry.plugin.provides.setdefault(noun, []).append(entry.record.name)
+            offered.append(entry)
+            entry.plugin.provides.setdefault(entry.kind.noun, []).append(entry.record.name)
         else:
             entry.plugin.off.append(entry.record.name)
 
@@ -538,12 +538,12 @@ def _path_fault(path: Any) -> str:
 
 def _hides(path: str, offered: Mapping[str, Sequence[Registered]]) -> str:
     """A file named like a kind would be what everybody gets who chooses that kind."""
-    for hook in HOOKS:
-        for folder in _folders(path) if hook.group else ():
-            for file in sorted((Path(folder) / str(hook.group)).glob("*.yaml")):
-                if (entry := next((it for it in offered[hook.noun] if it.record.name == file.stem), None)) is not None:
-                    kind = f"{hook.noun} {file.stem!r} of {entry.plugin.title}"
-                    return f"brings {hook.group}/{file.name}, which would hide the {kind}. Rename the file."
+    for kind in CHOSEN:
+        for folder in _folders(path):
+            for file in sorted((Path(folder) / kind.group).glob("*.yaml")):
+                if (entry := next((it for it in offered[kind.noun] if it.record.name == file.stem), None)) is not None:
+                    what = f"{kind.noun} {file.stem!r} of {entry.plugin.title}"
+                    return f"brings {kind.group}/{file.name}, which would hide the {what}. Rename the file."
     return ""
 
 
@@ -622,38 +622,55 @@ def _hook_faults(name: str, module: Any, manager: pluggy.PluginManager) -> str:
     return ""
 
 
-def _records_fault(hook: Hook, given: Any, records: Sequence[Any]) -> str:
+def _records_fault(kind: Kind, given: Any, records: Sequence[Any]) -> str:
     """What is wrong with what a hook returned, or an empty text."""
     if isinstance(given, ComponentPlugin):
-        return f"{hook.name}() must return a list of records: return [{type(given).__name__}(...)]."
+        return f"{kind.hook}() must return a list of records: return [{type(given).__name__}(...)]."
     seen = set()
     for record in records:
-        if fault := _record_fault(hook, record):
+        if fault := _record_fault(kind, record):
             return fault
         if record.name in seen:
-            return f"it registers the {hook.noun} {record.name!r} twice."
+            return f"it registers the {kind.noun} {record.name!r} twice."
         seen.add(record.name)
     return ""
 
 
-def _record_fault(hook: Hook, record: Any) -> str:
+def _record_fault(kind: Kind, record: Any) -> str:
     """What is wrong with one record, or an empty text."""
-    if not isinstance(record, ComponentPlugin) or not isinstance(record, hook.record):
-        return f"{hook.name}() must return {hook.record.__name__} records, not {type(record).__name__}."
-    label = f"{hook.noun} {record.name!r}"
+    if not isinstance(record, kind.record):
+        return f"{kind.hook}() must return {kind.record.__name__} records, not {type(record).__name__}."
+    label = f"{kind.noun} {record.name!r}"
     if not _NAME.fullmatch(str(record.name)):
         return f"{label}: a name is lower-case letters, digits and underscores."
     if not (
         isinstance(record.config, type)
-        and issubclass(record.config, hook.conf)
+        and issubclass(record.config, kind.conf)
         and "__dataclass_fields__" in vars(record.config)
     ):
-        return f"{label}: its config must be a dataclass that extends {hook.conf.__name__}."
+        return f"{label}: its config must be a dataclass that extends {kind.conf.__name__}."
     if record.target.count(":") != 1:
         return f"{label}: its target must be written 'package.module:Class', not {record.target!r}."
     if record.api_version > API_VERSION:
         return f"{label} needs plugin API {record.api_version}; this mmeframe has {API_VERSION}."
+    if isinstance(record, ModelLoaderPlugin) and (fault := _suffixes_fault(record)):
+        return f"{label}: {fault}"
     taken = sorted(_RESERVED & {option.name for option in dataclasses.fields(record.config)})
     if taken:
         return f"{label}: the option name {taken[0]!r} is taken by mmeframe itself."
+    return ""
+
+
+def _suffixes_fault(record: ModelLoaderPlugin) -> str:
+    """What is wrong with the bare files that a loader reads, or an empty text."""
+    if record.suffixes and not record.flavors:
+        return "the files of its suffixes need a flavor: flavors=(...)."
+    for suffix, options in record.suffixes.items():
+        if not re.fullmatch(r"\.[^./]+", suffix):
+            return f"a suffix is written '.ext', not {suffix!r}."
+        try:
+            for value in options.values():
+                value.format(name="")
+        except (AttributeError, LookupError, ValueError):
+            return f"the options of {suffix} are texts, with {{name}} for the name of the file."
     return ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from mmeframe.plugin.conf import CombinerConf, LoaderConf, ObserverConf, SourceConf, StrategyConf
+from mmeframe.plugin.conf import CombinerConf, Conf, LoaderConf, ObserverConf, SourceConf, StrategyConf
 
 __all__ = [
     "CombinerPlugin",
@@ -15,61 +17,48 @@ __all__ = [
     "RoutingStrategyPlugin",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class RoutingStrategyPlugin:
-    """A routing strategy: its name in ``kind:``, options, ``package.module:Class`` and a one-line summary."""
-
-    name: str
-    config: type[StrategyConf]
-    target: str
-    summary: str
-    api_version: int = 1
+C = TypeVar("C", bound=Conf)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelLoaderPlugin:
-    """A model loader, with the MLflow flavors that ``loader: auto`` gives to it."""
+class ComponentPlugin(Generic[C]):
+    """A component: its name in ``kind:``, its options, ``package.module:Class`` and a one-line summary."""
 
     name: str
-    config: type[LoaderConf]
+    config: type[C]
     target: str
     summary: str
+    api_version: int = field(default=1, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingStrategyPlugin(ComponentPlugin[StrategyConf]):
+    """A routing strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaderPlugin(ComponentPlugin[LoaderConf]):
+    """A model loader.
+
+    flavors: the MLflow flavors that ``loader: auto`` gives to it. suffixes: of the bare files that it reads, which are
+    of the first flavor; suffix -> what MLflow writes into that flavor's section of an MLmodel file, with ``{name}`` for
+    the name of the file.
+    """
+
     flavors: tuple[str, ...] = ()
-    api_version: int = 1
+    suffixes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSourcePlugin:
+class ModelSourcePlugin(ComponentPlugin[SourceConf]):
     """A model source."""
 
-    name: str
-    config: type[SourceConf]
-    target: str
-    summary: str
-    api_version: int = 1
-
 
 @dataclass(frozen=True, slots=True)
-class CombinerPlugin:
+class CombinerPlugin(ComponentPlugin[CombinerConf]):
     """A combiner of sub-models' answers."""
 
-    name: str
-    config: type[CombinerConf]
-    target: str
-    summary: str
-    api_version: int = 1
-
 
 @dataclass(frozen=True, slots=True)
-class ObserverPlugin:
+class ObserverPlugin(ComponentPlugin[ObserverConf]):
     """An observer of what routers do."""
-
-    name: str
-    config: type[ObserverConf]
-    target: str
-    summary: str
-    api_version: int = 1
-
-
-ComponentPlugin = RoutingStrategyPlugin | ModelLoaderPlugin | ModelSourcePlugin | CombinerPlugin | ObserverPlugin

@@ -18,6 +18,7 @@ import mmeframe
 from mmeframe.bundle import Bundle
 from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
+from mmeframe.environ import variables
 from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
 from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.fleet.environment import merge
@@ -398,20 +399,6 @@ def _nulls(fleet: Fleet) -> set[str]:
     return {"model_version"} if any(model.version is None for model in fleet.models if model.routed) else set()
 
 
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 def _signature(fleet: Fleet) -> Any:
     spec = fleet.spec
     params = dict.fromkeys(name for inputs in fleet.inputs.values() for name in inputs.params)
@@ -442,7 +429,7 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, s
     rows, given = example_request(fleet)
     columns = {it.name: shown(it.type) for it in [*_routing_columns(fleet), *fleet.union.columns]}
     # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
-    with _environment(MLFLOW_UV_AUTO_DETECT="false", MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK="true"):
+    with variables({"MLFLOW_UV_AUTO_DETECT": "false", "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true"}):
         mlflow.pyfunc.save_model(
             path,
             python_model=str(files("mmeframe") / "runtime" / "entrypoint.py"),

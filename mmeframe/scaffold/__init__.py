@@ -13,18 +13,11 @@ from pathlib import Path
 
 import mmeframe
 from mmeframe.errors import UsageError, suggest
+from mmeframe.plugin.kinds import KINDS
 from mmeframe.plugin.manager import isolated_plugins
 
-__all__ = ["KINDS", "new_plugin", "new_project"]
+__all__ = ["new_plugin", "new_project"]
 
-# Kinds of components that a new package may have, and the noun that messages use.
-KINDS = {
-    "strategy": "routing strategy",
-    "loader": "model loader",
-    "source": "model source",
-    "combiner": "combiner",
-    "observer": "observer",
-}
 _TEMPLATE = ".jinja"
 _PROJECT = re.compile(r"[a-z][a-z0-9_]*")
 _PLUGIN = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -55,10 +48,11 @@ def new_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]:
     if not _PLUGIN.fullmatch(short):
         hint = "Write lower-case letters, digits and -, such as geohash."
         raise UsageError(f"{name!r} cannot name a plugin.", where="--plugin", hint=hint)
-    if kind not in KINDS:
-        raise UsageError(f"there is no kind {kind!r} of component.", where="--kind", hint=suggest(kind, KINDS, "Kinds"))
+    known = {it.name: it.noun for it in KINDS}
+    if kind not in known:
+        raise UsageError(f"there is no kind {kind!r} of component.", where="--kind", hint=suggest(kind, known, "Kinds"))
     kept = short.replace("-", "_")
-    if kept in {"builtin", *KINDS, *isolated_plugins().names(KINDS[kind])}:
+    if kept in {"builtin", *known, *isolated_plugins().names(known[kind])}:
         hint = f"Write what is particular about yours, such as my-{short}."
         raise UsageError(f"{name!r} is a name of mmeframe's own.", where="--plugin", hint=hint)
     values = {
@@ -67,7 +61,7 @@ def new_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]:
         "name": kept,
         "class": "".join(word.capitalize() for word in short.split("-")),
         "kind": kind,
-        "noun": KINDS[kind],
+        "noun": known[kind],
         **_versions(),
     }
     return _write(folder or Path(values["distribution"]), ["plugin", kind], values)

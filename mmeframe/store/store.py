@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmeframe.cache import work_folder
+from mmeframe.environ import variables
 from mmeframe.errors import BuildError, ConfigError, MissingError, suggest
 from mmeframe.plugin import RegisteredModel, RegisteredVersion
 from mmeframe.shipped import CODE
@@ -74,6 +75,10 @@ def registered_name(uri: str) -> str | None:
     return match["name"] if match else None
 
 
+# MLflow would print where to view a run: among results for machines, and with the password of the URL.
+_UNPRINTED = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+
+
 @contextmanager
 def using_store(uri: str | None) -> Iterator[Store]:
     """Make ``uri`` MLflow's tracking store while the block runs; None leaves MLflow's own.
@@ -94,26 +99,11 @@ def using_store(uri: str | None) -> Iterator[Store]:
         registry = mlflow.get_registry_uri()
         if registry != chosen:
             _check_reachable(registry, "MLFLOW_REGISTRY_URI")
-        with _answering(chosen), _unprinted():
+        with _answering(chosen), variables(_UNPRINTED):
             yield Store(chosen)
     finally:
         if uri is not None:
             mlflow.set_tracking_uri(before)
-
-
-@contextmanager
-def _unprinted() -> Iterator[None]:
-    """Keep MLflow from printing where to view a run: among results for machines, and with the password of the URL."""
-    name = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
-    before = os.environ.get(name)
-    os.environ[name] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 @contextmanager

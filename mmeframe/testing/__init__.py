@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         checks_of,
         parametrize_with_checks,
     )
-    from mmeframe.testing.promises import Check, NewCheckWarning
+    from mmeframe.testing.promises import Check
 
 __all__ = [
     "Case",
@@ -38,7 +38,6 @@ __all__ = [
     "LoaderCase",
     "ModelLoaderConformance",
     "ModelSourceConformance",
-    "NewCheckWarning",
     "ObserverCase",
     "ObserverConformance",
     "RoutingStrategyConformance",
@@ -52,7 +51,6 @@ __all__ = [
 
 _HOMES = {
     "Check": "promises",
-    "NewCheckWarning": "promises",
     "bound": "checks.strategy",
     "keys_of": "checks.strategy",
 }

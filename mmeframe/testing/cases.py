@@ -20,17 +20,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmeframe.errors import MissingError, UsageError
 from mmeframe.plugin import (
-    Combiner,
     ComponentContext,
-    ModelLoader,
     ModelSource,
-    Observer,
     Registry,
     RoutingStrategy,
     SourceContext,
     SubModelEntry,
 )
 from mmeframe.plugin.components import make_component
+from mmeframe.plugin.kinds import COMBINER, LOADER, OBSERVER, SOURCE, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins, Registered
 from mmeframe.spec import Component
 from mmeframe.testing.found import found_plugins
@@ -60,8 +58,7 @@ class Case:
     ``-p`` does, for a plugin that is not installed. id: for the names of tests; kind and options by default.
     """
 
-    noun: ClassVar[str]
-    base: ClassVar[type[Any]]
+    of_kind: ClassVar[Kind]
 
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
@@ -77,6 +74,10 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.noun} {self.id!r}"
+
+    @property
+    def noun(self) -> str:
+        return self.of_kind.noun
 
     @cached_property
     def known(self) -> Plugins:
@@ -167,8 +168,7 @@ class StrategyCase(Case):
     ``context.is_known`` knows. score: answers of ``context.score``, from (model id, batch).
     """
 
-    noun = "routing strategy"
-    base = RoutingStrategy
+    of_kind = STRATEGY
 
     rows: Any
     params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
@@ -181,7 +181,7 @@ class StrategyCase(Case):
 
     @property
     def _preset(self) -> bool:
-        return self.kind not in self.known.registered[self.noun] and self.kind in self.known.presets("routing")
+        return self.kind not in self.known.registered[self.noun] and self.kind in self.known.presets(self.of_kind.group)
 
     def _config(self) -> tuple[list[Any], dict[str, Any]]:
         # Whatever part the strategy builds on is there.
@@ -219,8 +219,7 @@ class LoaderCase(Case):
     returns its path. rows: a frame that the sub-model answers, or a function that makes it.
     """
 
-    noun = "model loader"
-    base = ModelLoader
+    of_kind = LOADER
 
     model: Any
     rows: Any
@@ -260,8 +259,7 @@ class SourceCase(Case):
     registry: what it searches, by default the active MLflow store.
     """
 
-    noun = "model source"
-    base = ModelSource
+    of_kind = SOURCE
 
     parts: Sequence[str] = field(default=("key",), kw_only=True)
     expected: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = field(default=None, kw_only=True)
@@ -293,8 +291,7 @@ class SourceCase(Case):
 class CombinerCase(Case):
     """A combiner, and answers of several sub-models for the same rows: arrays of one shape, one for each of ``of``."""
 
-    noun = "combiner"
-    base = Combiner
+    of_kind = COMBINER
 
     answers: Sequence[Any]
 
@@ -330,8 +327,7 @@ class CombinerCase(Case):
 class ObserverCase(Case):
     """An observer: it is told events of every type."""
 
-    noun = "observer"
-    base = Observer
+    of_kind = OBSERVER
 
     def _config(self) -> tuple[list[Any], dict[str, Any]]:
         tree = {"routing": {"levels": [[]]}, "observers": {NAME: dict(self.options)}}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mmeframe.cli import main
+from mmeframe.environ import variables
 from mmeframe.errors import UsageError
 
 __all__ = ["CommandResult", "run_command"]
@@ -67,18 +68,15 @@ def _as_it_was(config_dirs: Sequence[str | Path]) -> Iterator[None]:
     """What a command changes, restored at the end: Hydra's state, arguments and path, levels of logs, warnings."""
     logger = logging.getLogger("mmeframe")
     argv, path, level, execve, hydra = sys.argv, list(sys.path), logger.level, os.execve, _global_hydra()
-    said = {name: os.environ.get(name) for name in (_LEVEL, _DIRS)}
-    with warnings.catch_warnings():
+    dirs = os.pathsep.join(filter(None, [os.environ.get(_DIRS), *map(str, config_dirs)]))
+    with warnings.catch_warnings(), variables({_DIRS: dirs, _LEVEL: os.environ.get(_LEVEL)}):
         os.execve = _no_server  # type: ignore[assignment]
-        os.environ[_DIRS] = os.pathsep.join(filter(None, [said[_DIRS], *map(str, config_dirs)]))
         try:
             yield
         finally:
             os.execve = execve
             sys.argv, sys.path[:] = argv, path
             logger.setLevel(level)
-            for name, value in said.items():
-                os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
             if _global_hydra() is not hydra:
                 sys.modules["hydra.core.global_hydra"].GlobalHydra.instance().hydra = hydra
 

@@ -10,13 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mmeframe.errors import UsageError, suggest
+from mmeframe.plugin.components import import_target
 from mmeframe.testing._pytest import pytest
 from mmeframe.testing.cases import Case, CombinerCase, LoaderCase, ObserverCase, SourceCase, StrategyCase
-from mmeframe.testing.checks.combiner import COMBINER_CHECKS
-from mmeframe.testing.checks.loader import LOADER_CHECKS
-from mmeframe.testing.checks.observer import OBSERVER_CHECKS
-from mmeframe.testing.checks.source import SOURCE_CHECKS
-from mmeframe.testing.checks.strategy import STRATEGY_CHECKS
 
 if TYPE_CHECKING:
     from mmeframe.testing.promises import Check
@@ -33,23 +29,14 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CHECKS: Mapping[type[Case], Sequence[Check[Any]]] = {
-    StrategyCase: STRATEGY_CHECKS,
-    LoaderCase: LOADER_CHECKS,
-    SourceCase: SOURCE_CHECKS,
-    CombinerCase: COMBINER_CHECKS,
-    ObserverCase: OBSERVER_CHECKS,
-}
-
-
 # Methods of the base that a class of an author's must not replace.
 _OWN = ("test_keeps", "pytest_generate_tests")
 
 
 def checks_of(case: Case | type[Case]) -> Sequence[Check[Any]]:
     """The checks of a case, or of a kind of cases, in the order in which they run."""
-    kind = case if isinstance(case, type) else type(case)
-    return next(checks for base, checks in _CHECKS.items() if issubclass(kind, base))
+    checks: Sequence[Check[Any]] = import_target(case.of_kind.checks)
+    return checks
 
 
 def parametrize_with_checks(
@@ -77,11 +64,8 @@ def _parameters(cases: Iterable[Case], expected: Mapping[str, str]) -> Iterator[
     for case in cases:
         for check in checks_of(case):
             reason = expected.get(check.name)
-            id_ = f"{case.id}-{check.name}"
-            if reason is None:
-                yield pytest.param(case, check, id=id_)
-            else:
-                yield pytest.param(case, check.firmly, id=id_, marks=pytest.mark.xfail(reason=reason, strict=True))
+            marks = () if reason is None else (pytest.mark.xfail(reason=reason, strict=True),)
+            yield pytest.param(case, check, id=f"{case.id}-{check.name}", marks=marks)
 
 
 def _known_checks(expected: Mapping[str, str], checks: Iterable[Check[Any]], where: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from mmeframe.environ import variables
 
 __all__ = ["LocalStore", "active", "copy_of", "make_store"]
 
@@ -68,11 +69,5 @@ def active(store: LocalStore) -> Iterator[None]:
                 mlflow.end_run()
 
 
-@contextlib.contextmanager
-def _artifacts_in(folder: Path) -> Iterator[None]:
-    before = os.environ.get(_ROOT)
-    os.environ[_ROOT] = str(folder / _ARTIFACTS)
-    try:
-        yield
-    finally:
-        os.environ.pop(_ROOT) if before is None else os.environ.__setitem__(_ROOT, before)
+def _artifacts_in(folder: Path) -> contextlib.AbstractContextManager[None]:
+    return variables({_ROOT: str(folder / _ARTIFACTS)})

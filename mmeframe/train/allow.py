@@ -1,7 +1,7 @@
 """What the config of a training may name to be imported.
 
-A config runs no code that whoever runs it has not allowed: it may name scikit-learn's estimators and the tables of the
-shipped experiments. More is allowed by ``--allow`` and ``MMEFRAME_ALLOW``, never by the config itself.
+A config runs no code that whoever runs it has not allowed: it may name scikit-learn's estimators. More is allowed by
+``--allow`` and ``MMEFRAME_ALLOW``, never by the config itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from mmeframe.errors import ConfigError, UsageError, suggest
@@ -17,7 +17,6 @@ from mmeframe.errors import ConfigError, UsageError, suggest
 __all__ = ["allowance", "estimator_class", "table_object"]
 
 _PACKAGES = ("sklearn",)
-_TABLES = ("mmeframe.train.datasets:flights", "mmeframe.train.datasets:weekly")
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?")
 
 
@@ -36,13 +35,13 @@ def allowance(given: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def table_object(name: str, allow: Iterable[str]) -> Any:
+def table_object(name: str, allow: Collection[str]) -> Any:
     """What ``train.reader.object`` names. Raises ConfigError if it is not allowed, or not there."""
     where = "train.reader.object"
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
         raise ConfigError(f"{name!r} names no object.", where=where, hint="Write MODULE:NAME, as in my_tables:sales.")
-    if name not in (*_TABLES, *allow):
+    if name not in allow:
         raise _refused(name, name, where)
     return _imported(module, attribute, where)
 

@@ -1,4 +1,4 @@
-"""Tables of the shipped experiments."""
+"""Tables of the shipped experiments: ``--allow mmeframe.train.datasets:weekly``."""
 
 from __future__ import annotations
 

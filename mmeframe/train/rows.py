@@ -96,8 +96,8 @@ def read_rows(spec: RouterSpec, settings: TrainSpec, allow: Sequence[str]) -> Ro
 def read(reader: Reader, allow: Sequence[str], kind: Kind = lambda _: "any") -> pd.DataFrame:
     """The table to train on: a file, or an object (called if it is a function).
 
-    allow: objects that the config may name besides those that come with mmeframe. kind: how to read the columns of a
-    CSV file. Raises what reading a table raises, and ConfigError for other objects.
+    allow: objects that the config may name. kind: how to read the columns of a CSV file. Raises what reading a table
+    raises, and ConfigError for other objects.
     """
     import pandas as pd
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
+import types
 
 import cloudpickle
 import joblib
@@ -16,7 +18,10 @@ from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeClassifier
 
 from mmeframe import api
-from mmeframe.errors import MissingError, ProblemsError
+from mmeframe.builtin.sklearn_loader import SklearnConf
+from mmeframe.errors import MissingError, PluginError, ProblemsError
+from mmeframe.plugin import ModelLoaderPlugin, hookimpl
+from mmeframe.plugin.manager import isolated_plugins
 from tests import fleets
 
 ROUTED = ("name=files", "routing=column", "routing.column=dow")
@@ -251,3 +256,60 @@ def test_files_of_other_libraries(module_store, tmp_path):
     for name, answer in expected.items():
         np.testing.assert_allclose(router.predict(frame.assign(key=name)), answer, rtol=1e-6)
     assert all(record.memory > 0 for record in router.records)
+
+
+def reader(name, **record):
+    """A plugin with a loader that reads ``.pipe`` files as scikit-learn's reads those of joblib."""
+    options = {"pickled_model": "{name}", "serialization_format": record.pop("format", "joblib")}
+    record = {"flavors": (name,), "suffixes": {".pipe": options}, **record}
+
+    @hookimpl
+    def loaders():
+        target = "mmeframe.builtin.sklearn_loader:SklearnLoader"
+        return [ModelLoaderPlugin(name, SklearnConf, target, "pipes", **record)]
+
+    return types.SimpleNamespace(__name__=name, mmeframe_model_loaders=loaders)
+
+
+def test_a_suffix_of_a_plugin(store):
+    """A loader of a plugin reads files of its own suffix, in the flavor and with the options that it declares."""
+    write(store.folder, "a.joblib", fleets.fitted(0)).rename("a.pipe")
+    plugins = isolated_plugins(reader("pipes"))
+    entry = "+models.a={uri: a.pipe, key: {dow: 0}}"
+
+    (model,) = api.validate(*ROUTED, entry, plugins=plugins).models
+
+    assert (model.flavor, model.loader.kind, [it.name for it in model.inputs]) == ("pipes", "pipes", ["x1", "x2"])
+    assert (model.options["pickled_model"], model.options["serialization_format"]) == ("model.pipe", "joblib")
+    with pytest.raises(ProblemsError, match=r"or a file: \.pkl, .*, \.pipe\."):
+        api.validate(*ROUTED, "+models.a={uri: a.bin, key: {dow: 0}}", plugins=plugins)
+
+
+def test_a_suffix_of_two_loaders(store):
+    """Where they read it in different ways, a config chooses one."""
+    write(store.folder, "a.joblib", fleets.fitted(0)).rename("a.pipe")
+
+    plugins = isolated_plugins(reader("pipes"), reader("other", format="pickle"))
+    entry = "+models.a={uri: a.pipe, key: {dow: 0}%s}"
+
+    (model,) = api.validate(*ROUTED, entry % ", loader: pipes", plugins=plugins).models
+
+    assert model.flavor == "pipes"
+    with pytest.raises(ProblemsError) as caught:
+        api.validate(*ROUTED, entry % "", plugins=plugins)
+    assert "models.a: two model loaders read .pipe in different ways: 'pipes' of" in str(caught.value)
+    assert "Choose one with models.<id>.loader" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        pytest.param({"flavors": ()}, "the files of its suffixes need a flavor: flavors=(...).", id="no-flavor"),
+        pytest.param({"suffixes": {"pipe": {}}}, "a suffix is written '.ext', not 'pipe'.", id="no-dot"),
+        pytest.param({"suffixes": {".pipe": {"data": "{file}"}}}, "the options of .pipe are texts, with", id="braces"),
+    ],
+)
+def test_suffixes_that_cannot_be_used(record, text):
+    """The plugin is broken, and says why."""
+    with pytest.raises(PluginError, match=re.escape(f"model loader 'pipes': {text}")):
+        isolated_plugins(reader("pipes", **record))

@@ -15,7 +15,7 @@ from sklearn.datasets import load_diabetes
 from mmeframe.builtin.catboost_loader import CatboostConf, CatboostLoader
 from mmeframe.builtin.lightgbm_loader import LightgbmConf, LightgbmLoader
 from mmeframe.builtin.xgboost_loader import XgboostConf, XgboostLoader
-from mmeframe.fleet.bare import FORMS
+from mmeframe.plugin.manager import isolated_plugins
 
 COUNT = 150
 
@@ -70,7 +70,7 @@ def main(kind: str, path: Path) -> None:
     """Print bytes of resident memory for each of many live ones, and the loader's number."""
     warnings.simplefilter("ignore")
     fit(kind, path)
-    flavor, options = FORMS[path.suffix]
+    flavor, options = isolated_plugins().form(path.suffix, None)
     loaders: dict[str, Any] = {
         "xgboost": lambda: XgboostLoader(XgboostConf()),
         "lightgbm": lambda: LightgbmLoader(LightgbmConf()),

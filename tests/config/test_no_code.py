@@ -10,7 +10,7 @@ import pytest
 from mmeframe.cli import main
 from mmeframe.config import files
 from mmeframe.config.parse import _TOP
-from mmeframe.plugin.manager import HOOKS
+from mmeframe.plugin.kinds import CHOSEN
 
 ROUTER = "routing: {kind: column, column: dow}\nmodels: {a: {uri: m, key: {dow: 1}}}\n"
 DEFAULTS = "defaults: [build, _self_]\nname: r\n"
@@ -273,4 +273,4 @@ def test_security_says_what_every_section_can_cause():
     named = {name.split(".")[0] for row in rows for name in re.findall(r"`([\w.]+)", row)}
 
     assert set(_TOP) <= named
-    assert {hook.group for hook in HOOKS if hook.group} <= named
+    assert {kind.group for kind in CHOSEN} <= named

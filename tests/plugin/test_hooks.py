@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 
-import pluggy
 import pytest
 
-import mmeframe
 from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.errors import ProblemsError
-from mmeframe.plugin import deprecation, hookspecs
-from mmeframe.plugin.deprecation import deprecated, deprecated_args, overdue
+from mmeframe.plugin import hookspecs
 from mmeframe.plugin.manager import load_plugins
 from tests import fleets
 from tests.plugin.projects import GEO, Project, info, strategies
@@ -143,7 +139,8 @@ def test_every_command_that_reads_a_fleet_asks(installed, week, capsys, tmp_path
     """A rule that holds for one command holds for all of them."""
     installed(POLICY)
     (tmp_path / "rows.csv").write_text("x1,x2,dow\n1,2,0\n")
-    more = {"explain": ["--data", str(tmp_path / "rows.csv")], "train": ["experiment=flights"]}.get(command, [])
+    train = ["experiment=flights", "--allow", "mmeframe.train.datasets:flights"]
+    more = {"explain": ["--data", str(tmp_path / "rows.csv")], "train": train}.get(command, [])
     fleet = [] if command == "train" else ["name=r", *fleets.WEEK]
 
     code = main([command, *more, *fleet, week.override])
@@ -206,89 +203,6 @@ def test_a_router_that_was_logged_is_told(week, module, monkeypatch, tmp_path):
         f"{name}: mmeframe_router_logged() raised OSError: the chat room is closed; the router is not affected."
     )
     assert len(api.load_router(logged.model_uri, tracking_uri=week.uri).bundle) == 8
-
-
-# -- what leaves the API ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def marked(monkeypatch):
-    """Nothing is marked but what the test marks."""
-    monkeypatch.setattr(deprecation, "_marked", [])
-
-
-def test_nothing_is_kept_beyond_its_time():
-    """What was to be gone in this version is gone."""
-    assert overdue(mmeframe.__version__) == []
-
-
-@pytest.mark.parametrize(("version", "late"), [("0.3", False), ("0.4.dev1", True), ("0.4", True), ("1.0", True)])
-def test_what_is_overdue(marked, version, late):
-    """From the first development version on that is to be without it."""
-
-    @deprecated(since="0.2", remove_in="0.4", instead="Call new().")
-    def old():
-        return 3
-
-    assert [it.what.rpartition(".")[2] for it in overdue(version)] == (["old()"] if late else [])
-
-
-def test_a_deprecated_function_says_where_it_is_called(marked):
-    @deprecated(since="0.2", remove_in="0.4", instead="Call new().")
-    def old(number):
-        return number + 1
-
-    with pytest.warns(
-        DeprecationWarning, match=r"old\(\) is deprecated since mmeframe 0\.2 and will be gone in 0\.4\. Call n"
-    ) as caught:
-        assert old(2) == 3
-
-    assert caught[0].filename == __file__
-
-
-def test_a_deprecated_function_keeps_nothing_of_its_callers(marked):
-    """Where warnings are errors, as in most test suites, each call raises an error of its own."""
-
-    @deprecated(since="0.2", remove_in="0.4", instead="Call new().")
-    def old():
-        return 3
-
-    depths = []
-    for _ in range(2):
-        with pytest.raises(DeprecationWarning) as caught:
-            old()
-        depths.append(len(caught.traceback))
-
-    assert depths[0] == depths[1]
-
-
-def test_a_deprecated_argument_of_a_hook(marked):
-    """pluggy tells the author of an implementation that takes it, and nobody else."""
-    spec, impl = pluggy.HookspecMarker("some"), pluggy.HookimplMarker("some")
-    told = deprecated_args("some_hook", since="0.2", remove_in="0.4", config="Take spec.")
-
-    class Specs:
-        @spec(warn_on_impl_args=told)
-        def some_hook(self, spec, config):
-            """A hook."""
-
-    class Takes:
-        @impl
-        def some_hook(self, config):
-            return config
-
-    class Leaves:
-        @impl
-        def some_hook(self, spec):
-            return spec
-
-    manager = pluggy.PluginManager("some")
-    manager.add_hookspecs(Specs)
-    with pytest.warns(DeprecationWarning, match=r"argument 'config' of some_hook\(\) is deprecated .* Take spec\."):
-        manager.register(Takes())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        manager.register(Leaves())
 
 
 # -- a plugin that raises, in every hook in turn ---------------------------------------------------------------------

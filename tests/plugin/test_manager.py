@@ -19,7 +19,8 @@ from mmeframe.config import compose, parse
 from mmeframe.errors import MmeframeError, PluginError, ProblemsError, UnknownNameError, UsageError
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.conf import defaults_of
-from mmeframe.plugin.manager import HOOKS, PluginInfo, Plugins, load_plugins, split_switches
+from mmeframe.plugin.kinds import KINDS
+from mmeframe.plugin.manager import PluginInfo, Plugins, load_plugins, split_switches
 from tests.plugin.projects import (
     ACME_ONNX,
     CLAIMS,
@@ -764,7 +765,7 @@ def test_the_manager_calls_every_hook():
     """Each hook is exported; those that register components have their row in the manager."""
     others = ["mmeframe_check_spec", "mmeframe_config_paths", "mmeframe_router_logged"]
 
-    assert sorted([*(hook.name for hook in HOOKS), *others]) == sorted(SIGNATURES)
+    assert sorted([*(kind.hook for kind in KINDS), *others]) == sorted(SIGNATURES)
     assert sorted(hookspecs.__all__) == sorted(SIGNATURES)
 
 

@@ -10,7 +10,8 @@ from mmeframe import api
 from mmeframe.cli import main
 from mmeframe.config.json_schema import json_schema
 from mmeframe.errors import MmeframeError, ProblemsError
-from mmeframe.plugin.manager import HOOKS, load_plugins
+from mmeframe.plugin.kinds import KINDS
+from mmeframe.plugin.manager import load_plugins
 from tests.plugin.projects import Project
 
 SOURCE = """\
@@ -58,7 +59,7 @@ def mmeframe_observers():
 """
 LEFT = Project("left-hand", "1.0", (("left", SOURCE.replace("OWN", "left")),))
 RIGHT = Project("right-hand", "2.0", (("right", SOURCE.replace("OWN", "right")),))
-NOUNS = [hook.noun for hook in HOOKS]
+NOUNS = [kind.noun for kind in KINDS]
 
 
 @pytest.fixture
@@ -316,7 +317,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("where", ["import", *(hook.name for hook in HOOKS), "mmeframe_config_paths"])
+@pytest.mark.parametrize("where", ["import", *(kind.hook for kind in KINDS), "mmeframe_config_paths"])
 @pytest.mark.parametrize(("line", "said"), ENDS.values(), ids=ENDS)
 def test_whatever_a_plugin_raises_breaks_only_itself(installed, capsys, where, line, said):
     """Also what would end the process: an exit, a panic of a library in another language."""

@@ -12,20 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mmeframe
 from mmeframe.testing import (
     Case,
     Check,
     CombinerCase,
     LoaderCase,
-    NewCheckWarning,
     ObserverCase,
     SourceCase,
     StrategyCase,
     checks_of,
     parametrize_with_checks,
 )
-from mmeframe.testing.promises import expect, promise
+from mmeframe.testing.promises import expect
 from tests.testing.loaders import write_model
 
 ROWS = pd.DataFrame({"x": [*map(float, range(5))] * 8, "y": "text"})
@@ -456,49 +454,26 @@ def test_a_preset_that_a_plugin_ships(plugin, tmp_path):
     assert (case.component.kind, dict(case.component.options)) == ("it", {"column": "y"})
 
 
-# -- the rule for new checks -----------------------------------------------------------------------------------------
+# -- what a check says -----------------------------------------------------------------------------------------------
 
 
-@promise()
-def check_old(case: Any) -> None:
+@Check
+def check_it(case: Any) -> None:
     """It is kept."""
     expect(case == "kept", "it is broken")
 
 
-@pytest.mark.parametrize(
-    ("version", "warns"),
-    [("0.2.9", True), ("0.3.0.dev1", True), ("0.3.0", True), ("0.3.7", True), ("0.4.0rc1", False), ("1.0", False)],
-)
-def test_a_new_check_fails_from_the_next_minor_version_on(monkeypatch, version, warns):
-    """In the minor that brings it, and in those before, it is a warning."""
-    monkeypatch.setattr(mmeframe, "__version__", version)
-    check = Check(check_old.function, since="0.3")
-
-    if warns:
-        with pytest.warns(
-            NewCheckWarning, match="broken: it is broken\n  Promised: It is kept.\n  check_old is new in"
-        ):
-            check("broken")
-    else:
-        with pytest.raises(AssertionError, match="broken: it is broken"):
-            check("broken")
-    check("kept")
+def test_a_broken_promise_is_quoted():
+    """The message has what the component did, and what it promised."""
+    with pytest.raises(AssertionError, match=r"broken: it is broken\n  Promised: It is kept\."):
+        check_it("broken")
+    check_it("kept")
 
 
-@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "3.0"])
-def test_the_first_checks_were_never_new(monkeypatch, version):
-    """No plugin has passed without them."""
-    monkeypatch.setattr(mmeframe, "__version__", version)
-
-    with pytest.raises(AssertionError, match="it is broken"):
-        check_old("broken")
-
-
-def test_every_check_says_what_it_promises_and_since_when():
-    """Names are told apart; the promise is a sentence; no check is from the future."""
+def test_every_check_says_what_it_promises():
+    """Names are told apart; the promise is a sentence."""
     for kind in (StrategyCase, LoaderCase, SourceCase, CombinerCase, ObserverCase):
         checks = checks_of(kind)
         assert len({check.name for check in checks}) == len(checks)
         for check in checks:
             assert check.promised.endswith(".")
-            assert re.fullmatch(r"\d+\.\d+", check.since)

@@ -12,7 +12,7 @@ from mmeframe.fleet.examples import same
 from mmeframe.fleet.signature import type_of
 from mmeframe.testing.cases import CombinerCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import BrokenError, expect, promise
+from mmeframe.testing.promises import BrokenError, Check, expect
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 _KINDS = ("boolean", "integer", "long", "float", "double", "string", "datetime", "binary")
 
 
-@promise()
+@Check
 def check_shape(case: CombinerCase) -> None:
     """The combined answers are an array of the shape that each sub-model's answers have."""
     found = case.bound().combine(case.arrays)
@@ -41,14 +41,14 @@ def check_shape(case: CombinerCase) -> None:
     expect(found.shape == shape, f"combine() gives shape {found.shape} for answers of shape {shape}")
 
 
-@promise()
+@Check
 def check_no_rows(case: CombinerCase) -> None:
     """No rows have no answers."""
     found = case.bound().combine([array[:0] for array in case.arrays])
     expect(len(found) == 0, f"it gives {len(found)} answers for no rows")
 
 
-@promise()
+@Check
 def check_row_wise(case: CombinerCase) -> None:
     """A row's answer depends on nothing but that row's answers: batches may be cut and permuted."""
     combiner, rows = case.bound(), len(case.arrays[0])
@@ -60,7 +60,7 @@ def check_row_wise(case: CombinerCase) -> None:
         expect(same(found, whole[some]), f"in a batch of {len(some)}, rows have other answers than among all rows")
 
 
-@promise()
+@Check
 def check_missing_answers(case: CombinerCase) -> None:
     """A missing answer (NaN or None) is no error and no warning, and changes no other row's answer."""
     combiner, rows = case.bound(), len(case.arrays[0])
@@ -80,7 +80,7 @@ def check_missing_answers(case: CombinerCase) -> None:
         expect(same(found[~gone], whole[~gone]), "with missing answers, rows that have all get another answer")
 
 
-@promise()
+@Check
 def check_answer_type(case: CombinerCase) -> None:
     """``answer_type``, which is asked before ``bind``, names the type that the combined answers have."""
     kind, width = type_of(case.arrays[0].dtype), 1 if case.arrays[0].ndim == 1 else case.arrays[0].shape[1]
@@ -89,7 +89,7 @@ def check_answer_type(case: CombinerCase) -> None:
     expect(told == found, f"answer_type({kind!r}, {width}) is {told!r}, and combine() gives {found!r}")
 
 
-@promise()
+@Check
 def check_other_types_refused(case: CombinerCase) -> None:
     """Of any other type ``answer_type`` names a type, or raises ConfigError."""
     combiner = case.make()
@@ -102,7 +102,7 @@ def check_other_types_refused(case: CombinerCase) -> None:
             expect(told in _KINDS, f"answer_type({kind!r}, {width}) is {told!r}, which MLflow has no type for")
 
 
-@promise()
+@Check
 def check_answers_are_kept(case: CombinerCase) -> None:
     """The sub-models' answers stay as they were, and combined again they give the same."""
     combiner = case.bound()
@@ -114,7 +114,7 @@ def check_answers_are_kept(case: CombinerCase) -> None:
     expect(same(case.bound().combine(sent), first), "two that are made alike give different answers")
 
 
-@promise()
+@Check
 def check_threads(case: CombinerCase) -> None:
     """One combiner is shared by threads, which get the answers that one thread gets."""
     combiner = case.bound()

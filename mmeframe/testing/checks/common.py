@@ -20,10 +20,9 @@ from mmeframe.errors import MmeframeError
 from mmeframe.plugin import MISSING
 from mmeframe.plugin.components import import_target
 from mmeframe.plugin.conf import defaults_of
-from mmeframe.plugin.manager import HOOKS
 from mmeframe.testing import apart
 from mmeframe.testing.cases import Case
-from mmeframe.testing.promises import BrokenError, expect, promise
+from mmeframe.testing.promises import BrokenError, Check, expect
 
 __all__ = [
     "COMMON_CHECKS",
@@ -39,14 +38,14 @@ __all__ = [
 ]
 
 
-@promise()
+@Check
 def check_record(case: Case) -> None:
     """A record has a summary of one line, a config dataclass of its kind, and a target that is a class of its kind."""
     record = case.entry.record
     summary = record.summary.strip()
     expect(summary, "its summary is empty, and `mmeframe plugins` shows nothing for it")
     expect("\n" not in summary, "its summary has several lines")
-    (conf,) = [hook.conf for hook in HOOKS if hook.noun == case.noun]
+    conf = case.of_kind.conf
     expect(issubclass(record.config, conf), f"{record.config.__name__} does not extend {conf.__name__}")
     where = f"{record.config.__module__}:{record.config.__qualname__}"
     expect(
@@ -54,12 +53,12 @@ def check_record(case: Case) -> None:
         f"its config is {where}, which cannot be imported: a bundle records that name",
     )
     target = import_target(record.target)
-    base = case.base.__name__
+    base = case.of_kind.base
     expect(isinstance(target, type), f"its target {record.target} is no class")
-    expect(issubclass(target, case.base), f"its target {record.target} does not extend {base}")
+    expect(issubclass(target, base), f"its target {record.target} does not extend {base.__name__}")
 
 
-@promise()
+@Check
 def check_options(case: Case) -> None:
     """Each option has a type that values can be checked against, a default of that type, and a name of its own."""
     config = case.entry.record.config
@@ -72,7 +71,7 @@ def check_options(case: Case) -> None:
             _check_default(adapter, name, default)
 
 
-@promise()
+@Check
 def check_options_have_help(case: Case) -> None:
     """Each option says what it means, in a comment above it or in a Field(description=...)."""
     config = case.entry.record.config
@@ -82,7 +81,7 @@ def check_options_have_help(case: Case) -> None:
     expect(not silent, f"its options {', '.join(sorted(silent))} have no help")
 
 
-@promise()
+@Check
 def check_composes(case: Case) -> None:
     """A config that chooses it, with these options over its defaults, is valid; what it has is plain JSON."""
     component = case.component
@@ -93,7 +92,7 @@ def check_composes(case: Case) -> None:
     json.dumps(component.options, allow_nan=False)
 
 
-@promise()
+@Check
 def check_round_trip(case: Case) -> None:
     """What a bundle records of it, JSON with sorted maps, makes the same component; its options can be pickled."""
     one, other = case.make(), case.make()
@@ -105,7 +104,7 @@ def check_round_trip(case: Case) -> None:
     expect(again == one.conf, f"pickled and unpickled its options are {again}, not {one.conf}")
 
 
-@promise()
+@Check
 def check_hooks(case: Case) -> None:
     """The plugin's hooks take positional arguments without defaults: pluggy passes no others."""
     module = _plugin_module(case)
@@ -116,7 +115,7 @@ def check_hooks(case: Case) -> None:
             expect(argument.kind is argument.POSITIONAL_OR_KEYWORD, f"{told}, which is {argument.kind.description}")
 
 
-@promise()
+@Check
 def check_discovery_is_light(case: Case) -> None:
     """Importing the plugin's module imports no heavy library: every mmeframe command imports it."""
     module = _module_name(case)
@@ -126,7 +125,7 @@ def check_discovery_is_light(case: Case) -> None:
     expect(not found["heavy"], f"importing {module} imports {shown}; import that inside the methods that need it")
 
 
-@promise()
+@Check
 def check_serves_without_hydra(case: Case) -> None:
     """Where a router is served there is neither Hydra nor pluggy: the component is imported without them."""
     component = case.component
@@ -134,7 +133,7 @@ def check_serves_without_hydra(case: Case) -> None:
     expect(not error, f"importing {component.target} in a process without Hydra and pluggy ends with {error}")
 
 
-@promise()
+@Check
 def check_prepare(case: Case) -> None:
     """``prepare`` gives bytes by name, the same bytes for the same config; ``bind`` takes them as memoryviews."""
     first, second = case.prepared(), case.prepared()
@@ -197,8 +196,7 @@ def _validated_together(config: type[Any], name: str) -> bool:
 
 
 def _inherited(case: Case) -> set[str]:
-    (conf,) = [hook.conf for hook in HOOKS if hook.noun == case.noun]
-    return {option.name for option in dataclasses.fields(conf)}
+    return {option.name for option in dataclasses.fields(case.of_kind.conf)}
 
 
 def _module_name(case: Case) -> str:

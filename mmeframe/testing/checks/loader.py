@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.errors import MissingError
-from mmeframe.fleet.bare import FORMS, bare_file
+from mmeframe.fleet.bare import bare_file, form_of
 from mmeframe.fleet.examples import same
 from mmeframe.fleet.signature import read_columns
 from mmeframe.plugin import ModelLoaderPlugin
@@ -25,7 +25,7 @@ from mmeframe.testing import apart
 from mmeframe.testing.apart import Files
 from mmeframe.testing.cases import LoaderCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import BrokenError, expect, promise
+from mmeframe.testing.promises import BrokenError, Check, expect
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
@@ -82,11 +82,12 @@ def _described(case: LoaderCase) -> tuple[str, dict[str, Any], dict[str, Path]]:
     import yaml
 
     if case.path.is_file():
-        bare = bare_file(str(case.path))
-        if bare is None:
-            hint = f"Give a model folder, which holds a file MLmodel, or a file: {', '.join(FORMS)}."
+        suffixes = case.known.suffixes()
+        file = bare_file(str(case.path), suffixes)
+        if file is None:
+            hint = f"Give a model folder, which holds a file MLmodel, or a file: {', '.join(suffixes)}."
             raise MissingError(f"{case.path.name} has an unsupported file type.", hint=hint)
-        file, flavor, options = bare
+        flavor, options = form_of(file, case.known, case.component)
         return flavor, {**options, "predict_fn": "predict"}, {file.name: case.path}
     flavors = yaml.safe_load((case.path / "MLmodel").read_text(encoding="utf-8"))["flavors"]
     flavor = _flavor(case, flavors)
@@ -115,7 +116,7 @@ def _flavor(case: LoaderCase, flavors: Mapping[str, Any]) -> str:
     return next((name for name in native if name in claimed), native[0] if native else "pyfunc")
 
 
-@promise()
+@Check
 def check_keep(case: LoaderCase) -> None:
     """``keep`` chooses among the files that it is told, each once, and the same ones whenever it is asked."""
     _, options, sources = _described(case)
@@ -129,7 +130,7 @@ def check_keep(case: LoaderCase) -> None:
     expect(again == sorted(kept), f"keep() gives {again} when it is asked again, and {sorted(kept)} before")
 
 
-@promise()
+@Check
 def check_kept_files_suffice(case: LoaderCase) -> None:
     """A sub-model of the kept files alone answers as one of the whole model folder."""
     with files_of(case, everything=True) as files:
@@ -139,7 +140,7 @@ def check_kept_files_suffice(case: LoaderCase) -> None:
     expect(same(found, expected), "a sub-model of the kept files answers otherwise than one of the model's own folder")
 
 
-@promise()
+@Check
 def check_one_answer_per_row(case: LoaderCase) -> None:
     """``load`` gives an object whose ``predict`` answers each row: an array, a frame, a series or a list."""
     with files_of(case) as files:
@@ -154,7 +155,7 @@ def check_one_answer_per_row(case: LoaderCase) -> None:
             expect(shape[0] == len(rows) and len(shape) < 3, f"its predict gives shape {shape} for {len(rows)} rows")
 
 
-@promise()
+@Check
 def check_answers_are_pure(case: LoaderCase) -> None:
     """Two that are loaded alike give equal answers, as often as they are asked, and leave the rows as they were."""
     with files_of(case) as files:
@@ -166,7 +167,7 @@ def check_answers_are_pure(case: LoaderCase) -> None:
         expect(same(_answer(other, sent), first), "two that are loaded alike give different answers")
 
 
-@promise()
+@Check
 def check_threads(case: LoaderCase) -> None:
     """Several threads load at once, and share what was loaded."""
     with files_of(case) as files:
@@ -179,7 +180,7 @@ def check_threads(case: LoaderCase) -> None:
             expect(all(same(it, expected) for it in found), f"of {THREADS} loaded at once some answer otherwise")
 
 
-@promise()
+@Check
 def check_for_arrays(case: LoaderCase) -> None:
     """What ``for_arrays`` gives answers an array of doubles as ``load``'s answers a frame."""
     if not all(pd.api.types.is_numeric_dtype(dtype) for dtype in case.frame.dtypes):
@@ -193,7 +194,7 @@ def check_for_arrays(case: LoaderCase) -> None:
             expect(same(found, expected), "it answers an array otherwise than the frame of the same numbers")
 
 
-@promise()
+@Check
 def check_size(case: LoaderCase) -> None:
     """``size`` is about what a process grows by for each sub-model: a budget counts it."""
     found = _loaded_apart(case)
@@ -204,7 +205,7 @@ def check_size(case: LoaderCase) -> None:
         expect(size <= _TIMES * grown + _BLUR, f"size() is {size:,} bytes, and a process grows by only {grown:,.0f}")
 
 
-@promise()
+@Check
 def check_runs_code(case: LoaderCase) -> None:
     """``runs_code`` is True or False, and False only where ``load`` unpickles nothing."""
     _, options, sources = _described(case)
@@ -216,7 +217,7 @@ def check_runs_code(case: LoaderCase) -> None:
         expect(not found, f"runs_code() is False, and load() unpickles {shown}: a pickle can run any code")
 
 
-@promise()
+@Check
 def check_distributions(case: LoaderCase) -> None:
     """``distributions`` names what must be installed to load a bare file, as it is installed here."""
     if not case.path.is_file():

@@ -14,7 +14,7 @@ from mmeframe.plugin.observers import Observers
 from mmeframe.testing import apart
 from mmeframe.testing.cases import ObserverCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import BrokenError, expect, promise
+from mmeframe.testing.promises import BrokenError, Check, expect
 from mmeframe.testing.trials import THREADS, in_threads
 
 __all__ = [
@@ -64,7 +64,7 @@ EVENTS: tuple[tuple[str, Any], ...] = (
 _QUICK = 0.02
 
 
-@promise()
+@Check
 def check_events(case: ObserverCase) -> None:
     """It takes events of every type, whatever is in them: a router goes on without an observer that raises."""
     observer = case.bound()
@@ -78,7 +78,7 @@ def check_events(case: ObserverCase) -> None:
             raise BrokenError(f"{method} raises {type(error).__name__}: {error}, when it is told {event}") from error
 
 
-@promise()
+@Check
 def check_events_are_kept(case: ObserverCase) -> None:
     """Events are shared with the router and with other observers: it changes nothing in them."""
     observer = case.bound()
@@ -88,7 +88,7 @@ def check_events_are_kept(case: ObserverCase) -> None:
         expect(repr(told) == repr(event), f"{method} changes its event: {told}, and it was {event}")
 
 
-@promise()
+@Check
 def check_quick(case: ObserverCase) -> None:
     """It is quick, or hands events to a queue: it is called in the thread that answers."""
     observer = case.bound()
@@ -103,7 +103,7 @@ def check_quick(case: ObserverCase) -> None:
         expect(least <= _QUICK, f"{method} takes {least * 1000:.0f} ms, for which every answer waits")
 
 
-@promise()
+@Check
 def check_threads(case: ObserverCase) -> None:
     """Several threads tell it at once."""
     host = Observers({"it": case.bound()})
@@ -117,7 +117,7 @@ def check_threads(case: ObserverCase) -> None:
     expect(not host.failures, f"the router drops it when {THREADS} threads tell it at once: it raises")
 
 
-@promise()
+@Check
 def check_fork(case: ObserverCase) -> None:
     """Servers fork: in a child it is told events as in the process that loaded the router."""
     code = apart.run("fork", (case.component.to_json(), case.prepared(), list(EVENTS)))["code"]

@@ -10,10 +10,11 @@ from typing import Any
 from mmeframe.config.parse import key_fault
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import MAIN_ARM, SubModelEntry, canonical
+from mmeframe.plugin.kinds import LOADER
 from mmeframe.spec import Component
 from mmeframe.testing.cases import NAME, SourceCase
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import BrokenError, expect, promise
+from mmeframe.testing.promises import BrokenError, Check, expect
 
 __all__ = [
     "SOURCE_CHECKS",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-@promise()
+@Check
 def check_entries(case: SourceCase) -> None:
     """Each entry is a SubModelEntry with an id, a URI, and a key of the routing's parts, in text or whole numbers."""
     found = case.expanded()
@@ -46,7 +47,7 @@ def check_entries(case: SourceCase) -> None:
             expect(not fault, f"the key of {entry.id!r} has {part}={value!r}: {fault}")
 
 
-@promise()
+@Check
 def check_unique(case: SourceCase) -> None:
     """In each arm an id stands once, and so does a key: of two entries for one, no row says which is meant."""
     found = case.expanded()
@@ -58,7 +59,7 @@ def check_unique(case: SourceCase) -> None:
     expect(not shown, f"it brings several sub-models for the key {shown[:1]}")
 
 
-@promise()
+@Check
 def check_expands_alike(case: SourceCase) -> None:
     """The same entries in the same order, by one source asked twice and by another that is made alike."""
     with case.workspace():
@@ -70,7 +71,7 @@ def check_expands_alike(case: SourceCase) -> None:
         expect(found == first, f"{told} it brings entries that differ")
 
 
-@promise()
+@Check
 def check_expected(case: SourceCase) -> None:
     """It brings what the case expects, where it says that."""
     if case.expected is None:
@@ -84,16 +85,16 @@ def check_expected(case: SourceCase) -> None:
             expect(found == key, f"the key of {entry.id!r} is {found}, not {key}")
 
 
-@promise()
+@Check
 def check_loaders_exist(case: SourceCase) -> None:
     """An entry's loader is ``auto``, or one that is registered."""
-    known = case.known.names("model loader")
+    known = case.known.names(LOADER.noun)
     for entry in case.expanded():
         name = entry.loader.kind if isinstance(entry.loader, Component) else entry.loader
         expect(name == "auto" or name in known, f"the loader of {entry.id!r} is {name!r}, which nobody registers")
 
 
-@promise()
+@Check
 def check_arm_is_the_hosts(case: SourceCase) -> None:
     """The options ``arm``, ``signature`` and ``prove`` are the host's: with them a source brings the same entries."""
     other = {"arm": "variant", "signature": {"inputs": {"x": "double"}, "outputs": "double"}, "prove": False}
@@ -105,7 +106,7 @@ def check_arm_is_the_hosts(case: SourceCase) -> None:
     expect(len(found) == len(plain) and not changed, f"with arm or signature it brings other entries: {changed[:3]}")
 
 
-@promise()
+@Check
 def check_leaves_out_what_is_taken(case: SourceCase) -> None:
     """A registered model that an explicit entry names (``context.taken``) is left out."""
     named = [entry.name for entry in case.expanded() if entry.name and entry.arm == MAIN_ARM]
@@ -114,7 +115,7 @@ def check_leaves_out_what_is_taken(case: SourceCase) -> None:
         expect(named[0] not in [entry.name for entry in found], f"it brings {named[0]!r}, which config names itself")
 
 
-@promise()
+@Check
 def check_errors_are_told(case: SourceCase) -> None:
     """Where its files are gone, or the routing has other parts, it says so with a ConfigError or MissingError."""
     for told, tried, parts in (

@@ -16,7 +16,7 @@ from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.keys import one_per_row
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import BrokenError, expect, promise
+from mmeframe.testing.promises import BrokenError, Check, expect
 from mmeframe.testing.trials import THREADS, in_threads, opened
 
 __all__ = [
@@ -74,7 +74,7 @@ def keys_of(strategy: Strategy, frame: pd.DataFrame, params: Params = None) -> l
     return [texts[code] for code in keys.codes]
 
 
-@promise()
+@Check
 def check_row_wise(case: StrategyCase) -> None:
     """With ``row_wise`` a row's key depends on nothing but that row: batches may be cut and permuted."""
     live = case.bound()
@@ -91,7 +91,7 @@ def check_row_wise(case: StrategyCase) -> None:
         expect(not wrong, f"in a batch of {len(rows)}, row {wrong[:1]} has another key than among all rows")
 
 
-@promise()
+@Check
 def check_one_key_per_row(case: StrategyCase) -> None:
     """``route_keys`` gives one scalar for all rows, or an array or list with one for each."""
     live, frame = case.bound(), case.frame
@@ -101,7 +101,7 @@ def check_one_key_per_row(case: StrategyCase) -> None:
         raise BrokenError(f"it gives what is no key: {error}") from None
 
 
-@promise()
+@Check
 def check_params(case: StrategyCase) -> None:
     """Every parameter arrives as text, None if it is left out: then there are keys, or a BadInputError names it."""
     live = case.bound()
@@ -113,7 +113,7 @@ def check_params(case: StrategyCase) -> None:
         )
 
 
-@promise()
+@Check
 def check_no_rows(case: StrategyCase) -> None:
     """A batch without rows has no keys, whether its columns have types or not."""
     for empty in (case.frame.iloc[:0], case.frame.iloc[:0].astype(object)):
@@ -121,7 +121,7 @@ def check_no_rows(case: StrategyCase) -> None:
         keys_of(live, empty, case.params)
 
 
-@promise()
+@Check
 def check_keys_are_listed(case: StrategyCase) -> None:
     """Where ``keys`` lists all keys, no row has another."""
     live = case.bound()
@@ -131,7 +131,7 @@ def check_keys_are_listed(case: StrategyCase) -> None:
         expect(not alien, f"it gives {sorted(map(str, alien))[:3]}, which keys() does not list")
 
 
-@promise()
+@Check
 def check_missing_columns_refused(case: StrategyCase) -> None:
     """A column that was not sent is a BadInputError that names it, whichever others were sent."""
     live = case.bound()
@@ -146,7 +146,7 @@ def check_missing_columns_refused(case: StrategyCase) -> None:
         expect(name in str(refusal), f"it does not name the column {name!r} that is missing: {refusal}")
 
 
-@promise()
+@Check
 def check_bind_is_pure(case: StrategyCase) -> None:
     """Two that are bound alike give equal keys, as often as they are asked, and leave the rows as they were."""
     sent = case.frame.copy(deep=True)
@@ -157,7 +157,7 @@ def check_bind_is_pure(case: StrategyCase) -> None:
     expect(sent.equals(case.frame), "it changed the rows that it was given")
 
 
-@promise()
+@Check
 def check_threads(case: StrategyCase) -> None:
     """After ``bind`` one strategy is shared by threads, which get the keys that one thread gets."""
     live = case.bound()
@@ -167,7 +167,7 @@ def check_threads(case: StrategyCase) -> None:
         expect(found == alone, f"it gives other keys when {THREADS} threads ask at once")
 
 
-@promise()
+@Check
 def check_dtypes(case: StrategyCase) -> None:
     """Equal values have equal keys in whichever type they come: object, nullable, text, category, of any width."""
     live, frame = case.bound(), case.frame
@@ -180,7 +180,7 @@ def check_dtypes(case: StrategyCase) -> None:
             expect(not wrong, f"{told}, rows {wrong[:3]} have other keys")
 
 
-@promise()
+@Check
 def check_missing_values(case: StrategyCase) -> None:
     """A missing value (None, NaN, NaT, NA) is no error, and with ``row_wise`` it changes no other row's key."""
     live, frame = case.bound(), case.frame
@@ -198,7 +198,7 @@ def check_missing_values(case: StrategyCase) -> None:
                 expect(not (wrong and live.row_wise), f"{told}, rows {wrong[:3]}, which have one, have other keys")
 
 
-@promise()
+@Check
 def check_no_paths_after_build(case: StrategyCase) -> None:
     """No path of the config is opened where the router is served: ``prepare`` reads it, ``bind`` gets it back."""
     files = case.prepared()

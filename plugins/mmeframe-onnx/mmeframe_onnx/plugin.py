@@ -18,5 +18,6 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             "mmeframe_onnx.loader:OnnxLoader",
             "ONNX models by ONNX Runtime, from memory",
             flavors=("onnx",),
+            suffixes={".onnx": {"data": "{name}"}},
         )
     ]
