@@ -12,7 +12,7 @@ from mmeframe.config.layout import config_dirs, group_names, groups, layout, pla
 from mmeframe.plugin.manager import load_plugins
 
 if TYPE_CHECKING:
-    from mmeframe.cli import Flags
+    from mmeframe.commandline import Flags
 
 __all__ = ["overrides"]
 
