@@ -169,12 +169,19 @@ class Command:
 class ConfigCommand(Command):
     """A command that composes a config.
 
-    unread: sections that it does not read, of those who read a whole config. short: words that stand for an option.
+    unread: sections that it does not read, though it reads a whole config. short: words that stand for an option.
+    refuse: raises UsageError for words that it cannot take, before the config is composed.
     """
 
     run: Callable[[Job, Flags], int]
     unread: Sequence[str] = ()
     short: Mapping[str, str] = field(default_factory=dict)
+    refuse: Callable[[Flags], None] | None = None
+
+    def check(self, flags: Flags) -> None:
+        super().check(flags)
+        if self.refuse is not None:
+            self.refuse(flags)
 
 
 def _no_words(flags: Flags) -> Iterable[str]:

@@ -25,7 +25,6 @@ _SHOWN = 40
 
 
 def _run(work: Job, flags: Flags) -> int:
-    _check_out(flags)
     if flags.data is None:
         raise UsageError("explain needs a table.", where="--data", hint="mmeframe explain --data rows.csv")
     limit = _limit(flags.limit)
@@ -43,7 +42,8 @@ def _run(work: Job, flags: Flags) -> int:
     return 0
 
 
-def _check_out(flags: Flags) -> None:
+def _refuse(flags: Flags) -> None:
+    """Raises UsageError for an output that is the input."""
     if flags.out is None or flags.data is None:
         return
     out, data = Path(flags.out), Path(flags.data)
@@ -94,4 +94,5 @@ COMMAND = ConfigCommand(
     run=_run,
     flags=("--model", "--data", "--params", "--limit", "--out"),
     unread=("train", "predict", "serve", "validate", "build"),
+    refuse=_refuse,
 )
