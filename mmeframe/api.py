@@ -1,4 +1,7 @@
-"""What the command line, notebooks and tests call. Every function takes Hydra overrides, as the command line does."""
+"""What the command line, notebooks and tests call. Every function takes Hydra overrides, as the command line does.
+
+A ``Job`` gives values; the functions give plain data where ``--json`` prints it.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,17 @@ from mmeframe.config import Composed, parse
 from mmeframe.config import compose as _compose
 from mmeframe.config.parse import parse_client
 from mmeframe.environ import variables
-from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError, ProblemsError, UsageError, nearest
+from mmeframe.errors import MissingError, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins, load_plugins
-from mmeframe.redact import redact
-from mmeframe.rows.types import shown
 from mmeframe.spec import Logged, RouterSpec
 
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle
+    from mmeframe.fleet.facts import Planned, RouterFacts
     from mmeframe.fleet.previous import Previous
     from mmeframe.fleet.resolve import Fleet
     from mmeframe.publish.draft import Draft
+    from mmeframe.route.explain import Covered, Explained
     from mmeframe.route.routing import Routing
     from mmeframe.runtime import Router
     from mmeframe.spec import Column
@@ -46,6 +49,9 @@ __all__ = [
     "validate",
 ]
 
+# Commands that take a logged router as it was built, so that the config need not declare one.
+_CLIENTS = ("predict", "serve", "show")
+
 
 def _silent(what: str, done: int, total: int) -> None:
     del what, done, total
@@ -62,13 +68,19 @@ def _trusting(types: Sequence[str]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Job:
-    """A composed and validated config, with the plugins that it was validated against."""
+    """A composed and validated config, with the plugins that it was validated against.
+
+    Methods that only look take the store that ``store()`` has opened, so that several share it. uri: of a logged
+    router; without it the config's own is meant.
+    """
 
     composed: Composed
     spec: RouterSpec
     plugins: Plugins
     # What a training may name besides scikit-learn's estimators.
     allow: tuple[str, ...] = ()
+    # Whether it is about a logged router, of which the config says no more than where it is.
+    client: bool = False
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -85,9 +97,163 @@ class Job:
         draft: Draft | None = None,
         progress: Progress = _silent,
     ) -> Fleet:
+        """The config's sub-models, pinned, described and checked against one another."""
         from mmeframe.fleet.resolve import resolve
 
         return resolve(self.spec, self.plugins, store, progress, previous, draft)
+
+    def validate(self, store: Store, progress: Progress = _silent) -> Fleet:
+        """The fleet, with all that can be known of it without loading; or, with ``validate.load``, by that.
+
+        Raises ProblemsError, or BuildError for plugins that cannot be embedded.
+        """
+        from mmeframe.publish.log import prove_fleet
+
+        fleet = self.fleet(store, progress=progress)
+        if self.spec.validate.load:
+            proved = prove_fleet(fleet, self.plugins, progress)
+            return dataclasses.replace(fleet, warnings=(*fleet.warnings, *proved))
+        self._wrapping(fleet)
+        return fleet
+
+    def plan(self, store: Store, uri: str | None = None) -> Planned:
+        """What a build would log, and how that differs from the router at ``uri``, else from the registered one."""
+        from mmeframe.fleet.changes import compare
+        from mmeframe.fleet.facts import Plan, Planned
+        from mmeframe.fleet.previous import find_previous
+
+        against, bundle = self._against(store, uri)
+        ours, newest = self._versions(store, against) if bundle else (None, None)
+        home = bundle.folder if bundle else None
+        with find_previous(store, self.spec, ours, home) if ours else nullcontext() as previous:
+            # Its notes say which files have changed; all are read all the same, for what there is to say of them.
+            fleet = self.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
+            around = self._wrapping(fleet)
+            found = compare(fleet, bundle, against, self.plugins)
+            if newest != ours:
+                found = dataclasses.replace(found, newest=newest)
+            if previous is not None:
+                told = {*found.added, *(it.id for it in found.changed)}
+                others = [it for it in fleet.models if not it.of and it.id not in told]
+                files = [it.id for it in others if not previous.has(it.id, it.stamp)]
+                found = dataclasses.replace(found, files=files)
+        changes = bundle is None or not found.is_empty
+        # What differs may show there, too. One that another mmeframe wrote, or that is damaged, is built anew.
+        rest = ours is not None and (previous is None or around != previous.wrapping)
+        if rest and not changes:
+            found = dataclasses.replace(found, differing=("wrapping",))
+        return Planned(Plan.of(fleet), found, changes or rest)
+
+    def _against(self, store: Store, uri: str | None) -> tuple[str | None, Bundle | None]:
+        """What a plan is compared with: the URI that was given or is registered, and its bundle, None for none."""
+        from mmeframe.bundle import Bundle, artifact
+        from mmeframe.store.routers import fetch
+
+        against, bundle = None, None
+        try:
+            against = self.find(store, uri)
+            folder = fetch(store, against) / artifact.BUNDLE
+            bundle = Bundle(folder) if folder.is_dir() else None
+        except MissingError:
+            if uri is not None:
+                raise
+        if uri is not None and bundle is None:
+            raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
+        return against, bundle
+
+    def _versions(self, store: Store, against: str | None) -> tuple[str | None, str | None]:
+        """Which version of the config's own router a URI means, None for what is none; and which is the newest."""
+        from mmeframe.store.store import registered_name
+
+        name = registered_name(against or "")
+        if name is None or name != self.spec.tracking.register_as:
+            return None, None
+        models = store.named([name])
+        version, _ = store.pin(str(against), models)
+        return (version.version, models[name].versions[0].version) if version else (None, None)
+
+    def _wrapping(self, fleet: Fleet) -> str:
+        """The digest of what a build would put around the bundle. Raises what that would raise."""
+        from mmeframe.publish.log import wrapping
+
+        return wrapping(fleet, self.plugins).digest
+
+    def coverage(self, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> Covered:
+        """What a table reaches."""
+        from mmeframe.route.explain import Coverage
+
+        return Coverage(*self._ways(store, uri)).read(data, params).report()
+
+    def explain(self, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> Explained:
+        """The ways of a table's rows, which are read while the store is open."""
+        from mmeframe.route.explain import Explained
+
+        routing, union, _ = self._ways(store, uri)
+        return Explained(routing, union, data, params)
+
+    def _ways(self, store: Store, uri: str | None) -> tuple[Routing, Sequence[Column], Mapping[str, Sequence[str]]]:
+        """How rows are routed, over which columns, and which of those are wider than some sub-model's own."""
+        if uri is not None:
+            from mmeframe.fleet.facts import promoted
+            from mmeframe.store.routers import load
+
+            router = load(store, uri)
+            return router.routing, router.union, promoted(router.union, router.schemas)
+        from mmeframe.fleet.routing import routing_of
+
+        fleet = self.fleet(store)
+        return routing_of(fleet), fleet.union.columns, fleet.union.promoted
+
+    def build(self, progress: Progress = _silent) -> Logged:
+        """Log, prove and register the router."""
+        import yaml
+
+        from mmeframe.fleet.previous import find_previous
+        from mmeframe.publish.draft import open_draft
+        from mmeframe.publish.log import log_router
+
+        with (
+            self.store() as store,
+            find_previous(store, self.spec) as previous,
+            open_draft(store, self.spec) as draft,
+        ):
+            fleet = self.fleet(store, previous if self.spec.bundle.reuse else None, draft, progress)
+            config = (yaml.safe_load(self.composed.text), self.composed.overrides)
+            logged = log_router(fleet, self.plugins, store, draft, config, progress, previous)
+        told = self.plugins.router_logged(self.spec, logged) if logged.same_as is None else ()
+        return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
+
+    def train(self, progress: Progress = _silent) -> Trained:
+        """Train and register the sub-models of the ``train`` section."""
+        import yaml
+
+        from mmeframe.train import allowance
+        from mmeframe.train import train as run
+
+        allow = allowance(self.allow)
+        if problems := self.plugins.check_spec(self.spec):
+            raise ProblemsError(problems)
+        tree = yaml.safe_load(self.composed.text)
+        with self.store() as store:
+            return run(self.spec, store, progress, (tree, self.composed.overrides), allow)
+
+    def find(self, store: Store, uri: str | None) -> str:
+        """The URI that a command means: what was given, else the config's registered router."""
+        from mmeframe.publish.log import find_router
+
+        return uri or find_router(store, self.spec.tracking)
+
+    def show(self, store: Store, uri: str | None) -> RouterFacts:
+        """What is inside a logged router: read from its bundle, nothing is loaded."""
+        return _facts(store, self.find(store, uri))
+
+
+def _facts(store: Store, uri: str) -> RouterFacts:
+    from mmeframe.fleet.facts import RouterFacts
+    from mmeframe.store.routers import reading
+
+    with reading(store, uri) as bundle:
+        return RouterFacts.of(uri, bundle)
 
 
 def job(
@@ -113,72 +279,92 @@ def job(
             raise UsageError(what, where="overrides", hint=hint)
     loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
     composed = _compose(command, overrides, plugins=loaded, config_dirs=config_dirs, config_name=config_name)
-    # A plan compares a config with a logged router, where there is a config.
-    declares = any(composed.tree.get(section) for section in ("models", "sources"))
-    return job_of(composed, loaded, logged and not (command == "plan" and declares), allow)
+    return job_of(composed, loaded, logged, allow)
 
 
 def job_of(composed: Composed, plugins: Plugins, logged: bool = False, allow: Sequence[str] = ()) -> Job:
     """Validate a composed config: whole for commands that know sub-models, else what a client needs."""
-    client = logged or composed.command in ("predict", "serve", "show")
-    return Job(composed, (parse_client if client else parse)(composed, plugins), plugins, tuple(allow))
+    # A plan compares a config with a logged router, where there is a config.
+    compares = composed.command == "plan" and any(composed.tree.get(section) for section in ("models", "sources"))
+    client = (logged and not compares) or composed.command in _CLIENTS
+    spec = (parse_client if client else parse)(composed, plugins)
+    return Job(composed, spec, plugins, tuple(allow), client)
 
 
-def compose(*overrides: str, command: str = "build", **options: Any) -> RouterSpec:
-    """The validated config of a command. options: ``config_dirs``, ``config_name``, ``plugins``."""
-    return job(command, overrides, **options).spec
+def compose(
+    *overrides: str,
+    command: str = "build",
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
+) -> RouterSpec:
+    """The validated config of a command, as ``--config-dir``, ``--config-name`` and ``-p`` choose it.
+
+    plugins: names of modules, ``no:NAME`` to leave one out, or plugins that are loaded already.
+    Raises ProblemsError with all problems in one report. Example::
+
+        spec = mmeframe.compose("experiment=flights", "tracking.alias=champion")
+        assert spec.tracking.alias == "champion"
+    """
+    return job(command, overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins).spec
 
 
-def validate(*overrides: str, **options: Any) -> Fleet:
+def validate(
+    *overrides: str,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
+) -> Fleet:
     """Check the config, the store and every sub-model's description; packs nothing.
 
-    Raises ProblemsError with all problems in one report.
+    Raises ProblemsError with all problems in one report. Example::
+
+        fleet = mmeframe.validate("experiment=flights")
+        print([model.id for model in fleet.models], *fleet.warnings)
     """
-    return validate_job(job("validate", overrides, **options))
-
-
-def validate_job(work: Job) -> Fleet:
+    work = job("validate", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins)
     with work.store() as store:
-        return checked(work, store)
+        return work.validate(store)
 
 
-def checked(work: Job, store: Store, progress: Progress = _silent) -> Fleet:
-    """The fleet of a config, with all that can be known of it without loading; or, with ``validate.load``, by that.
+def plan(
+    *overrides: str,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
+) -> dict[str, Any]:
+    """What ``build`` would log, as plain data: sub-models, routing, schema, requirements, warnings. Example::
 
-    Raises ProblemsError, or BuildError for plugins that cannot be embedded.
+    found = mmeframe.plan(config_dirs=["conf"], config_name="delays")
+    print([model["uri"] for model in found["sub_models"]])
     """
-    from mmeframe.publish.log import prove_fleet
+    from mmeframe.fleet.facts import Plan
 
-    fleet = work.fleet(store, progress=progress)
-    if work.spec.validate.load:
-        proved = prove_fleet(fleet, work.plugins, progress)
-        return dataclasses.replace(fleet, warnings=(*fleet.warnings, *proved))
-    _wrapped(work, fleet)
-    return fleet
-
-
-def plan(*overrides: str, **options: Any) -> dict[str, Any]:
-    """What ``build`` would log, as plain data."""
-    return plan_of(validate_job(job("plan", overrides, **options)))
+    work = job("plan", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins)
+    with work.store() as store:
+        return Plan.of(work.validate(store)).to_json()
 
 
 def coverage(
-    *overrides: str, data: str | Path, params: Mapping[str, Any] | None = None, model: str | None = None, **options: Any
+    *overrides: str,
+    data: str | Path,
+    params: Mapping[str, Any] | None = None,
+    model: str | None = None,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
 ) -> dict[str, Any]:
     """What a table reaches: each of its keys, with rows, sub-model and reason; sub-models without rows.
 
-    model: the URI of a logged router; without it the config's own fleet is meant, which need not be built.
+    model: the URI of a logged router; without it the config's own fleet is meant, which need not be built. Example::
+
+        found = mmeframe.coverage("experiment=flights", data="today.parquet")
+        assert found["coverage"] > 0.99, found["without_model"]
     """
-    work = job("validate", overrides, logged=model is not None, **options)
+    logged = model is not None
+    work = job("validate", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins, logged=logged)
     with work.store() as store:
-        return coverage_of(work, store, model, Path(data), params or {})
-
-
-def coverage_of(work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    from mmeframe.route.explain import Coverage
-
-    routing, union, promoted = _routing(work, store, uri)
-    return {**Coverage(routing, union).read(data, params).report(), "promoted": promoted}
+        return work.coverage(store, model, Path(data), params or {}).to_json()
 
 
 def explain(
@@ -187,487 +373,117 @@ def explain(
     params: Mapping[str, Any] | None = None,
     model: str | None = None,
     limit: int | None = None,
-    **options: Any,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
 ) -> list[dict[str, Any]]:
     """For each row of a table: its key, the route through every level, the arm, the sub-model, its version, the reason.
 
     model: the URI of a logged router; without it the config's own fleet is meant, which need not be built. limit: how
-    many rows, all if None.
+    many rows, all if None. Example::
+
+        for row in mmeframe.explain(model="models:/flights@champion", data="today.parquet", limit=10):
+            print(row["key"], row["model_id"], row["reason"])
     """
-    work = job("explain", overrides, logged=model is not None, **options)
+    logged = model is not None
+    work = job("explain", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins, logged=logged)
     with work.store() as store:
-        return list(explained(work, store, model, Path(data), params or {}).rows(limit))
+        return [row.to_json() for row in work.explain(store, model, Path(data), params or {}).rows(limit)]
 
 
-@dataclass(frozen=True)
-class Explained:
-    """What is to be told of a table, read as it is asked for."""
-
-    routing: Routing
-    union: Sequence[Column]
-    data: Path
-    params: Mapping[str, Any]
-
-    def rows(self, limit: int | None = None) -> Iterator[dict[str, Any]]:
-        from mmeframe.route.explain import explain_rows
-
-        return explain_rows(self.routing, self.union, self.data, self.params, limit)
-
-    def reasons(self) -> dict[str, int]:
-        """How many rows have each reason, of all."""
-        from mmeframe.route.explain import count_reasons
-
-        return count_reasons(self.routing, self.union, self.data, self.params)
-
-
-def explained(work: Job, store: Store, uri: str | None, data: Path, params: Mapping[str, Any]) -> Explained:
-    routing, union, _ = _routing(work, store, uri)
-    return Explained(routing, union, data, params)
-
-
-def _routing(work: Job, store: Store, uri: str | None) -> tuple[Routing, Sequence[Column], Mapping[str, Sequence[str]]]:
-    """The routing of a logged router, or of a config; with the union schema, and the columns that are promoted."""
-    if uri is not None:
-        router = load_from(store, uri)
-        return router.routing, router.union, promoted_in(router.union, router.schemas)
-    from mmeframe.fleet.routing import routing_of
-
-    fleet = work.fleet(store)
-    return routing_of(fleet), fleet.union.columns, fleet.union.promoted
-
-
-def promoted_in(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) -> dict[str, list[str]]:
-    """Columns that are wider than some sub-model's own, with all types they have."""
-    types: dict[str, set[str]] = {}
-    for schema in schemas:
-        for column in schema:
-            types.setdefault(column.name, set()).add(shown(column.type))
-    return {column.name: sorted(types[column.name]) for column in union if len(types[column.name]) > 1}
-
-
-def planned(work: Job, store: Store, uri: str | None = None) -> tuple[Fleet, dict[str, Any], bool]:
-    """The fleet of a config, what building it would change, and whether that is anything at all.
-
-    Compared with the router at ``uri``, else with the registered one, if there is.
-    """
-    from mmeframe.bundle import Bundle
-    from mmeframe.fleet.changes import compare
-    from mmeframe.fleet.previous import find_previous
-
-    against: str | None = None
-    bundle = None
-    try:
-        against = find(work, uri, store)
-        root = fetch(store, against) / "artifacts" / "bundle"
-        bundle = Bundle(root) if root.is_dir() else None
-    except MissingError:
-        if uri is not None:
-            raise
-    if uri is not None and bundle is None:
-        raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-    ours, newest = _versions(work, store, against) if bundle else (None, None)
-    with find_previous(store, work.spec, ours, root) if ours else nullcontext() as previous:
-        # Its notes say which files have changed; all are read all the same, for what there is to say of them.
-        fleet = work.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
-        around = _wrapped(work, fleet)
-        found = {"against": against if bundle else None, **compare(fleet, bundle, work.plugins)}
-        found |= {"files": None, "newest": newest if newest != ours else None}
-        if previous is not None:
-            told = {*found["added"], *(it["id"] for it in found["changed"])}
-            others = [it for it in fleet.models if not it.of and it.id not in told]
-            found["files"] = [it.id for it in others if not previous.has(it.id, it.stamp)]
-        changes = bundle is None or any(value for name, value in found.items() if name != "against")
-        # What differs may show there, too. One that another mmeframe wrote, or that is damaged, is built anew.
-        rest = ours is not None and (previous is None or around != previous.wrapping)
-        return fleet, {**found, "wrapping": rest and not changes}, changes or rest
-
-
-def _versions(work: Job, store: Store, against: str | None) -> tuple[str | None, str | None]:
-    """Which version of the config's own router a URI means, None for what is none; and which is the newest."""
-    from mmeframe.store.store import registered_name
-
-    name = registered_name(against or "")
-    if name is None or name != work.spec.tracking.register_as:
-        return None, None
-    models = store.named([name])
-    version, _ = store.pin(str(against), models)
-    return (version.version, models[name].versions[0].version) if version else (None, None)
-
-
-def _wrapped(work: Job, fleet: Fleet) -> str:
-    """The digest of what a build would put around the bundle. Raises what that would raise."""
-    from mmeframe.publish.log import wrapping
-
-    return wrapping(fleet, work.plugins).digest
-
-
-def plan_of(fleet: Fleet) -> dict[str, Any]:
-    """Plain data of a fleet: sub-models, routing, schema, requirements, what was dropped, warnings."""
-    spec = fleet.spec
-    return {
-        "name": spec.name,
-        "register_as": spec.tracking.register_as,
-        "alias": spec.tracking.alias,
-        "routing": {
-            "keys": {
-                part.name: {
-                    "kind": part.strategy.kind,
-                    **part.strategy.options,
-                    "declared": list(fleet.declared[part.name]),
-                }
-                for part in spec.routing.parts
-            },
-            "levels": [list(level) for level in spec.routing.levels],
-            "on_unknown": spec.routing.on_unknown,
-        },
-        "sub_models": [
-            {
-                "id": model.id,
-                "key": dict(model.key) if model.routed else None,
-                "arm": model.arm,
-                "uri": model.uri,
-                "version": model.version,
-                "model_id": model.model_id,
-                "flavor": model.flavor,
-                "loader": model.loader.kind,
-                "of": list(model.of),
-            }
-            for model in fleet.models
-        ],
-        "traffic": spec.traffic.to_json(),
-        "disabled_models": list(spec.disabled_models),
-        "isolation": spec.isolation,
-        "columns": [{"name": c.name, "type": shown(c.type), "required": c.required} for c in fleet.union.columns],
-        "routing_columns": {
-            **{name: part for part, inputs in fleet.inputs.items() for name in inputs.columns},
-            **dict.fromkeys(spec.traffic.sticky, "traffic.sticky"),
-        },
-        "answers": [{"name": c.name, "type": shown(c.type)} for c in fleet.outputs.columns],
-        "params": {
-            name: {"type": shown(kind), "of": [model.id for model in fleet.models if name in model.params]}
-            for name, (kind, _) in fleet.params.items()
-        },
-        "promoted": {name: list(types) for name, types in fleet.union.promoted.items()},
-        "requirements": list(fleet.requirements),
-        "dropped": [{"id": id_, "replaced_by": by} for id_, by in fleet.dropped],
-        "paths": _paths(spec),
-        "csv_changes": fleet.csv_changes,
-        "warnings": list(fleet.warnings),
-    }
-
-
-def _paths(spec: RouterSpec) -> dict[str, str]:
-    """Relative paths of the config as they were understood."""
-    found = {}
-    components = [(f"sources.{name}", source) for name, source in spec.sources]
-    components += [(f"routing.keys.{part.name}", part.strategy) for part in spec.routing.parts]
-    for where, component in components:
-        for name in ("path", "table"):
-            if isinstance(component.options.get(name), str):
-                found[f"{where}.{name}"] = str(Path(component.options[name]).absolute())
-    return found
-
-
-def build(*overrides: str, progress: Progress = _silent, **options: Any) -> Logged:
+def build(
+    *overrides: str,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
+    progress: Progress = _silent,
+) -> Logged:
     """Log, prove and register the router of a config.
 
-    Raises ProblemsError, or BuildError where the logged router does not answer as its sub-models do.
+    progress: told what is done, how much of it, and of how much. Raises ProblemsError, or BuildError where the logged
+    router does not answer as its sub-models do. Example::
+
+        logged = mmeframe.build("experiment=flights", "tracking.alias=champion")
+        print(logged.model_uri, logged.version, *logged.notes)
     """
-    return build_job(job("build", overrides, **options), progress)
+    return job("build", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins).build(progress)
 
 
-def build_job(work: Job, progress: Progress = _silent) -> Logged:
-    import yaml
-
-    from mmeframe.fleet.previous import find_previous
-    from mmeframe.publish.draft import open_draft
-    from mmeframe.publish.log import log_router
-
-    with (
-        work.store() as store,
-        find_previous(store, work.spec) as previous,
-        open_draft(store, work.spec) as draft,
-    ):
-        fleet = work.fleet(store, previous if work.spec.bundle.reuse else None, draft, progress)
-        config = (yaml.safe_load(work.composed.text), work.composed.overrides)
-        logged = log_router(fleet, work.plugins, store, draft, config, progress, previous)
-    told = work.plugins.router_logged(work.spec, logged) if logged.same_as is None else ()
-    return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
-
-
-def train(*overrides: str, progress: Progress = _silent, **options: Any) -> Trained:
+def train(
+    *overrides: str,
+    config_dirs: Sequence[str | Path] = (),
+    config_name: str | None = None,
+    plugins: Iterable[str] | Plugins = (),
+    allow: Sequence[str] = (),
+    progress: Progress = _silent,
+) -> Trained:
     """Train and register sub-models as the config's ``train`` section says.
 
-    options: as of ``compose``, and ``allow``: packages and tables that the config may name, as ``--allow`` takes them.
+    allow: packages and tables that the config may name, as ``--allow`` takes them. progress: as of ``build``. Example::
+
+        trained = mmeframe.train("experiment=flights", "train.holdout=0.1")
+        print({model.name: model.metrics for model in trained.models})
     """
-    return train_job(job("train", overrides, **options), progress)
-
-
-def train_job(work: Job, progress: Progress = _silent) -> Trained:
-    import yaml
-
-    from mmeframe.train import allowance
-    from mmeframe.train import train as run
-
-    allow = allowance(work.allow)
-    if problems := work.plugins.check_spec(work.spec):
-        raise ProblemsError(problems)
-    tree = yaml.safe_load(work.composed.text)
-    with work.store() as store:
-        return run(work.spec, store, progress, (tree, work.composed.overrides), allow)
-
-
-def find(work: Job, uri: str | None, store: Store) -> str:
-    """The URI that a command means: what was given, else the config's registered router."""
-    from mmeframe.publish.log import find_router
-
-    return uri or find_router(store, work.spec.tracking)
+    work = job("train", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins, allow=allow)
+    return work.train(progress)
 
 
 def load_router(uri: str, *, tracking_uri: str | None = None) -> Router:
     """The live router behind any MLflow model URI, as MLflow loads it.
 
-    Raises MissingError if there is no model at the URI, or if it is not a router of mmeframe.
+    Raises MissingError if there is no model at the URI, or if it is not a router of mmeframe. Example::
+
+        router = mmeframe.load_router("models:/flights@champion")
+        answer = router.predict(rows, {"annotate": True})
     """
+    from mmeframe.store.routers import load
     from mmeframe.store.store import using_store
 
     with using_store(tracking_uri) as store:
-        return load_from(store, uri)
+        return load(store, uri)
 
 
-def load_from(store: Store, uri: str) -> Router:
-    import mlflow.pyfunc
-    from mlflow.exceptions import MlflowException
+def predict_table(
+    uri: str,
+    data: str | Path,
+    out: str | Path,
+    *,
+    tracking_uri: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    batch_rows: int = 100_000,
+    keep: str | Sequence[str] = "all",
+    annotate: bool | None = None,
+    progress: Progress = _silent,
+) -> Scored:
+    """Score a CSV, Parquet or JSON file to a file, in pieces of ``batch_rows``.
 
-    from mmeframe.shipped import without_bytecode
+    keep: columns of the data that stand before the answers: ``all``, ``none``, or some. annotate: whether answers say
+    who gave them, None for what the router does. Example::
 
-    _check_registered(store, uri)
-    root = fetch(store, uri)
-    try:
-        # MLflow imports code of the model. Of a router it is what was built.
-        if (root / "artifacts" / "bundle").is_dir():
-            opened(store, uri, root)
-        # A copy in the cache folder must stay what was downloaded.
-        with without_bytecode():
-            loaded = mlflow.pyfunc.load_model(str(root), suppress_warnings=True)
-    except (MlflowException, OSError) as error:
-        if isinstance(error.__cause__, MmeframeError):
-            # The router's entrypoint refuses this process, and MLflow says so in words of its own.
-            raise error.__cause__ from error
-        raise _not_read(uri, error, "loaded") from error
-    try:
-        model = loaded.unwrap_python_model()
-    except MlflowException:
-        model = None
-    if not hasattr(model, "router"):
-        raise MissingError(
-            f"{uri} is not a router of mmeframe.", where="--model", hint="Build one with mmeframe build."
-        )
-    router: Router = model.router
-    return router
-
-
-def _not_read(uri: str, error: Exception, done: str = "read") -> MissingError:
-    from mmeframe.store.store import as_written
-
-    if isinstance(error, MmeframeError):
-        raise error
-    # A storage fails in its own ways, some without a word.
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    what = f"{uri} cannot be {done}: {said}"
-    return MissingError(what, where="--model", hint=as_written(uri))
-
-
-def _check_registered(store: Store, uri: str) -> None:
-    """Name what is missing, with the nearest name, before MLflow does it without."""
-    from mmeframe.store.store import registered_name
-
-    _check_scheme(uri)
-    name = registered_name(uri)
-    if name:
-        store.pin(uri, store.named([name]))
-
-
-def _check_scheme(uri: str) -> None:
-    scheme = uri.partition(":/")[0]
-    near = nearest(scheme, ("models", "runs")) if ":/" in uri else None
-    if near and near != scheme:
-        where = f"{near}{uri[len(scheme) :]}"
-        raise UsageError(f"{uri}: there is no scheme {scheme!r}.", where="--model", hint=f"Did you mean {where}?")
-
-
-def predict_table(uri: str, data: str | Path, out: str | Path, **options: Any) -> Scored:
-    """Score a CSV, Parquet or JSON file to a file. options: those of ``mmeframe.tables.score_table``."""
+        scored = mmeframe.predict_table("models:/flights@champion", "rows.csv", "scored.parquet", keep=["flight"])
+        print(scored.rows, scored.reasons)
+    """
     from mmeframe.tables import score_table
 
-    router = load_router(uri, tracking_uri=options.pop("tracking_uri", None))
-    return score_table(router, Path(data), out=Path(out), **options)
+    router = load_router(uri, tracking_uri=tracking_uri)
+    return score_table(
+        router,
+        Path(data),
+        params=params,
+        out=Path(out),
+        batch_rows=batch_rows,
+        keep=keep,
+        annotate=annotate,
+        progress=progress,
+    )
 
 
 def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:
-    """What is inside a logged router: read from its bundle, nothing is loaded."""
+    """What is inside a logged router: read from its bundle, nothing is loaded. Example::
+
+    print([model["id"] for model in mmeframe.show("models:/flights@champion")["sub_models"]])
+    """
     from mmeframe.store.store import using_store
 
     with using_store(tracking_uri) as store:
-        return show_from(store, uri)
-
-
-def show_from(store: Store, uri: str) -> dict[str, Any]:
-    import tempfile
-
-    import mlflow
-
-    from mmeframe.bundle import Bundle
-
-    _check_registered(store, uri)
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=None if _is_local(uri) else scratch))
-        except Exception as error:
-            raise _not_read(uri, error) from error
-        bundle = root / "artifacts" / "bundle"
-        if not bundle.is_dir():
-            raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-        return _describe(uri, Bundle(bundle))
-
-
-def fetch(store: Store, uri: str) -> Path:
-    """The model folder on this machine: where it lies, or a copy in the cache folder, made once.
-
-    A copy that is not what was downloaded any more, file by file, is made anew. Raises MissingError if there is no
-    model at the URI, MmeframeError if the cache folder takes no files.
-    """
-    import hashlib
-
-    import mlflow
-
-    from mmeframe.cache import CONTENT, cache_folder, is_whole, put, refused, seal, work_folder
-    from mmeframe.store.store import ModelFolder, registered_name
-
-    location = uri
-    _check_scheme(uri)
-    name = registered_name(uri)
-    version, model_id = store.pin(uri, store.named([name]) if name else {})
-    if model_id:
-        location = store.locations([model_id]).get(model_id, uri)
-    elif version:
-        location = version.source
-    if here := ModelFolder(location).here:
-        if not (here / "MLmodel").is_file():
-            raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
-        return here
-    try:
-        # Somebody may log another router to the same place: its description names it.
-        described = ModelFolder(location).read("MLmodel")
-    except Exception as error:
-        raise _not_read(uri, error) from error
-    if described is None:
-        raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
-    target = cache_folder() / "routers" / hashlib.sha256(location.encode() + b"\0" + described).hexdigest()[:32]
-    if not is_whole(target):
-        with work_folder("routers", ".downloading-") as work:
-            made, inside = work / "new", work / "new" / CONTENT
-            try:
-                made.mkdir()
-                Path(mlflow.artifacts.download_artifacts(location, dst_path=str(work / "download"))).rename(inside)
-            except Exception as error:
-                raise _not_read(uri, error) from error
-            try:
-                seal(made)
-                put(made, target, is_whole)
-            except OSError as error:
-                raise refused(target.parent, error) from error
-    return target / CONTENT
-
-
-def opened(store: Store, uri: str, root: Path) -> Bundle:
-    """The bundle of a logged router, after all that its digest covers was compared; no code of the router has run.
-
-    root: its folder. Raises MissingError if it is no router, CorruptBundleError for what is not as it was built: as
-    the store says, and ``MMEFRAME_EXPECT_DIGEST`` where it is set.
-    """
-    import os
-
-    from mmeframe.bundle import Bundle, artifact
-
-    if not (root / artifact.BUNDLE).is_dir():
-        raise MissingError(f"{uri} is not a router of mmeframe.", where="--model")
-    expect = os.environ.get("MMEFRAME_EXPECT_DIGEST")
-    bundle = Bundle(root / artifact.BUNDLE, expect)
-    logged = _logged_digest(store, uri)
-    if logged not in (None, bundle.digest):
-        what = "the store knows another digest of this router"
-        raise CorruptBundleError(str(bundle.folder), logged, bundle.digest, what)
-    artifact.check(root, bundle.manifest, strict=(expect or logged) is not None)
-    artifact.forget_bytecode(root)
-    return bundle
-
-
-def _logged_digest(store: Store, uri: str) -> str | None:
-    """What the store says of a router, None for one that it does not know."""
-    from mmeframe.store.store import ROUTER_TAG, registered_name
-
-    name = registered_name(uri)
-    version, model_id = store.pin(uri, store.named([name]) if name else {})
-    if version is not None:
-        return version.tags.get(ROUTER_TAG)
-    models = store.logged_models(f"model_id = '{model_id}'", ()) if model_id else ()
-    return next((model.tags.get(ROUTER_TAG) for model in models), None)
-
-
-def verified(store: Store, uri: str) -> tuple[Path, Bundle]:
-    """A logged router's folder and its bundle, every byte of it checked. Raises CorruptBundleError for another one."""
-    root = fetch(store, uri)
-    bundle = opened(store, uri, root)
-    bundle.verify()
-    return root, bundle
-
-
-def _is_local(uri: str) -> bool:
-    return "://" not in uri and not uri.startswith(("models:/", "runs:/"))
-
-
-def _describe(uri: str, bundle: Any) -> dict[str, Any]:
-    from mmeframe.fleet.embed import code_changes
-
-    manifest: Mapping[str, Any] = bundle.manifest
-    return {
-        "uri": redact(uri),
-        "name": manifest["name"],
-        "mmeframe": manifest["mmeframe"],
-        "format": manifest["format"],
-        "digest": bundle.digest,
-        "bytes": manifest["bytes"],
-        "pack_bytes": manifest["pack"]["bytes"],
-        "routing": manifest["routing"],
-        "traffic": manifest["traffic"],
-        "disabled_models": manifest["disabled_models"],
-        "isolation": manifest["isolation"],
-        "residency": manifest["residency"],
-        "output": manifest["output"],
-        "columns": manifest["union"],
-        "routing_columns": {
-            **{name: part for part, inputs in manifest["inputs"].items() for name in inputs["columns"]},
-            **dict.fromkeys(manifest["traffic"]["sticky"], "traffic.sticky"),
-        },
-        "answer": manifest["answer"],
-        "environment": manifest["environment"],
-        "plugins": manifest["plugins"],
-        "other_code_here": code_changes(manifest),
-        "sub_models": [
-            {
-                "id": record.id,
-                "key": dict(record.key) if record.routed else None,
-                "arm": record.arm,
-                "uri": record.uri,
-                "version": record.version,
-                "model_id": record.model_id,
-                "flavor": record.flavor,
-                "loader": manifest["loaders"][record.loader]["kind"],
-                "of": list(record.of),
-                "bytes": record.bytes,
-                "memory": record.memory,
-            }
-            for record in bundle
-        ],
-    }
+        return _facts(store, uri).to_json()

@@ -10,169 +10,29 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import mmeframe
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, legible, legible_lines, nearest, suggest
+from mmeframe.commandline import Command, Flags, PlainCommand, parse
+from mmeframe.commands import COMMANDS
+from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, legible_lines, nearest
+from mmeframe.output import show_plugin_errors, show_traceback
 
 if TYPE_CHECKING:
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["COMMANDS", "Flags", "entry", "main", "show_traceback"]
-
-COMMANDS: dict[str, str] = {
-    "demo": "train, build, score and serve on 336,776 real flights",
-    "train": "fit and register one sub-model per key, and a global one",
-    "build": "log one router from config, prove it, register it",
-    "validate": "check the config and every sub-model, and what a table reaches; log nothing",
-    "plan": "show what build would log, and what that would change",
-    "explain": "show for each row of a table which sub-model answers it, and why",
-    "predict": "score a CSV, Parquet or JSON file with a logged router",
-    "serve": "serve a logged router over HTTP with MLflow's scoring server",
-    "show": "what is inside a logged router",
-    "plugins": "installed plugins, what they register, and why any is broken; options of one: plugins show NAME",
-    "schema": "a JSON Schema of config files, with which editors check and complete them",
-    "init": "start a project of your own, or a package with a plugin",
-    "completion": "a script that completes command lines in bash, zsh or fish",
-}
-
-# Flags with a value, and switches.
-_VALUED = (
-    "--config-dir",
-    "--config-name",
-    "--model",
-    "--data",
-    "--params",
-    "--limit",
-    "--out",
-    "-p",
-    "--plugin",
-    "--kind",
-    "--allow",
-)
-_SWITCHES = ("--json", "--debug", "--exit-code", "--help", "-h", "--version")
-# Handed to hydra.main. A value may follow --cfg, --info and --package.
-_HYDRA = ("--cfg", "-c", "--info", "-i", "--multirun", "-m", "--package", "--resolve", "--hydra-help")
-_HYDRA_VALUED = ("--cfg", "-c", "--info", "-i", "--package")
-# Short forms of a command's own options.
-_SHORT = {"validate": {"load": "validate.load"}}
-# Overrides that stand for flags: Hydra's grammar chokes on ( = , in a path.
-_SUGAR = {"model": "--model", "data": "--data"}
-
-_HELP = f"""mmeframe {mmeframe.__version__}: many models behind one endpoint.
-
-Usage: mmeframe COMMAND [flags] [overrides]
-
-Commands:
-{{commands}}
-
-Flags:
-  --config-dir DIR     your own configs; they win over the shipped ones (repeatable)
-  --config-name NAME   another primary config than the command's own
-  --model URI          the router, any MLflow model URI (default: the config's registered name); also model=URI
-  --data FILE          a table to score or explain: .csv .parquet .json .jsonl; also data=FILE
-  --params JSON        request parameters, for instance '{{{{"dow": 1}}}}'
-  --plugin NAME        init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer
-  --allow NAME         train: a package whose estimators, or a table MODULE:NAME, that the config may name (repeatable)
-  --limit N            explain: how many rows (default: the first 40 to show, all to --json and --out)
-  --out FILE           where to write the scored, or explained, table (default: standard output)
-  --json               results for machines
-  --debug              tracebacks, of plugins too, and all log messages; plugins: how long imports take
-  --exit-code          plan: end with 3 where build would change something, with 0 where not
-  -p MODULE, -p no:NAME   add a plugin module, or disable a plugin, or a component of one (no:mmeframe-geo.geohash)
-  --cfg job, --info, --multirun, --package   Hydra's own; --hydra-help explains them
-
-Overrides are Hydra's: routing=column routing.column=dow +models.a.uri=models:/a@champion
-'mmeframe COMMAND --help' shows a command's options and examples.
-Environment: MLFLOW_TRACKING_URI, MMEFRAME_CONFIG_DIR, MMEFRAME_PLUGINS, MMEFRAME_DISABLE_PLUGINS, MMEFRAME_CACHE_DIR,
-MMEFRAME_EXPECT_DIGEST, MMEFRAME_TRAFFIC_ARMS, MMEFRAME_DISABLED_MODELS, MMEFRAME_ALLOW.
-"""
-
-
-@dataclass
-class Flags:
-    """A parsed command line."""
-
-    command: str
-    overrides: list[str] = field(default_factory=list)
-    config_dirs: list[str] = field(default_factory=list)
-    config_name: str | None = None
-    model: str | None = None
-    data: str | None = None
-    params: str | None = None
-    limit: str | None = None
-    out: str | None = None
-    plugin: str | None = None
-    kind: str | None = None
-    plugins: list[str] = field(default_factory=list)
-    allow: list[str] = field(default_factory=list)
-    json: bool = False
-    debug: bool = False
-    exit_code: bool = False
-    help: bool = False
-    hydra: list[str] = field(default_factory=list)
-
-
-def parse_argv(argv: Sequence[str]) -> Flags:
-    """Split a command line. Raises UsageError for an unknown command or flag."""
-    flags = Flags("")
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if word.startswith("-") and name in _VALUED:
-            if not equals and not rest:
-                raise UsageError(f"{name} needs a value.", hint="Run mmeframe --help.")
-            _set(flags, name, value if equals else rest.pop(0))
-        elif word in _SWITCHES:
-            _set(flags, word, "")
-        elif word.startswith("-") and name in _HYDRA:
-            flags.hydra.append(word)
-            if name in _HYDRA_VALUED and not equals and rest and not rest[0].startswith("-") and "=" not in rest[0]:
-                flags.hydra.append(rest.pop(0))
-        elif word.startswith("-"):
-            close = nearest(name, (*_VALUED, *_SWITCHES, *_HYDRA))
-            guess = f"Did you mean {close}? " if close else ""
-            raise UsageError(f"there is no flag {name}.", hint=f"{guess}Run mmeframe --help.")
-        elif equals and name in _SUGAR:
-            _set(flags, _SUGAR[name], value)
-        elif not flags.command and word and not equals and word[0] not in "+~":
-            flags.command = word
-        else:
-            flags.overrides.append(word)
-    short = _SHORT.get(flags.command, {})
-    for at, (name, equals, value) in enumerate(word.partition("=") for word in flags.overrides):
-        flags.overrides[at] = f"{short.get(name, name)}{equals}{value}"
-    return flags
-
-
-def _set(flags: Flags, name: str, value: str) -> None:
-    if name == "--config-dir":
-        flags.config_dirs.append(value)
-    elif name == "-p":
-        flags.plugins.append(value)
-    elif name == "--allow":
-        flags.allow.append(value)
-    elif name in ("--help", "-h"):
-        flags.help = True
-    elif name == "--version":
-        flags.command = "version"
-    elif name in ("--json", "--debug", "--exit-code"):
-        setattr(flags, name[2:].replace("-", "_"), True)
-    else:
-        setattr(flags, name[2:].replace("-", "_"), value)
+__all__ = ["entry", "main"]
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a command line; returns the exit code: 0 ok, 1 failed or missing, 2 usage or config, 130 interrupted."""
     # What machines asked for holds for a command line that cannot be read, too.
-    flags = Flags("", json="--json" in argv, debug="--debug" in argv)
+    flags = Flags(json="--json" in argv, debug="--debug" in argv)
     try:
         if list(argv[:2]) == ["completion", "words"]:
             return _complete(argv[2:])
-        flags = parse_argv(argv)
+        flags = parse(argv, COMMANDS)
         return _run(flags)
     except KeyboardInterrupt as error:
         _say("interrupted.", notes=error)
@@ -195,79 +55,59 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(flags: Flags) -> int:
-    if flags.command == "version":
+    if flags.version:
         print(mmeframe.__version__)
         return 0
     if not flags.command and "--hydra-help" in flags.hydra:
         flags.command = "build"
     if not flags.command:
-        if flags.overrides:
-            raise UsageError(f"name a command before {flags.overrides[0]!r}.", hint=_known_commands())
-        width = max(map(len, COMMANDS))
-        listed = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
-        print(_HELP.format(commands=listed), end="")
-        return 0 if flags.help else 2
+        return _without_command(flags)
     if flags.command not in COMMANDS:
         close = nearest(flags.command, COMMANDS)
         guess = f"Did you mean {close!r}? " if close else ""
         raise UsageError(f"there is no command {flags.command!r}.", hint=guess + _known_commands())
     _quieten(flags.debug)
-    from mmeframe import commands
-
+    command = COMMANDS[flags.command]
     if flags.help:
-        return commands.help_for(flags, COMMANDS[flags.command])
-    if flags.command == "init":
-        return commands.init(flags)
-    if flags.command in _PLAIN:
-        return _plain(flags)
+        return _help(command, flags)
+    command.check(flags)
+    if isinstance(command, PlainCommand):
+        return command.run(flags)
+    from mmeframe.commands import delegate, dispatch
     from mmeframe.plugin.manager import load_plugins
 
     plugins = load_plugins(flags.plugins)
     _warn_broken(plugins)
     try:
-        return commands.delegate(flags, plugins) if flags.hydra else commands.run(flags, plugins)
+        return (delegate.delegate if flags.hydra else dispatch.run)(command, flags, plugins)
     finally:
         if flags.debug:
-            _show_errors(plugins)
+            show_plugin_errors(plugins)
 
 
-# Commands that compose no config, with what may follow them.
-_PLAIN: dict[str, Sequence[str]] = {
-    "plugins": ("show",),
-    "schema": ("routing", "source", "observer", "residency"),
-    "completion": ("bash", "zsh", "fish"),
-}
+def _without_command(flags: Flags) -> int:
+    from mmeframe.commands.help import overview
+
+    if flags.overrides:
+        raise UsageError(f"name a command before {flags.overrides[0]!r}.", hint=_known_commands())
+    print(overview(), end="")
+    return 0 if flags.help else 2
 
 
-def _plain(flags: Flags) -> int:
-    if flags.command == "plugins":
-        from mmeframe.listing import plugins
+def _help(command: Command, flags: Flags) -> int:
+    from mmeframe.commands.help import show_help
 
-        return plugins(flags, _show_errors if flags.debug else None)
-    known, given = _PLAIN[flags.command], " ".join(flags.overrides)
-    if given not in known and (given or flags.command == "completion"):
-        noun = "shell" if flags.command == "completion" else "group with a schema of its own"
-        what = f"there is no {noun} {given!r}." if given else f"name a {noun}."
-        raise UsageError(what, where=flags.command, hint=suggest(given, known))
-    if flags.command == "schema":
-        from mmeframe.listing import schema
-
-        return schema(flags)
-    from mmeframe.completion import script
-
-    print(script(given), end="")
+    show_help(command, flags)
     return 0
 
 
 def _complete(argv: Sequence[str]) -> int:
     """What a script of ``mmeframe completion`` asks for at each TAB."""
-    from mmeframe.commands import USES
-    from mmeframe.completion import Grammar, complete
+    from mmeframe.completion import SHELLS, complete
 
-    if not argv or argv[0] not in _PLAIN["completion"]:
+    if not argv or argv[0] not in SHELLS:
         raise UsageError("the scripts of mmeframe completion call this.", where="completion words")
-    long = [flag for flag in (*_VALUED, *_SWITCHES, *_HYDRA) if flag.startswith("--") or flag == "-p"]
-    for word in complete(argv[0], argv[1:], Grammar(COMMANDS, _PLAIN, long, _VALUED, USES, parse_argv)):
+    for word in complete(argv[0], argv[1:], COMMANDS):
         print(word)
     return 0
 
@@ -280,22 +120,6 @@ def _warn_broken(plugins: Plugins) -> None:
     for plugin in plugins.plugins:
         if plugin.status == "broken":
             _say(f"plugin {plugin.title} is broken: {plugin.reason}", level="warning")
-
-
-def _show_errors(plugins: Plugins) -> None:
-    """Tracebacks of what plugins raised when they were imported, and in their hooks."""
-    for plugin in plugins.plugins:
-        if plugin.error is not None:
-            _say(f"plugin {plugin.title} raised:", level="debug")
-            show_traceback(type(plugin.error), plugin.error, plugin.error.__traceback__)
-
-
-def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """As Python shows it, without secrets: libraries repeat URLs and values."""
-    import traceback
-
-    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
-        print(legible(line), file=sys.stderr)
 
 
 def _quieten(debug: bool) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.errors import count, legible
+from mmeframe.errors import legible, legible_lines
 
-__all__ = ["emit", "emit_rows", "note", "progress_bar", "say", "show_trained", "table"]
+__all__ = ["emit", "emit_rows", "note", "progress_bar", "say", "show_plugin_errors", "show_traceback", "table"]
 
 if TYPE_CHECKING:
+    from mmeframe.plugin.manager import Plugins
     from mmeframe.store.store import Progress
 
 
@@ -31,6 +30,9 @@ def emit(as_json: bool, data: Mapping[str, Any], show: Callable[[], None], *, ok
 
 def emit_rows(rows: Iterable[Mapping[str, Any]]) -> None:
     """``--json`` of many rows, whole or not at all: they are kept on disk until all are there."""
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
         file.write('{"ok": true, "rows": [')
         for number, row in enumerate(rows):
@@ -70,6 +72,22 @@ def say(*lines: str) -> None:
     """Print lines for people: names and keys in them may hold what a terminal would obey, or a line of their own."""
     for line in lines:
         print(legible(line))
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As Python shows it, without secrets: libraries repeat URLs and values."""
+    import traceback
+
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        note(line)
+
+
+def show_plugin_errors(plugins: Plugins) -> None:
+    """Tracebacks of what plugins raised when they were imported, and in their hooks."""
+    for plugin in plugins.plugins:
+        if plugin.error is not None:
+            print(legible_lines(f"debug: plugin {plugin.title} raised:"), file=sys.stderr)
+            show_traceback(type(plugin.error), plugin.error, plugin.error.__traceback__)
 
 
 def note(text: str) -> None:
@@ -140,31 +158,3 @@ def _bar() -> Iterator[Progress]:
             bar.update(tasks[what], completed=done, total=total or None, description=label)
 
         yield update
-
-
-def show_trained(trained: Any) -> None:
-    """The table of sub-models that training made."""
-    from mmeframe.train.metrics import LABELS
-
-    whose = {"holdout": "metrics", "global's": "global_metrics"}
-    columns = {
-        f"{title} {label}": [getattr(model, field).get(name) for model in trained.models]
-        for title, field in whose.items()
-        for name, label in LABELS.items()
-    }
-    columns = {title: cells for title, cells in columns.items() if any(cell is not None for cell in cells)}
-    rows = [
-        ["(all)" if m.key is None else m.key, m.name, m.version, m.rows, *(cells[at] for cells in columns.values())]
-        for at, m in enumerate(trained.models)
-    ]
-    table(f"{count(len(rows), 'sub-model')} trained", ["key", "registered as", "version", "rows", *columns], rows)
-    if trained.dropped:
-        say(f"{trained.dropped:,} of {trained.rows:,} rows have no target and were dropped")
-    if trained.no_key:
-        say(f"{trained.no_key:,} rows have no key; only the global sub-model learnt from them")
-    for key, rows_ in list(trained.skipped.items())[:10]:
-        say(f"key {key} has only {rows_} rows and got no sub-model")
-    for key, why in list(trained.failed.items())[:10]:
-        say(f"key {key} got no sub-model: {why}")
-    for name, times in trained.warnings.items():
-        note(f"warning: the fits warned {times:,} times with {name}")

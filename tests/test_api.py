@@ -9,12 +9,13 @@ import pytest
 from mmeframe import api
 from mmeframe.cache import cache_folder
 from mmeframe.errors import UsageError
+from mmeframe.store import routers
 from tests import fleets
 
 
 def digest_at(uri: str, store) -> str:
     """The digest of the router that ``fetch`` finds at a URI."""
-    folder = api.fetch(store, uri)
+    folder = routers.fetch(store, uri)
     return json.loads((folder / "artifacts" / "bundle" / "manifest.json").read_text())["digest"]
 
 
@@ -29,7 +30,7 @@ def test_a_router_that_was_logged_again_to_the_same_place_is_fetched_again(week,
         uri, found = f"runs:/{run}/router", []
         for logged in (first, second):
             with api.job("show", [week.override]).store() as store:
-                folder = api.fetch(store, f"models:/{logged.model_id}")
+                folder = routers.fetch(store, f"models:/{logged.model_id}")
                 client.log_artifacts(run, str(folder), "router")
                 found += [digest_at(uri, store), digest_at(uri, store)]
 

@@ -35,6 +35,7 @@ from mmeframe.fleet.embed import embedded_files, write_archive
 from mmeframe.imports import from_router, modules_of, rival_of, same_here, version_of
 from mmeframe.plugin.manager import PluginInfo
 from mmeframe.runtime.files import add_code
+from mmeframe.store import routers
 from tests import fleets
 from tests.build.test_code import ALIKE, DIFFERENT
 
@@ -281,17 +282,17 @@ def test_a_plan_tells_another_mmeframe(logged, week, mine, said):
     manifest = dict(Bundle(api_folder(week, logged["first"]) / "artifacts" / "bundle").manifest)
     manifest |= {"plugins": {}} | ({"mmeframe": mine} if said else {})
 
-    assert code_changes(manifest, {}) == ([said] if said else [])
+    assert [it.to_json() for it in code_changes(manifest, {})] == ([said] if said else [])
     changed = {**manifest, "mmeframe": mmeframe.__version__, "code": {"mmeframe": "0" * 64}}
     other = {"name": "mmeframe", "from": mmeframe.__version__, "to": f"{mmeframe.__version__} with other code"}
-    assert code_changes(changed, {}) == [other]
+    assert [it.to_json() for it in code_changes(changed, {})] == [other]
 
 
 def api_folder(week: Any, uri: str) -> Path:
     from mmeframe.store.store import using_store
 
     with using_store(week.uri) as store:
-        return api.fetch(store, uri)
+        return routers.fetch(store, uri)
 
 
 def test_options_that_another_version_has_recorded(week, tmp_path):

@@ -23,11 +23,13 @@ import pytest
 import yaml
 
 import mmeframe
-from mmeframe import api, commands
-from mmeframe.cli import COMMANDS, main
+from mmeframe import api
+from mmeframe.cli import main
+from mmeframe.commands import COMMANDS, dispatch
 from mmeframe.errors import MmeframeError
 from mmeframe.output import progress_bar
 from mmeframe.plugin import manager
+from mmeframe.store import routers
 from tests import fleets
 from tests.conftest import Done, Store
 
@@ -108,7 +110,7 @@ def test_help_of_a_command(run, command):
     done = run(command, "--help")
 
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[0] == f"mmeframe {command}: {COMMANDS[command]}"
+    assert done.out.splitlines()[0] == f"mmeframe {command}: {COMMANDS[command].summary}"
     assert f"\n  mmeframe {command}" in done.out
 
 
@@ -291,7 +293,7 @@ def fail(error: BaseException) -> Callable[..., int]:
 
 def test_an_error_that_is_not_ours(run, monkeypatch):
     """Exit 1 with the first line, without a traceback and without credentials."""
-    monkeypatch.setattr(commands, "run", fail(RuntimeError("no route to http://me:secret@host/x\nmore")))
+    monkeypatch.setattr(dispatch, "run", fail(RuntimeError("no route to http://me:secret@host/x\nmore")))
 
     assert run("validate") == Done(
         1, "", "error: RuntimeError: no route to http://host/x\n  Run again with --debug for the traceback.\n"
@@ -300,14 +302,14 @@ def test_an_error_that_is_not_ours(run, monkeypatch):
 
 def test_an_error_that_is_not_ours_as_json(run, monkeypatch):
     """``--json`` holds for unforeseen errors too."""
-    monkeypatch.setattr(commands, "run", fail(RuntimeError("boom")))
+    monkeypatch.setattr(dispatch, "run", fail(RuntimeError("boom")))
 
     assert run("validate", "--json").json["ok"] is False
 
 
 def test_an_error_that_is_not_ours_with_debug(monkeypatch):
     """``--debug`` raises it."""
-    monkeypatch.setattr(commands, "run", fail(RuntimeError("boom")))
+    monkeypatch.setattr(dispatch, "run", fail(RuntimeError("boom")))
 
     with pytest.raises(RuntimeError, match="boom"):
         main(["validate", "--debug"])
@@ -317,7 +319,7 @@ def test_interrupted(run, monkeypatch):
     """Ctrl-C exits with 130 and says what was taken back."""
     error = KeyboardInterrupt()
     error.add_note("removed: run 1")
-    monkeypatch.setattr(commands, "run", fail(error))
+    monkeypatch.setattr(dispatch, "run", fail(error))
 
     assert run("build") == Done(130, "", "error: interrupted.\nremoved: run 1\n")
 
@@ -327,9 +329,10 @@ def test_sigterm_is_an_interruption(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, sys, time\n"
-        "from mmeframe import cli, commands\n"
+        "from mmeframe import cli\n"
+        "from mmeframe.commands import dispatch\n"
         "def run(*_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(30)\n"
-        "commands.run = run\nsys.argv = ['mmeframe', 'build']\ncli.entry()\n"
+        "dispatch.run = run\nsys.argv = ['mmeframe', 'build']\ncli.entry()\n"
     )
 
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
@@ -343,7 +346,8 @@ def test_an_interruption_that_python_drops(tmp_path, name):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from mmeframe import cli, commands\n"
+        "from mmeframe import cli\n"
+        "from mmeframe.commands import dispatch\n"
         "from mmeframe.output import progress_bar\n"
         "class Gone:\n"
         f"    def __del__(self):\n        os.kill(os.getpid(), signal.{name})\n        list(range(1000))\n"
@@ -351,7 +355,7 @@ def test_an_interruption_that_python_drops(tmp_path, name):
         "    with progress_bar() as progress:\n"
         "        progress('packing', 0, 2)\n        Gone()\n        print('went on')\n"
         "        progress('packing', 1, 2)\n        print('never')\n"
-        "commands.run = run\nsys.argv = ['mmeframe', 'build']\ncli.entry()\n"
+        "dispatch.run = run\nsys.argv = ['mmeframe', 'build']\ncli.entry()\n"
     )
 
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
@@ -887,7 +891,7 @@ def test_odd_characters_in_the_path_of_a_router(run, built, tmp_path):
     """``model=`` takes a path as it is."""
     path = tmp_path / "a b,c=(d)"
     with api.job("show", [built.store.override]).store() as store:
-        shutil.copytree(api.fetch(store, "models:/cli_router/1"), path)
+        shutil.copytree(routers.fetch(store, "models:/cli_router/1"), path)
 
     data = run("show", "--json", built.store.override, f"model={path}").json
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmeframe import api
-from mmeframe.route.explain import explain_rows
+from mmeframe.route.explain import Explained
 from tests import fleets
 
 WEEK = ("name=r", *fleets.WEEK)
@@ -163,12 +163,12 @@ def test_rows_are_not_held(week, tmp_path):
         for rows in (20_000, 60_000):
             path = tmp_path / f"{rows}.csv"
             pd.DataFrame({"dow": [row % 10 for row in range(rows)], "x1": 1.0, "x2": 2.0}).to_csv(path, index=False)
-            found = api.explained(work, store, None, path, {})
+            found = work.explain(store, None, path, {})
             tracemalloc.start()
             assert sum(1 for _ in found.rows()) == rows
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
         broken = tmp_path / "broken.csv"
         broken.write_text("dow,x1,x2\n" + "3,1,2\n" * 5 + "3,1,2,4\n")
-        assert len(list(explain_rows(found.routing, found.union, broken, {}, 5))) == 5
+        assert len(list(Explained(found.routing, found.union, broken, {}).rows(5))) == 5
     assert peaks[1] < 1.5 * peaks[0]

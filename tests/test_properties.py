@@ -313,7 +313,7 @@ def test_coverage_counts_the_answers(router, flights, whole, tmp_path):
     """What a table reaches, counted from its file, is what its rows get: in all, by reason, by key and by sub-model."""
     flights.reset_index(drop=True).to_parquet(tmp_path / "flights.parquet")
 
-    report = Coverage(router.routing, router.union).read(tmp_path / "flights.parquet", {}).report()
+    report = Coverage(router.routing, router.union).read(tmp_path / "flights.parquet", {}).report().to_json()
 
     answered = whole["model_id"].notna()
     assert (report["rows"], report["covered"]) == (N, answered.sum())
@@ -340,7 +340,7 @@ def test_coverage_in_pieces(router, flights, tmp_path):
         table.iloc[start : start + 130].to_parquet(tmp_path / f"{number}.parquet")
         in_pieces.read(tmp_path / f"{number}.parquet", {})
 
-    one, other = at_once.report(), in_pieces.report()
+    one, other = at_once.report().to_json(), in_pieces.report().to_json()
     assert {name: one[name] for name in ("rows", "covered", "reasons", "unreached")} == {
         name: other[name] for name in ("rows", "covered", "reasons", "unreached")
     }

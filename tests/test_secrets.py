@@ -13,6 +13,7 @@ import yaml
 
 from mmeframe import api, cli
 from mmeframe.errors import ProblemsError
+from mmeframe.output import show_traceback
 from tests import fleets, servers
 
 SECRET = "s3cr3t-planted"
@@ -260,7 +261,7 @@ def test_no_error_repeats_a_secret(words, store, mmeframe_cli, capsys):
         assert SECRET not in done.out + done.err
     with pytest.raises(Exception) as caught:
         cli.main([*words, "--debug"])
-    cli.show_traceback(type(caught.value), caught.value, caught.value.__traceback__)
+    show_traceback(type(caught.value), caught.value, caught.value.__traceback__)
     said = capsys.readouterr()
     assert "Traceback (most recent call last):" in said.err
     assert SECRET not in said.out + said.err

@@ -18,6 +18,7 @@ from mmeframe import api
 from mmeframe.bundle import Bundle
 from mmeframe.cache import cache_folder, digests_in
 from mmeframe.errors import MmeframeError, ProblemsError
+from mmeframe.store import routers
 from mmeframe.store.store import using_store
 from mmeframe.testing.stores import LocalStore as Store
 from tests import fleets
@@ -40,7 +41,7 @@ def away(module_store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
     with fleets.inside(module_store.folder):
         logged = api.build(*CONFIG, model(Path(saved)), "tracking.register_as=away", module_store.override)
         with using_store(module_store.uri) as store:
-            folder = api.fetch(store, logged.model_uri)
+            folder = routers.fetch(store, logged.model_uri)
             store.client.log_artifacts(logged.run_id, str(folder), "copy")
     return f"runs:/{logged.run_id}/copy"
 
@@ -49,7 +50,7 @@ def away(module_store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
 def fetch(away: str, module_store: Store) -> Callable[[], Path]:
     def fetch() -> Path:
         with fleets.inside(module_store.folder), using_store(module_store.uri) as store:
-            return api.fetch(store, away)
+            return routers.fetch(store, away)
 
     return fetch
 
@@ -124,10 +125,10 @@ def test_a_damaged_copy_is_made_anew(fetch, harm):
 
 FETCH = """
 import sys
-from mmeframe import api
+from mmeframe.store import routers
 from mmeframe.store.store import using_store
 with using_store(sys.argv[1]) as store:
-    api.verified(store, sys.argv[2])
+    routers.verified(store, sys.argv[2])
 """
 
 

@@ -4,6 +4,6 @@ Nothing here imports Hydra, MLflow or pandas: an answer must come while a finger
 """
 
 from mmeframe.completion.scripts import SHELLS, script
-from mmeframe.completion.words import Grammar, complete
+from mmeframe.completion.words import complete
 
-__all__ = ["SHELLS", "Grammar", "complete", "script"]
+__all__ = ["SHELLS", "complete", "script"]

@@ -13,7 +13,7 @@ from mmeframe.plugin.kinds import CHOSEN
 from mmeframe.plugin.manager import load_plugins
 
 if TYPE_CHECKING:
-    from mmeframe.cli import Flags
+    from mmeframe.commandline import Flags
 
 __all__ = ["overrides"]
 

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
+from mmeframe.commandline import FLAGS, HYDRA, Command, ConfigCommand, Flags, PlainCommand, parse
 from mmeframe.completion.files import files
 from mmeframe.completion.shells import read_line
 
-if TYPE_CHECKING:
-    from mmeframe.cli import Flags
+__all__ = ["complete"]
 
-__all__ = ["Grammar", "complete"]
-
-_HYDRA_VALUES = {
-    "--cfg": ("job", "hydra", "all"),
-    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-}
-_HYDRA_VALUES |= {"-c": _HYDRA_VALUES["--cfg"], "-i": _HYDRA_VALUES["--info"]}
-# Flags that only some commands take; and those of commands that compose no config.
-_TABLE_FLAGS = ("--model", "--data", "--params", "--out")
+Commands = Mapping[str, ConfigCommand | PlainCommand]
+# Of the flags that any command may have, those of commands that compose no config.
 _PLAIN_FLAGS = ("--json", "--debug", "--help", "-p")
 
 
-@dataclass(frozen=True)
-class Grammar:
-    """The command line, as the dispatcher knows it.
-
-    commands: with a line about each. plain: those that compose no config. uses: command -> names of the flags that only
-    some take. parse: raises MmeframeError for what cannot be read.
-    """
-
-    commands: Mapping[str, str]
-    plain: Mapping[str, Sequence[str]]
-    flags: Sequence[str]
-    valued: Sequence[str]
-    uses: Mapping[str, Sequence[str]]
-    parse: Callable[[Sequence[str]], Flags]
-
-
-def complete(shell: str, arguments: Sequence[str], grammar: Grammar) -> list[str]:
+def complete(shell: str, arguments: Sequence[str], commands: Commands) -> list[str]:
     """Answer a shell: bash sends its line, the cursor's place and its break characters, the others send words.
 
     Whatever is wrong with the line, there is no error: nobody could read it.
@@ -48,60 +23,51 @@ def complete(shell: str, arguments: Sequence[str], grammar: Grammar) -> list[str
     if shell == "bash":
         text, point, breaks = arguments
         line = read_line(text.encode()[: int(point)].decode(errors="ignore"), breaks)
-        return [line.insertion(word) for word in _candidates(line.words[1:], grammar)]
-    return _candidates(list(arguments), grammar)
+        return [line.insertion(word) for word in _candidates(line.words[1:], commands)]
+    return _candidates(list(arguments), commands)
 
 
-def _candidates(words: Sequence[str], grammar: Grammar) -> list[str]:
+def _candidates(words: Sequence[str], commands: Commands) -> list[str]:
     *before, current = words or [""]
     try:
-        found = _of(before, current, grammar)
+        found = _of(before, current, commands)
     except Exception:  # noqa: BLE001 - of plugins, too; at a TAB nobody could read an error
         return []
     return sorted({word for word in found if word.startswith(current) and "\n" not in word})
 
 
-def _of(before: list[str], current: str, grammar: Grammar) -> Iterable[str]:
+def _of(before: list[str], current: str, commands: Commands) -> Iterable[str]:
     last = before[-1] if before else ""
-    if last in grammar.valued:
-        return _values(last, current, grammar.parse(before[:-1]))
-    if last in _HYDRA_VALUES and "=" not in current:
-        return _HYDRA_VALUES[last]
-    flags = grammar.parse(before)
+    if last in FLAGS and FLAGS[last].value:
+        return _values(last, current, parse(before[:-1], commands))
+    if HYDRA.get(last) and "=" not in current:
+        return HYDRA[last] or ()
+    flags = parse(before, commands)
     name, equals, value = current.partition("=")
-    if equals and name in grammar.valued:
+    if equals and name in FLAGS and FLAGS[name].value:
         return [f"{name}={found}" for found in _values(name, value, flags)]
+    command = commands.get(flags.command)
     if current.startswith("-"):
-        return _flags(flags.command, grammar)
+        return _flags(command)
     if not flags.command:
-        return grammar.commands
-    if flags.command not in grammar.commands:
+        return commands
+    if command is None:
         return ()
-    if flags.command in grammar.plain:
-        return _plain(flags, grammar)
-    uses = grammar.uses.get(flags.command, ())
+    if isinstance(command, PlainCommand):
+        return command.words(flags)
     if equals and name == "data":
         return [f"data={found}" for found in files(value)]
     from mmeframe.completion.overrides import overrides
 
-    return overrides(flags, current, [word for word in ("model", "data") if word in uses])
+    return overrides(flags, current, [flag[2:] for flag in command.flags if FLAGS[flag].word])
 
 
-def _flags(command: str, grammar: Grammar) -> Iterable[str]:
-    if command in grammar.plain:
-        return _PLAIN_FLAGS
-    taken = [f"--{name}" for name in grammar.uses.get(command, ())]
-    return [flag for flag in grammar.flags if flag not in _TABLE_FLAGS or flag in taken or not command]
-
-
-def _plain(flags: Flags, grammar: Grammar) -> Iterable[str]:
-    """What follows a command that composes no config."""
-    if flags.command == "plugins" and flags.overrides == ["show"]:
-        from mmeframe.listing import known_names
-        from mmeframe.plugin.manager import load_plugins
-
-        return known_names(load_plugins(flags.plugins))
-    return () if flags.overrides else grammar.plain[flags.command]
+def _flags(command: Command | None) -> Iterable[str]:
+    """Those that a command takes; all, where none is known."""
+    if isinstance(command, PlainCommand):
+        return (*_PLAIN_FLAGS, *command.flags)
+    found = [name for name, flag in FLAGS.items() if command is None or not flag.own or name in command.flags]
+    return [name for name in (*found, *HYDRA) if name.startswith("--") or name == "-p"]
 
 
 def _values(flag: str, value: str, flags: Flags) -> Iterable[str]:

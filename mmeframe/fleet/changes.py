@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.fleet.embed import code_changes, used_plugins
+from mmeframe.fleet.embed import CodeChange, code_changes, used_plugins
 from mmeframe.fleet.manifest import components, settings
 from mmeframe.spec import MAIN_ARM
 
@@ -16,57 +17,130 @@ if TYPE_CHECKING:
     from mmeframe.fleet.resolve import Fleet
     from mmeframe.plugin.manager import Plugins
 
-__all__ = ["compare"]
+__all__ = ["PARTS", "Changed", "Difference", "Retargeted", "compare"]
 
-# Parts of a manifest that a plan compares as a whole.
-SECTIONS = (
-    "routing",
-    "traffic",
-    "disabled_models",
-    "isolation",
-    "observers",
-    "output",
-    "residency",
-    "signature",
-    "union",
-    "answer",
-    "params",
-    "environment",
-)
+# What a plan compares as a whole, in words: sections of the manifest, and three things that are none.
+PARTS = {
+    "routing": "keys, levels or on_unknown",
+    "tables": "files that components read",
+    "traffic": "arms or shares",
+    "disabled_models": "sub-models that get no rows",
+    "isolation": "shared or process",
+    "observers": "observers or their options",
+    "output": "method, annotate, on_error or missing_note",
+    "residency": "options",
+    "signature": "mode",
+    "union": "columns or their types",
+    "answer": "columns, types or what may be null",
+    "params": "parameters of sub-models",
+    "environment": "requirements",
+    "wrapping": "requirements, signature, embedded code or what a deployment may change",
+}
+_SECTIONS = [name for name in PARTS if name not in ("tables", "wrapping")]
 
 
-def compare(fleet: Fleet, bundle: Bundle | None, plugins: Plugins) -> dict[str, Any]:
-    """What a build would change: sub-models added, removed, changed, keys that get another one, sections that differ.
+@dataclass(frozen=True)
+class Changed:
+    """A sub-model of which something changes: what it was, what it will be."""
 
-    So does code of mmeframe and of plugins that is another one here, whatever its version.
+    id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Retargeted:
+    """A key that gets another sub-model, in an arm."""
+
+    key: Mapping[str, str]
+    arm: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a build would change of a router. ``against``: its URI, None where there is none.
+
+    differing: names of ``PARTS``. code: of mmeframe and of plugins, where it is another here, whatever its version.
+    files: sub-models whose files differ, None where they are not compared. newest: the version that is newer than it.
+    """
+
+    against: str | None
+    added: Sequence[str]
+    removed: Sequence[str]
+    changed: Sequence[Changed]
+    retargeted: Sequence[Retargeted]
+    differing: Collection[str]
+    code: Sequence[CodeChange]
+    files: Sequence[str] | None = None
+    newest: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it tells of nothing."""
+        lists = (self.added, self.removed, self.changed, self.retargeted, self.differing, self.code, self.files)
+        return not any(lists) and self.newest is None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "against": self.against,
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "changed": [{"id": it.id, "from": it.before, "to": it.after} for it in self.changed],
+            "retargeted": [
+                {"key": dict(it.key), "arm": it.arm, "from": it.before, "to": it.after} for it in self.retargeted
+            ],
+            **{name: name in self.differing for name in _SECTIONS},
+            "code": [change.to_json() for change in self.code],
+            "tables": "tables" in self.differing,
+            "files": self.files if self.files is None else list(self.files),
+            "newest": self.newest,
+            "wrapping": "wrapping" in self.differing,
+        }
+
+
+def compare(fleet: Fleet, bundle: Bundle | None, against: str | None, plugins: Plugins) -> Difference:
+    """Compare what a build would log with a router; with none, every sub-model is added.
 
     A sub-model is compared by its version, else its LoggedModel or URI: its files are not read.
     """
-    loaders: Sequence[Any] = bundle.manifest["loaders"] if bundle else ()
-    old = {record.id: _facts(record, loaders[record.loader]) for record in bundle} if bundle else {}
     new = {model.id: _facts(model, model.loader.to_json()) for model in fleet.models}
-    found: dict[str, Any] = {
-        "added": [id_ for id_ in new if id_ not in old],
-        "removed": [id_ for id_ in old if id_ not in new],
-        "changed": [],
-        "retargeted": [],
-    }
+    if bundle is None:
+        return Difference(None, [*new], [], [], [], (), [])
+    loaders: Sequence[Any] = bundle.manifest["loaders"]
+    old = {record.id: _facts(record, loaders[record.loader]) for record in bundle}
+    return Difference(
+        against,
+        [id_ for id_ in new if id_ not in old],
+        [id_ for id_ in old if id_ not in new],
+        [found for id_ in sorted(new.keys() & old.keys()) if (found := _changed(id_, old[id_], new[id_]))],
+        _retargeted(fleet, bundle),
+        _differing(fleet, bundle),
+        code_changes(bundle.manifest, used_plugins(components(fleet).values(), plugins)),
+    )
+
+
+def _differing(fleet: Fleet, bundle: Bundle) -> list[str]:
     # As JSON gives it back: the manifest was read from there.
     now = json.loads(json.dumps(settings(fleet)))
-    found |= {name: bundle is not None and now[name] != bundle.manifest[name] for name in SECTIONS}
-    used = used_plugins(components(fleet).values(), plugins)
-    found["code"] = code_changes(bundle.manifest, used) if bundle is not None else []
-    found["tables"] = bundle is not None and _tables(fleet) != bundle.manifest["components"]
-    for id_ in sorted(new.keys() & old.keys()):
-        differ = [name for name in new[id_] if new[id_][name] != old[id_][name]]
-        if differ:
-            before, after = (", ".join(facts[id_][name] for name in differ) for facts in (old, new))
-            found["changed"].append({"id": id_, "from": before, "to": after})
-    owners = {_place(record): record.id for record in bundle if record.routed} if bundle else {}
+    found = [name for name in _SECTIONS if now[name] != bundle.manifest[name]]
+    return found + ["tables"] * (_tables(fleet) != bundle.manifest["components"])
+
+
+def _changed(id_: str, old: Mapping[str, str], new: Mapping[str, str]) -> Changed | None:
+    names = [name for name in new if new[name] != old[name]]
+    before, after = (", ".join(facts[name] for name in names) for facts in (old, new))
+    return Changed(id_, before, after) if names else None
+
+
+def _retargeted(fleet: Fleet, bundle: Bundle) -> list[Retargeted]:
+    owners = {_place(record): record.id for record in bundle if record.routed}
+    found = []
     for model in fleet.models:
-        before_id = owners.get(_place(model))
-        if model.routed and before_id is not None and before_id != model.id:
-            found["retargeted"].append({"key": dict(model.key), "arm": model.arm, "from": before_id, "to": model.id})
+        before = owners.get(_place(model))
+        if model.routed and before is not None and before != model.id:
+            found.append(Retargeted(model.key, model.arm, before, model.id))
     return found
 
 

@@ -25,6 +25,7 @@ from mmeframe.spec import Component
 
 __all__ = [
     "ARCHIVE",
+    "CodeChange",
     "Embedded",
     "code_changes",
     "code_digests",
@@ -201,8 +202,20 @@ def code_digests(modules: Iterable[str]) -> dict[str, str | None]:
     return {module: code_here(module) for module in sorted({"mmeframe", *modules})}
 
 
-def code_changes(manifest: Mapping[str, Any], modules: Mapping[str, PluginInfo] | None = None) -> list[dict[str, Any]]:
-    """Whose code, of mmeframe and the plugins of a logged router, differs here: name, version then, version now.
+@dataclass(frozen=True)
+class CodeChange:
+    """Code of mmeframe or a plugin that differs: its version, None where it was or is not used."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+    def to_json(self) -> dict[str, str | None]:
+        return {"name": self.name, "from": self.before, "to": self.after}
+
+
+def code_changes(manifest: Mapping[str, Any], modules: Mapping[str, PluginInfo] | None = None) -> list[CodeChange]:
+    """Whose code, of mmeframe and the plugins of a logged router, differs here.
 
     modules: the plugins that a build would use; without them those of the router are meant, as they are installed here.
     """
@@ -217,7 +230,7 @@ def code_changes(manifest: Mapping[str, Any], modules: Mapping[str, PluginInfo] 
             after = f"{after} with other code"
         if before != after:
             facts = then.get(module) or now[module]
-            found.append({"name": facts["distribution"] or module, "from": before, "to": after})
+            found.append(CodeChange(facts["distribution"] or module, before, after))
     return found
 
 

@@ -6,6 +6,7 @@ No sub-model is loaded but a gate's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from mmeframe.errors import BadInputError
 from mmeframe.route.reading import column_types, read_rows, without_rows
-from mmeframe.route.routing import Routing
+from mmeframe.route.routing import ExplainedRow, Routing, Step
 from mmeframe.route.table import NO_TARGET
 from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.keys import normalised
@@ -24,7 +25,7 @@ from mmeframe.rows.writing import writing
 if TYPE_CHECKING:
     from mmeframe.spec import Column
 
-__all__ = ["Coverage", "count_reasons", "explain_rows", "route_text", "write_explained"]
+__all__ = ["Coverage", "Covered", "Explained", "KeyRows", "route_text", "write_explained"]
 
 # Rows at a time: for counting, and for telling of each.
 _ROWS, _TOLD = 100_000, 10_000
@@ -36,30 +37,33 @@ def _batches(routing: Routing, union: Iterable[Column], data: Path, rows: int = 
         yield as_batch(piece if len(piece.columns) else without_rows(types), types)
 
 
-def explain_rows(
-    routing: Routing, union: Sequence[Column], data: Path, params: Mapping[str, Any], limit: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """For each row of a table what ``Routing.explain`` says; ``row`` counts from 0 in the file.
+@dataclass(frozen=True)
+class Explained:
+    """The ways of a table's rows, read as they are asked for."""
 
-    limit: how many rows, all if None; what follows them is not read.
-    """
-    start = 0
-    for batch in _batches(routing, union, data, _TOLD if limit is None else min(_TOLD, max(limit, 1))):
-        for found in routing.explain(batch, params):
-            if start + found["row"] == limit:
+    routing: Routing
+    union: Sequence[Column]
+    data: Path
+    params: Mapping[str, Any]
+
+    def rows(self, limit: int | None = None) -> Iterator[ExplainedRow]:
+        """Each row, numbered from 0 in the file. limit: how many, all if None; what follows them is not read."""
+        start, size = 0, _TOLD if limit is None else min(_TOLD, max(limit, 1))
+        for batch in _batches(self.routing, self.union, self.data, size):
+            for found in self.routing.explained(batch, self.params):
+                if start + found.row == limit:
+                    return
+                yield replace(found, row=start + found.row) if start else found
+            start += len(batch)
+            if start == limit:
                 return
-            yield {**found, "row": start + found["row"]}
-        start += len(batch)
-        if start == limit:
-            return
 
-
-def count_reasons(routing: Routing, union: Sequence[Column], data: Path, params: Mapping[str, Any]) -> dict[str, int]:
-    """How many rows of a table have each reason."""
-    reasons: dict[str, int] = {}
-    for batch in _batches(routing, union, data):
-        _add_reasons(reasons, routing, routing.reach(batch, params).reason, len(batch))
-    return reasons
+    def reasons(self) -> dict[str, int]:
+        """How many rows have each reason, of all."""
+        reasons: dict[str, int] = {}
+        for batch in _batches(self.routing, self.union, self.data):
+            _add_reasons(reasons, self.routing, self.routing.reach(batch, self.params).reason, len(batch))
+        return reasons
 
 
 def _add_reasons(reasons: dict[str, int], routing: Routing, found: Any, n_rows: int) -> None:
@@ -68,13 +72,13 @@ def _add_reasons(reasons: dict[str, int], routing: Routing, found: Any, n_rows: 
         reasons[name] = reasons.get(name, 0) + int(count)
 
 
-def route_text(route: Iterable[Mapping[str, str]]) -> str:
+def route_text(route: Iterable[Step]) -> str:
     """What every level said to a row, in one line."""
-    return ", then ".join(f"{step['level']}: {step['found']}" for step in route)
+    return ", then ".join(f"{step.level}: {step.found}" for step in route)
 
 
 def write_explained(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[ExplainedRow],
     parts: Sequence[str],
     out: Path,
     progress: Callable[[str, int, int], None] = lambda *_: None,
@@ -87,19 +91,16 @@ def write_explained(
     done = 0
     with writing(out, {**dict.fromkeys(names, "string"), "row": "long"}) as write:
         for piece in _pieces(rows):
-            flat = [
-                {**row, **{f"key.{part}": row["key"][part] for part in parts}, "route": route_text(row["route"])}
-                for row in piece
-            ]
+            flat = [(row.row, *(row.key[part] for part in parts), route_text(row.route), *row.answer) for row in piece]
             write(pd.DataFrame(flat, columns=names).astype({"row": "int64"}))
             for row in piece:
-                reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+                reasons[row.reason] = reasons.get(row.reason, 0) + 1
             done += len(piece)
             progress("explaining", done, 0)
     return reasons
 
 
-def _pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+def _pieces(rows: Iterable[ExplainedRow]) -> Iterator[list[ExplainedRow]]:
     """At least one, which may be empty: a file without rows has its columns."""
     rest = iter(rows)
     piece = list(islice(rest, _TOLD))
@@ -108,14 +109,64 @@ def _pieces(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any
         yield piece
 
 
+@dataclass(frozen=True)
+class KeyRows:
+    """Rows of one key, the sub-model of the main arm that they reach, None for none, and why."""
+
+    key: Mapping[str, str | None]
+    rows: int
+    model_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What a table reaches. ``unreached``: sub-models without a row; ``faults``: what its columns lack.
+
+    promoted: columns that are wider than some sub-model's own -> all types they have.
+    """
+
+    rows: int
+    covered: int
+    reasons: Mapping[str, int]
+    keys: Sequence[KeyRows]
+    unreached: Sequence[str]
+    faults: Sequence[str]
+    promoted: Mapping[str, Sequence[str]]
+
+    @property
+    def coverage(self) -> float:
+        """The share of rows that reach a sub-model."""
+        return self.covered / self.rows if self.rows else 1.0
+
+    @property
+    def without_model(self) -> list[KeyRows]:
+        return [it for it in self.keys if it.model_id is None]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "covered": self.covered,
+            "coverage": self.coverage,
+            "reasons": dict(self.reasons),
+            "keys": [asdict(it) for it in self.keys],
+            "without_model": [asdict(it) for it in self.without_model],
+            "unreached": list(self.unreached),
+            "faults": list(self.faults),
+            "promoted": {name: list(types) for name, types in self.promoted.items()},
+        }
+
+
 class Coverage:
-    """What a table reaches. ``keys``: (key, its sub-model of the main arm, reason) -> rows.
+    """Counts what a table reaches. ``keys``: (key, its sub-model of the main arm, reason) -> rows.
 
     A key stands there more than once where its rows part ways: one arm of it is disabled, say.
     """
 
-    def __init__(self, routing: Routing, union: Sequence[Column]) -> None:
-        self._routing, self._union = routing, union
+    def __init__(
+        self, routing: Routing, union: Sequence[Column], promoted: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self._routing, self._union, self._promoted = routing, union, promoted or {}
         self.rows = self.covered = 0
         self.keys: dict[tuple[tuple[str | None, ...], str | None, str], int] = {}
         self.reasons: dict[str, int] = {}
@@ -159,24 +210,16 @@ class Coverage:
             found = (key, model, routing.table.reasons[reason[row]])
             self.keys[found] = self.keys.get(found, 0) + int(size)
 
-    def report(self) -> dict[str, Any]:
-        """Plain data: coverage, reasons, keys (most rows first), keys without a sub-model, sub-models without a row."""
-        routing, parts = self._routing, self._routing.table.parts
+    def report(self) -> Covered:
+        """What was read so far: keys with most rows first."""
+        parts, models = self._routing.table.parts, self._routing.models
         keys = [
-            {"key": dict(zip(parts, key, strict=True)), "rows": rows, "model_id": model, "reason": reason}
+            KeyRows(dict(zip(parts, key, strict=True)), rows, model, reason)
             for (key, model, reason), rows in sorted(self.keys.items(), key=lambda item: (-item[1], str(item[0])))
         ]
-        return {
-            "rows": self.rows,
-            "covered": self.covered,
-            "coverage": self.covered / self.rows if self.rows else 1.0,
-            "reasons": self.reasons,
-            "keys": keys,
-            "without_model": [key for key in keys if key["model_id"] is None],
-            "unreached": [
-                routing.models.at(number).id
-                for number, (routed, rows) in enumerate(zip(routing.models.routed, self._of_model[1:], strict=True))
-                if routed and not rows
-            ],
-            "faults": list(self.faults),
-        }
+        unreached = [
+            models.at(number).id
+            for number, (routed, rows) in enumerate(zip(models.routed, self._of_model[1:], strict=True))
+            if routed and not rows
+        ]
+        return Covered(self.rows, self.covered, self.reasons, keys, unreached, list(self.faults), self._promoted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +68,43 @@ class Members:
         needs = {self.at(number).id: of for number, of in self.of.items()}
         found = {number for id_ in ids if (number := self.number(id_)) is not None}
         return found | {number for number in self.of if reached([self.at(number).id], needs) & set(ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a level said to a row."""
+
+    level: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedRow:
+    """The way of one row: its key, the levels up to the one that answered, the sub-model, None for none, and why."""
+
+    row: int
+    key: Mapping[str, str | None]
+    route: tuple[Step, ...]
+    arm: str | None
+    model_id: str | None
+    model_version: str | None
+    reason: str
+
+    @property
+    def answer(self) -> tuple[str | None, ...]:
+        """Who answers, and why: what follows the route in a table."""
+        return self.arm, self.model_id, self.model_version, self.reason
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "row": self.row,
+            "key": dict(self.key),
+            "route": [{"level": step.level, "found": step.found} for step in self.route],
+            "arm": self.arm,
+            "model_id": self.model_id,
+            "model_version": self.model_version,
+            "reason": self.reason,
+        }
 
 
 class Routing:
@@ -298,6 +335,10 @@ class Routing:
 
         Rows that no sub-model takes are explained too, whatever ``on_unknown`` says.
         """
+        return [row.to_json() for row in self.explained(batch, params)]
+
+    def explained(self, batch: FrameBatch, params: Mapping[str, Any]) -> Iterator[ExplainedRow]:
+        """What ``explain`` tells, as values."""
         codes = self.keys(batch, params)
         n_rows = len(batch)
         routed = self._route(batch, codes)
@@ -305,28 +346,21 @@ class Routing:
         keys = {name: normalised(batch.raw_parts[name], n_rows) for name in self.table.parts}
         texts = {name: np.array([*column.categories, None], object).take(column.codes) for name, column in keys.items()}
         full = {name: np.broadcast_to(np.asarray(code, np.int32), (n_rows,)) for name, code in codes.items()}
-        found = []
         for row in range(n_rows):
             number = int(target[row])
             model = self.models.at(number) if number != NO_TARGET else None
-            found.append(
-                {
-                    "row": row,
-                    "key": {name: column[row] for name, column in texts.items()},
-                    "route": self._steps(
-                        batch, row, number, int(reason[row]), {name: int(code[row]) for name, code in full.items()}
-                    ),
-                    "arm": model.arm if model else None,
-                    "model_id": model.id if model else None,
-                    "model_version": model.version if model else None,
-                    "reason": self.table.reasons[int(reason[row])],
-                }
+            at = {name: int(code[row]) for name, code in full.items()}
+            yield ExplainedRow(
+                row,
+                {name: column[row] for name, column in texts.items()},
+                tuple(self._steps(batch, row, number, int(reason[row]), at)),
+                model.arm if model else None,
+                model.id if model else None,
+                model.version if model else None,
+                self.table.reasons[int(reason[row])],
             )
-        return found
 
-    def _steps(
-        self, batch: FrameBatch, row: int, target: int, reason: int, codes: Mapping[str, int]
-    ) -> list[dict[str, str]]:
+    def _steps(self, batch: FrameBatch, row: int, target: int, reason: int, codes: Mapping[str, int]) -> list[Step]:
         """What each level said to one row, up to the one that answered."""
         steps = []
         for number, level in enumerate(self.table.levels):
@@ -339,7 +373,7 @@ class Routing:
                 said = "no sub-model"
             else:
                 said = self._found(batch, row, hit, target, reason)
-            steps.append({"level": name, "found": said})
+            steps.append(Step(name, said))
             if hit != NO_TARGET and (target == hit or self._varies(hit, target)):
                 break
         return steps

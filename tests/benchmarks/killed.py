@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 from mlflow.entities import LoggedModelStatus
 
-from mmeframe import api, cli
+from mmeframe import cli
 from mmeframe.bundle.artifact import BUNDLE
+from mmeframe.store import routers
 from mmeframe.store.store import using_store
 from tests import fleets, servers
 
@@ -161,7 +162,7 @@ def half(store: Any, known: dict[str, int], expected: list[float]) -> list[str]:
                 assert logged.status == LoggedModelStatus.READY, f"its model is {logged.status}"
                 uri = f"models:/{model.name}/{version.version}"
                 if model.name == "router":
-                    api.verified(store, uri)
+                    routers.verified(store, uri)
                 elif model.name.startswith("trained_"):
                     loaded(uri)
             except Exception as error:

@@ -168,7 +168,7 @@ def test_whatever_changes_is_registered(build, versions, change):
 def test_other_embedded_code_is_registered(build, versions, monkeypatch):
     """The runtime that a router brings with it is part of it."""
     build()
-    monkeypatch.setattr(embed, "_RUNTIME", (*embed._RUNTIME, "demo.py"))
+    monkeypatch.setattr(embed, "_RUNTIME", (*embed._RUNTIME, "commandline.py"))
 
     assert build().same_as is None
     assert versions()[0] == ["2", "1"]

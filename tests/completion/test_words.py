@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmeframe.cli import COMMANDS, main
+from mmeframe.cli import main
+from mmeframe.commands import COMMANDS
 from mmeframe.plugin import manager
 
 

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import statistics
-import subprocess
 import sys
 import time
-import urllib.request
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mmeframe.budget import size_text
-from mmeframe.output import note, progress_bar, say, show_trained, table
+from mmeframe.commandline import ConfigCommand
+from mmeframe.commands.train import show_trained
+from mmeframe.output import note, progress_bar, say, table
 
 if TYPE_CHECKING:
+    import subprocess
+
     import pandas as pd
 
     from mmeframe.api import Job
-    from mmeframe.cli import Flags
+    from mmeframe.commandline import Flags
     from mmeframe.runtime import Router
 
-__all__ = ["demo"]
+__all__ = ["COMMAND"]
 
 BATCH = 100_000
 # What the config of ``conf/experiment/flights.yaml`` trains on, and whoever runs the demo allows with it.
@@ -34,23 +32,23 @@ _SHOWN = 8
 _SERVER_TIMEOUT_S = 120
 
 
-def demo(work: Job, flags: Flags) -> int:
+def _run(work: Job, flags: Flags) -> int:
     """Train, build, load back, score a mixed batch, serve, ask over HTTP; print what happened."""
-    from mmeframe import api
+    from mmeframe.store.routers import load
     from mmeframe.train import allowance
     from mmeframe.train.rows import read
 
     work = replace(work, allow=(*work.allow, _TABLE))
     with progress_bar() as progress:
         note("training the sub-models ...")
-        trained = api.train_job(work, progress)
+        trained = work.train(progress)
         note("building the router ...")
-        logged = api.build_job(work, progress)
+        logged = work.build(progress)
     settings = work.spec.train
     assert settings is not None  # noqa: S101 - parsing has refused a demo without training
     rows = read(settings.reader, allowance(work.allow)).sample(BATCH, random_state=settings.seed)
     with work.store() as store:
-        router = api.load_from(store, logged.model_uri)
+        router = load(store, logged.model_uri)
     note(f"scoring {len(rows):,} rows ...")
     timing = _measure(router, rows)
     note("serving it with MLflow's server ...")
@@ -72,6 +70,10 @@ def demo(work: Job, flags: Flags) -> int:
 
 def _measure(router: Router, rows: pd.DataFrame) -> dict[str, float]:
     """Seconds for the mixed batch, and the sum of the bare sub-models' own on rows that are cut for them already."""
+    import statistics
+
+    import numpy as np
+
     answer = router.answer(rows)
     names = [column.name for column in router.union]
     features = rows[names].astype({c.name: float for c in router.union if c.type == "double"})
@@ -98,6 +100,8 @@ def _a_few(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _free_port() -> int:
+    import socket
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -105,6 +109,9 @@ def _free_port() -> int:
 
 def _ask_server(uri: str, rows: pd.DataFrame, work: Job) -> dict[str, Any]:
     """Start the server, send one request with rows of several weekdays, stop the server."""
+    import subprocess
+    import urllib.request
+
     port = _free_port()
     command = [sys.executable, "-m", "mmeframe", "serve", f"model={uri}", f"serve.port={port}"]
     if work.spec.tracking.uri:
@@ -139,6 +146,8 @@ def _ask_server(uri: str, rows: pd.DataFrame, work: Job) -> dict[str, Any]:
 
 
 def _wait(url: str, server: subprocess.Popen[str]) -> None:
+    import urllib.request
+
     from mmeframe.errors import MmeframeError
 
     end = time.monotonic() + _SERVER_TIMEOUT_S
@@ -211,3 +220,12 @@ def _command(folder: str, name: str, rest: str) -> str:
     found = shutil.which(name)
     here = os.path.relpath(os.path.join(folder, name))
     return f"{name if found and os.path.samefile(os.path.dirname(found), folder) else here} {rest}"
+
+
+COMMAND = ConfigCommand(
+    name="demo",
+    summary="train, build, score and serve on 336,776 real flights",
+    examples=("mmeframe demo",),
+    run=_run,
+    flags=("--allow",),
+)

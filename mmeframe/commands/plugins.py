@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmeframe.commandline import PlainCommand
 from mmeframe.errors import PluginError, UsageError, suggest
-from mmeframe.output import emit, note, say, table
+from mmeframe.output import emit, say, show_plugin_errors, table
 from mmeframe.plugin.kinds import KINDS
-from mmeframe.plugin.manager import PluginInfo, Plugins, Registered, load_plugins
 
 if TYPE_CHECKING:
-    from mmeframe.cli import Flags
+    from mmeframe.commandline import Flags
+    from mmeframe.plugin.manager import PluginInfo, Plugins, Registered
 
-__all__ = ["known_names", "plugins", "schema", "show_chosen"]
+__all__ = ["COMMAND", "check_configs", "show_options"]
 
 _USAGE = "mmeframe plugins [show NAME] [--json] [-p MODULE]"
 
 
-def plugins(flags: Flags, show_errors: Callable[[Plugins], None] | None = None) -> int:
-    """List plugins, or show components. Neither broken ones nor a name of several make a list fail.
+def _run(flags: Flags) -> int:
+    """List plugins, or show components. Neither broken ones nor a name of several make a list fail."""
+    from mmeframe.plugin.manager import load_plugins
 
-    show_errors: what shows the errors that plugins raised, where that is asked for.
-    """
     loaded = load_plugins(flags.plugins)
-    _check_configs(loaded)
-    if show_errors is not None:
-        show_errors(loaded)
+    check_configs(loaded)
+    if flags.debug:
+        show_plugin_errors(loaded)
     if not flags.overrides:
         return _list(loaded, flags)
     if flags.overrides[0] != "show" or len(flags.overrides) != 2:
@@ -35,14 +35,22 @@ def plugins(flags: Flags, show_errors: Callable[[Plugins], None] | None = None) 
     return _show(loaded, flags.overrides[1], flags)
 
 
-def known_names(loaded: Plugins) -> list[str]:
+def _words(flags: Flags) -> Iterable[str]:
+    from mmeframe.plugin.manager import load_plugins
+
+    if flags.overrides == ["show"]:
+        return _known_names(load_plugins(flags.plugins))
+    return () if flags.overrides else ("show",)
+
+
+def _known_names(loaded: Plugins) -> list[str]:
     """What ``plugins show`` takes: names of components, plugins and distributions."""
     components = {name for names in loaded.registered.values() for name in names}
     owners = {name for plugin in loaded.plugins for name in (plugin.name, plugin.distribution) if name}
     return sorted(components | owners)
 
 
-def _check_configs(loaded: Plugins) -> None:
+def check_configs(loaded: Plugins) -> None:
     """Find options that no config can hold. Here, and not at each command: pydantic takes milliseconds for each."""
     from mmeframe.config.options import config_fault
 
@@ -113,7 +121,7 @@ def _show(loaded: Plugins, name: str, flags: Flags) -> int:
             if plugin.status != "ok":
                 raise PluginError(f"{plugin.title} is {plugin.status}: {plugin.reason}", where=name)
     if not found and not owners:
-        hint = f"{suggest(name, known_names(loaded))} {loaded.absent()}".rstrip()
+        hint = f"{suggest(name, _known_names(loaded))} {loaded.absent()}".rstrip()
         raise UsageError(f"there is no component, plugin or distribution {name!r}.", where="plugins show", hint=hint)
     data = [_told(entry, loaded) for entry in found]
 
@@ -191,35 +199,14 @@ def show_options(options: Sequence[dict[str, Any]], prefix: str = "") -> None:
         say("it has no options", "")
 
 
-def show_chosen(flags: Flags, command: str, loaded: Plugins, config_dirs: Sequence[str]) -> None:
-    """For ``--help``: the options of every kind that the command line chooses, by itself or through a file."""
-    from mmeframe.config.layout import CHOICE, layout, places
-    from mmeframe.config.options import describe, options_error
-
-    if not any(CHOICE.fullmatch(text) for text in flags.overrides):
-        return
-    found = layout(flags.config_name or command, flags.overrides, places(config_dirs, loaded), loaded)
-    for place, (group, kind) in found.kinds.items():
-        if (entry := loaded.chosen(group, kind)) is None:
-            continue
-        try:
-            options = [option.to_json() for option in describe(entry.record.config)]
-        except Exception as error:
-            raise options_error(entry, f"{group}={kind}", error) from error
-        say("", f"{entry.kind.noun} {kind}: {entry.record.summary}")
-        show_options(options, f"{place}.")
-
-
-def schema(flags: Flags) -> int:
-    """Print the JSON Schema of configs, or of the files in a group."""
-    import json
-
-    from mmeframe.config.json_schema import json_schema
-
-    loaded = load_plugins(flags.plugins)
-    _check_configs(loaded)
-    for plugin in loaded.plugins:
-        if plugin.status == "broken":
-            note(f"warning: the schema lacks what {plugin.title} provides: {plugin.reason}")
-    print(json.dumps(json_schema(loaded, flags.overrides[0] if flags.overrides else None), indent=1))
-    return 0
+COMMAND = PlainCommand(
+    name="plugins",
+    summary="installed plugins, what they register, and why any is broken; options of one: plugins show NAME",
+    examples=(
+        "mmeframe plugins",
+        "mmeframe plugins show datepart",
+        "mmeframe plugins -p my_module -p no:mmeframe-nearest",
+    ),
+    run=_run,
+    words=_words,
+)
