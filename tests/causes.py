@@ -87,7 +87,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def _advice(mark: str) -> str:
     return (
         f"This test {_DOES[mark]}: mark it with @pytest.mark.{mark}, its file with pytestmark, "
-        f'or decorate the fixture that does it with @causes("{mark}").'
+        f"or decorate the fixture that does it with @causes({mark!r})."
     )
 
 
