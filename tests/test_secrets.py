@@ -14,11 +14,13 @@ import yaml
 from mmeframe import api, cli
 from mmeframe.errors import ProblemsError
 from tests import fleets, servers
+from tests.causes import causes
 
 SECRET = "s3cr3t-planted"
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def tracking_server(tmp_path_factory, for_server):
     """A real MLflow tracking server that proxies artifacts; the URL carries a user and a password."""
     folder = tmp_path_factory.mktemp("tracking")
@@ -266,6 +268,7 @@ def test_no_error_repeats_a_secret(words, store, mmeframe_cli, capsys):
     assert SECRET not in said.out + said.err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
 def test_a_process_shows_no_secret(variable, store, monkeypatch):
     """The command's own traceback is what Python would show, without the password; log lines are like that, too."""

@@ -179,6 +179,7 @@ print([mlflow.pyfunc.load_model(path).predict(rows).tolist() for path in sys.arg
 """
 
 
+@pytest.mark.process
 def test_plain_mlflow_answers_with_the_first_ones_code(folders, tmp_path):
     """What happens without a router: one process has one module of a name, so the second is wrong in silence."""
     assert python(_PLAIN, folders["old"], folders["new"], cwd=tmp_path) == "[[2.0], [2.0]]\n"
@@ -223,6 +224,7 @@ print([model.predict(frame[row:row + 1]).tolist() for row in range(3)])
 """
 
 
+@pytest.mark.process
 def test_loaded_by_mlflow_with_the_code_of_the_artifact(logged, module_store, tmp_path):
     """Where only the artifact has mmeframe the workers find it there too, and need neither Hydra nor pluggy."""
     root = str(Path(api.__file__).parents[1])
@@ -232,6 +234,7 @@ def test_loaded_by_mlflow_with_the_code_of_the_artifact(logged, module_store, tm
     assert said == "[[2.0], [3.0], [1.0]]\n"
 
 
+@pytest.mark.process
 def test_behind_mlflows_server(logged, module_store, tmp_path):
     """Stock ``mlflow models serve``; errors keep their text, and no text of a library."""
     with servers.mlflow_serve(
@@ -415,6 +418,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_the_routers_process(logged, module_store, tmp_path, how):
     """However it ends, and whatever it was doing."""
