@@ -28,7 +28,14 @@ from tests.flavors import ALL, GROUPED, ROWS
 
 pytestmark = pytest.mark.build
 
-EVERY = pytest.mark.parametrize(("group", "flavor", "name"), ALL, ids=[f"{g}-{f}-{n}" for g, f, n in ALL])
+# The small groups have a sub-model of each library, too.
+EVERY = pytest.mark.parametrize(
+    ("group", "flavor", "name"),
+    [
+        pytest.param(*case, id="-".join(case), marks=[] if case[0] in ("numbers", "labels") else [pytest.mark.smoke])
+        for case in ALL
+    ],
+)
 ROUTED = ("routing=column", "routing.column=key")
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -68,6 +68,7 @@ def test_leading_zeros_of_a_csv_key_stay(wine, tmp_path):
 
 
 @pytest.mark.build
+@pytest.mark.smoke
 def test_text_keys_of_a_parquet_table_stay_text(wine, tmp_path):
     """Parquet knows that 02108 is text; a router over it routes by the text."""
     table = pd.read_csv(tmp_path / "wine.csv", dtype={"shop": str})
