@@ -26,6 +26,8 @@ from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.runtime import Router
 from tests import fleets, servers
 
+pytestmark = pytest.mark.process
+
 # A model from code that imports only when it predicts.
 MODEL = """
 import mlflow
@@ -179,13 +181,13 @@ print([mlflow.pyfunc.load_model(path).predict(rows).tolist() for path in sys.arg
 """
 
 
-@pytest.mark.process
 def test_plain_mlflow_answers_with_the_first_ones_code(folders, tmp_path):
     """What happens without a router: one process has one module of a name, so the second is wrong in silence."""
     assert python(_PLAIN, folders["old"], folders["new"], cwd=tmp_path) == "[[2.0], [2.0]]\n"
     assert python(_PLAIN, folders["new"], folders["old"], cwd=tmp_path) == "[[3.0], [3.0]]\n"
 
 
+@pytest.mark.smoke
 def test_each_sub_model_answers_with_its_own_code(shared):
     """In one batch, in the order of the rows, beside a sub-model of the router's own process."""
     frame = rows(*["old", "new", "plain", "same"] * 5)
@@ -224,7 +226,6 @@ print([model.predict(frame[row:row + 1]).tolist() for row in range(3)])
 """
 
 
-@pytest.mark.process
 def test_loaded_by_mlflow_with_the_code_of_the_artifact(logged, module_store, tmp_path):
     """Where only the artifact has mmeframe the workers find it there too, and need neither Hydra nor pluggy."""
     root = str(Path(api.__file__).parents[1])
@@ -234,7 +235,6 @@ def test_loaded_by_mlflow_with_the_code_of_the_artifact(logged, module_store, tm
     assert said == "[[2.0], [3.0], [1.0]]\n"
 
 
-@pytest.mark.process
 def test_behind_mlflows_server(logged, module_store, tmp_path):
     """Stock ``mlflow models serve``; errors keep their text, and no text of a library."""
     with servers.mlflow_serve(
@@ -418,7 +418,6 @@ time.sleep(600)
 """
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_end_with_the_routers_process(logged, module_store, tmp_path, how):
     """However it ends, and whatever it was doing."""
