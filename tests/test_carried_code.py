@@ -569,6 +569,7 @@ mlflow.models.set_model(Model())
 """
 
 
+@pytest.mark.process
 @pytest.mark.build
 def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, paths):
     """Imported late, in predict: the second router refuses, in a process of its own it answers with its own code."""
