@@ -112,6 +112,7 @@ def holders(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
+@pytest.mark.smoke
 def test_the_artifact_holds_no_secret(built, tmp_path):
     """Nothing of the URL, the overrides or the sub-models' indexes travels with the router."""
     logged, uri, _ = built
@@ -166,6 +167,7 @@ def test_hidden_tags_are_there(built):
     assert (tags["site"], tags["wiki"]) == ("https://host.invalid/x", "https://host.invalid/x")
 
 
+@pytest.mark.build
 def test_a_remote_router_is_scored_and_shown(built, planted, mmeframe_cli, tmp_path):
     """Every command works over HTTP with proxied artifacts, and prints no secret, to people or machines."""
     _, uri, _ = built
@@ -189,6 +191,7 @@ def test_a_remote_router_is_scored_and_shown(built, planted, mmeframe_cli, tmp_p
             assert SECRET not in done.out + done.err
 
 
+@pytest.mark.build
 def test_training_stores_no_secret(built, tmp_path, monkeypatch):
     """The runs and the sub-models of a training have hidden tags; where the rows come from is not stored at all."""
     _, uri, folder = built

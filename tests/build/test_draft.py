@@ -460,6 +460,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 
+@pytest.mark.build
 def test_files_are_downloaded_side_by_side(build, files, module_store):
     """Four downloads wait for one another: if they came one by one, none would ever end."""
     url, handler = files
@@ -471,6 +472,7 @@ def test_files_are_downloaded_side_by_side(build, files, module_store):
     check(logged, module_store)
 
 
+@pytest.mark.build
 def test_a_download_that_fails_half_way(build, files, temporary, module_store):
     """The sub-model is named, nothing is registered, nothing stays but what the next build can use."""
     url, handler = files
@@ -488,6 +490,7 @@ def test_a_download_that_fails_half_way(build, files, temporary, module_store):
     check(build(at=url), module_store)
 
 
+@pytest.mark.build
 def test_a_download_that_fails_while_packing(build, files, temporary, module_store):
     """The same where its columns are declared, so that it is downloaded only then."""
     url, handler = files
@@ -505,6 +508,7 @@ def test_a_download_that_fails_while_packing(build, files, temporary, module_sto
     check(logged, module_store)
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_a_store_that_goes_away(tmp_path, monkeypatch, for_server):
     """After a plan, or in the middle of a build: told, nothing half-registered, and the next build goes on."""
