@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 # What the packages under plugins/ are made of: they are installed as wheels, so a change needs a new wheel.
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_SOURCES := $(PLUGINS) $(wildcard $(foreach it,$(dir $(PLUGINS)),$(it)mmeframe_*/*.py $(it)mmeframe_*/*/*))
+# Every document, server, environment and build is for test-all; one of each kind for test, too.
+QUICK := smoke or not (process or build)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help demo test lint bench stress fuzz test-hydra-next test-torch test-spark constraints clean
+.PHONY: help demo test test-rest test-all lint bench stress fuzz test-hydra-next test-torch test-spark constraints clean
 
 help:
 	@echo "make demo             train, build, score and serve a router on real data"
-	@echo "make test             run all tests, plugins' tests included"
+	@echo "make test             run the quick tests, and one of each kind of the slow ones; ARGS=... for pytest"
+	@echo "make test-all         run all tests, plugins' tests included"
 	@echo "make lint             ruff, mypy, import-linter"
 	@echo "make bench            benchmarks, each beside its baseline"
 	@echo "make stress           ten minutes of failures, evictions and interruptions; ARGS=--seconds=60 for one"
@@ -39,7 +42,16 @@ demo: $(BIN)/.ready
 # Tests start many processes: each would compile mmeframe anew where Python may not keep bytecode.
 test: $(BIN)/.ready
 	$(BIN)/python -m compileall -q mmeframe
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m '$(QUICK)' $(ARGS)
+
+test-rest: $(BIN)/.ready
+	$(BIN)/python -m compileall -q mmeframe
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ($(QUICK))' $(ARGS)
+
+# Each test once.
+test-all:
+	$(MAKE) test
+	$(MAKE) test-rest
 
 lint: $(BIN)/.ready
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ def digest_at(uri: str, store) -> str:
     return json.loads((folder / "artifacts" / "bundle" / "manifest.json").read_text())["digest"]
 
 
+@pytest.mark.build
 def test_a_router_that_was_logged_again_to_the_same_place_is_fetched_again(week, tmp_path):
     """A copy is kept per content, not per place; the second look is answered from the copy."""
     import mlflow

@@ -272,6 +272,7 @@ print(child)
 """
 
 
+@pytest.mark.process
 def test_a_lock_does_not_stay_with_a_child(tmp_path):
     """A process that was forked while a folder was locked outlives the block, and the folder is free all the same."""
     command = [sys.executable, "-c", FORKED, str(tmp_path)]

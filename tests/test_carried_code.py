@@ -113,6 +113,7 @@ def _as_bytecode(home: Path) -> None:
     (home / "sign_plugin.py").unlink()
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("put", "what"),
     [
@@ -295,6 +296,7 @@ def api_folder(week: Any, uri: str) -> Path:
         return routers.fetch(store, uri)
 
 
+@pytest.mark.build
 def test_options_that_another_version_has_recorded(week, tmp_path):
     """The component, both versions and the cure are named, not a library's error."""
     with fleets.inside(week.folder):
@@ -382,6 +384,7 @@ def other_mmeframe(tmp_path_factory) -> Path:
     return home
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("before", ["pass", "import mmeframe"], ids=["not-imported", "imported"])
 def test_another_mmeframe_is_installed(logged, week, other_mmeframe, before):
     """The archive's answers where none is imported yet; else the router refuses, naming both versions and a cure."""
@@ -409,6 +412,8 @@ def test_another_mmeframe_is_installed(logged, week, other_mmeframe, before):
         )
 
 
+@pytest.mark.process
+@pytest.mark.build
 def test_a_build_by_other_code_reuses_nothing(week, tmp_path, run):
     """Of one version: what it keeps of a sub-model may be another thing now. plan says so, and it does not load."""
     config = ("name=by_two", "routing=column", "routing.column=dow", "+models.a={uri:'models:/day_0/1',key:{dow:0}}")
@@ -565,6 +570,8 @@ mlflow.models.set_model(Model())
 """
 
 
+@pytest.mark.process
+@pytest.mark.build
 def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, paths):
     """Imported late, in predict: the second router refuses, in a process of its own it answers with its own code."""
     rows, uris = ROWS.assign(who="m"), {}
@@ -609,6 +616,7 @@ def test_two_routers_with_one_helper_of_two_contents(module_store, tmp_path, pat
     second.close()
 
 
+@pytest.mark.build
 def test_a_plugin_that_was_edited_after_a_build(week, install):
     """What this process runs is what it has imported: a build that would log the edited file says so."""
     install(FIRST)

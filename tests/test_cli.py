@@ -324,6 +324,7 @@ def test_interrupted(run, monkeypatch):
     assert run("build") == Done(130, "", "error: interrupted.\nremoved: run 1\n")
 
 
+@pytest.mark.process
 def test_sigterm_is_an_interruption(tmp_path):
     """The installed command takes SIGTERM as Ctrl-C, so that a half-made router is taken back."""
     script = tmp_path / "script.py"
@@ -340,6 +341,7 @@ def test_sigterm_is_an_interruption(tmp_path):
     assert (done.returncode, done.stderr) == (130, "error: interrupted.\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interruption_that_python_drops(tmp_path, name):
     """In ``__del__`` an exception goes nowhere: the work ends as soon as it tells how far it is."""
@@ -599,6 +601,7 @@ def test_build_as_json(built):
     assert len(logged["digest"]) == 64
 
 
+@pytest.mark.build
 def test_build(run, router, week):
     """For people: the URI, the version, the digest and the command that serves it."""
     done = run("build", *router, "name=cli_printed")
@@ -901,6 +904,7 @@ def test_odd_characters_in_the_path_of_a_router(run, built, tmp_path):
 # -- what is Hydra's own ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_cfg_job_prints_the_composed_config(tmp_path):
     """``--cfg job`` is Hydra's: the composed config as YAML, nothing is run, nothing is written."""
     done = process("validate", "--cfg", "job", *ROUTED, cwd=tmp_path)
@@ -911,6 +915,7 @@ def test_cfg_job_prints_the_composed_config(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_multirun_runs_each_combination(tmp_path, week):
     """``-m`` runs the command once per combination, and leaves no files."""
     overrides = [*fleets.WEEK, week.override, "name=r", "output.annotate=true,false"]
@@ -923,6 +928,7 @@ def test_multirun_runs_each_combination(tmp_path, week):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_the_run_of_a_sweep_that_fails_is_named(tmp_path, week):
     """Of several runs a message says which one it is about."""
     overrides = [*fleets.WEEK, week.override, "name=r", "routing.on_unknown=raise,skp"]
@@ -934,6 +940,7 @@ def test_the_run_of_a_sweep_that_fails_is_named(tmp_path, week):
     assert "routing.on_unknown=skp)" in done.err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -950,6 +957,7 @@ def test_errors_under_hydras_flags_are_ours(tmp_path, argv, says):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.process
 def test_hydras_help_needs_no_command(tmp_path):
     """The help sends to ``--hydra-help``, so it works alone."""
     done = process("--hydra-help", cwd=tmp_path)

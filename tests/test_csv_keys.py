@@ -325,6 +325,7 @@ def test_files_of_our_own_readers_keep_every_key(router, tmp_path, week):
     assert found["model_id"].tolist() == [*(f"m{n}" for n in range(6)), "everyone"]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "more", [(), ("+models.text={uri:'models:/all_days@champion',key:{zip:a}}",)], ids=["whole", "text"]
 )

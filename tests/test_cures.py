@@ -33,6 +33,7 @@ def problem_of(call, *args, **options):
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("command", ["models", "show", "load"])
 def test_a_registered_model_without_a_version(week, command):
     """MLflow looks for a logged model of that id; what is told works."""
@@ -71,6 +72,7 @@ def test_a_name_that_mlflow_refuses_is_told_before_anything_is_written(week, ove
 # -- signatures -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "fleet",
     [
@@ -111,6 +113,7 @@ class OfFrames(mlflow.pyfunc.PythonModel):
         return model_input["x1"]
 
 
+@pytest.mark.build
 @pytest.mark.filterwarnings("ignore")
 def test_type_hints_that_replace_a_signature_are_named(store):
     """MLflow ignores signature= beside them."""
@@ -161,6 +164,7 @@ def script(folder, writer, cls=CLASS):
     return path
 
 
+@pytest.mark.process
 def test_a_class_of_a_notebook(store, tmp_path):
     """A pickle names it and does not hold it; cloudpickle holds it."""
     path = script(tmp_path, "pickle")
@@ -175,6 +179,7 @@ def test_a_class_of_a_notebook(store, tmp_path):
     assert api.build(*KEYED, *fleet).sub_models == 1
 
 
+@pytest.mark.process
 def test_a_class_of_a_notebook_in_a_logged_model(store, tmp_path):
     """The same of a model folder, whose estimator is first loaded when it is packed, or asked for its methods."""
     path = script(tmp_path, "pickle")
@@ -188,6 +193,7 @@ def test_a_class_of_a_notebook_in_a_logged_model(store, tmp_path):
         assert "Write it with cloudpickle" in found.hint
 
 
+@pytest.mark.process
 def test_a_class_of_a_module_that_is_not_here(store, tmp_path, monkeypatch):
     """The model ships it, by value or beside it."""
     (tmp_path / "lost_module.py").write_text("from sklearn.linear_model import Ridge\nclass Mine(Ridge): pass\n")
@@ -211,6 +217,7 @@ def test_a_class_of_a_module_that_is_not_here(store, tmp_path, monkeypatch):
     assert api.build(*KEYED, *fleet).sub_models == 1
 
 
+@pytest.mark.build
 @pytest.mark.filterwarnings("ignore")
 def test_types_that_skops_may_not_make_name_the_serialization(store, tmp_path):
     """An estimator of another package is trained with cloudpickle."""

@@ -21,7 +21,16 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.parts[-3] != "plugins"], ids=name)
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(path, marks=[pytest.mark.smoke] if path.name == "README.md" else [])
+        for path in DOCUMENTS
+        if path.parts[-3] != "plugins"
+    ],
+    ids=name,
+)
 def test_code_blocks_run(document, tmp_path):
     """What a reader copies works, as written."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "MMEFRAME_"))}

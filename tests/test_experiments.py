@@ -16,6 +16,7 @@ import pytest
 from mmeframe import api
 from mmeframe.train.datasets import flights, weekly
 from tests import fleets
+from tests.causes import causes
 
 DEMO_TIMEOUT_S = 240
 
@@ -65,6 +66,7 @@ def test_the_tutorials_router_needs_its_parameter(tutorial):
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def demo(tmp_path_factory):
     """What ``mmeframe demo --json`` said, and the folder it ran in."""
     folder = tmp_path_factory.mktemp("demo")

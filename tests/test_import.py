@@ -19,6 +19,7 @@ def imported(code: str) -> set[str]:
     return set(done.stderr.rpartition("MODULES ")[2].split())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -73,6 +74,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code, absent):
     assert imported(code) & set(absent) == set()
 
 
+@pytest.mark.process
 def test_a_function_of_the_api_is_imported_on_use():
     """``mmeframe.compose`` and its like are there without an import of mmeframe.api."""
     assert "pydantic" not in imported("import mmeframe")
@@ -94,6 +96,7 @@ def test_every_public_name_exists():
     assert [name for name in mmeframe.__all__ if getattr(mmeframe, name, None) is None] == []
 
 
+@pytest.mark.process
 def test_running_the_module_is_the_command():
     """``python -m mmeframe`` is ``mmeframe``."""
     done = subprocess.run([sys.executable, "-m", "mmeframe", "--version"], capture_output=True, text=True, check=True)
@@ -103,6 +106,7 @@ def test_running_the_module_is_the_command():
     assert done.stdout == f"{mmeframe.__version__}\n"
 
 
+@pytest.mark.process
 def test_the_copy_in_a_router_says_why_it_has_no_api(tmp_path):
     """A router's archive stands first where mmeframe was not in use before, and has only what serving needs."""
     archive = tmp_path / "mmeframe.zip"

@@ -53,6 +53,7 @@ def test_keys_that_may_have_lost_digits_are_refused(tmp_path, cell):
     assert cell.strip("-")[:10] not in str(caught.value)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("rows", [1, 100])
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_an_empty_key_is_a_missing_one(week, tmp_path, suffix, rows):

@@ -64,6 +64,7 @@ def hostile(store, monkeypatch):
 MODEL = "model=models:/hostile@champion"
 
 
+@pytest.mark.build
 def test_no_command_shows_more_than_lines(hostile, mmeframe_cli):
     """Every command that tells of a router tells it in printable lines of its own."""
     commands = {

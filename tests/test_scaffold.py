@@ -17,6 +17,7 @@ from mmeframe.errors import UsageError
 from mmeframe.plugin import kinds
 from mmeframe.scaffold import new_plugin, new_project
 from tests import run_doc
+from tests.causes import causes
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {kind.name: kind.noun for kind in kinds.KINDS}
@@ -29,6 +30,7 @@ def ran(python: Path, folder: Path, *command: str, **environment: str) -> subpro
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a new environment with mmeframe's wheel. Libraries are this environment's."""
     folder = tmp_path_factory.mktemp("fresh")

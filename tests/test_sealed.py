@@ -309,6 +309,7 @@ def files(original: Path) -> list[str]:
     return sorted(str(path.relative_to(original)) for path in original.rglob("*") if path.is_file())
 
 
+@pytest.mark.process
 def test_it_runs_where_nothing_else_is(copied, expected, tmp_path):
     """Its code is used there after it was compared; a changed one never is."""
     environment = {**os.environ, "PYTHONPATH": ""}

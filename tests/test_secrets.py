@@ -15,11 +15,13 @@ from mmeframe import api, cli
 from mmeframe.errors import ProblemsError
 from mmeframe.output import show_traceback
 from tests import fleets, servers
+from tests.causes import causes
 
 SECRET = "s3cr3t-planted"
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def tracking_server(tmp_path_factory, for_server):
     """A real MLflow tracking server that proxies artifacts; the URL carries a user and a password."""
     folder = tmp_path_factory.mktemp("tracking")
@@ -111,6 +113,7 @@ def holders(folder: Path) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
+@pytest.mark.smoke
 def test_the_artifact_holds_no_secret(built, tmp_path):
     """Nothing of the URL, the overrides or the sub-models' indexes travels with the router."""
     logged, uri, _ = built
@@ -165,6 +168,7 @@ def test_hidden_tags_are_there(built):
     assert (tags["site"], tags["wiki"]) == ("https://host.invalid/x", "https://host.invalid/x")
 
 
+@pytest.mark.build
 def test_a_remote_router_is_scored_and_shown(built, planted, mmeframe_cli, tmp_path):
     """Every command works over HTTP with proxied artifacts, and prints no secret, to people or machines."""
     _, uri, _ = built
@@ -188,6 +192,7 @@ def test_a_remote_router_is_scored_and_shown(built, planted, mmeframe_cli, tmp_p
             assert SECRET not in done.out + done.err
 
 
+@pytest.mark.build
 def test_training_stores_no_secret(built, tmp_path, monkeypatch):
     """The runs and the sub-models of a training have hidden tags; where the rows come from is not stored at all."""
     _, uri, folder = built
@@ -267,6 +272,7 @@ def test_no_error_repeats_a_secret(words, store, mmeframe_cli, capsys):
     assert SECRET not in said.out + said.err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
 def test_a_process_shows_no_secret(variable, store, monkeypatch):
     """The command's own traceback is what Python would show, without the password; log lines are like that, too."""

@@ -13,10 +13,12 @@ import pytest
 
 from mmeframe import api
 from tests import fleets, inputs, servers
+from tests.causes import causes
 from tests.servers import Endpoint
 
 
 @pytest.fixture(scope="module")
+@causes("process", "smoke")
 def annotated(week, tmp_path_factory) -> Iterator[Endpoint]:
     """A router that always annotates, served by name and alias with ``mlflow models serve``."""
     api.build("name=annotated", *fleets.WEEK, week.override, "output.annotate=true", "tracking.alias=live")
@@ -26,6 +28,7 @@ def annotated(week, tmp_path_factory) -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def by_param(week, tmp_path_factory) -> Iterator[Endpoint]:
     """A router by request parameter, served with ``mmeframe serve``."""
     overrides = ("name=by_param", "routing=param", "routing.param=dow", "+source@sources.days=registry")
@@ -162,6 +165,8 @@ def test_no_parameter_ever_routes_by_accident(by_param, params, status, text):
     assert text in reply.text
 
 
+@pytest.mark.process
+@pytest.mark.build
 def test_a_router_is_served_without_mmeframe_installed(week, tmp_path, monkeypatch):
     """A new environment with only the recorded requirements loads and serves the router: it carries its own code."""
     import mlflow

@@ -88,6 +88,7 @@ def test_another_salt():
     assert abs(both - 2500) < 5 * np.sqrt(10_000 * 0.25 * 0.75)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("seed", ["0", "1", "random"])
 def test_other_processes(seed):
     """Python's own hashes change from process to process; these numbers do not."""

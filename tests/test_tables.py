@@ -531,6 +531,7 @@ def test_a_text_among_whole_keys_moves_no_other_row(router, tmp_path, odd, batch
     assert [row["model_id"] for row in values(out)] == ["day_1", "day_2", "day_3", "day_4", *["everyone"] * 3]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("batch_rows", [1, 100])
 def test_a_text_in_a_row_that_does_without_the_number(week, tmp_path, batch_rows):
     """Rows that no sub-model scores refuse no others, however many are read at once."""
@@ -654,6 +655,7 @@ def framed(names: Sequence[str], declared: Sequence[str], key: int) -> None:
 KEYED = ("name=r", "routing=column", "routing.column=k", "+source@sources.s=registry", "sources.s.name='m_{k}'")
 
 
+@pytest.mark.build
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("to", [".csv", ".parquet"])
 def test_sub_models_that_answer_with_different_columns(store, tmp_path, to):
@@ -670,6 +672,7 @@ def test_sub_models_that_answer_with_different_columns(store, tmp_path, to):
     assert read == {"x1": [1.0, 2.0], "k": [1.0, 2.0], "a": [1.0, 4.0], "b": [2.0, None], "c": [None, 2.0]}
 
 
+@pytest.mark.build
 @pytest.mark.filterwarnings("ignore")
 def test_answers_that_no_signature_declares_are_left_out(store, tmp_path):
     """The router answers with what it declares, in every piece; the build says what that leaves out."""
@@ -685,6 +688,7 @@ def test_answers_that_no_signature_declares_are_left_out(store, tmp_path):
     assert list(cells_of(out)) == ["x1", "k", "a", "b"]
 
 
+@pytest.mark.build
 def test_several_answers_in_an_array(store, tmp_path):
     """Unnamed answers are numbered; a column of the data with such a name is in their way."""
     from sklearn.linear_model import LinearRegression
@@ -703,6 +707,7 @@ def test_several_answers_in_an_array(store, tmp_path):
         score_table(router, data, out=tmp_path / "out.parquet")
 
 
+@pytest.mark.build
 def test_text_answers_after_skipped_rows(store, tmp_path):
     """Nulls of the first pieces do not decide that the answer is no text, and nulls alone are text as declared."""
     from sklearn.tree import DecisionTreeClassifier

@@ -132,6 +132,7 @@ with using_store(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.process
 def test_several_processes_mend_a_copy_at_once(fetch, away, module_store):
     """Each ends with the whole router, and nothing stays beside it."""
     folder = fetch()
@@ -204,6 +205,7 @@ def test_a_link_that_nobody_asked_for(own, tmp_path, target):
         api.build(*CONFIG, model(own))
 
 
+@pytest.mark.build
 def test_links_inside_the_folder(own):
     """They are what they lead to, in files and in folders, also in circles; and so is the folder itself."""
     (own / "model.pkl").rename(own / "model_v2.pkl")
@@ -273,6 +275,7 @@ def from_code(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     sys.modules.pop("zz_own", None)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("isolation", ["shared", "process"])
 def test_a_build_runs_sources_and_leaves_the_folder_alone(from_code, monkeypatch, isolation):
     """Bytecode beside them is not what is built in; nor is any written there, or where the router unpacks them."""

@@ -159,6 +159,7 @@ def test_a_null_in_a_column_of_the_sub_models(by_text, by_flag, way):
 GONE = "[{key:gone,when:{column:shop,operator:is_missing}},{key:word,when:{column:shop,operator:'==',value:None}}]"
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("options", "keys", "cells", "ids"),
     [
@@ -208,6 +209,7 @@ def test_what_is_declared(by_column, by_text):
     assert sorted(declared[1]) == sorted(declared[0])
 
 
+@pytest.mark.build
 def test_numbers_are_declared_as_numbers(loaded):
     """A strategy that reads numbers needs no other declaration: MLflow leaves doubles and their nulls as they are."""
     bins = (
@@ -223,6 +225,7 @@ def test_numbers_are_declared_as_numbers(loaded):
     assert np.isfinite(model.predict(pd.DataFrame({"shop": [0.5], "x": [1.0]}))["prediction"]).all()
 
 
+@pytest.mark.build
 def test_narrow_numbers(loaded):
     """The stored example has the declared types: MLflow takes no wider ones, and would refuse the build."""
     rows = pd.DataFrame({"f": np.array([1, 2], "f4"), "i": np.array([1, 2], "i4"), "b": [True, False]})

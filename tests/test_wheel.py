@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.causes import causes
+
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def wheel(tmp_path_factory) -> Path:
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")

@@ -52,6 +52,7 @@ def problems(*overrides):
     return str(caught.value)
 
 
+@pytest.mark.build
 def test_files_of_all_formats_are_served(store):
     """Their answers are the estimators' own; requirements are those of the loader, as installed."""
     names = ["0.pkl", "1.pickle", "2.cloudpickle", "3.joblib", "4.skops"]
@@ -134,6 +135,7 @@ def test_files_that_cannot_be_described(store, content, text):
     assert f"models.0: {text}" in found
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -197,6 +199,7 @@ def test_a_loader_of_a_manifest_that_nobody_offers(store):
     assert "sources.m row 1.loader: no model loader named 'sklern'.\n  Did you mean 'sklearn'?" in found
 
 
+@pytest.mark.build
 def test_ids_are_any_text(store):
     """Slashes, dots, other scripts and 300 letters are ids as good as any, from the manifest to the answer."""
     ids = ["a/b/../c", ".hidden.", "北京 ü", "x" * 300]
@@ -225,6 +228,7 @@ def test_what_goes_away_between_plan_and_build(store, lost):
     assert ("does not exist" in str(caught.value)) or ("there is no store" in str(caught.value))
 
 
+@pytest.mark.build
 def test_files_of_other_libraries(module_store, tmp_path):
     """A booster's own format brings its columns; the answers are what its library gives."""
     import catboost

@@ -66,6 +66,7 @@ PETS = {
 }
 
 
+@pytest.mark.build
 def test_classes_of_probabilities_are_aligned(make, keep):
     """Logged with ``pyfunc_predict_fn="predict_proba"``: a column for each class of the fleet, whoever knows it."""
     router = make(*routed(as_predict(keep, PETS, "predict_proba")))
@@ -80,6 +81,7 @@ def test_classes_of_probabilities_are_aligned(make, keep):
         np.testing.assert_allclose(answer.iloc[row], wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("method", list(FILL))
 def test_each_method_has_its_own_null(make, keep, method):
     """What a class gets that a sub-model never saw."""
@@ -94,6 +96,7 @@ def test_each_method_has_its_own_null(make, keep, method):
     np.testing.assert_allclose(answer.iloc[1, 1:], getattr(models["more"], method)(ROWS.iloc[[1]])[0], rtol=1e-9)
 
 
+@pytest.mark.build
 def test_mlflows_own_loader_knows_the_classes_too(make, keep):
     """With ``loader: pyfunc`` they are read from behind MLflow's wrapper."""
     router = make(*routed(as_predict(keep, PETS, "predict_proba"), ",loader:pyfunc"))
@@ -104,6 +107,7 @@ def test_mlflows_own_loader_knows_the_classes_too(make, keep):
     np.testing.assert_allclose(answer["cat"][0], PETS["pets"].predict_proba(ROWS.head(1))[0, 0], rtol=1e-9)
 
 
+@pytest.mark.build
 def test_classes_are_kept_by_a_build_that_reuses(make, keep, module_store):
     """A second build, which reads nothing again, answers the same and finds the same that is wrong."""
     paths = as_predict(keep, PETS, "predict_proba")
@@ -119,6 +123,7 @@ def test_classes_are_kept_by_a_build_that_reuses(make, keep, module_store):
     assert second.bundle.digest == first.bundle.digest
 
 
+@pytest.mark.build
 def test_rows_that_a_model_refuses_do_not_matter(make, keep):
     """The classes are known without asking for an answer: example rows are made up, and may be refused."""
     from sklearn.preprocessing import OneHotEncoder
@@ -145,6 +150,7 @@ def ordered(*labels: Any) -> Any:
     return OrderedModel(target, ROWS).fit(disp=0, method="bfgs")
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("numbered", [True, False], ids=["frame", "array"])
 def test_classes_of_statsmodels_are_aligned(make, module_store, numbered):
     """Multinomial and ordered models know them, whether their answers were logged as an array or a numbered frame."""
@@ -167,6 +173,7 @@ def test_classes_of_statsmodels_are_aligned(make, module_store, numbered):
         np.testing.assert_allclose(answer.iloc[row], [own.get(name, 0.0) for name in answer.columns], rtol=1e-9)
 
 
+@pytest.mark.build
 def test_numbered_columns_are_no_names(make, keep):
     """Probabilities that were logged as a frame without names of its own."""
     numbered = pd.DataFrame(PETS["pets"].predict_proba(ROWS))
@@ -179,6 +186,7 @@ def test_numbered_columns_are_no_names(make, keep):
     np.testing.assert_allclose(answer["cat"], [PETS["pets"].predict_proba(ROWS.head(1))[0, 0], 0.0], rtol=1e-9)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("fleet", [["two", "three"], ["three", "two"], ["three", "three"]], ids="-".join)
 def test_labels_of_two_and_of_three_classes(make, module_store, fleet):
     """CatBoost gives those of three each in a list of its own: beside labels without one they are labels."""
@@ -201,6 +209,7 @@ def test_labels_of_two_and_of_three_classes(make, module_store, fleet):
 # -- what cannot be aligned ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("logged", [True, False], ids=["pyfunc_predict_fn", "output.method"])
 def test_one_number_for_two_classes(refused, make, keep, logged):
     """A binary ``decision_function`` is about its second class: sub-models with other classes do not share it."""
@@ -235,6 +244,7 @@ def test_pairs_of_other_classes(refused, keep):
     ]
 
 
+@pytest.mark.build
 def test_names_that_a_signature_gives_are_for_the_same_classes(refused, make, keep):
     """Columns that a signature names keep their names; two sub-models may not mean different classes by one."""
     named = pd.DataFrame(PETS["pets"].predict_proba(ROWS), columns=["p0", "p1"])
@@ -259,6 +269,7 @@ def test_probabilities_and_others_do_not_mix(refused, keep):
 # -- other methods of a sub-model that has a predict_fn ----------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("method", ["predict_proba", "predict_log_proba"])
 @pytest.mark.parametrize("logged", ["predict_proba", "predict_log_proba", "decision_function"])
 def test_any_method_of_a_model_with_a_predict_fn(make, keep, method, logged):
@@ -312,6 +323,7 @@ def test_labels_that_differ_only_in_type_or_case_are_told(make, keep, module_sto
     assert [note for note in found.warnings if "differ only" in note] == told
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("logged", ["sklearn", "pipeline", "pyfunc"])
 def test_labels_of_predict_are_told(keep, module_store, logged):
     """Also when a sub-model comes to others that an earlier build has packed, and when nothing is packed anew."""

@@ -180,6 +180,7 @@ def own(module_store) -> dict[str, str]:
     return found
 
 
+@pytest.mark.process
 def test_another_method_and_a_gate(own, module_store):
     """Classes, probabilities and a gate's keys are asked of the right code, when building and when answering."""
     from sklearn.linear_model import LogisticRegression
@@ -203,6 +204,7 @@ def test_another_method_and_a_gate(own, module_store):
     router.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("isolation", ["shared", "process"])
 def test_a_gate_with_a_class_of_its_own_explains(own, store, tmp_path, isolation):
     """Nothing is built yet: the gate is asked with its own files."""

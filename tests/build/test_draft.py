@@ -30,6 +30,7 @@ from mmeframe.cache import cache_folder, locked
 from mmeframe.errors import MissingError, MmeframeError, ProblemsError
 from mmeframe.plugin.manager import load_plugins
 from tests import fleets, servers
+from tests.causes import causes
 from tests.conftest import Store
 
 PLUGINS = load_plugins([])
@@ -95,6 +96,7 @@ def check(logged: Any, store: Store, seeds: dict[str, int] | None = None) -> Non
     np.testing.assert_allclose(np.asarray(router.predict(ROWS)), expected, rtol=1e-9)
 
 
+@pytest.mark.build
 def test_an_interrupted_build(build, module_store):
     """What was packed is not read again, the caller is told, and nothing of it stays after the build."""
     notes = interrupted(build)
@@ -106,6 +108,7 @@ def test_an_interrupted_build(build, module_store):
     check(logged, module_store)
 
 
+@pytest.mark.build
 def test_the_bundle_is_the_same(build):
     """Byte for byte what a build without an interruption makes."""
     interrupted(build)
@@ -115,6 +118,7 @@ def test_the_bundle_is_the_same(build):
     assert build("bundle.reuse=false").digest == resumed.digest
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(("phase", "read", "packed"), [("reading", 3, 0), ("packing", 5, 3), ("probing", 0, 8)])
 def test_interrupted_elsewhere(build, module_store, phase, read, packed):
     """While descriptions are read nothing is packed yet; after packing everything is, but not proved."""
@@ -126,6 +130,7 @@ def test_interrupted_elsewhere(build, module_store, phase, read, packed):
     check(logged, module_store)
 
 
+@pytest.mark.build
 def test_what_changed_is_read(build, folder, module_store):
     interrupted(build)
     put(folder, "k1", 70)
@@ -137,6 +142,7 @@ def test_what_changed_is_read(build, folder, module_store):
     check(logged, module_store, {**{key: seed for seed, key in enumerate(KEYS)}, "k1": 70})
 
 
+@pytest.mark.build
 def test_nothing_is_taken_if_that_is_not_wanted(build, module_store):
     interrupted(build)
 
@@ -146,6 +152,7 @@ def test_nothing_is_taken_if_that_is_not_wanted(build, module_store):
     check(logged, module_store)
 
 
+@pytest.mark.build
 def test_two_interruptions(build, module_store):
     """The second one went further, and its draft has what the first had, too."""
     interrupted(build, at=3)
@@ -155,6 +162,7 @@ def test_two_interruptions(build, module_store):
     assert build().resumed == 6
 
 
+@pytest.mark.build
 def test_the_draft_with_more_in_it_stays(build):
     interrupted(build, at=6)
     interrupted(build, "reading", 2)
@@ -163,6 +171,7 @@ def test_the_draft_with_more_in_it_stays(build):
     assert build().resumed == 6
 
 
+@pytest.mark.build
 def test_a_draft_of_another_version_is_given_up(build):
     """However much is in it: what this version has found is of use, and nothing else."""
     interrupted(build, at=6)
@@ -173,6 +182,7 @@ def test_a_draft_of_another_version_is_given_up(build):
     assert (KEPT in notes, build().resumed) == (True, 3)
 
 
+@pytest.mark.build
 def test_a_draft_of_sub_models_that_all_changed_is_given_up(build, folder, module_store):
     """The one with less in it stays, because that is still true."""
     interrupted(build, at=6)
@@ -188,6 +198,7 @@ def test_a_draft_of_sub_models_that_all_changed_is_given_up(build, folder, modul
     check(logged, module_store, seeds)
 
 
+@pytest.mark.build
 def test_a_relative_store_of_another_folder(folder, tmp_path, template_store):
     """It is another store, and its builds leave the drafts of this one alone."""
     for name in ("one", "two"):
@@ -202,6 +213,7 @@ def test_a_relative_store_of_another_folder(folder, tmp_path, template_store):
     assert len(drafts()) == 1
 
 
+@pytest.mark.build
 def test_what_was_refused_is_read_when_it_is_allowed(build, module_store):
     """A file that could run code is not loaded, so its columns are not known: the next build looks for them."""
     with pytest.raises(ProblemsError, match=r"bundle\.allow_pickle"):
@@ -229,6 +241,7 @@ def killed(*overrides: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.process
 def test_a_build_that_is_killed(build, folder, module_store, request, temporary, monkeypatch):
     """kill -9 in the middle: the same, and nothing else is left."""
     monkeypatch.setenv("TMPDIR", tempfile.gettempdir())
@@ -266,6 +279,7 @@ def with_other_bytes(path: Path) -> None:
     pack.write_bytes(bytes(len(pack.read_bytes())))
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("harm", "resumed"),
     [(cut_the_last_line, 4), (of_another_version, 0), (without_bytes, 0), (with_other_bytes, 5)],
@@ -282,6 +296,7 @@ def test_a_draft_that_is_damaged(build, module_store, harm, resumed):
     check(logged, module_store)
 
 
+@pytest.mark.build
 def test_a_build_beside_another(build, module_store):
     """What another process is at is left alone."""
     interrupted(build)
@@ -294,6 +309,7 @@ def test_a_build_beside_another(build, module_store):
     assert build("bundle.reuse=false").digest == logged.digest
 
 
+@pytest.mark.build
 def test_drafts_are_of_one_router(build, module_store, folder):
     """Another router neither takes nor removes it; after a week any build does."""
     interrupted(build)
@@ -308,6 +324,7 @@ def test_drafts_are_of_one_router(build, module_store, folder):
     assert drafts() == []
 
 
+@pytest.mark.build
 def test_answers_of_another_method(module_store, tmp_path):
     """Of classifiers that are asked for probabilities: neither asked again, nor packed again."""
     from sklearn.linear_model import LogisticRegression
@@ -355,6 +372,7 @@ sys.exit(main(["build", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.process
 def test_a_disk_that_takes_no_notes(folder, module_store):
     """Told with the place and what to do; the draft gives its space back."""
     command = [sys.executable, "-c", FULL, *config(folder, "full"), module_store.override]
@@ -374,6 +392,7 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def artifact_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """MLflow's own server of artifacts, and the folder that it hands out."""
     home = tmp_path_factory.mktemp("artifacts")
@@ -441,6 +460,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 
+@pytest.mark.build
 def test_files_are_downloaded_side_by_side(build, files, module_store):
     """Four downloads wait for one another: if they came one by one, none would ever end."""
     url, handler = files
@@ -452,6 +472,7 @@ def test_files_are_downloaded_side_by_side(build, files, module_store):
     check(logged, module_store)
 
 
+@pytest.mark.build
 def test_a_download_that_fails_half_way(build, files, temporary, module_store):
     """The sub-model is named, nothing is registered, nothing stays but what the next build can use."""
     url, handler = files
@@ -469,6 +490,7 @@ def test_a_download_that_fails_half_way(build, files, temporary, module_store):
     check(build(at=url), module_store)
 
 
+@pytest.mark.build
 def test_a_download_that_fails_while_packing(build, files, temporary, module_store):
     """The same where its columns are declared, so that it is downloaded only then."""
     url, handler = files
@@ -486,6 +508,8 @@ def test_a_download_that_fails_while_packing(build, files, temporary, module_sto
     check(logged, module_store)
 
 
+@pytest.mark.build
+@pytest.mark.process
 def test_a_store_that_goes_away(tmp_path, monkeypatch, for_server):
     """After a plan, or in the middle of a build: told, nothing half-registered, and the next build goes on."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

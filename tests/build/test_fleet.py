@@ -453,6 +453,7 @@ def test_a_clash_of_requirements_can_be_settled(store):
     assert "scikit-learn==1.6.0" in override.requirements
 
 
+@pytest.mark.build
 def test_promoted_columns_are_listed_and_cast_back(store):
     """long in one model and double in another: checked as double, and each model gets its own type."""
     from sklearn.linear_model import LinearRegression
@@ -475,6 +476,7 @@ def test_promoted_columns_are_listed_and_cast_back(store):
         router.predict(pd.DataFrame({"x": [1.5, 2.5], "dow": ["a", "b"]}))
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("form", ["skops", "cloudpickle", "pickle"])
 def test_sklearn_models_load_in_every_format(store, form):
     """Whichever serialization MLflow used, without pyfunc around it."""
@@ -489,6 +491,7 @@ def test_sklearn_models_load_in_every_format(store, form):
     assert router.predict(frame).tolist() == fleets.fitted(1).predict(example).tolist()
 
 
+@pytest.mark.build
 def test_pyfunc_predict_fn_is_kept(store):
     """A classifier that was logged to answer with probabilities does so inside the router."""
     from sklearn.datasets import load_iris
@@ -530,6 +533,7 @@ def test_union_mode_warns_about_csv(week):
     )
 
 
+@pytest.mark.build
 def test_a_model_folder_needs_no_registry(store, tmp_path):
     """A URI may be a plain MLflow model folder."""
     example = fleets.rows(9)[["x1", "x2"]]
@@ -597,6 +601,7 @@ def test_loaders_and_flavors_can_be_chosen(week):
     assert "Did you mean 'sklearn'?" in text
 
 
+@pytest.mark.build
 def test_a_pyfunc_loaded_model_is_unpacked_once(week, tmp_path):
     """Loading twice uses the one folder that the first load unpacked, whole, with no work folder left."""
     overrides = (*ONE_PART, "+models.a={uri:'models:/day_1@champion',key:{dow:1},loader:pyfunc}", week.override)

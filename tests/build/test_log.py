@@ -21,6 +21,8 @@ from mmeframe.errors import ProblemsError
 from mmeframe.store.cleanup import BUILD_TAG, lease
 from tests import fleets, servers
 
+pytestmark = pytest.mark.build
+
 
 @pytest.fixture
 def three(store):
@@ -360,6 +362,7 @@ def kill_at(call: str, folder: Path, tmp_path: Path) -> None:
     assert len(open_runs()) == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("call", ["create_logged_model", "finalize_logged_model"])
 def test_the_next_build_closes_what_a_kill_left(three, tmp_path, call):
     """A build that was killed before it registered leaves a run and a model; the next one removes them and says so."""
@@ -375,6 +378,7 @@ def test_the_next_build_closes_what_a_kill_left(three, tmp_path, call):
     assert f"left by a process that was killed: logged model {left} was deleted" in logged.notes
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("call", ["create_model_version", "set_registered_model_alias"])
 @pytest.mark.parametrize("unchanged", ["skip", "register"])
 def test_what_a_killed_build_has_registered_stays(three, tmp_path, call, unchanged):
@@ -391,6 +395,7 @@ def test_what_a_killed_build_has_registered_stays(three, tmp_path, call, unchang
     assert api.load_router("models:/router/1").predict(fleets.rows(7)).shape == (7,)
 
 
+@pytest.mark.process
 def test_a_build_that_still_runs_is_left_alone(three):
     """Another process's build is not a leftover while that process lives."""
     with subprocess.Popen([sys.executable, "-c", _LEASE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -408,6 +413,7 @@ def test_a_build_that_still_runs_is_left_alone(three):
 _LEASE = "from mmeframe.store.cleanup import lease; print(lease(), flush=True); input()"
 
 
+@pytest.mark.process
 def test_a_build_in_another_container_is_left_alone(three):
     """It may have the same host name, and its process id is not ours: whether it lives, nobody here can tell."""
     inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
@@ -536,6 +542,7 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("where", "limit", "said"),
     [

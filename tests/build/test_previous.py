@@ -23,6 +23,8 @@ from mmeframe.store.store import ModelFolder
 from tests import fleets
 from tests.conftest import Store
 
+pytestmark = pytest.mark.build
+
 PLUGINS = fleets.plugins()
 ROUTED = ("routing=column", "routing.column=key")
 ROWS = fleets.rows(6)[["x1", "x2"]].assign(key=list("abcabc"))

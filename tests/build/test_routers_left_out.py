@@ -76,6 +76,7 @@ def test_no_source_brings_a_router(nights, source, ids, left):
     assert plan["warnings"] == [f"sources.days: it leaves out {left}. An entry in models may name a router."]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("source", [REGISTRY, LOGGED], ids=["registry", "logged-models"])
 def test_the_second_night_is_as_the_first(nights, source):
     """A router whose own name fits its source is built again of the same sub-models, and takes them over."""

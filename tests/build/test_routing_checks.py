@@ -249,6 +249,7 @@ def test_only_of_several_parts_is_a_map(refused):
     assert problem == "traffic.only.canary[0]: a key of several parts is a map.\n  Write {shop, region, size}."
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("mode", ["checked", "union"])
 def test_sticky_columns_are_columns_of_the_router(store, mode):
     """Rows need them, so they are declared, and stand in the example that is stored with the router."""
@@ -270,6 +271,7 @@ def test_sticky_columns_are_columns_of_the_router(store, mode):
     )
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("pattern", "notes"),
     [
@@ -852,6 +854,7 @@ def test_a_circle_of_combinations_needs_no_store(tmp_path, capsys, command, mode
 # -- what the router declares ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_a_column_that_routing_reads_is_required(store, shelf):
     """signature.mode=union: that one sub-model does without it does not make it optional, as every row needs it."""
     models = [
@@ -871,6 +874,7 @@ def test_a_column_that_routing_reads_is_required(store, shelf):
         loaded.predict(ROWS[["x2"]])
 
 
+@pytest.mark.build
 def test_a_column_that_only_one_sub_model_has_stays_optional(store, shelf):
     """What routing does not read is not needed by every row."""
     models = [f"+models.{id_}={{uri:'{shelf[id_]}',key:{{shop:{id_}}}}}" for id_ in ("lacks", "both")]
@@ -882,6 +886,7 @@ def test_a_column_that_only_one_sub_model_has_stays_optional(store, shelf):
     assert {column.name: column.required for column in declared} == {"shop": True, "x1": False, "x2": True}
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("mode", ["checked", "union"])
 def test_annotated_answers_of_two_numbers(store, shelf, mode):
     """output.annotate=true: each of them is a column, declared as it is answered."""

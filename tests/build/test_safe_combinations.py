@@ -84,6 +84,7 @@ def test_every_combiner(logged, module_store, kind):
     assert found.tolist() == pytest.approx(COMBINERS[kind][1](np.array(answers)).tolist())
 
 
+@pytest.mark.build
 def test_votes(module_store):
     """Of texts."""
     from sklearn.linear_model import LogisticRegression
@@ -110,6 +111,7 @@ def test_votes(module_store):
     assert router.predict(ROWS.assign(key="vote")).tolist() == router.score("one", ROWS).tolist() == labels.tolist()
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("value", ["false", "true"])
 def test_where_a_deployment_forbids(config, module_store, monkeypatch, value):
     """Combinations of pickles are refused by the variable, naming their members only; safe ones are not."""

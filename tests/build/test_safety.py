@@ -149,6 +149,7 @@ def test_a_planted_pickle_is_refused_before_it_is_read(module_store, pickled, st
     assert not struck.exists()
 
 
+@pytest.mark.build
 def test_a_deployment_forbids_what_the_build_allowed(module_store, tmp_path, monkeypatch):
     """By a variable, or by ``model_config``; neither gives back what the other takes."""
     honest = fleets.keep(tmp_path, fleets.fitted(0), ROWS)
@@ -184,6 +185,7 @@ def test_a_value_that_is_neither_true_nor_false_is_refused(given):
         Knobs({"bundle_allow_pickle": given}).who_forbids_pickle(allowed=True)
 
 
+@pytest.mark.build
 def test_a_bundle_that_forbids_pickles_says_so_and_is_served(module_store, tmp_path):
     """Formats without code are built and served as ever; the manifest and ``model_config`` record the choice."""
     paths = {"trees": skops(tmp_path, RandomForestRegressor(3).fit(ROWS, ROWS["x1"]), ["sklearn.tree._tree.Tree"])}
@@ -198,6 +200,7 @@ def test_a_bundle_that_forbids_pickles_says_so_and_is_served(module_store, tmp_p
     np.testing.assert_array_equal(model.predict(ROWS.assign(key="trees")), expected)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("by", ["bundle.allow_pickle", "MMEFRAME_ALLOW_PICKLE"])
 def test_a_planted_pickle_is_refused_at_load(module_store, tmp_path, pickled, struck, by):
     """A bundle that was rewritten, digests and all: refused where the bundle or the deployment forbids pickles."""
@@ -293,6 +296,7 @@ def test_all_that_can_run_code_are_one_problem(module_store, tmp_path):
 # -- skops -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("allowed", ["true", "false"])
 def test_a_crafted_skops_file_never_runs_untrusted(module_store, crafted, struck, allowed):
     """What the artifact calls trusted is not believed, whether pickles are allowed or not."""
@@ -307,6 +311,7 @@ def test_a_crafted_skops_file_never_runs_untrusted(module_store, crafted, struck
     assert not struck.exists()
 
 
+@pytest.mark.build
 def test_a_build_may_trust_more_and_its_router_does_not(module_store, crafted, struck, monkeypatch):
     """``bundle.skops_trusted`` is for the build and stays out of the artifact: whoever serves says it again."""
     logged = build(module_store, crafted, "bundle.skops_trusted=evil_types.Made")
@@ -323,6 +328,7 @@ def test_a_build_may_trust_more_and_its_router_does_not(module_store, crafted, s
     np.testing.assert_array_equal(answer, ROWS["x1"])
 
 
+@pytest.mark.build
 def test_a_pickle_that_calls_itself_skops_is_no_skops_file(module_store, pickled, struck):
     """The description chooses the reader, and skops reads no pickle."""
     call_it(pickled, "skops")

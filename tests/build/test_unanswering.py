@@ -144,6 +144,7 @@ def model(id_: str, path: str, more: str = "") -> str:
 NO_LUCK = "it answered none of its probe rows: ValueError: no luck."
 
 
+@pytest.mark.build
 def test_all_that_never_answer_are_one_report(refused, keep_own):
     """By a key, in an arm, as a shadow, for a gate and in a combination; the library's reason in one line."""
     bad, good = keep_own("raises"), keep_own("good")
@@ -163,6 +164,7 @@ def test_all_that_never_answer_are_one_report(refused, keep_own):
     assert found == [f"models.{id_}: {NO_LUCK}" for id_ in ("by_key", "member", "shadow", "variant")]
 
 
+@pytest.mark.build
 def test_a_gate_that_never_answers(keep_own):
     """Without its gate a router knows no key."""
     with pytest.raises(ProblemsError, match=r"models\.gate: it answered none of its probe rows"):
@@ -176,6 +178,7 @@ def test_a_gate_that_never_answers(keep_own):
         )
 
 
+@pytest.mark.build
 def test_all_that_answer_in_another_shape_are_one_report(refused, keep_own):
     """A row too few, a value too many, a combiner of a wrong shape, and answers that are not twice the same."""
     good = keep_own("good")
@@ -198,6 +201,7 @@ def test_all_that_answer_in_another_shape_are_one_report(refused, keep_own):
     ]
 
 
+@pytest.mark.build
 def test_one_that_ends_the_process(refused, keep_own):
     """A build does not end with it, which would look like success."""
     assert refused(model("a", keep_own("exits"))) == ["models.a: it answered none of its probe rows: SystemExit: 0."]
@@ -210,6 +214,7 @@ def test_another_method_that_never_answers(refused, keep_own):
     assert found == ["models.a: its raises refused the example rows (ValueError: no luck)."]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "said",
     [
@@ -250,6 +255,7 @@ def test_who_says_whether_it_is_proved(module_store, tmp_path, keep_own, said, p
     assert [(model.id, model.prove) for model in fleet.models] == [("a", proved)]
 
 
+@pytest.mark.build
 def test_what_was_built_in_unproved_is_proved_once_that_is_wanted(module_store, keep_own):
     """A registered version that nobody has proved is no proof."""
     config = ("name=later", *ROUTED, model("a", keep_own("raises")), module_store.override)
@@ -266,6 +272,7 @@ LISTS = pd.DataFrame({"l": [[1.0, 2.0], [3.0]]})
 OBJECTS = pd.DataFrame({"o": [{"a": 1, "b": ["x"]}, {"a": 2, "b": ["y", "z"]}]})
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("kind", "rows"),
     [
@@ -335,6 +342,7 @@ def test_encoders_that_know_only_their_own_categories(module_store, keep, estima
     assert [note.split(",")[0] for note in fleet.warnings] == ["the input example is only an outline"]
 
 
+@pytest.mark.build
 def test_models_that_only_take_what_they_were_logged_with(make, keep_own):
     """The recorded example is enough, for a combination of them too; and again when nothing of them has changed."""
     example = pd.DataFrame({"x1": [4242.5, 4242.5], "x2": [1.0, 2.0]})
@@ -347,6 +355,7 @@ def test_models_that_only_take_what_they_were_logged_with(make, keep_own):
     assert router.predict(example.assign(key="c"))["prediction"].tolist() == [4243.5, 4244.5]
 
 
+@pytest.mark.build
 def test_no_row_that_was_logged_is_shown(refused, keep_own):
     """The reason is about made-up rows, whatever the model has told of its own."""
     example = pd.DataFrame({"x1": [31337.25], "x2": [1.0]})

@@ -19,6 +19,8 @@ from mmeframe.fleet import embed
 from tests import fleets
 from tests.conftest import Store
 
+pytestmark = pytest.mark.build
+
 ROUTED = ("routing=column", "routing.column=key", "routing.levels=[[key],[]]")
 ROWS = fleets.rows(60)
 Build = Callable[..., Any]
@@ -72,6 +74,7 @@ print(logged.digest, logged.model_id)
 """
 
 
+@pytest.mark.process
 def test_two_processes_write_the_same_bytes(keep, config, module_store, tmp_path):
     """Whatever order sets and addresses have in a process; only what is measured may differ."""
     classes = RandomForestClassifier(5, random_state=0).fit(ROWS[["x1", "x2"]], ROWS["dow"].map(str))

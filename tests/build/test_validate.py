@@ -125,6 +125,7 @@ def test_a_pickle_of_a_session_is_refused_before_it_is_loaded(problems, keep, tm
     assert found == ["models.a: model.pkl needs 'Scaler' of __main__, which only the session that wrote it has."]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("flavor", "name"), [("sklearn", "model.pkl"), ("xgboost", "model.ubj")])
 def test_a_file_that_is_gone(problems, keep, tmp_path, flavor, name):
     """Of a copy that was cut short: its description is not enough."""
@@ -179,6 +180,7 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugins:
     return load_plugins()
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("verb", ["validate", "plan", "build"])
 def test_what_wraps_a_router_is_checked_too(kept, module_store, odd, verb):
     """A plugin's requirements that clash with the sub-models' own: nothing needs to be packed to see it."""
@@ -193,6 +195,7 @@ def test_what_wraps_a_router_is_checked_too(kept, module_store, odd, verb):
 # -- what cannot -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_with_load_validate_says_what_build_would(problems, kept, module_store):
     """In the same words; and leaves nothing in the store."""
     client = mlflow.MlflowClient(module_store.uri)

@@ -98,6 +98,7 @@ def test_pickles_of_another_python_are_refused_before_they_are_loaded(module_sto
     ]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "made",
     [
@@ -122,6 +123,8 @@ class CrashByValue:
         return lambda: ctypes.string_at(0), ()
 
 
+@pytest.mark.build
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("verb", "declared"),
     [("validate", ""), ("plan", ""), ("build", ""), ("build", "{inputs: [x1, x2], outputs: double}")],
@@ -138,6 +141,7 @@ def test_bytecode_of_an_unknown_python_is_tried_elsewhere(module_store, tmp_path
     assert found == [f"models.{id_}: its process ended with signal 11." for id_ in "ab"]
 
 
+@pytest.mark.process
 def test_bytecode_of_this_python_is_built_in(module_store, tmp_path):
     """The answers are those of the file, with or without a declared signature."""
     scaled = make_pipeline(FunctionTransformer(lambda rows: rows * 2), fleets.fitted(0)).fit(ROWS, ROWS["x1"])
@@ -151,6 +155,7 @@ def test_bytecode_of_this_python_is_built_in(module_store, tmp_path):
     assert router.predict(ROWS.assign(key="a")).tolist() == scaled.predict(ROWS).tolist()
 
 
+@pytest.mark.build
 def test_pickles_of_another_python_that_are_wanted_are_told_once(module_store, keep, caplog, monkeypatch):
     """By the build, and once by each process that loads the router, before it loads a sub-model."""
     monkeypatch.setattr(versions, "_told", set())
@@ -170,6 +175,7 @@ def test_pickles_of_another_python_that_are_wanted_are_told_once(module_store, k
     assert routers[0].predict(ROWS.assign(key="a")).tolist() == fleets.fitted(0).predict(ROWS).tolist()
 
 
+@pytest.mark.build
 def test_other_versions_of_libraries_are_told_once_by_name(module_store, keep, caplog, monkeypatch):
     """With both versions, however many sub-models ask for it, in validate, build and where the router is loaded."""
     monkeypatch.setattr(versions, "_told", set())
@@ -188,6 +194,7 @@ def test_other_versions_of_libraries_are_told_once_by_name(module_store, keep, c
     assert ours(caplog) == [said]
 
 
+@pytest.mark.build
 def test_a_router_is_compared_without_being_loaded(run, module_store, keep):
     """``validate`` of a logged router warns of what loading it would."""
     path = made_by(keep(fleets.fitted(0), ROWS), ANOTHER, "scikit-learn==0.24.2")
@@ -200,6 +207,7 @@ def test_a_router_is_compared_without_being_loaded(run, module_store, keep):
     assert f"warning: scikit-learn==0.24.2 is required, and {SKLEARN} is installed here." in done.err
 
 
+@pytest.mark.build
 def test_which_python_has_pickled_what(module_store, keep, tmp_path):
     """What its description says; of a bare file nobody knows more than which one has read it. Of data: none."""
     bare = tmp_path / "bare.pkl"
@@ -219,6 +227,7 @@ def test_which_python_has_pickled_what(module_store, keep, tmp_path):
     assert router.bundle.pickled() == {"bare": HERE, "old": MINOR}
 
 
+@pytest.mark.process
 def test_what_holds_no_pickle_may_be_of_any_python(module_store, tmp_path, keep):
     """Its files are data: the build goes on, and says where they came from."""
     import mlflow

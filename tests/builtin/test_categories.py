@@ -369,6 +369,7 @@ TAKE_GAPS = {
 }
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("gaps", "name"),
     [
@@ -393,6 +394,7 @@ def test_whole_numbers_and_booleans_with_gaps(module_store, gaps, name):
     np.testing.assert_array_equal(router.predict(rows[["key", "y", "x"]].iloc[[0]]), expected[[0]])
 
 
+@pytest.mark.build
 def test_a_reordered_sub_model_takes_no_arrays(module_store):
     """Rows of doubles do not pass a sub-model by as an array, in the signature's order, which is not its own."""
     table = ALL[["y", "x"]]
@@ -518,6 +520,7 @@ def test_any_categories_keep_their_codes(values, data):
 # -- bare files --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_a_bare_estimator_tells_the_types_of_its_categories(tmp_path, module_store):
     """Found by loading it: the columns of categories have the type of those, the others are doubles."""
     table = TWO.drop(columns=["count", "flag", "single", "ordered_whole"])
@@ -650,6 +653,7 @@ def test_models_inside_that_disagree_are_refused(tmp_path):
     )
 
 
+@pytest.mark.build
 def test_a_build_names_the_sub_model(module_store):
     """What a loader refuses stops the build."""
     table = ALL[["text", "x"]]

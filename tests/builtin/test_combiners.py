@@ -23,6 +23,8 @@ SHARES = tuple(np.random.default_rng(3).dirichlet([1.0, 1.0, 1.0], size=(3, 40))
 LABELS = tuple(np.random.default_rng(4).choice(["red", "green", "light blue"], size=(5, 40)))
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestBuiltins(CombinerConformance):
     """What every combiner promises, on numbers, counts, probabilities and labels."""
 

@@ -26,7 +26,16 @@ from tests import flavors, fleets
 from tests.conftest import Store
 from tests.flavors import ALL, GROUPED, ROWS
 
-EVERY = pytest.mark.parametrize(("group", "flavor", "name"), ALL, ids=[f"{g}-{f}-{n}" for g, f, n in ALL])
+pytestmark = pytest.mark.build
+
+# The small groups have a sub-model of each library, too.
+EVERY = pytest.mark.parametrize(
+    ("group", "flavor", "name"),
+    [
+        pytest.param(*case, id="-".join(case), marks=[] if case[0] in ("numbers", "labels") else [pytest.mark.smoke])
+        for case in ALL
+    ],
+)
 ROUTED = ("routing=column", "routing.column=key")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +50,8 @@ def kept(folder: Path) -> str:
     return fleets.keep(folder, LinearRegression().fit(ROWS, flavors.NUMBER), ROWS)
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestBuiltins(ModelLoaderConformance):
     """What every loader promises, on a sub-model of each library."""
 
@@ -250,6 +261,7 @@ def test_a_time_series_takes_one_row_as_mlflow_has_it(module_store, tmp_path):
         router.predict(pd.concat([rows, rows]).assign(key="m"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("kind", "suffix"), [("xgboost", ".ubj"), ("lightgbm", ".txt"), ("catboost", ".cbm")])
 def test_what_a_booster_takes_in_memory(tmp_path, kind, suffix):
     """The budget counts what the process grows by, give or take a quarter, though it is outside of Python."""

@@ -138,6 +138,7 @@ def test_the_salt():
     assert keys(HALVES, "one", id=range(64)) != keys(HALVES, "two", id=range(64))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_other_processes(seed):
     """A row keeps its key from process to process."""

@@ -18,6 +18,8 @@ from tests.builtin.options import made, problems
 BATCH = BatchEvent(3, 0.01234567, {"day_0": 2, "day_1": 1}, {"exact": 3})
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestLog(ObserverConformance):
     """What every observer promises."""
 

@@ -101,6 +101,7 @@ def test_fitted_estimators_need_nothing_else(estimator, target):
     assert set(skops.io.get_untrusted_types(data=skops.io.dumps(fitted))) <= TRUSTED
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 @pytest.mark.parametrize("kind", ["Regressor", "Classifier"])
 def test_pipelines_of_other_libraries_need_nothing_else(library, kind):

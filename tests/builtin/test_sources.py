@@ -29,6 +29,8 @@ PARTS = ("store", "region")
 FILES = {f"models/{region}/{store}.pkl": b"" for region in ("eu", "us") for store in (1, 2)}
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestOnFiles(ModelSourceConformance):
     """What every source promises: those that read files, or nothing."""
 
@@ -67,6 +69,7 @@ STORED = [
 ]
 
 
+@pytest.mark.process
 @parametrize_with_checks(STORED)
 def test_on_a_store(case, check, week):
     """What every source promises: those that ask MLflow's active store."""

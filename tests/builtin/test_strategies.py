@@ -60,6 +60,8 @@ def case(id_: str, kind: str, params: dict[str, Any] | None = None, **options: A
     return StrategyCase(kind, flights, options=options, params=params or {}, files=files, id=id_)
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestBuiltins(RoutingStrategyConformance):
     """Every row-wise strategy keeps every promise on real rows."""
 

@@ -307,6 +307,7 @@ def test_the_scripts_call_is_not_for_people(capsys):
     assert capsys.readouterr().err.startswith("error: completion words: the scripts of mmeframe completion call this.")
 
 
+@pytest.mark.process
 def test_completion_imports_nothing_heavy(tmp_path):
     """A TAB waits for no Hydra, MLflow or pandas, whatever is completed."""
     source = (

@@ -22,6 +22,7 @@ from mmeframe.errors import PluginError
 from mmeframe.runtime.components import load_component
 from mmeframe.spec import Component
 from tests import fleets
+from tests.causes import causes
 from tests.conftest import Store
 from tests.plugin.projects import GEO, Project, only, strategies
 
@@ -51,6 +52,7 @@ def airports(store, tmp_path):
     )
 
 
+@pytest.mark.build
 def test_an_installed_plugin_routes_from_config(airports, tmp_path):
     """Each row goes to the nearest airport's sub-model, one that is far from all of them to the global one."""
     logged = api.build(*airports)
@@ -63,6 +65,7 @@ def test_an_installed_plugin_routes_from_config(airports, tmp_path):
     assert answer["reason"].tolist() == ["exact", "exact", "exact", "fallback"]
 
 
+@pytest.mark.build
 def test_the_bundle_records_its_plugins(airports):
     """show names the distribution and its version."""
     logged = api.build(*airports)
@@ -72,6 +75,7 @@ def test_the_bundle_records_its_plugins(airports):
     }
 
 
+@pytest.mark.build
 def test_an_indexed_plugin_is_required_by_name(airports):
     """environment.indexed: the index serves it, so it is a requirement and not in the archive."""
     import zipfile
@@ -122,6 +126,7 @@ print(json.dumps([answer["model_id"].tolist(), sys.modules["parity_plugin"].__fi
 """
 
 
+@pytest.mark.process
 def test_a_module_plugin_travels_in_the_artifact(store, tmp_path):
     """Named with -p, embedded, and loaded in a process that has never heard of it; no hook machinery is imported."""
     home = tmp_path / "plugins"
@@ -157,6 +162,7 @@ def tampered(uri: str, change) -> Path:
     return folder
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "target", [pytest.param("os:system", id="standard-library"), pytest.param("subprocess:Popen", id="another")]
 )
@@ -171,6 +177,7 @@ def test_a_bundle_names_no_arbitrary_class(airports, target):
         api.load_router(str(tampered(logged.model_uri, change)))
 
 
+@pytest.mark.build
 def test_a_recorded_plugin_must_be_a_plugin(airports):
     """Recording the standard library as somebody's plugin does not make it one."""
     logged = api.build(*airports)
@@ -183,6 +190,7 @@ def test_a_recorded_plugin_must_be_a_plugin(airports):
         api.load_router(str(tampered(logged.model_uri, change)))
 
 
+@pytest.mark.build
 def test_a_plugin_that_is_not_installed_is_named(airports):
     """A router that does not carry its plugin says which one to install."""
     logged = api.build(*airports, "environment.indexed=[mmeframe-nearest]")
@@ -210,6 +218,7 @@ def among(site: Path | None, store: Store, *command: str) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def released(install, week):
     """The URI of a router that was logged with mmeframe-geo 0.3.1, which it requires by name."""
     config = ["name=released", "routing=geo", "routing.column=dow", "environment.indexed=[mmeframe-geo]"]
@@ -219,6 +228,7 @@ def released(install, week):
     return "models:/released/1"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("release", "said"),
     [
@@ -254,6 +264,7 @@ print("mmeframe.plugin.manager" in sys.modules)
 """
 
 
+@pytest.mark.process
 def test_entry_points_are_not_scanned_where_a_router_is_loaded(install, week, released):
     """Whatever else is installed: the recorded module is imported, and what looks for plugins is not."""
     site = install(RELEASES["0.3.1"], METRO)
@@ -263,6 +274,7 @@ def test_entry_points_are_not_scanned_where_a_router_is_loaded(install, week, re
     assert loaded.stdout.splitlines() == ["['geo_of_a_release']", "False"]
 
 
+@pytest.mark.build
 def test_coordinates_that_are_no_numbers_are_bad_input(airports):
     """The plugin's own message reaches the caller, through the host."""
     router = api.load_router(api.build(*airports).model_uri)
@@ -284,6 +296,8 @@ print(sorted(api.show(sys.argv[1])["sub_models"][0]))
 """
 
 
+@pytest.mark.build
+@pytest.mark.process
 def test_who_loads_a_router_first_has_the_installed_mmeframe(week):
     """The archive has what serving needs only: where its version is installed, that one is used, which has all."""
     logged = api.build(
@@ -317,6 +331,7 @@ SIGNS = {
 }
 
 
+@pytest.mark.process
 def test_another_version_is_installed(install, week, run, monkeypatch, tmp_path):
     """A command that has imported it refuses, naming both versions; without it, as the message says, all is right."""
 

@@ -244,6 +244,7 @@ def test_options_inside_of_options(installed, run, override, expected):
     assert (done.code, done.out, done.err) == (2, "", f"error: {expected}\n")
 
 
+@pytest.mark.process
 def test_a_set_is_recorded_in_order(install):
     """Equal configs give equal bytes, in whichever order a process has the set."""
     code = (

@@ -13,12 +13,14 @@ import pytest
 
 import mmeframe
 from tests import terminals
+from tests.causes import causes
 from tests.plugin.conftest import Install
 from tests.plugin.geohash import GEOHASH
 from tests.terminals import Terminal, zsh
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def surroundings(install: Install, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A folder with files, and an environment in which ``mmeframe`` is a command that finds the distribution."""
     folder = tmp_path_factory.mktemp("terminal")
@@ -108,6 +110,7 @@ def test_a_path_to_the_command(bash, surroundings):
     assert bash.complete("bin/mmeframe bui") == ["bin/mmeframe", "build"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("shell", "check"),
     [
@@ -143,6 +146,7 @@ def test_tab_in_zsh(surroundings):
     shell.close()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed here; its script's text is looked at")
 @pytest.mark.parametrize(
     ("typed", "offered"),

@@ -224,6 +224,7 @@ def test_forms_of_the_sticky_values(load, values):
     assert [arms(router, frame.iloc[user : user + 1])[0] for user in range(0, N, 10)] == SAME[::10]
 
 
+@pytest.mark.process
 def test_another_process(load, logged, week, tmp_path):
     """A row is in the same arm in another process, with other hashes of Python's own, after another load."""
     users(N).to_parquet(tmp_path / "rows.parquet")
@@ -382,6 +383,7 @@ def test_the_stored_example_is_answered(logged, load, week):
     assert len(arms(load("canary=1"), example)) == len(example)
 
 
+@pytest.mark.build
 def test_a_declared_signature_has_the_sticky_columns(week):
     """With ``signature.mode=union`` MLflow hands over declared columns only: the sticky ones must be among them."""
     traffic = ("+traffic.arms.canary=0.4", "traffic.sticky=user", "signature.mode=union")

@@ -12,6 +12,8 @@ from sklearn.linear_model import LinearRegression
 from mmeframe import api
 from tests import fleets
 
+pytestmark = pytest.mark.build
+
 ROUTED = ("routing=column", "routing.column=k", "+source@sources.s=registry", "sources.s.name='m_{k}'")
 
 

@@ -222,6 +222,7 @@ def test_a_members_column_is_needed(cities):
     assert np.isfinite(cities.score("tokyo", frame.drop(columns="x1"))).all()
 
 
+@pytest.mark.build
 def test_a_failing_member_fails_its_combination(make, paths):
     """With on_error: skip the rows of combinations that need it are lost, and no others."""
     router = make(
@@ -255,6 +256,7 @@ def voters(keep: Keep) -> list[str]:
     ]
 
 
+@pytest.mark.build
 def test_votes_of_text(make, keep, voters):
     """What most say; of equally many, what the one named first says."""
     other = DummyClassifier(strategy="constant", constant="c").fit(ROWS, ["b", "c"] * 60)
@@ -276,6 +278,7 @@ def test_votes_of_text(make, keep, voters):
     assert [router.predict(ROWS.head(1).assign(key=key)).tolist() for key in keys[:2]] == [["c"], ["b"]]
 
 
+@pytest.mark.build
 def test_votes_of_numbers(make, keep):
     """Votes keep the type of the answers: whole numbers stay whole."""
     sizes = np.digitize(TARGET, [-1.0, 1.0])
@@ -296,6 +299,7 @@ def test_votes_of_numbers(make, keep):
     assert answer.tolist() == wanted.tolist()
 
 
+@pytest.mark.build
 def test_mean_of_probabilities(make, keep):
     """Classes are aligned before they are combined: what a member never saw has probability 0 in it."""
     labels = np.array(["low", "mid", "top"])[np.digitize(ROWS["x1"], [-0.5, 0.5])]
@@ -319,6 +323,7 @@ def test_mean_of_probabilities(make, keep):
     np.testing.assert_allclose(answer, np.where(np.arange(6)[:, None] % 2 == 0, both, alone), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.build
 def test_mean_of_several_outputs(make, keep):
     """Answers of shape (rows, outputs) are combined number by number."""
     models = [LinearRegression().fit(ROWS, np.c_[TARGET * scale, TARGET + scale]) for scale in (1, 3)]
@@ -334,6 +339,7 @@ def test_mean_of_several_outputs(make, keep):
     np.testing.assert_allclose(answer, np.average(own, axis=0, weights=[3, 1]), rtol=1e-12)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("keys", [["both", "both"], ["both", "wide"]], ids=["alone", "beside-a-member"])
 def test_frames_are_combined_by_name(make, keep, own, keys):
     """A lower end is never added to an upper one, whatever order the columns of two members have."""
@@ -689,6 +695,7 @@ def test_a_gate_can_be_asked_by_id(species):
     assert router.score("botanist", LEAVES.head(9)).tolist() == gate.predict(LEAVES[PETALS].head(9)).tolist()
 
 
+@pytest.mark.build
 def test_an_unknown_class_is_an_unknown_key(make, wine):
     """A class without a sub-model and without a fallback is named with its rows."""
     warned = "routing.keys.gate: no sub-model is declared for '2', and every level uses this part."
@@ -698,6 +705,7 @@ def test_an_unknown_class_is_an_unknown_key(make, wine):
         router.predict(WINE)
 
 
+@pytest.mark.build
 def test_a_combination_can_be_a_gate(make, keep):
     """Three classifiers vote on the species, and the species decides."""
     voters = {
@@ -964,6 +972,7 @@ def failing(
     return found
 
 
+@pytest.mark.build
 def test_a_combiner_with_a_table(module_store, paths, blending, tmp_path):
     """What it prepares of the config's files is in the bundle; a table that is not there is found before a build."""
     for name, weights in (("a", "[1, 2]"), ("b", "[3, -1]")):
@@ -1172,6 +1181,7 @@ def sides(
     return found
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("voting", ["clusters", "classifiers", "frames"])
 def test_a_vote_as_gate_is_explained_before_it_is_built(sides, module_store, voting, tmp_path):
     """What explain and coverage say of the config alone is what the router does, and what they say of that."""
@@ -1195,6 +1205,7 @@ def test_a_vote_as_gate_is_explained_before_it_is_built(sides, module_store, vot
     ]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("answers", ["two-numbers", "frame", "text", "probabilities"])
 def test_a_vote_as_gate_of_other_answers(make, sides, keep, own, answers):
     """What the others answer with is nothing to the gate: its members' answers need not have that shape."""
@@ -1245,6 +1256,7 @@ def sided(
     return build
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(("voted", "failed"), [(False, "side"), (True, "a")], ids=["sub-model", "combination"])
 def test_a_gate_that_fails_and_is_skipped(sided, voted, failed, events):
     """No row has a key: all are null with the reason model_error, and observers are told once."""
@@ -1263,6 +1275,7 @@ def test_a_gate_that_fails_and_is_skipped(sided, voted, failed, events):
     assert router.predict(frame.iloc[1:], {"annotate": True})["model_id"].tolist() == ["right", "left"]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(("voted", "failed"), [(False, "side"), (True, "a")], ids=["sub-model", "combination"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_gate_that_fails_and_raises(sided, voted, failed, rows, events):

@@ -306,6 +306,7 @@ def killed_while_unpacking(large: Path, cache: Path) -> list[Path]:
     raise AssertionError("it was never caught in the middle")
 
 
+@pytest.mark.process
 def test_a_process_that_is_killed_while_it_unpacks(large, cache):
     """The next one makes the folder whole, and removes what was left; who is still at it is left alone."""
     left = killed_while_unpacking(large, cache)
@@ -320,6 +321,7 @@ def test_a_process_that_is_killed_while_it_unpacks(large, cache):
     assert (list((cache / "models").iterdir()), (folder / "model.bin").stat().st_size) == ([folder], 64 << 20)
 
 
+@pytest.mark.process
 def test_a_cache_folder_that_is_full(large, cache):
     """Told with the place and what to do, and nothing stays. The kernel refuses a larger file, as a full disk does."""
     done = subprocess.run(
@@ -379,6 +381,7 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     return sys.path
 
 
+@pytest.mark.process
 def test_shipped_code_can_be_imported(bundle, record, cache, paths):
     """The folder below code/ is put on the path, and its modules are found there."""
     add_code(bundle, record)
@@ -569,6 +572,7 @@ def test_a_part_of_a_namespace_hides_nothing(ship):
     assert callable(importlib.import_module("zipapp").create_archive)
 
 
+@pytest.mark.process
 def test_workers_do_not_get_the_folders_on_their_path(ship):
     """What a worker imports of a sub-model is put on its path, and verified, there."""
     home = ship({"zz_one.py": ""})

@@ -26,6 +26,8 @@ from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.runtime import Router
 from tests import fleets, servers
 
+pytestmark = pytest.mark.process
+
 # A model from code that imports only when it predicts.
 MODEL = """
 import mlflow
@@ -185,6 +187,7 @@ def test_plain_mlflow_answers_with_the_first_ones_code(folders, tmp_path):
     assert python(_PLAIN, folders["new"], folders["old"], cwd=tmp_path) == "[[3.0], [3.0]]\n"
 
 
+@pytest.mark.smoke
 def test_each_sub_model_answers_with_its_own_code(shared):
     """In one batch, in the order of the rows, beside a sub-model of the router's own process."""
     frame = rows(*["old", "new", "plain", "same"] * 5)

@@ -140,6 +140,7 @@ def batches() -> Iterator[pd.DataFrame]:
         yield frame(*[(start + step) % 6 for step in range(4)])
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 @pytest.mark.parametrize("what", ["predict", "load"])
 @pytest.mark.parametrize(

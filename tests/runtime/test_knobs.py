@@ -326,6 +326,7 @@ def test_knobs_are_stored(logged, week):
     }
 
 
+@pytest.mark.build
 def test_an_id_with_a_comma(week, tmp_path):
     """A sub-model whose id has a comma can be disabled like any other."""
     (tmp_path / "models.csv").write_text('id,uri,dow\n"a,b",models:/day_0@champion,0\nc,models:/day_1@champion,1\n')
@@ -339,6 +340,7 @@ def test_an_id_with_a_comma(week, tmp_path):
     assert answer["reason"].tolist() == ["disabled", "exact"]
 
 
+@pytest.mark.build
 def test_a_router_inside_a_router(week, monkeypatch):
     """The variables are the outermost router's: a sub-model that is a router itself has other arms and ids."""
     inner = api.build("name=knobs_inner", *fleets.WEEK, week.override, "signature.mode=union")
@@ -358,6 +360,7 @@ def test_a_router_inside_a_router(week, monkeypatch):
     assert answer["model_id"].tolist() == ["inside", "variant", "inside", "variant"]
 
 
+@pytest.mark.process
 def test_a_server(logged, week, tmp_path):
     """MLflow's own scoring server takes the variables: rolled back, and one sub-model less, without a rebuild."""
     env = {

@@ -161,6 +161,7 @@ def make_frames(make: Made, saved: Saved) -> Router:
     )
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("index", INDEXES.values(), ids=INDEXES)
 def test_a_gate_sees_labels_in_order(make, saved, index):
     """What decides the key is a sub-model, too."""
@@ -206,6 +207,7 @@ def test_arms_see_labels_in_order(routers):
     assert routers["arms"].predict(KEYED.set_axis([9, 8, 7, 6])).tolist() == [10.0, 40.0, 30.0, 80.0]
 
 
+@pytest.mark.build
 def test_rows_beside_a_sub_model_that_fails(make, saved):
     """on_error=skip leaves the other rows their answers."""
     router = make(
@@ -228,6 +230,7 @@ class Seen(Observer[ObserverConf]):
         self.answers.append(event.shadow_answers.tolist())
 
 
+@pytest.mark.build
 def test_shadows_see_labels_in_order(make, saved, monkeypatch):
     """Rows of a shadow arm are a part of the batch, taken out after the answer."""
     from mmeframe import api

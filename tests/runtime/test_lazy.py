@@ -149,6 +149,7 @@ def test_a_bound_of_the_config_that_cannot_be(load, lazy):
         load(lazy, residency_max_bytes=300)
 
 
+@pytest.mark.build
 def test_an_option_without_effect(load, build, monkeypatch):
     uri = build("eager").model_uri
     monkeypatch.setenv("MMEFRAME_RESIDENCY_TTL_S", "5")
@@ -177,6 +178,7 @@ def test_options_that_validate_refuses(module_store, source, overrides, said):
     assert str(caught.value.problems[0]).startswith(said)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -194,6 +196,7 @@ def test_a_budget_that_cannot_be_is_a_build_error(build, module_store, overrides
         assert mlflow.MlflowClient().search_registered_models("name = 'small'") == []
 
 
+@pytest.mark.build
 def test_pins_stay(build, load):
     uri = build("pinned", "residency=lazy", "residency.max_models=3", "+models.m_7.pin=true").model_uri
     router = load(uri)
@@ -225,6 +228,7 @@ def damaged(build: Build, module_store: Store) -> Callable[..., str]:
     return make
 
 
+@pytest.mark.build
 def test_a_damaged_sub_model_fails_its_own_rows(damaged):
     router = Router.open(damaged("damaged"))
 
@@ -235,6 +239,7 @@ def test_a_damaged_sub_model_fails_its_own_rows(damaged):
     assert router.residency.statistics().models["m_4"].failures == 1
 
 
+@pytest.mark.build
 def test_a_damaged_sub_model_is_skipped_where_failures_are(damaged):
     answer = Router.open(damaged("damaged_skip", "output.on_error=skip")).predict(rows(3, 4, 5), {"annotate": True})
 
@@ -242,6 +247,7 @@ def test_a_damaged_sub_model_is_skipped_where_failures_are(damaged):
     assert list(answer["reason"]) == ["exact", "model_error", "exact"]
 
 
+@pytest.mark.build
 def test_combinations_within_a_budget(build, load):
     both = "+models.both={combine:{kind:mean,of:[m_1,m_3]},key:{key:both}}"
     router = load(build("combined", "residency=lazy", "residency.max_models=2", both).model_uri)
@@ -251,6 +257,7 @@ def test_combinations_within_a_budget(build, load):
         np.testing.assert_allclose(router.predict(frame), [2, 7, 9, 2])
 
 
+@pytest.mark.build
 def test_a_combination_that_never_fits(build, load):
     both = "+models.both={combine:{kind:mean,of:[m_1,m_3]},key:{key:both},prove:false}"
     router = load(build("combined_small", "residency=lazy", "residency.max_models=1", both).model_uri)

@@ -128,6 +128,7 @@ def proba(make: Make, numbered: dict[str, str]) -> Router:
     return make(*routed(numbered), "output.method=predict_proba", name="proba")
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("method", "fill"), [("predict_proba", 0.0), ("predict_log_proba", -np.inf), ("decision_function", np.nan)]
 )
@@ -189,6 +190,7 @@ def test_probabilities_through_mlflow(proba, module_store):
     assert loaded.metadata.signature.outputs.input_names() == ["0", "1", "2", "10"]
 
 
+@pytest.mark.process
 def test_probabilities_over_http(proba, module_store, tmp_path):
     """MLflow's server answers with one record per row, a value for each class."""
     env = {"MLFLOW_TRACKING_URI": module_store.uri}
@@ -215,6 +217,7 @@ def test_probabilities_of_a_table(proba, module_store, tmp_path, suffix, read):
     assert scored["model_id"].tolist() == MIXED["key"].tolist()
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("texts", "classes"),
     [
@@ -245,6 +248,7 @@ def test_every_probability_stands_under_its_class(make, keep, texts, classes):
     assert answer.columns.tolist() == classes
 
 
+@pytest.mark.build
 def test_whole_floats_are_the_class_of_their_integers(make, keep):
     """One sub-model learnt 0 and 1, the other 0.0 and 1.0: as with keys these are two classes, not four."""
     labels = (ROWS["x1"] > 0).astype(int)
@@ -260,6 +264,7 @@ def test_whole_floats_are_the_class_of_their_integers(make, keep):
     assert answer.sum(axis=1).tolist() == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.build
 def test_sub_models_that_know_one_class_each(make, keep):
     """The first shop sells only a, the second only b: together they have two classes."""
     one, two = (DecisionTreeClassifier().fit(ROWS, [label] * len(ROWS)) for label in "ab")
@@ -270,6 +275,7 @@ def test_sub_models_that_know_one_class_each(make, keep):
     assert answer.to_dict("list") == {"a": [1.0, 0.0, 1.0], "b": [0.0, 1.0, 0.0]}
 
 
+@pytest.mark.build
 def test_skipped_rows_have_no_probabilities(make, numbered):
     """A row without a sub-model is null in every class, which is not the 0.0 of an unknown class."""
     router = make(*routed(numbered), "output.method=predict_proba", "routing.on_unknown=skip")
@@ -280,6 +286,7 @@ def test_skipped_rows_have_no_probabilities(make, numbered):
     assert router.predict(ROWS.head(2).assign(key="nobody")).shape == (2, 4)
 
 
+@pytest.mark.build
 def test_pairs_of_classes_are_no_classes(make, keep):
     """A one-against-one SVC has as many pairs as classes where it knows three: its columns are not named after them."""
     model = SVC(decision_function_shape="ovo").fit(ROWS, LABELS % 10)
@@ -294,6 +301,7 @@ def test_pairs_of_classes_are_no_classes(make, keep):
 # -- other methods, and those that are not there ---------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("method", "model"),
     [
@@ -389,6 +397,7 @@ def test_a_class_named_like_a_note_is_refused(refused, keep):
 # -- what predict answers --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("targets", "kind", "null"),
     [
@@ -418,6 +427,7 @@ def test_answers_of_predict(make, keep, targets, kind, null):
     assert [value for row, value in enumerate(skipped) if row != 2] == [own[row] for row in (0, 1, 3, 4, 5)]
 
 
+@pytest.mark.build
 def test_several_numbers_per_row(make, keep, module_store, tmp_path):
     """Multi-output regressions answer with shape (rows, outputs), and a table has a column for each."""
     models = {
@@ -540,6 +550,7 @@ def test_wrong_rows_are_no_failure_of_a_sub_model(skipping):
         skipping.predict(FAILING.drop(columns="x2"))
 
 
+@pytest.mark.build
 def test_probabilities_of_a_failing_sub_model(make, keep, numbered):
     """Null in every class."""
     nan = ROWS.head(3).assign(key=["few", "some", "few"])
@@ -561,6 +572,7 @@ def test_counts_of_a_scored_table_tell_failures(skipping, module_store, tmp_path
     assert capsys.readouterr().err == "scored 4 rows (exact 1, model_error 2, unknown 1)\n"
 
 
+@pytest.mark.build
 def test_a_failing_sub_model_fails_the_request(make, fragile):
     """on_error: raise names the sub-model and the kind of error; its text, which may hold rows, is only chained."""
     router = make(*routed(fragile))
@@ -620,6 +632,7 @@ def test_which_sub_models_take_arrays(mixed):
     assert found == {**dict.fromkeys(TAKE_ARRAYS, True), **dict.fromkeys(NEED_FRAMES, False)}
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "column", [pytest.param([1, 2, 3] * 40, id="long"), pytest.param(["a", "b", "c"] * 40, id="text")]
 )
@@ -635,6 +648,7 @@ def test_columns_that_are_no_doubles_need_frames(make, keep, column):
     np.testing.assert_allclose(answer, model.predict(frame.head(5)), rtol=1e-12)
 
 
+@pytest.mark.build
 def test_outputs_as_frames_need_frames(make, keep):
     """A step that hands on frames makes the next one look for names: it would warn on every call."""
     model = make_pipeline(StandardScaler().set_output(transform="pandas"), Ridge()).fit(ROWS, TARGET)

@@ -114,6 +114,8 @@ def test_the_command_line_gives_what_python_does(module_store, model, uri, run, 
     assert found == list(model.predict(ROWS, params=json.loads(params)))
 
 
+@pytest.mark.process
+@pytest.mark.build
 def test_isolated_sub_models_get_them_too(module_store, fleet, make):
     """In a process of their own."""
     router = make(*ROUTED, *fleet, "isolation=process", name="isolated")
@@ -177,6 +179,7 @@ def test_the_union_is_declared(model):
     }
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
@@ -265,6 +268,7 @@ def test_defaults_that_mlflow_needs_are_one(module_store, saved, every, name, ot
     )
 
 
+@pytest.mark.build
 def test_a_loader_that_takes_none(module_store):
     """A parameter that could not be handed over is found when the router is built, not by a request."""
     path = str(module_store.folder / "estimator")

@@ -180,6 +180,7 @@ def test_frames_without_names_are_told_where_nobody_declares_numbers(declared):
         as_batch(frame, declared)
 
 
+@pytest.mark.build
 def test_pyfunc_gets_its_numbers(module_store):
     """MLflow's own wrapper, which looks for the names in the signature, finds them."""
 
@@ -199,6 +200,7 @@ def test_pyfunc_gets_its_numbers(module_store):
 # -- gates, combinations, examples -------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_gates_and_combinations_get_their_numbers(make, keep):
     """Whoever asks a sub-model hands over the names that it knows."""
     frame = table("from_zero")
@@ -220,6 +222,7 @@ def test_gates_and_combinations_get_their_numbers(make, keep):
     np.testing.assert_allclose(answer, np.where(gate.predict(frame) == "both", both, one.predict(frame)), rtol=1e-9)
 
 
+@pytest.mark.build
 def test_logged_examples_are_read(make, keep):
     """The rows that a sub-model was logged with prove it, and have its names."""
     frame = table("years")
@@ -247,6 +250,7 @@ class Wide(BaseEstimator):
         return pd.DataFrame(rows.to_numpy()[:, : len(self.names)], columns=self.names)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("names", [[0, 1], [1, 2], ["a", 1], [0], [1.5, 0.5]], ids=str)
 def test_answers_with_numbered_columns(make, keep, names):
     """Their names are text; one column is a prediction, whatever its name."""

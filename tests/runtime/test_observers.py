@@ -557,6 +557,7 @@ def test_a_shadow_that_nobody_is_told_of_is_warned_about(module_store, paths, pl
     assert warning.startswith("traffic.shadow: ")
 
 
+@pytest.mark.build
 def test_failures_of_a_router_that_skips(module_store, paths, plugins, load, events):
     """on_error: skip: the rows of a sub-model that failed are told as its error; so are those of a shadow."""
     logged = api.build(
@@ -657,6 +658,7 @@ def test_the_queue_is_bounded(waiting, events):
 # -- shadows of other kinds ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_a_shadow_may_need_a_column_of_its_own(module_store, keep, paths, plugins, load, events):
     """Callers that do not send it are answered as ever; the shadow's failure is told."""
     wide = ROWS.assign(x3=ROWS["x1"])
@@ -687,6 +689,7 @@ def classes(keep: Keep) -> dict[str, str]:
     }
 
 
+@pytest.mark.build
 def test_probabilities_of_a_shadow(module_store, classes, plugins, load, events):
     """Both answers have one shape, with the classes in the same order, so that they can be compared."""
     models = declared({"a": classes["two"], "b": classes["three"], "a_new": classes["three"]})
@@ -717,6 +720,7 @@ def test_classes_that_only_a_shadow_knows(module_store, classes, plugins):
 # -- the built-in log, and plugins that are installed ----------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_the_built_in_log(module_store, paths, load, caplog):
     """Loads, batches, shadows and errors are lines of JSON; none of them holds a value of a row."""
     uri = api.build(
@@ -757,6 +761,7 @@ def test_the_built_in_log(module_store, paths, load, caplog):
     assert "s3cr3t" not in caplog.text
 
 
+@pytest.mark.build
 def test_a_build_is_no_traffic(module_store, paths, plugins, events):
     """What a build asks of its router, to prove it, is not told as a batch."""
     models = declared({"a": paths["a"]})
@@ -766,6 +771,7 @@ def test_a_build_is_no_traffic(module_store, paths, plugins, events):
     assert {what for _, what, _ in events} == {"load"}
 
 
+@pytest.mark.build
 def test_an_installed_observer(module_store, paths, tmp_path, monkeypatch, load):
     """An observer of an installed distribution is chosen by its name, recorded with its version, and told."""
     site = tmp_path / "site"
@@ -802,6 +808,7 @@ print([kind for name, kind, _ in watching.EVENTS if name == "eye"])
 """
 
 
+@pytest.mark.process
 def test_an_observer_of_a_module_travels_in_the_artifact(module_store, shadowed, tmp_path):
     """Named with -p when the router was built, it is told in a process that has never heard of it."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": module_store.uri}

@@ -134,6 +134,7 @@ def test_what_is_sent_is_still_checked(router):
         router.predict(frame(rows))
 
 
+@pytest.mark.build
 def test_a_gate_decides_by_them(module_store, saved):
     """What routes is asked about each row as it is alone, in the router and before it is built."""
     path = saved("Named", {"n": "long"})

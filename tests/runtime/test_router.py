@@ -221,6 +221,7 @@ def test_threads_share_a_router(router):
     assert together == alone
 
 
+@pytest.mark.build
 def test_mlflow_gets_its_own_errors(week):
     """Through PyFuncModel an unknown key is a 404 and bad input a 400, as MLflow's servers need them."""
     import mlflow.pyfunc

@@ -14,6 +14,8 @@ import pytest
 
 from mmeframe.errors import UsageError
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 INI = """\
 [pytest]

@@ -289,6 +289,7 @@ def test_the_store_is_gone_afterwards():
     assert "pytest" not in mlflow.get_tracking_uri()
 
 
+@pytest.mark.build
 @pytest.mark.mmeframe("name=built", "routing=column", "routing.column=dow")
 @pytest.mark.mmeframe("+models.a={uri:'models:/day_0@champion',key:{dow:0}}")
 def test_a_router_that_is_built(mmeframe_store, mmeframe_built, mmeframe_cli):
@@ -389,6 +390,7 @@ def run_pytest(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_in_a_project_of_its_own(tmp_path):
     """Strict markers know ours, config folders come from the ini-file, and two workers share nothing."""
     (tmp_path / "pytest.ini").write_text(
@@ -410,6 +412,7 @@ def test_in_a_project_of_its_own(tmp_path):
     assert "@pytest.mark.mmeframe(*overrides, command='build'" in run_pytest(tmp_path, "--markers")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("mark", "said"),
     [
@@ -424,6 +427,7 @@ def test_a_marker_that_is_wrong(tmp_path, mark, said):
     assert said in run_pytest(tmp_path)
 
 
+@pytest.mark.process
 def test_the_plugin_imports_nothing_heavy(tmp_path):
     """It is part of every pytest run of the environment."""
     (tmp_path / "conftest.py").write_text(

@@ -91,6 +91,7 @@ GOOD = [
 ]
 
 
+@pytest.mark.process
 @parametrize_with_checks(GOOD)
 def test_a_component_that_keeps_everything(case, check):
     """No check has anything against it."""
@@ -202,6 +203,7 @@ BROKEN: list[tuple[Case, str, str]] = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("case", "name", "said"), [pytest.param(*row, id=f"{row[0].noun}-{row[0].kind}-{row[1]}") for row in BROKEN]
 )
@@ -294,6 +296,7 @@ def plugin(tmp_path, monkeypatch) -> Iterator[Callable[[str], str]]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("check", "text", "said"),
     [
@@ -440,6 +443,7 @@ def test_options_that_are_wrong():
     assert "there is no option 'colum' of kind 'good'.\n  Did you mean 'column'?" in str(caught.value)
 
 
+@pytest.mark.process
 def test_a_preset_that_a_plugin_ships(plugin, tmp_path):
     """A YAML file of a plugin is tried by its name, with the options that it sets."""
     presets = tmp_path / "plugins" / "some_presets" / "routing"

@@ -208,6 +208,7 @@ TRAINING = (
 )
 
 
+@pytest.mark.build
 def test_the_command_line_allows(shop, store, run):
     """By the flag, which other commands do not take; the refusal shows it as the cure."""
     refused = run("train", *TRAINING)

@@ -29,6 +29,7 @@ def shops(store, tmp_path):
     )
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("more", "said", "cure"),
     [
@@ -91,6 +92,7 @@ def test_names_that_train_writes(shops, more, said, cure):
     assert len({model.name for model in trained.models}) == len(trained.models) >= 3
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "entry",
     [
@@ -147,6 +149,7 @@ def test_a_router_is_not_registered_as_a_logged_model_of_its_own(week):
     assert api.validate("name=day_3", *overrides, week.override, "tracking.register_as=day_3_router").models
 
 
+@pytest.mark.build
 def test_train_takes_no_alias_of_a_router(shops):
     """Of whichever config it is."""
     api.train(*shops, "train.global_as=everyone")

@@ -126,6 +126,7 @@ FEATURES = {
 }
 
 
+@pytest.mark.build
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_a_training_file_is_scored_as_it_was_learnt(module_store, tmp_path_factory, data):
@@ -177,6 +178,7 @@ RULES = (
 IDS = ["00712", "00799", "7.0", "", "12345", "00712", "8.0", "NA", "true"]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "routing",
     [
@@ -221,6 +223,7 @@ def test_strategies_that_read_text(module_store, tmp_path, monkeypatch, routing)
 LARGE = [str(2**53), "", str(2**53 + 1)]
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("feature", "cells"),
     [
@@ -309,6 +312,7 @@ def test_rows_longer_than_the_header_are_refused(module_store, tmp_path, text, l
 # -- targets ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("cells", "suffix", "estimator", "answers"),
     [

@@ -43,6 +43,7 @@ def wine(store, tmp_path):
     )
 
 
+@pytest.mark.build
 def test_one_sub_model_per_key_and_one_for_all(wine):
     """Keys with too few rows get none; the global one learns from every row."""
     trained = api.train(*wine)
@@ -53,6 +54,7 @@ def test_one_sub_model_per_key_and_one_for_all(wine):
     assert trained.models[-1].rows > sum(model.rows for model in trained.models[:-1]) - 3
 
 
+@pytest.mark.build
 def test_leading_zeros_of_a_csv_key_stay(wine, tmp_path):
     """A column of zip codes is text, though every one of them could be read as a number; 7.0 is 7."""
     table = pd.read_csv(tmp_path / "wine.csv", dtype={"shop": str}).query("shop != 'rare'")
@@ -65,6 +67,8 @@ def test_leading_zeros_of_a_csv_key_stay(wine, tmp_path):
     assert [model.key for model in numbers.models] == ["0", "1", None]
 
 
+@pytest.mark.build
+@pytest.mark.smoke
 def test_text_keys_of_a_parquet_table_stay_text(wine, tmp_path):
     """Parquet knows that 02108 is text; a router over it routes by the text."""
     table = pd.read_csv(tmp_path / "wine.csv", dtype={"shop": str})
@@ -80,6 +84,7 @@ def test_text_keys_of_a_parquet_table_stay_text(wine, tmp_path):
     assert answer["model_id"][-1] == "all"
 
 
+@pytest.mark.build
 def test_sub_models_are_logged_with_what_a_router_needs(wine):
     """Signature, key tag, rows, metrics of both errors, alias; requirements without inference."""
     trained = api.train(*wine)
@@ -99,6 +104,7 @@ def test_sub_models_are_logged_with_what_a_router_needs(wine):
     assert client.get_run(trained.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.build
 def test_the_errors_are_of_held_out_rows(wine):
     """The global sub-model's error is measured on the same rows of the same key."""
     trained = api.train(*wine, "train.holdout=0.3")
@@ -109,6 +115,7 @@ def test_the_errors_are_of_held_out_rows(wine):
         assert model.rows == 59 - int(59 * 0.3)
 
 
+@pytest.mark.build
 def test_without_a_holdout_there_are_no_errors(wine):
     """train.holdout=0 learns from every row."""
     trained = api.train(*wine, "train.holdout=0")
@@ -117,6 +124,7 @@ def test_without_a_holdout_there_are_no_errors(wine):
     assert trained.models[0].rows == 59
 
 
+@pytest.mark.build
 def test_training_twice_gives_new_versions(wine):
     """The alias moves to the newest, and the same seed gives the same model."""
     first, second = api.train(*wine), api.train(*wine)
@@ -139,6 +147,7 @@ def test_keys_that_cannot_be_names_are_refused_before_the_work(wine, tmp_path, k
     assert MlflowClient().search_registered_models() == []
 
 
+@pytest.mark.build
 def test_a_key_that_pandas_takes_for_missing_is_a_key(wine, tmp_path):
     """NA is a country."""
     table = pd.read_csv(tmp_path / "wine.csv")
@@ -156,6 +165,7 @@ def test_nothing_to_train_is_an_error(wine):
         api.train(*overrides, "train.min_rows=1000")
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("form", ["skops", "cloudpickle", "pickle"])
 def test_every_serialization(wine, form):
     """What is logged can be loaded by MLflow itself."""
@@ -165,6 +175,7 @@ def test_every_serialization(wine, form):
     assert model.predict(pd.DataFrame({"malic_acid": [1.0], "ash": [2.0]})).shape == (1,)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     "estimator",
     [
@@ -182,6 +193,7 @@ def test_categories_that_were_never_seen_are_answered(wine, estimator):
     assert np.isfinite(answer).all()
 
 
+@pytest.mark.build
 def test_a_classifier_of_text(store, tmp_path):
     """Labels are text, so the answers are declared as text; the router gives the labels back."""
     features, target = load_iris(return_X_y=True, as_frame=True)
@@ -209,6 +221,7 @@ def test_a_classifier_of_text(store, tmp_path):
     assert (answer == table["kind"].to_numpy()).mean() > 0.95
 
 
+@pytest.mark.build
 def test_a_classifier_of_numbers_is_declared_as_what_it_answers(wine, tmp_path):
     """Whole-number labels are long, not double."""
     table = pd.read_csv(tmp_path / "wine.csv").assign(alcohol=lambda frame: (frame["alcohol"] > 13).astype(int))
@@ -289,6 +302,7 @@ def test_missing_values_of_rows_without_a_sub_model_of_their_own(wine, change):
     assert error.what.endswith("in 'malic_acid' in 1, 'ash' in 1 of 178 rows.")
 
 
+@pytest.mark.build
 def test_an_estimator_that_takes_missing_values(wine, change):
     """The advice works."""
     change("ash", "")

@@ -36,6 +36,7 @@ WRITE = {
 }
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("name", WRITE)
 def test_files_of_every_kind(module_store, tmp_path, name):
     """Whatever case their ending has, and wherever pandas put the key."""
@@ -74,6 +75,7 @@ def test_files_that_cannot_be_read_are_named(module_store, tmp_path, name, conte
     assert hint in caught.value.hint
 
 
+@pytest.mark.build
 def test_a_frame_with_numbered_columns(module_store, importable):
     """Names are text, in a table too."""
     importable("numbered_rows", "import tests.train.test_training_files as t\nrows = t.numbered()\n")
@@ -100,6 +102,7 @@ def numbered() -> pd.DataFrame:
 # -- key parts that build on others ----------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_a_looked_up_part_is_trained(module_store, tmp_path):
     """Its key is what the table says of the other part."""
     TABLE.to_csv(tmp_path / "rows.csv", index=False)
@@ -152,6 +155,7 @@ def test_a_gate_is_refused_by_name(module_store, tmp_path):
     )
 
 
+@pytest.mark.build
 def test_a_parameter_is_a_column_of_the_table(module_store, tmp_path):
     """Requests carry the key as a parameter, a table in a column of the same name; one without it is told so."""
     TABLE.to_csv(tmp_path / "rows.csv", index=False)
@@ -166,6 +170,7 @@ def test_a_parameter_is_a_column_of_the_table(module_store, tmp_path):
 # -- keys and rows that nothing can be made of -----------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize(
     ("keys", "suffix"),
     [
@@ -202,6 +207,7 @@ def test_no_rows_for_the_sub_model_of_all(module_store, tmp_path, rows):
     assert "no row with a target" in caught.value.hint
 
 
+@pytest.mark.build
 def test_keys_whose_name_can_be_read_in_two_ways(module_store, tmp_path):
     """A router that reads them from the tags of what was trained takes them."""
     table = pd.DataFrame({"a": ["a-b", "x"] * 10, "b": ["c", "y"] * 10, "x": np.arange(20.0), "y": np.arange(20.0)})

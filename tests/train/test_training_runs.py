@@ -60,6 +60,7 @@ def trained(overrides, *more):
 # -- what is logged --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_parameters_config_overrides_and_tags_are_logged(shops):
     """The run and each sub-model have what the fits depend on; secrets are hidden."""
     more = ("+train.estimator.params.alpha=0.5", "+tracking.tags.team=sales", "+tracking.tags.api_token=hunter2")
@@ -80,6 +81,7 @@ def test_parameters_config_overrides_and_tags_are_logged(shops):
         assert "hunter2" not in str([logged.tags, version.tags, run.data.tags])
 
 
+@pytest.mark.build
 def test_the_next_training_closes_what_a_kill_left(shops):
     """A run that never ended and a model that nobody registered go; what was registered is whole, and stays."""
     client = MlflowClient()
@@ -98,6 +100,7 @@ def test_the_next_training_closes_what_a_kill_left(shops):
     assert [version.run_id for version in client.search_model_versions(f"run_id = '{run}'")] == [run]
 
 
+@pytest.mark.build
 def test_metrics_stand_on_each_logged_model(shops):
     """Each has its own numbers, and those of the global one for the same rows."""
     made = trained(shops)
@@ -109,6 +112,7 @@ def test_metrics_stand_on_each_logged_model(shops):
     assert len({model.metrics["rmse"] for model in made.models}) == 3
 
 
+@pytest.mark.build
 def test_several_key_parts(shops):
     """One sub-model for each combination, under a name with all parts, tagged with each; sorted by key."""
     overrides = [it for it in shops if not it.startswith("train.key")]
@@ -175,6 +179,7 @@ def test_metrics_of_any_held_out_labels(true, seed):
     assert all(np.isfinite(value) for value in found.values())
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("estimator", ["linear_model.LogisticRegression", "ensemble.HistGradientBoostingClassifier"])
 def test_classifiers_of_text_report_their_metrics(shops, run, estimator):
     """Labels may be text; the table names each metric, of the sub-model and of the global one."""
@@ -187,6 +192,7 @@ def test_classifiers_of_text_report_their_metrics(shops, run, estimator):
     assert "RMSE" not in done.out
 
 
+@pytest.mark.build
 def test_warnings_are_counted_not_printed(shops, run, recwarn):
     """What a library warns of is one line, whatever the number of fits."""
     few = "+train.estimator.params={max_iter:1}"
@@ -202,6 +208,7 @@ def test_warnings_are_counted_not_printed(shops, run, recwarn):
 # -- keys that cannot be fitted --------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_a_key_that_cannot_be_fitted_may_be_skipped(shops, tmp_path, run):
     """With train.on_error=skip it is reported, and the others are trained."""
     table = pd.read_csv(tmp_path / "shops.csv")
@@ -347,6 +354,7 @@ class Loud(Ridge):
 """
 
 
+@pytest.mark.build
 def test_what_libraries_print_while_they_fit_is_not_among_the_results(shops, tmp_path, capfd, monkeypatch):
     """Neither Python's nor what is written past it; what is printed before and after is there."""
     (tmp_path / "local_loud.py").write_text(LOUD)
@@ -396,6 +404,7 @@ def test_names_that_collide_are_refused(shops, override, where, what):
     assert what in error.what
 
 
+@pytest.mark.build
 def test_keys_that_share_a_name_are_refused(shops, tmp_path):
     """1_2 and 3 are not 1 and 2_3."""
     change(tmp_path, shop=np.repeat(["a_b", "a"], 60), region=np.repeat(["c", "b_c"], 60))
@@ -430,6 +439,7 @@ def test_what_mlflow_refuses_is_a_problem_of_the_config(shops, override, where, 
 # -- sweeps ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("alias", [None, "candidate"])
 def test_a_sweep_labels_its_trials_and_moves_no_alias(shops, run, monkeypatch, alias):
     """What was the champion stays; an alias that the command line names is moved."""

@@ -16,11 +16,15 @@ import pytest
 
 from mmeframe.errors import BuildError, CorruptBundleError, MissingError, Problem, ProblemsError, UnknownNameError
 from mmeframe.worker import Ended, RemoteError, Worker
+from tests.causes import causes
+
+pytestmark = pytest.mark.process
 
 RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
+@causes("process", "smoke")
 def worker() -> Iterator[Worker]:
     worker = Worker()
     yield worker

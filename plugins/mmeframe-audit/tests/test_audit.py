@@ -27,6 +27,7 @@ from mmeframe.errors import ProblemsError
 from mmeframe.plugin import BatchEvent, ComponentContext, ErrorEvent, ModelError, ShadowEvent
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.testing import ObserverCase, ObserverConformance
+from tests.causes import causes
 
 from mmeframe_audit.observer import AuditConf, AuditObserver
 
@@ -60,6 +61,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestConformance(ObserverConformance):
     """What every observer promises: it writes all the time, and with answers."""
 
@@ -268,6 +271,7 @@ def test_a_router_that_is_dropped_takes_its_thread_along(tmp_path, observer):
     assert pd.read_parquet(tmp_path / "audit").rows.tolist() == [4]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "end",
     [
@@ -285,6 +289,7 @@ def test_what_waits_is_written_when_the_interpreter_exits(tmp_path, end):
     assert pd.read_parquet(tmp_path / "audit").rows.tolist() == [1, 2, 3]
 
 
+@pytest.mark.process
 def test_a_server_that_is_told_to_end(tmp_path):
     """What it answers after SIGTERM is written at once: it may then be killed by that signal, as Uvicorn is."""
     code = """
@@ -306,6 +311,7 @@ time.sleep(600)
     assert sorted(pd.read_parquet(folder).rows) == [1, 2, 3]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "child",
     [
@@ -329,6 +335,7 @@ def test_a_process_that_forks(tmp_path, child):
     assert sorted(pd.read_parquet(tmp_path / "audit").rows) == sorted([1, 2, 10, 20, 30, *third])
 
 
+@pytest.mark.process
 def test_several_processes_write_to_one_folder(tmp_path):
     """Files of one second and of many processes have names of their own."""
     folder = tmp_path / "audit"
@@ -341,6 +348,7 @@ def test_several_processes_write_to_one_folder(tmp_path):
     assert sorted(pd.read_parquet(folder).rows) == sorted([*range(100)] * 4)
 
 
+@pytest.mark.process
 def test_a_process_that_is_killed_loses_what_waited(tmp_path):
     """Files that are there are whole: what was not written yet is all that is lost."""
     folder = tmp_path / "audit"
@@ -367,6 +375,7 @@ def test_readers_leave_out_a_file_that_is_being_written(tmp_path, observer):
 # -- when they cannot be ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_full_disk_is_told_once_and_counted(tmp_path):
     """Records are dropped while nothing can be written; the next file says how many, and none is half there."""
     code = """
@@ -490,6 +499,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
+@causes("build")
 def audited(tmp_path, monkeypatch) -> Path:
     """A working directory with the README's config, and a store with its router."""
     import mlflow
@@ -536,6 +546,7 @@ def test_the_example_of_the_readme_works(audited, capsys):
     assert re.search(r"price +12", by_model)
 
 
+@pytest.mark.process
 def test_servers_with_several_workers(audited):
     """Every request to a real server is in the folder once it has stopped, whichever worker took it."""
     with socket.socket() as probe:

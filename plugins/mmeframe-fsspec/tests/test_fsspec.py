@@ -129,6 +129,8 @@ def entries(path: str, pattern: str, *parts: str) -> dict[str, tuple[str, Any]]:
     return {entry.id: (entry.uri, entry.key) for entry in expand(path, pattern, *parts)}
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestConformance(ModelSourceConformance):
     """What every model source promises: in memory, and on this machine."""
 
@@ -180,6 +182,7 @@ def twelve(bucket: Bucket) -> dict[tuple[str, str], str]:
 # -- a bucket of S3 --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_twelve_models_in_a_bucket(twelve, work):
     """Keys come from names, versions are ETags, and answers are those of the models that were written."""
     logged = api.build(*OVERRIDES)
@@ -193,6 +196,7 @@ def test_twelve_models_in_a_bucket(twelve, work):
     assert answers["model_version"].tolist() == list(twelve.values())
 
 
+@pytest.mark.build
 def test_what_did_not_change_is_not_downloaded_again(bucket, twelve, work, caplog):
     """Of twelve objects the one that was written since is fetched, and no other."""
     api.build(*OVERRIDES)
@@ -211,6 +215,7 @@ def test_what_did_not_change_is_not_downloaded_again(bucket, twelve, work, caplo
     assert (answer["prediction"][0], answer["model_version"][0]) == (pytest.approx(100.0), etag)
 
 
+@pytest.mark.build
 def test_no_secret_is_kept(twelve, work, empty_store, caplog):
     """The key that reads the bucket is in nothing that a build writes or logs."""
     caplog.set_level(logging.DEBUG)
@@ -224,6 +229,7 @@ def test_no_secret_is_kept(twelve, work, empty_store, caplog):
     assert SECRET not in caplog.text
 
 
+@pytest.mark.build
 def test_mlflow_folders(bucket, work, tmp_path):
     """A folder with a file ``MLmodel`` is a sub-model; any change below it is a new version."""
     for shop, slope in (("a", 1.0), ("b", 2.0)):
@@ -321,6 +327,7 @@ def test_no_permission(bucket, twelve, work, monkeypatch):
     assert key["SecretAccessKey"] not in str(problem)
 
 
+@pytest.mark.process
 def test_an_option_from_the_environment(bucket):
     """Every option of a file system has a variable of fsspec."""
     bucket.put("prod/a.pkl", b"x")
@@ -344,6 +351,7 @@ def test_an_option_from_the_environment(bucket):
 # -- other file systems ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_a_file_system_that_mlflow_does_not_know(memory, work):
     """Models in memory are listed and fetched by fsspec; a second build takes what did not change from the first."""
     for store, slope in (("a", 1.0), ("b", 2.0)):
@@ -464,6 +472,7 @@ def test_the_installed_plugin_is_found():
     assert info.provides == {"model source": ["fsspec"]}
 
 
+@pytest.mark.process
 def test_mlflow_alone_does_not_get_the_scheme():
     """Only a process that lists a folder does: a tracking server must not fetch what its clients name."""
     code = (

@@ -101,6 +101,8 @@ WHOLE = pd.DataFrame({"latitude": [41, 40, -33] * 8, "longitude": [-75, -73, 151
 TABLE = {"airports.csv": "\n".join([HEADER, *AIRPORTS, ""])}
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestConformance(RoutingStrategyConformance):
     """With and without a limit, on fractions of degrees and on whole ones."""
 

@@ -153,6 +153,8 @@ def case(name: str, model: Any, **options: Any) -> LoaderCase:
     return LoaderCase("onnx", model=written, rows=ROWS, options=options, id=name)
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestConformance(ModelLoaderConformance):
     """What every model loader promises: one input and several, one file and several."""
 
@@ -419,6 +421,8 @@ print(*sorted({loader["kind"] for loader in router.bundle.manifest["loaders"]}),
 """
 
 
+@pytest.mark.process
+@pytest.mark.build
 def test_a_router_over_the_readme(tmp_path, monkeypatch):
     """The README's config is a router of five models that MLflow logged; another process gets the answers of each.
 
@@ -468,6 +472,7 @@ def test_a_router_over_the_readme(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("cache-there/mmeframe-*/models/*"))) == 1
 
 
+@pytest.mark.build
 def test_a_bare_file(tmp_path, monkeypatch):
     """A file ``.onnx`` needs no MLflow folder; its columns are declared, and its answers are found by asking it."""
     monkeypatch.chdir(tmp_path)
@@ -486,6 +491,7 @@ def test_a_bare_file(tmp_path, monkeypatch):
     np.testing.assert_allclose(answers, model.predict(ROWS.to_numpy()), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("estimator", [LogisticRegression(), GaussianNB()], ids=["operator", "array"])
 @pytest.mark.parametrize(
     ("one", "two", "columns"),

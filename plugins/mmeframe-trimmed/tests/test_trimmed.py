@@ -32,6 +32,8 @@ quick = settings(max_examples=200, deadline=None, database=None)
 NUMBERS = np.random.default_rng(0).normal(size=(10, 24))
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 class TestConformance(CombinerConformance):
     """What every combiner promises: numbers, whole numbers and probabilities, with something cut and without."""
 
@@ -203,6 +205,7 @@ def test_options_are_checked_with_the_config(cut, text):
 # -- the README ----------------------------------------------------------------
 
 
+@pytest.mark.build
 def test_the_example_of_the_readme_works(tmp_path, monkeypatch):
     """The README's config is a router over five registered models, and its answers are their trimmed mean."""
     import mlflow
