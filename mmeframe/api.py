@@ -333,10 +333,12 @@ def plan(
     config_name: str | None = None,
     plugins: Iterable[str] | Plugins = (),
 ) -> dict[str, Any]:
-    """What ``build`` would log, as plain data: sub-models, routing, schema, requirements, warnings. Example::
+    """What ``build`` would log, as plain data: sub-models, routing, schema, requirements, warnings.
 
-    found = mmeframe.plan(config_dirs=["conf"], config_name="delays")
-    print([model["uri"] for model in found["sub_models"]])
+    Example::
+
+        found = mmeframe.plan(config_dirs=["conf"], config_name="delays")
+        print([model["uri"] for model in found["sub_models"]])
     """
     from mmeframe.fleet.facts import Plan
 
@@ -479,9 +481,11 @@ def predict_table(
 
 
 def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:
-    """What is inside a logged router: read from its bundle, nothing is loaded. Example::
+    """What is inside a logged router: read from its bundle, nothing is loaded.
 
-    print([model["id"] for model in mmeframe.show("models:/flights@champion")["sub_models"]])
+    Example::
+
+        print([model["id"] for model in mmeframe.show("models:/flights@champion")["sub_models"]])
     """
     from mmeframe.store.store import using_store
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mmeframe.errors import UsageError, nearest
@@ -50,70 +51,49 @@ class Flag:
         return getattr(flags, self.place) not in (None, False, [])
 
 
-FLAGS: Mapping[str, Flag] = {
-    flag.name: flag
-    for flag in (
-        Flag(
-            "--config-dir",
-            "DIR",
-            "your own configs; they win over the shipped ones (repeatable)",
-            field="config_dirs",
-            many=True,
-        ),
-        Flag("--config-name", "NAME", "another primary config than the command's own"),
-        Flag(
-            "--model",
-            "URI",
-            "the router, any MLflow model URI (default: the config's registered name); also model=URI",
-            own=True,
-            word=True,
-        ),
-        Flag(
-            "--data",
-            "FILE",
-            "a table to score or explain: .csv .parquet .json .jsonl; also data=FILE",
-            own=True,
-            word=True,
-        ),
-        Flag("--params", "JSON", """request parameters, for instance '{"dow": 1}'""", own=True),
-        Flag(
-            "--plugin",
-            "NAME",
-            "init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer",
-            own=True,
-        ),
-        Flag("--kind", "KIND", own=True),
-        Flag(
-            "--allow",
-            "NAME",
-            "train: a package whose estimators, or a table MODULE:NAME, that the config may name (repeatable)",
-            own=True,
-            many=True,
-        ),
-        Flag(
-            "--limit", "N", "explain: how many rows (default: the first 40 to show, all to --json and --out)", own=True
-        ),
-        Flag(
-            "--out",
-            "FILE",
-            "where to write the scored, or explained, table (default: standard output)",
-            own=True,
-        ),
-        Flag("--json", help="results for machines"),
-        Flag("--debug", help="tracebacks, of plugins too, and all log messages; plugins: how long imports take"),
-        Flag("--exit-code", help="plan: end with 3 where build would change something, with 0 where not", own=True),
-        Flag(
-            "-p",
-            "MODULE, -p no:NAME",
-            "add a plugin module, or disable a plugin, or a component of one (no:mmeframe-geo.geohash)",
-            field="plugins",
-            many=True,
-        ),
-        Flag("--help"),
-        Flag("-h", field="help"),
-        Flag("--version"),
-    )
-}
+_own = partial(Flag, own=True)
+_ALL = (
+    Flag(
+        "--config-dir",
+        "DIR",
+        "your own configs; they win over the shipped ones (repeatable)",
+        field="config_dirs",
+        many=True,
+    ),
+    Flag("--config-name", "NAME", "another primary config than the command's own"),
+    _own(
+        "--model",
+        "URI",
+        "the router, any MLflow model URI (default: the config's registered name); also model=URI",
+        word=True,
+    ),
+    _own("--data", "FILE", "a table to score or explain: .csv .parquet .json .jsonl; also data=FILE", word=True),
+    _own("--params", "JSON", """request parameters, for instance '{"dow": 1}'"""),
+    _own("--plugin", "NAME", "init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer"),
+    _own("--kind", "KIND"),
+    _own(
+        "--allow",
+        "NAME",
+        "train: a package whose estimators, or a table MODULE:NAME, that the config may name (repeatable)",
+        many=True,
+    ),
+    _own("--limit", "N", "explain: how many rows (default: the first 40 to show, all to --json and --out)"),
+    _own("--out", "FILE", "where to write the scored, or explained, table (default: standard output)"),
+    Flag("--json", help="results for machines"),
+    Flag("--debug", help="tracebacks, of plugins too, and all log messages; plugins: how long imports take"),
+    _own("--exit-code", help="plan: end with 3 where build would change something, with 0 where not"),
+    Flag(
+        "-p",
+        "MODULE, -p no:NAME",
+        "add a plugin module, or disable a plugin, or a component of one (no:mmeframe-geo.geohash)",
+        field="plugins",
+        many=True,
+    ),
+    Flag("--help"),
+    Flag("-h", field="help"),
+    Flag("--version"),
+)
+FLAGS: Mapping[str, Flag] = {flag.name: flag for flag in _ALL}
 
 # Handed to hydra.main, with the values of those that take one; a value that is anything is not listed.
 HYDRA: Mapping[str, Sequence[str] | None] = {

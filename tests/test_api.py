@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import textwrap
 
 import pytest
 
@@ -49,3 +52,17 @@ def test_overrides_are_texts(overrides, kind):
         api.compose(*overrides)
 
     assert "those of a list with *" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", [name for name in api.__all__ if name != "Job"])
+def test_a_function_says_how_it_is_called(name):
+    """Its docstring has an example that calls it, with parameters that it names."""
+    function = getattr(api, name)
+    example = inspect.cleandoc(function.__doc__).partition("Example::\n\n")[2]
+    assert example.startswith("    ")
+
+    calls = [it for it in ast.walk(ast.parse(textwrap.dedent(example))) if isinstance(it, ast.Call)]
+    (call,) = [it for it in calls if ast.unparse(it.func) == f"mmeframe.{name}"]
+    parameters = inspect.signature(function).parameters
+    assert {it.arg for it in call.keywords} <= {*parameters}
+    assert not any(it.kind is inspect.Parameter.VAR_KEYWORD for it in parameters.values())

@@ -137,6 +137,19 @@ def test_a_logged_router_is_taken_as_it_is(run, router, rows, command):
     assert run(command, router[1], model, rows).code == 0
 
 
+def test_a_plan_without_a_config_shows_a_router_as_it_is(run, router):
+    """Nothing is compared, so nothing but its place is read; Hydra's flags change nothing of that."""
+    model = f"model=models:/{router[0].partition('=')[2]}/1"
+
+    done = run("plan", router[1], model, "routing.on_unknown=skip")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: routing.on_unknown=skip: plan does not read routing.\n")
+    shown = run("plan", router[1], model)
+    assert (shown.code, shown.out.splitlines()[0].split()[:2]) == (0, ["router", "unread_options"])
+    assert run("plan", "-m", router[1], model).out == shown.out
+
+
 def test_a_fleet_on_the_command_line_says_whose_router_is_meant(run, router):
     """The same words for build and for show, as of a file; what else does nothing is told."""
     assert run("show", *router, *fleets.WEEK).code == 0
