@@ -211,6 +211,7 @@ def test_two_routers_of_one_process(logged, week, install):
         assert ids(router) == expected
 
 
+@pytest.mark.build
 def test_a_router_in_a_router(logged, week, install):
     """What the inner one carries is held against this process, too, when the outer one is built."""
     columns = "{inputs:{x1:double,x2:double},outputs:double}"

@@ -596,6 +596,7 @@ def test_every_change_is_a_difference(run, config, about):
     assert any(about in line for line in after)
 
 
+@pytest.mark.build
 def test_another_way_to_combine_is_a_difference(run):
     """A combination of the same sub-models that answers something else has changed."""
     pair = "+models.pair={{combine:{{kind:{},of:[berlin,paris]{}}},key:{{shop:rome}}}}"
@@ -750,6 +751,7 @@ def test_disabled_sub_models_of_one_key(run, table, monkeypatch, disabled):
     assert [it["route"][0]["found"] for it in rows] == [said[user not in FRESH] for user in USERS[:3]]
 
 
+@pytest.mark.build
 def test_plan_of_files(run, store):
     """They are compared with those of the newest version, and not with those of another router; the budget is shown."""
     path = store.folder / "a.pkl"

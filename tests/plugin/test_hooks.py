@@ -191,6 +191,7 @@ def fails(logged):
 """
 
 
+@pytest.mark.build
 def test_a_router_that_was_logged_is_told(week, module, monkeypatch, tmp_path):
     """Once, when it is registered. Who fails is told as a warning, and the router stays."""
     monkeypatch.setenv("NEWS", str(tmp_path / "news.json"))
@@ -218,6 +219,7 @@ RAISES = Project("acme-raises", "1.0", ENTRIES)
 LATER = ("check_spec", "router_logged")
 
 
+@pytest.mark.build
 def test_a_plugin_that_raises_in_every_hook(installed, week):
     """Where it registers something, it is broken with its reason, and others work; where it judges, the command stops.
 

@@ -700,6 +700,7 @@ def test_switches_join_the_variables(monkeypatch):
 # -- mmeframe plugins ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_command_lists_broken_plugins_and_succeeds(install):
     """``mmeframe plugins`` in a process of its own: broken plugins with their reason, exit 0."""
     site = install(NO_IMPORT)

@@ -145,6 +145,7 @@ def test_a_bundle_that_is_not_there(opened, tmp_path):
     )
 
 
+@pytest.mark.build
 def test_a_bundle_that_is_another_one_now(opened, uri, week, tmp_path):
     """A copy never answers with other sub-models than the router that was copied."""
     bundle = tmp_path / "bundle"

@@ -109,6 +109,7 @@ def test_a_variable_beats_the_config_that_beats_the_build(load, lazy, monkeypatc
     assert router.residency.statistics().resident == 2
 
 
+@pytest.mark.build
 def test_lazy_where_it_was_built_eager_and_the_reverse(load, lazy, build, monkeypatch):
     eager = build("eager").model_uri
     assert load(eager).residency.statistics().resident == N

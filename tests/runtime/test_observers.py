@@ -273,6 +273,7 @@ def test_threads_are_told_apart(router, events):
 # -- observers that break --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.build
 @pytest.mark.parametrize("what", ["load", "batch", "shadow", "error", "evict"])
 def test_an_observer_that_breaks_changes_nothing(
     load, shadowed, module_store, paths, watching, events, caplog, monkeypatch, what
