@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmeframe.commandline import ConfigCommand
-from mmeframe.commands import show
+from mmeframe.commands.show import COMMAND as SHOW
 from mmeframe.commands.texts import few, files_of, key_text, levels_text, show_columns, show_traffic, warn
 from mmeframe.errors import UsageError, count, listed
 from mmeframe.output import emit, say, table
@@ -28,7 +28,7 @@ def _run(work: Job, flags: Flags) -> int:
         if flags.exit_code:
             hint = "Name one: --config-name NAME."
             raise UsageError("there is no config to compare.", where="--exit-code", hint=hint)
-        return show.COMMAND.run(work, flags)
+        return SHOW.run(work, flags)
     with work.store() as store:
         planned = work.plan(store, flags.model)
     warn(planned.plan.warnings)

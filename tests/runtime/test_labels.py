@@ -13,6 +13,7 @@ from mmeframe.plugin import Observer, ObserverConf
 from mmeframe.runtime import Router
 from mmeframe.runtime.router import Answer
 from tests import fleets
+from tests.causes import causes
 from tests.conftest import Store
 
 # Models whose answers go wrong where rows bring labels of their own.
@@ -99,6 +100,7 @@ def saved(module_store: Store, own: Any) -> Saved:
 
 
 @pytest.fixture(scope="module")
+@causes("process")
 def routers(make: Made, saved: Saved) -> dict[str, Router]:
     """One router for each way to a sub-model; the answer of row x is 10 * x, of key b 20 * x."""
     beside, twice = saved("Beside"), saved("Beside", 20.0)
