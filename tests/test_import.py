@@ -113,7 +113,7 @@ def test_the_copy_in_a_router_says_why_it_has_no_api(tmp_path):
     write_archive(archive, embedded_files({}, ()))
     code = (
         f"import sys; sys.path.insert(0, {str(archive)!r}); import mmeframe\n"
-        "for ask in ('from mmeframe import api', 'from mmeframe.fleet import resolve', 'mmeframe.explain'):\n"
+        "for ask in ('from mmeframe import api', 'from mmeframe import build', 'mmeframe.explain'):\n"
         "    try: exec(ask)\n"
         "    except ImportError as error: print(error)\n"
     )
