@@ -24,9 +24,9 @@ from mmeframe.spec import Logged, RouterSpec
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle
     from mmeframe.fleet.facts import Planned, RouterFacts
-    from mmeframe.fleet.previous import Previous
+    from mmeframe.fleet.released import ReleasedBuild
     from mmeframe.fleet.resolve import Fleet
-    from mmeframe.publish.draft import Draft
+    from mmeframe.publish.journal import BuildJournal
     from mmeframe.route.explain import Covered, Explained
     from mmeframe.route.routing import Routing
     from mmeframe.runtime import Router
@@ -93,14 +93,14 @@ class Job:
     def fleet(
         self,
         store: Store,
-        previous: Previous | None = None,
-        draft: Draft | None = None,
+        previous: ReleasedBuild | None = None,
+        journal: BuildJournal | None = None,
         progress: Progress = _silent,
     ) -> Fleet:
         """The config's sub-models, pinned, described and checked against one another."""
         from mmeframe.fleet.resolve import resolve
 
-        return resolve(self.spec, self.plugins, store, progress, previous, draft)
+        return resolve(self.spec, self.plugins, store, progress, previous, journal)
 
     def validate(self, store: Store, progress: Progress = _silent) -> Fleet:
         """The fleet, with all that can be known of it without loading; or, with ``validate.load``, by that.
@@ -120,12 +120,12 @@ class Job:
         """What a build would log, and how that differs from the router at ``uri``, else from the registered one."""
         from mmeframe.fleet.changes import compare
         from mmeframe.fleet.facts import Plan, Planned
-        from mmeframe.fleet.previous import find_previous
+        from mmeframe.fleet.released import find_released
 
         against, bundle = self._against(store, uri)
         ours, newest = self._versions(store, against) if bundle else (None, None)
         home = bundle.folder if bundle else None
-        with find_previous(store, self.spec, ours, home) if ours else nullcontext() as previous:
+        with find_released(store, self.spec, ours, home) if ours else nullcontext() as previous:
             # Its notes say which files have changed; all are read all the same, for what there is to say of them.
             fleet = self.fleet(store, dataclasses.replace(previous, stamps={}) if previous else None)
             around = self._wrapping(fleet)
@@ -208,18 +208,18 @@ class Job:
         """Log, prove and register the router."""
         import yaml
 
-        from mmeframe.fleet.previous import find_previous
-        from mmeframe.publish.draft import open_draft
+        from mmeframe.fleet.released import find_released
+        from mmeframe.publish.journal import open_journal
         from mmeframe.publish.log import log_router
 
         with (
             self.store() as store,
-            find_previous(store, self.spec) as previous,
-            open_draft(store, self.spec) as draft,
+            find_released(store, self.spec) as previous,
+            open_journal(store, self.spec) as journal,
         ):
-            fleet = self.fleet(store, previous if self.spec.bundle.reuse else None, draft, progress)
+            fleet = self.fleet(store, previous if self.spec.bundle.reuse else None, journal, progress)
             config = (yaml.safe_load(self.composed.text), self.composed.overrides)
-            logged = log_router(fleet, self.plugins, store, draft, config, progress, previous)
+            logged = log_router(fleet, self.plugins, store, journal, config, progress, previous)
         told = self.plugins.router_logged(self.spec, logged) if logged.same_as is None else ()
         return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
 

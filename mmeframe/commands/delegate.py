@@ -27,9 +27,9 @@ def delegate(command: ConfigCommand, flags: Flags, plugins: Plugins) -> int:
 
     import hydra
 
-    from mmeframe.config.calls import conf_dir, for_sweep, hydra_base, tried_runs
     from mmeframe.config.compose import activated
-    from mmeframe.config.layout import groups, located, places
+    from mmeframe.config.hydra_api import conf_dir, for_sweep, hydra_base, tried_runs
+    from mmeframe.config.quick_choices import groups, located, places
 
     config_name, config_dirs = located(flags.config_name or command.name, own_dirs(flags))
     work = _Runs(command, flags, plugins, config_name)
@@ -87,7 +87,7 @@ class _Runs:
     @property
     def alias(self) -> bool:
         """Whether the command line names the alias: the default one would go to whichever trial comes last."""
-        from mmeframe.config.calls import named
+        from mmeframe.config.hydra_api import named
 
         return "train.alias" in map(named, self.flags.overrides)
 
@@ -125,8 +125,8 @@ class _Runs:
 
     def _run(self, cfg: Any, given: tuple[str, ...]) -> int:
         from mmeframe import api
-        from mmeframe.config.calls import named, swept
         from mmeframe.config.compose import composed_from
+        from mmeframe.config.hydra_api import named, swept
         from mmeframe.redact import redact_override
 
         composed = composed_from(self.command.name, cfg, given, self.config_name)

@@ -34,7 +34,7 @@ def run(command: ConfigCommand, flags: Flags, plugins: Plugins) -> int:
 
 def own_dirs(flags: Flags) -> list[str]:
     """The user's own config folders: of the flags, then of the environment."""
-    from mmeframe.config.layout import config_dirs
+    from mmeframe.config.quick_choices import config_dirs
 
     return config_dirs(flags.config_dirs)
 

@@ -54,7 +54,7 @@ def show_help(command: Command, flags: Flags) -> None:
 
 
 def _show_config(flags: Flags) -> None:
-    from mmeframe.config.calls import conf_dir
+    from mmeframe.config.hydra_api import conf_dir
     from mmeframe.plugin.kinds import CHOSEN
     from mmeframe.plugin.manager import load_plugins
 
@@ -74,8 +74,8 @@ def _show_chosen(flags: Flags, loaded: Plugins) -> None:
     """The options of every kind that the command line chooses, by itself or through a file."""
     from mmeframe.commands.dispatch import own_dirs
     from mmeframe.commands.plugins import show_options
-    from mmeframe.config.layout import CHOICE, layout, places
     from mmeframe.config.options import describe, options_error
+    from mmeframe.config.quick_choices import CHOICE, layout, places
 
     if not any(CHOICE.fullmatch(text) for text in flags.overrides):
         return

@@ -167,7 +167,7 @@ def _chosen_by(entry: Registered, loaded: Plugins) -> str:
 
 def _presets(entry: Registered, loaded: Plugins) -> list[str]:
     """YAML files of plugins that choose this component."""
-    from mmeframe.config.layout import kind_of
+    from mmeframe.config.quick_choices import kind_of
 
     group, folders = entry.kind.group, loaded.config_folders()
     if not group or not folders:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmeframe.completion.files import files
 from mmeframe.completion.tree import tree
-from mmeframe.config.layout import config_dirs, group_names, groups, layout, places
+from mmeframe.config.quick_choices import config_dirs, group_names, groups, layout, places
 from mmeframe.plugin.kinds import CHOSEN
 from mmeframe.plugin.manager import load_plugins
 

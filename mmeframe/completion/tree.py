@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from mmeframe.config import schema
-from mmeframe.config.layout import Layout
 from mmeframe.config.options import REF, choices, config_schema
+from mmeframe.config.quick_choices import Layout
 from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER
 from mmeframe.plugin.manager import Plugins
 

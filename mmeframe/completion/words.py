@@ -78,7 +78,7 @@ def _values(flag: str, value: str, flags: Flags) -> Iterable[str]:
         return files(value)
     if flag not in ("--config-name", "-p"):
         return ()
-    from mmeframe.config.layout import config_dirs, group_names, places
+    from mmeframe.config.quick_choices import config_dirs, group_names, places
     from mmeframe.plugin.manager import load_plugins
 
     # What an earlier word disables may be named again, and a misspelt one there is no reason for silence.

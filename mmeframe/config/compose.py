@@ -11,12 +11,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mmeframe.config.active import Active, active
-from mmeframe.config.answers import bad_interpolations, broken_file, endless, explain
-from mmeframe.config.calls import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
-from mmeframe.config.checks import contradictions, misplaced, misread_integers, undone
+from mmeframe.config.consistency import contradictions, misplaced, misread_integers, undone
 from mmeframe.config.files import Counter, TooMuch
-from mmeframe.config.layout import located
+from mmeframe.config.hydra_api import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.origins import origins
+from mmeframe.config.override_errors import bad_interpolations, broken_file, endless, explain
+from mmeframe.config.quick_choices import located
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
 

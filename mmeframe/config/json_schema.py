@@ -11,10 +11,10 @@ from copy import deepcopy
 from typing import Any
 
 from mmeframe.config import schema
-from mmeframe.config.calls import conf_dir
 from mmeframe.config.comments import yaml_comments
-from mmeframe.config.layout import group_names, places
+from mmeframe.config.hydra_api import conf_dir
 from mmeframe.config.options import REF, config_fault, config_schema
+from mmeframe.config.quick_choices import group_names, places
 from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins
 

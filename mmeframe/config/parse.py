@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmeframe.config import schema
-from mmeframe.config.checker import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
 from mmeframe.config.compose import Composed
 from mmeframe.config.secrets import stored_secrets
+from mmeframe.config.validation import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
 from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
 from mmeframe.plugin.components import make_component

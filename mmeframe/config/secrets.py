@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmeframe.config.checker import OWN_ROUTING
+from mmeframe.config.validation import OWN_ROUTING
 from mmeframe.errors import Problem, listed
 from mmeframe.redact import redact, sounds_secret
 

@@ -27,7 +27,7 @@ from mmeframe.fleet.embed import loader_code
 from mmeframe.fleet.environment import read_requirements
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.pickles import PICKLES, holds_code, session_problem
-from mmeframe.fleet.previous import Facts, Known, stamp_of
+from mmeframe.fleet.released import EarlierBuild, Facts, stamp_of
 from mmeframe.fleet.signature import Outputs, Param, read_columns, read_outputs, read_params
 from mmeframe.imports import code_digest, modules_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
@@ -132,7 +132,7 @@ class OwnFiles:
         return self._root
 
 
-class Journal(Known, Protocol):
+class Journal(EarlierBuild, Protocol):
     """What a build notes as it goes, and knows of an interrupted one."""
 
     def describe(self, model: SubModel) -> None:
@@ -156,7 +156,7 @@ class Describer:
     live: LiveModels
     # The method that each will be asked for, by id.
     methods: Callable[[str], str]
-    known: Sequence[Known]
+    known: Sequence[EarlierBuild]
     journal: Journal | None
     progress: Progress
     routers: set[str] = field(default_factory=set)

@@ -21,7 +21,7 @@ from mmeframe.fleet.environment import distributions_of, merge
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.members import Members
 from mmeframe.fleet.methods import discover, has_classes, labels
-from mmeframe.fleet.previous import Previous
+from mmeframe.fleet.released import ReleasedBuild
 from mmeframe.fleet.signature import (
     Outputs,
     Param,
@@ -104,7 +104,7 @@ def resolve(
     plugins: Plugins,
     store: Store,
     progress: Progress,
-    previous: Previous | None = None,
+    previous: ReleasedBuild | None = None,
     journal: Journal | None = None,
 ) -> Fleet:
     """Expand sources, pin every URI, read every model's description, and check that all of them fit.
@@ -135,7 +135,7 @@ class _Resolver:
     plugins: Plugins
     store: Store
     progress: Progress
-    previous: Previous | None
+    previous: ReleasedBuild | None
     journal: Journal | None
     # Ids of source entries whose files have shown that they are routers.
     routers: frozenset[str] = frozenset()

@@ -24,12 +24,12 @@ from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requi
 from mmeframe.fleet.environment import merge
 from mmeframe.fleet.examples import example_request
 from mmeframe.fleet.manifest import components
-from mmeframe.fleet.previous import STAMPS, WRAPPING, Previous
 from mmeframe.fleet.probe import probe
+from mmeframe.fleet.released import STAMPS, WRAPPING, ReleasedBuild
 from mmeframe.fleet.resolve import Fleet
 from mmeframe.fleet.signature import as_sent, mlflow_signature
 from mmeframe.plugin.manager import Plugins
-from mmeframe.publish.draft import FULL, Draft
+from mmeframe.publish.journal import FULL, BuildJournal
 from mmeframe.publish.pack import pack
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
@@ -68,14 +68,14 @@ def log_router(
     fleet: Fleet,
     plugins: Plugins,
     store: Store,
-    draft: Draft,
+    journal: BuildJournal,
     config: tuple[Mapping[str, Any], tuple[str, ...]],
     progress: Progress,
-    previous: Previous | None = None,
+    previous: ReleasedBuild | None = None,
 ) -> Logged:
     """Pack, log, load back, probe, record lineage, register, alias, in this order.
 
-    draft: where the bundle is written.
+    journal: where the bundle is written.
     config: the unresolved config tree and the overrides, stored with the run after redaction.
     previous: the newest version; where it holds all of this already, nothing is logged, unless that is wanted.
     On any exception, KeyboardInterrupt too, everything is taken back and the exception gets notes that say so.
@@ -83,7 +83,7 @@ def log_router(
     spec, client = fleet.spec, store.client
     with work_folder() as folder, Undo() as undo:
         around = wrapping(fleet, plugins)
-        content, notes = pack(fleet, plugins, draft, progress)
+        content, notes = pack(fleet, plugins, journal, progress)
         experiment = experiment_id(client, spec.tracking)
         notes += close_leftovers(client, experiment)
         if previous is not None and _holds(previous, store, spec, content, around.digest):
@@ -104,7 +104,7 @@ def log_router(
         }
 
         def save(path: str, model: Any) -> None:
-            tags[ROUTER_TAG] = _save(path, model, fleet, draft.bundle, around, folder)
+            tags[ROUTER_TAG] = _save(path, model, fleet, journal.bundle, around, folder)
 
         progress("logging", 0, 1)
         try:
@@ -126,7 +126,7 @@ def log_router(
             copy.mkdir()
         notes += _prove(f"models:/{model_id}", digest, fleet, progress, copy)
         _lineage(client, run_id, fleet)
-        size = Bundle(draft.bundle).manifest["bytes"]
+        size = Bundle(journal.bundle).manifest["bytes"]
         version = None
         if spec.tracking.register_as:
             version = register(client, spec.tracking.register_as, model_id, run_id, tags, undo)
@@ -147,7 +147,7 @@ def log_router(
         bytes=size,
         **_taken_over(fleet),
         described=sum(
-            model.kept is None and model.stamp is not None and draft.facts(model.id, model.stamp) is not None
+            model.kept is None and model.stamp is not None and journal.facts(model.id, model.stamp) is not None
             for model in fleet.models
         ),
         notes=tuple(notes),
@@ -170,13 +170,13 @@ def wrapping(fleet: Fleet, plugins: Plugins) -> Wrapping:
     requirements = _requirements(fleet, modules)
     code = embedded_files(modules, fleet.spec.environment.indexed)
     signature = _signature(fleet)
-    digest = hashlib.sha256(json.dumps([requirements, signature.to_dict(), _knobs(fleet.spec)]).encode())
+    digest = hashlib.sha256(json.dumps([requirements, signature.to_dict(), _deployment(fleet.spec)]).encode())
     for name, file in code.files:
         digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return Wrapping(requirements, code, signature, digest.hexdigest())
 
 
-def _holds(previous: Previous, store: Store, spec: RouterSpec, content: str, around: str) -> bool:
+def _holds(previous: ReleasedBuild, store: Store, spec: RouterSpec, content: str, around: str) -> bool:
     """Whether a version that was proved, and is still the newest, holds all that would be logged, every byte whole."""
     then = content_digest(previous.bundle.manifest)
     if spec.build.unchanged != "skip" or (then, previous.wrapping) != (content, around):
@@ -194,7 +194,7 @@ def _holds(previous: Previous, store: Store, spec: RouterSpec, content: str, aro
     return True
 
 
-def _same(previous: Previous, store: Store, fleet: Fleet, notes: list[str], undo: Undo) -> Logged:
+def _same(previous: ReleasedBuild, store: Store, fleet: Fleet, notes: list[str], undo: Undo) -> Logged:
     """The version that holds this fleet already; it gets the alias if that is elsewhere."""
     tracking, client = fleet.spec.tracking, store.client
     name = str(tracking.register_as)
@@ -440,7 +440,7 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, s
             pip_requirements=around.requirements,
             mlflow_model=model,
             # What a deployment may change: MLflow drops overrides of names that are not stored.
-            model_config=_knobs(fleet.spec),
+            model_config=_deployment(fleet.spec),
             # One text: MLflow reads the file three times to load a model, and each name and value takes a while.
             metadata={"mmeframe": {"sub_models": len(fleet.models), "columns": json.dumps(columns)}},
         )
@@ -457,10 +457,10 @@ def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, s
     return digest
 
 
-def _knobs(spec: RouterSpec) -> dict[str, str]:
-    """What a deployment may change, in the form of its variables; ``runtime.knobs`` reads it."""
+def _deployment(spec: RouterSpec) -> dict[str, str]:
+    """What a deployment may change, in the form of its variables; ``runtime.deployment`` reads it."""
     shares = ",".join(f"{arm}={share!r}" for arm, share in sorted(spec.traffic.arms.items()))
-    residency = {f"residency_{name}": _knob(value) for name, value in spec.residency.to_json().items()}
+    residency = {f"residency_{name}": _setting(value) for name, value in spec.residency.to_json().items()}
     return {
         "traffic_arms": shares,
         "disabled_models": _line(spec.disabled_models),
@@ -470,7 +470,7 @@ def _knobs(spec: RouterSpec) -> dict[str, str]:
     }
 
 
-def _knob(value: Any) -> str:
+def _setting(value: Any) -> str:
     return "none" if value is None else _line(value) if isinstance(value, list) else str(value)
 
 
@@ -487,11 +487,11 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
 
     with work_folder() as folder:
         around = wrapping(fleet, plugins)
-        (folder / "draft").mkdir()
-        draft = Draft(folder / "draft", {})
-        _, notes = pack(fleet, plugins, draft, progress)
-        draft.close()
-        digest = _save(str(folder / "model"), Model(), fleet, draft.bundle, around, folder)
+        (folder / "journal").mkdir()
+        journal = BuildJournal(folder / "journal", {})
+        _, notes = pack(fleet, plugins, journal, progress)
+        journal.close()
+        digest = _save(str(folder / "model"), Model(), fleet, journal.bundle, around, folder)
         return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 

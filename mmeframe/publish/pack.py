@@ -19,12 +19,12 @@ from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.manifest import components, settings
 from mmeframe.fleet.methods import tried, unanswered
 from mmeframe.fleet.pickles import session_problem
-from mmeframe.fleet.previous import Packed
+from mmeframe.fleet.released import Packed
 from mmeframe.fleet.resolve import Fleet
 from mmeframe.fleet.signature import Outputs, alike_labels
 from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
-from mmeframe.publish.draft import Draft
+from mmeframe.publish.journal import BuildJournal
 from mmeframe.shipped import CODE
 from mmeframe.spec import Component
 from mmeframe.store.store import Progress, fetched
@@ -67,8 +67,8 @@ class _Numbered:
         return self._last[1]
 
 
-def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tuple[str, list[str]]:
-    """Copy every sub-model and component file into the draft's bundle; returns its digest, and warnings.
+def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progress) -> tuple[str, list[str]]:
+    """Copy every sub-model and component file into the journal's bundle; returns its digest, and warnings.
 
     Raises MissingError for a sub-model that cannot be downloaded, BuildError if the bundle cannot be written, and
     ProblemsError with all sub-models that cannot be loaded, or that answer none of their probe rows.
@@ -80,7 +80,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
     spec, records = fleet.spec, []
     labels: dict[str, tuple[str, ...]] = {}
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
-    with BundleWriter(draft.bundle) as writer, closing(fetched(todo)) as folders:
+    with BundleWriter(journal.bundle) as writer, closing(fetched(todo)) as folders:
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
             try:
@@ -88,7 +88,7 @@ def pack(fleet: Fleet, plugins: Plugins, draft: Draft, progress: Progress) -> tu
             except _RefusedError as refused:
                 problems.append(refused.problem)
                 continue
-            draft.pack(model, writer, packed)
+            journal.pack(model, writer, packed)
             if model.routed:
                 labels[model.id] = packed.labels
             records.append(

@@ -25,7 +25,7 @@ if _manifest.is_file():
     _digest = hashlib.sha256(_text.encode()).hexdigest()
     _expected = os.environ.get("MMEFRAME_EXPECT_DIGEST", _digest)
     # A router that is a sub-model of another one is not the one that is expected.
-    _is_nested = getattr(sys.modules.get("mmeframe.runtime.knobs"), "is_nested", bool)
+    _is_nested = getattr(sys.modules.get("mmeframe.runtime.deployment"), "is_nested", bool)
     if _expected != _digest and not _is_nested():
         raise RuntimeError(f"MMEFRAME_EXPECT_DIGEST expects sha256 {_expected}, and this router has {_digest}.")
     _sealed = _facts.get("artifact", {}).get("code/mmeframe.zip")

@@ -13,7 +13,7 @@ from mlflow.pyfunc.model import PythonModel
 from mmeframe.bundle import Bundle, artifact
 from mmeframe.errors import MmeframeError
 from mmeframe.rows.answers import for_json
-from mmeframe.runtime.knobs import Knobs, is_nested
+from mmeframe.runtime.deployment import Deployment, is_nested
 from mmeframe.runtime.router import Router
 
 __all__ = ["RouterModel"]
@@ -56,8 +56,8 @@ class RouterModel(PythonModel):
         if root is not None:
             artifact.check(root, bundle.manifest, strict=expect is not None)
             code = root / artifact.CODE
-        turned = Knobs(getattr(context, "model_config", None) or {}, environ)
-        self.router = Router(bundle, code if code is not None and code.is_file() else None, turned)
+        deployment = Deployment(getattr(context, "model_config", None) or {}, environ)
+        self.router = Router(bundle, code if code is not None and code.is_file() else None, deployment)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         """Score a batch. Errors keep their meaning: 404 for unknown keys, 400 for bad input, 500 for the rest."""

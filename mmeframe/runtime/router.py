@@ -35,8 +35,8 @@ from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.types import RefusedError, converter, is_compound, shown
 from mmeframe.runtime.background import Background
 from mmeframe.runtime.components import bring_code, load_component, observer_of, required
+from mmeframe.runtime.deployment import Deployment, is_nested, nested
 from mmeframe.runtime.files import load_record, shipped_code
-from mmeframe.runtime.knobs import Knobs, is_nested, nested
 from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
 from mmeframe.runtime.scoring import Scorer
@@ -129,11 +129,11 @@ class Labels:
 class Router:
     """A bundle, live. Immutable after construction; ``predict`` may be called from any number of threads.
 
-    bundle: the bundle to serve. code: the archive of embedded plugins, if the artifact has one. turned: what the
+    bundle: the bundle to serve. code: the archive of embedded plugins, if the artifact has one. deployment: what the
     deployment changes. Raises ConfigError for values that do not fit the fleet.
     """
 
-    def __init__(self, bundle: Bundle, code: Path | None = None, turned: Knobs | None = None) -> None:
+    def __init__(self, bundle: Bundle, code: Path | None = None, deployment: Deployment | None = None) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.name: str = manifest["name"]
@@ -154,13 +154,13 @@ class Router:
         self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
-        turned = self._turned = turned or Knobs()
+        deployment = self._deployment = deployment or Deployment()
         if not is_nested():
             # Before anything is loaded, which may end the process.
             tell(faults(required(manifest, code), bundle.pickled(HERE)))
-        self.observers = self._observers(dict(manifest["observers"]), turned)
+        self.observers = self._observers(dict(manifest["observers"]), deployment)
         self.background = Background(_WAITING)
-        self.routing = self._routing(manifest, turned)
+        self.routing = self._routing(manifest, deployment)
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         read = [name for strategy in self.strategies.values() for name in strategy.inputs().columns]
@@ -170,14 +170,14 @@ class Router:
         places = {at: f"models.{bundle.id(number)}.combine" for number, at in combiner_of.items()}
         self._loaders = [self._component(it, places.get(at, "")) for at, it in enumerate(manifest["loaders"])]
         self._workers = Workers(bundle, code) if manifest["isolation"] == "process" else None
-        forbidden = turned.who_forbids_pickle(manifest["allow_pickle"])
+        forbidden = deployment.who_forbids_pickle(manifest["allow_pickle"])
         if forbidden:
             self._refuse_code(forbidden)
         combiners = {
             number: (self._loaders[combiner_of[number]], [self._number(id_) for id_ in of])
             for number, of in self.members.of.items()
         }
-        self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), turned)
+        self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), deployment)
         # What combines others answers in the fleet's shape.
         outputs = [[Column(*column) for column in it["columns"]] for it in manifest["outputs"]]
         shapes = bundle.array("outputs")
@@ -206,17 +206,17 @@ class Router:
         *,
         code: Path | None = None,
         expect: str | None = None,
-        turned: Knobs | None = None,
+        deployment: Deployment | None = None,
     ) -> Router:
         """Open and verify a bundle folder. ``expect``: the digest it must have."""
-        return cls(Bundle(folder, expect), code, turned)
+        return cls(Bundle(folder, expect), code, deployment)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy, also one in another process, opens the same bundle with the same settings: nothing live is copied."""
-        return _reopened, (self.bundle.folder.absolute(), self.bundle.digest, self._code, self._turned)
+        return _reopened, (self.bundle.folder.absolute(), self.bundle.digest, self._code, self._deployment)
 
-    def _residency(self, built: ResidencySpec, turned: Knobs) -> Residency:
-        spec = turned.residency(built)
+    def _residency(self, built: ResidencySpec, deployment: Deployment) -> Residency:
+        spec = deployment.residency(built)
         host = Host(
             self.bundle.id,
             self.bundle.array("memory").item,
@@ -239,7 +239,7 @@ class Router:
             )
             return Residency(spec, numbers, host, pinned, preload)
         except ConfigError as error:
-            error.where = turned.place(error.where)
+            error.where = deployment.place(error.where)
             raise
 
     def _ids(self) -> list[str]:
@@ -250,7 +250,7 @@ class Router:
         if self._workers is not None:
             self._workers.close()
 
-    def _routing(self, manifest: Mapping[str, Any], turned: Knobs) -> Routing:
+    def _routing(self, manifest: Mapping[str, Any], deployment: Deployment) -> Routing:
         strategies = {part.name: load_component(part.strategy, manifest, self._code) for part in self.spec.parts}
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         return Routing(
@@ -259,8 +259,8 @@ class Router:
             self.bundle.routes(),
             strategies,
             {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
-            turned.traffic(TrafficSpec.from_json(manifest["traffic"]), self.bundle.arms()),
-            turned.disabled_models(manifest["disabled_models"], self._ids, gates),
+            deployment.traffic(TrafficSpec.from_json(manifest["traffic"]), self.bundle.arms()),
+            deployment.disabled_models(manifest["disabled_models"], self._ids, gates),
             self.union,
             self._ask,
         )
@@ -270,13 +270,13 @@ class Router:
         component.bind(ComponentContext(self.bundle.component_files(where)))
         return component
 
-    def _observers(self, built: Mapping[str, Any], turned: Knobs) -> Observers:
+    def _observers(self, built: Mapping[str, Any], deployment: Deployment) -> Observers:
         found = {}
-        for name in turned.observers(built):
+        for name in deployment.observers(built):
             if name in built:
                 found[name] = self._component(built[name], f"observers.{name}")
             else:
-                found[name], files = observer_of(name, turned.place("observers"))
+                found[name], files = observer_of(name, deployment.place("observers"))
                 found[name].bind(ComponentContext(files))
         return Observers(found)
 
@@ -502,7 +502,7 @@ class Router:
             )
 
 
-def _reopened(folder: Path, digest: str, code: Path | None, turned: Knobs) -> Router:
+def _reopened(folder: Path, digest: str, code: Path | None, deployment: Deployment) -> Router:
     """What a pickled or copied router becomes. Raises MissingError if its bundle is not here, or is another one now."""
     what = ""
     if not folder.is_dir():
@@ -512,4 +512,4 @@ def _reopened(folder: Path, digest: str, code: Path | None, turned: Knobs) -> Ro
     if what:
         hint = "A copy opens the same files: share the folder, or load the model here with mlflow.pyfunc.load_model."
         raise MissingError(what, where=str(folder), hint=hint)
-    return Router.open(folder, code=code, expect=digest, turned=turned)
+    return Router.open(folder, code=code, expect=digest, deployment=deployment)

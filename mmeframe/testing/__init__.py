@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SourceCase,
         StrategyCase,
     )
+    from mmeframe.testing.check import Check
     from mmeframe.testing.checks.strategy import bound, keys_of
     from mmeframe.testing.conformance import (
         CombinerConformance,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         checks_of,
         parametrize_with_checks,
     )
-    from mmeframe.testing.promises import Check
 
 __all__ = [
     "Case",

@@ -31,7 +31,7 @@ from mmeframe.plugin.components import make_component
 from mmeframe.plugin.kinds import COMBINER, LOADER, OBSERVER, SOURCE, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins, Registered
 from mmeframe.spec import Component
-from mmeframe.testing.found import found_plugins
+from mmeframe.testing.installed import found_plugins
 
 if TYPE_CHECKING:
     import numpy as np

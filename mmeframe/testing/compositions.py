@@ -11,7 +11,7 @@ from pathlib import Path
 from mmeframe.api import job
 from mmeframe.plugin.manager import Plugins
 from mmeframe.spec import RouterSpec
-from mmeframe.testing.found import found_plugins, switches
+from mmeframe.testing.installed import found_plugins, switches
 
 __all__ = ["Compositions"]
 

@@ -15,7 +15,7 @@ from mmeframe.testing._pytest import pytest
 from mmeframe.testing.cases import Case, CombinerCase, LoaderCase, ObserverCase, SourceCase, StrategyCase
 
 if TYPE_CHECKING:
-    from mmeframe.testing.promises import Check
+    from mmeframe.testing.check import Check
 
 __all__ = [
     "CombinerConformance",

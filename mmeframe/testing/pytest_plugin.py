@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmeframe.spec import RouterSpec
     from mmeframe.testing.command import CommandResult
     from mmeframe.testing.compositions import Compositions
-    from mmeframe.testing.dry import DryRouter
+    from mmeframe.testing.routing_only import DryRouter
     from mmeframe.testing.stores import LocalStore
 
 __all__ = [
@@ -176,8 +176,8 @@ def mmeframe_router(request: pytest.FixtureRequest, mmeframe_cfg: RouterSpec) ->
 
     No sub-model is read, so explicitly declared ones need not exist, nor a store.
     """
-    from mmeframe.testing.dry import DryRouter
-    from mmeframe.testing.found import found_plugins
+    from mmeframe.testing.installed import found_plugins
+    from mmeframe.testing.routing_only import DryRouter
 
     return DryRouter(mmeframe_cfg, found_plugins(_marked(request.node).plugins))
 
@@ -204,7 +204,7 @@ def mmeframe_built(
 ) -> Callable[..., Router]:
     """Build, log and load a router in ``mmeframe_store``: ``mmeframe_built(*overrides)``, after the markers' own."""
     from mmeframe import api
-    from mmeframe.testing.found import found_plugins
+    from mmeframe.testing.installed import found_plugins
 
     marked = _marked(request.node)
     dirs = [*marked.config_dirs, *request.config.getini(_DIRS)]

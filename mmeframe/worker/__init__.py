@@ -3,6 +3,6 @@
 ``near`` is this side, ``far`` the other. Knows neither bundles nor MLflow: build and runtime say what is run.
 """
 
-from mmeframe.worker.near import Ended, Remote, RemoteError, Worker
+from mmeframe.worker.client import Ended, Remote, RemoteError, Worker
 
 __all__ = ["Ended", "Remote", "RemoteError", "Worker"]

@@ -353,11 +353,11 @@ def test_answers_of_another_method(module_store, tmp_path):
 
 FULL = """
 import resource, signal, sys
-from mmeframe.publish.draft import Draft
+from mmeframe.publish.journal import BuildJournal
 from mmeframe.cli import main
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-before = Draft.describe
+before = BuildJournal.describe
 
 def describe(self, model):
     # Files may have so many bytes now: the kernel refuses the rest, as a full disk does.
@@ -367,7 +367,7 @@ def describe(self, model):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-Draft.describe = describe
+BuildJournal.describe = describe
 sys.exit(main(["build", *sys.argv[1:]]))
 """
 

@@ -16,7 +16,7 @@ from mlflow.models import infer_signature, set_signature
 
 from mmeframe import api
 from mmeframe.fleet import bare
-from mmeframe.fleet.previous import stamp_of
+from mmeframe.fleet.released import stamp_of
 from mmeframe.plugin import SubModelEntry
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.store.store import ModelFolder

@@ -20,7 +20,7 @@ from mmeframe import api
 from mmeframe.bundle import BundleWriter, FileRef
 from mmeframe.errors import ConfigError, ModelError, ProblemsError
 from mmeframe.runtime import Router
-from mmeframe.runtime.knobs import Knobs
+from mmeframe.runtime.deployment import Deployment
 from tests import flavors, fleets
 from tests.conftest import Store
 
@@ -172,7 +172,7 @@ def test_a_deployment_forbids_what_the_build_allowed(module_store, tmp_path, mon
 
 def test_what_the_build_forbids_no_deployment_allows():
     """The bundle's word is kept, whatever variables and ``model_config`` say."""
-    turned = Knobs({"bundle_allow_pickle": "true"}, {"MMEFRAME_ALLOW_PICKLE": "1"})
+    turned = Deployment({"bundle_allow_pickle": "true"}, {"MMEFRAME_ALLOW_PICKLE": "1"})
 
     assert turned.who_forbids_pickle(allowed=True) is None
     assert turned.who_forbids_pickle(allowed=False) == "bundle.allow_pickle"
@@ -182,7 +182,7 @@ def test_what_the_build_forbids_no_deployment_allows():
 def test_a_value_that_is_neither_true_nor_false_is_refused(given):
     """Nobody should believe that pickles are forbidden when they are not."""
     with pytest.raises(ConfigError, match="is neither true nor false"):
-        Knobs({"bundle_allow_pickle": given}).who_forbids_pickle(allowed=True)
+        Deployment({"bundle_allow_pickle": given}).who_forbids_pickle(allowed=True)
 
 
 @pytest.mark.build
@@ -216,7 +216,9 @@ def test_a_planted_pickle_is_refused_at_load(module_store, tmp_path, pickled, st
         writer.finish(facts, ["key"], [["key"]], [record])
 
     with pytest.raises(ModelError, match=rf"^{by}: there are sub-models .*\n  They are: m"):
-        Router.open(tmp_path / "bundle", turned=Knobs({}, {"MMEFRAME_ALLOW_PICKLE": "false"} if allowed else {}))
+        Router.open(
+            tmp_path / "bundle", deployment=Deployment({}, {"MMEFRAME_ALLOW_PICKLE": "false"} if allowed else {})
+        )
     assert not struck.exists()
 
 

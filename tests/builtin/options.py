@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmeframe.config.checker import Checker
+from mmeframe.config.validation import Checker
 from mmeframe.plugin.components import make_component
 from tests.fleets import plugins
 

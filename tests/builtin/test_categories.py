@@ -38,8 +38,8 @@ from mmeframe.errors import ModelError, ProblemsError
 from mmeframe.runtime import Router
 from mmeframe.spec import Column
 from mmeframe.testing import LoaderCase
-from mmeframe.testing.apart import Files
 from mmeframe.testing.checks.loader import files_of
+from mmeframe.testing.new_process import Files
 from tests import flavors, fleets
 from tests.conftest import Store
 

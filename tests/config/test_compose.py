@@ -14,7 +14,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from mmeframe.config import compose, conf_dir, parse
-from mmeframe.config.calls import hydra_base
+from mmeframe.config.hydra_api import hydra_base
 from mmeframe.config.schema import SECTIONS, RoutingConf
 from mmeframe.errors import MmeframeError, ProblemsError, UsageError
 from mmeframe.plugin import manager

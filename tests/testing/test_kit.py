@@ -23,7 +23,7 @@ from mmeframe.testing import (
     checks_of,
     parametrize_with_checks,
 )
-from mmeframe.testing.promises import expect
+from mmeframe.testing.check import expect
 from tests.testing.loaders import write_model
 
 ROWS = pd.DataFrame({"x": [*map(float, range(5))] * 8, "y": "text"})

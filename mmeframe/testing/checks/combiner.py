@@ -11,9 +11,9 @@ from mmeframe.errors import ConfigError
 from mmeframe.fleet.examples import same
 from mmeframe.fleet.signature import type_of
 from mmeframe.testing.cases import CombinerCase
+from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import BrokenError, Check, expect
-from mmeframe.testing.trials import THREADS, in_threads
+from mmeframe.testing.threads_and_files import THREADS, in_threads
 
 __all__ = [
     "COMBINER_CHECKS",

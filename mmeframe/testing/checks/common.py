@@ -20,9 +20,9 @@ from mmeframe.errors import MmeframeError
 from mmeframe.plugin import MISSING
 from mmeframe.plugin.components import import_target
 from mmeframe.plugin.conf import defaults_of
-from mmeframe.testing import apart
+from mmeframe.testing import new_process as apart
 from mmeframe.testing.cases import Case
-from mmeframe.testing.promises import BrokenError, Check, expect
+from mmeframe.testing.check import BrokenError, Check, expect
 
 __all__ = [
     "COMMON_CHECKS",

@@ -21,12 +21,12 @@ from mmeframe.fleet.examples import same
 from mmeframe.fleet.signature import read_columns
 from mmeframe.plugin import ModelLoaderPlugin
 from mmeframe.spec import Column
-from mmeframe.testing import apart
-from mmeframe.testing.apart import Files
+from mmeframe.testing import new_process as apart
 from mmeframe.testing.cases import LoaderCase
+from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import BrokenError, Check, expect
-from mmeframe.testing.trials import THREADS, in_threads
+from mmeframe.testing.new_process import Files
+from mmeframe.testing.threads_and_files import THREADS, in_threads
 
 __all__ = [
     "LOADER_CHECKS",

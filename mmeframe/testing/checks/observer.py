@@ -11,11 +11,11 @@ import numpy as np
 
 from mmeframe.plugin import BatchEvent, ErrorEvent, EvictEvent, LoadEvent, ModelError, ShadowEvent
 from mmeframe.plugin.observers import Observers
-from mmeframe.testing import apart
+from mmeframe.testing import new_process as apart
 from mmeframe.testing.cases import ObserverCase
+from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import BrokenError, Check, expect
-from mmeframe.testing.trials import THREADS, in_threads
+from mmeframe.testing.threads_and_files import THREADS, in_threads
 
 __all__ = [
     "EVENTS",

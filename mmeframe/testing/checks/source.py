@@ -13,8 +13,8 @@ from mmeframe.plugin import MAIN_ARM, SubModelEntry, canonical
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.spec import Component
 from mmeframe.testing.cases import NAME, SourceCase
+from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS
-from mmeframe.testing.promises import BrokenError, Check, expect
 
 __all__ = [
     "SOURCE_CHECKS",

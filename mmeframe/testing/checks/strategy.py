@@ -15,9 +15,9 @@ from mmeframe.route.routing import as_given
 from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.keys import one_per_row
 from mmeframe.testing.cases import StrategyCase
+from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
-from mmeframe.testing.promises import BrokenError, Check, expect
-from mmeframe.testing.trials import THREADS, in_threads, opened
+from mmeframe.testing.threads_and_files import THREADS, in_threads, opened
 
 __all__ = [
     "STRATEGY_CHECKS",

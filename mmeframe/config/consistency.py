@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.config.active import active, own_files
-from mmeframe.config.answers import WITH_KINDS, headless
-from mmeframe.config.calls import (
+from mmeframe.config.files import text_of
+from mmeframe.config.hydra_api import (
     as_hydra,
     conf_dir,
     failures,
@@ -20,8 +20,8 @@ from mmeframe.config.calls import (
     parse_override,
     run_hydra,
 )
-from mmeframe.config.files import text_of
-from mmeframe.config.layout import said
+from mmeframe.config.override_errors import WITH_KINDS, headless
+from mmeframe.config.quick_choices import said
 from mmeframe.errors import Problem
 from mmeframe.plugin.kinds import of_group
 

@@ -25,12 +25,12 @@ import numpy as np
 import mmeframe
 from mmeframe.errors import ModelError
 from mmeframe.shipped import plain_path
-from mmeframe.worker import far
+from mmeframe.worker import process as far
 
 __all__ = ["Ended", "Remote", "RemoteError", "Worker"]
 
 # Not ``-m``: the process finds mmeframe where this one did, which may be an archive inside a model.
-_START = "import sys; sys.path[:] = sys.argv[2:]; from mmeframe.worker.far import main; main(int(sys.argv[1]))"
+_START = "import sys; sys.path[:] = sys.argv[2:]; from mmeframe.worker.process import main; main(int(sys.argv[1]))"
 _HOME = str(Path(mmeframe.__file__).parents[1])
 # Seconds that a process has to end once its connection is gone.
 _GRACE = 5.0

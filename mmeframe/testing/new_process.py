@@ -1,6 +1,6 @@
 """What is tried in a new Python process: imports, memory and forks leave traces in the one that tries them.
 
-``python -P -m mmeframe.testing.apart FILE``: a pickled ``(action, argument, where the answer goes)``.
+``python -P -m mmeframe.testing.new_process FILE``: a pickled ``(action, argument, where the answer goes)``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from mmeframe.errors import MmeframeError
 from mmeframe.spec import Column
-from mmeframe.testing.promises import BrokenError
+from mmeframe.testing.check import BrokenError
 
 __all__ = ["HEAVY", "Files", "run"]
 
@@ -68,7 +68,7 @@ def run(action: str, argument: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="mmeframe-apart-") as folder:
         task, answer = Path(folder) / "task", Path(folder) / "answer"
         task.write_bytes(pickle.dumps((action, argument, str(answer))))
-        command = [sys.executable, "-P", "-m", "mmeframe.testing.apart", str(task)]
+        command = [sys.executable, "-P", "-m", "mmeframe.testing.new_process", str(task)]
         try:
             done = subprocess.run(  # noqa: S603 - this interpreter
                 command, env=environment, capture_output=True, text=True, timeout=_SECONDS

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmeframe.config.calls import conf_dir
 from mmeframe.config.files import text_of
+from mmeframe.config.hydra_api import conf_dir
 from mmeframe.plugin.kinds import CHOSEN, of_group
 from mmeframe.plugin.manager import Plugins
 

@@ -20,7 +20,7 @@ from mmeframe.errors import ConfigError, listed, suggest
 from mmeframe.spec import MAIN_ARM, ResidencySpec, TrafficSpec
 from mmeframe.versions import tell
 
-__all__ = ["Knobs", "is_nested", "nested"]
+__all__ = ["Deployment", "is_nested", "nested"]
 
 _loading = threading.local()
 
@@ -57,7 +57,7 @@ NO_GATES = "Disable the sub-models that it sends rows to."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Knobs:
+class Deployment:
     """What a deployment says. config: MLflow's ``model_config``. environ: variables, which beat it.
 
     Raises ConfigError for a variable that is nearly one of mmeframe's: a rollback that does nothing looks done.
@@ -75,7 +75,7 @@ class Knobs:
                 raise ConfigError(what, where=variable, hint=f"Did you mean 'MMEFRAME_{close[0]}'? Else rename it.")
 
     def _given(self, name: str) -> tuple[str, Any]:
-        """Where a knob's value comes from, and the value; None if nobody turned it."""
+        """Where a setting's value comes from, and the value; None if nobody set it."""
         variable = f"MMEFRAME_{name.upper()}"
         if variable in self.environ:
             return variable, self.environ[variable]
@@ -117,7 +117,7 @@ class Knobs:
         return dataclasses.replace(spec, arms=arms)
 
     def residency(self, spec: ResidencySpec) -> ResidencySpec:
-        """What is in memory, with what the knobs ``residency_<option>`` change; ``none`` takes a bound away.
+        """What is in memory, with what the settings ``residency_<option>`` change; ``none`` takes a bound away.
 
         Raises ConfigError for a value that an option does not take, and for an option that has no effect.
         """
@@ -235,7 +235,7 @@ def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value == "none" else read(value)
 
 
-# Options of residency -> what reads a knob's value.
+# Options of residency -> what reads a setting's value.
 _READ: dict[str, Callable[[Any], Any]] = {
     "kind": _kind,
     "max_bytes": _or_none(parse_size),

@@ -11,7 +11,8 @@ from shlex import quote
 from typing import Any
 
 from mmeframe.config.active import active, own_files
-from mmeframe.config.calls import (
+from mmeframe.config.files import RefusedError
+from mmeframe.config.hydra_api import (
     conf_dir,
     grammar_fault,
     group_options,
@@ -21,7 +22,6 @@ from mmeframe.config.calls import (
     paths,
     reason,
 )
-from mmeframe.config.files import RefusedError
 from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.config.origins import interpolations, resolved, watched
 from mmeframe.errors import Problem, ProblemsError, known_names, legible, listed, nearest, suggest

@@ -24,7 +24,7 @@ import mmeframe
 from mmeframe.bundle import PACK, BundleWriter, FileRef
 from mmeframe.cache import cache_folder, locked, refused
 from mmeframe.errors import CorruptBundleError, ProblemsError
-from mmeframe.fleet.previous import Facts, Kept, Packed
+from mmeframe.fleet.released import Facts, Kept, Packed
 from mmeframe.fleet.signature import Outputs
 from mmeframe.spec import Column, Component
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from mmeframe.spec import RouterSpec
     from mmeframe.store.store import Store
 
-__all__ = ["FULL", "Draft", "open_draft"]
+__all__ = ["FULL", "BuildJournal", "open_journal"]
 
 _BUNDLE, _JOURNAL = "bundle", "journal.jsonl"
-# Drafts that nobody went on with are removed by the first build after this.
+# Journals that nobody went on with are removed by the first build after this.
 _KEPT_S = 7 * 24 * 3600
 # What the system says of a disk that takes no more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Draft:
+class BuildJournal:
     """What a build has found and packed so far; ``known`` holds the same of an interrupted one."""
 
     def __init__(self, folder: Path, known: Mapping[str, tuple[str, Facts]]) -> None:
@@ -124,8 +124,8 @@ def _noted(model: SubModel) -> bool:
 
 
 @contextlib.contextmanager
-def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
-    """A draft of the router, as long as the block runs. If that fails, it stays, or an older one that has more in it.
+def open_journal(store: Store, spec: RouterSpec) -> Iterator[BuildJournal]:
+    """A journal of the router, as long as the block runs. If that fails, it stays, or an older one that has more in it.
 
     On a full disk it goes. Raises MmeframeError if the cache folder takes no files.
     """
@@ -139,27 +139,27 @@ def open_draft(store: Store, spec: RouterSpec) -> Iterator[Draft]:
                 old = _left(home, name, held)
                 folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=home))
                 held.enter_context(locked(folder))
-            draft = Draft(folder, _read(old, held) if old is not None and spec.bundle.reuse else {})
+            journal = BuildJournal(folder, _read(old, held) if old is not None and spec.bundle.reuse else {})
         except OSError as error:
             raise refused(home, error) from error
         try:
-            yield draft
+            yield journal
         except BaseException as error:
             cause = error.__cause__
             full = isinstance(cause, OSError) and cause.errno in FULL
-            mine = not full and draft.further
+            mine = not full and journal.further
             _forget(old if mine else folder)
             if (mine or old is not None) and not isinstance(error, ProblemsError):
                 error.add_note("What was read and packed is kept: the next build of this router goes on from there.")
             raise
         finally:
-            draft.close()
+            journal.close()
         _forget(old)
         _forget(folder)
 
 
 def _left(home: Path, name: str, held: contextlib.ExitStack) -> Path | None:
-    """A router's draft with the most in it, of builds that are gone, held; the others are removed."""
+    """A router's journal with the most in it, of builds that are gone, held; the others are removed."""
     found: dict[Path, contextlib.ExitStack] = {}
     for folder in home.glob(f"{name}-*"):
         with contextlib.suppress(OSError), contextlib.ExitStack() as lock:

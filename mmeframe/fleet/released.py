@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from mmeframe.spec import RouterSpec
     from mmeframe.store.store import ModelFolder, Store
 
-__all__ = ["STAMPS", "WRAPPING", "Facts", "Kept", "Known", "Packed", "Previous", "find_previous", "stamp_of"]
+__all__ = [
+    "STAMPS",
+    "WRAPPING",
+    "EarlierBuild",
+    "Facts",
+    "Kept",
+    "Packed",
+    "ReleasedBuild",
+    "find_released",
+    "stamp_of",
+]
 
 # Of the build run's artifacts: sub_models, {id: [stamp, Python version, method whose answers are recorded]}; and
 # installed, the versions of distributions with which they were proved.
@@ -96,7 +106,7 @@ class Facts:
         return found
 
 
-class Known(Protocol):
+class EarlierBuild(Protocol):
     """An earlier build."""
 
     def facts(self, id_: str, stamp: str) -> Facts | None:
@@ -105,7 +115,7 @@ class Known(Protocol):
 
 
 @dataclass(frozen=True)
-class Previous:
+class ReleasedBuild:
     """A registered version of a router, as a rule the newest.
 
     stamps: by id, with the Python that a sub-model was made with, and the method whose answers are recorded.
@@ -187,9 +197,9 @@ class Previous:
 
 
 @contextmanager
-def find_previous(
+def find_released(
     store: Store, spec: RouterSpec, version: str | None = None, home: Path | None = None
-) -> Iterator[Previous | None]:
+) -> Iterator[ReleasedBuild | None]:
     """A version of the router, the newest by default, as long as the block runs; None where none can be used.
 
     home: its bundle, where that is here already.
@@ -208,7 +218,7 @@ def find_previous(
         yield found
 
 
-def _open(store: Store, name: str, folder: Path, version: str | None, home: Path | None) -> Previous | None:
+def _open(store: Store, name: str, folder: Path, version: str | None, home: Path | None) -> ReleasedBuild | None:
     import mlflow
 
     from mmeframe.store.store import ROUTER_TAG, ModelFolder
@@ -227,7 +237,9 @@ def _open(store: Store, name: str, folder: Path, version: str | None, home: Path
         home = here / _BUNDLE if here else Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     bundle = Bundle(home, wanted.tags.get(ROUTER_TAG))
     around = wanted.tags.get(WRAPPING, "")
-    return Previous(wanted.version, bundle, found["sub_models"], found["installed"], wanted.model_id, run_id, around)
+    return ReleasedBuild(
+        wanted.version, bundle, found["sub_models"], found["installed"], wanted.model_id, run_id, around
+    )
 
 
 def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> str | None:
