@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_SOURCES := $(PLUGINS) $(wildcard $(foreach it,$(dir $(PLUGINS)),$(it)mmeframe_*/*.py $(it)mmeframe_*/*/*))
 # Every document, server, environment and build is for test-all; one of each kind for test, too.
-QUICK := smoke or not (process or build)
+QUICK := smoke or not (process or build or stress)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help demo test test-rest test-all lint bench stress fuzz test-hydra-next test-torch test-spark constraints clean

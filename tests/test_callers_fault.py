@@ -118,7 +118,7 @@ def paths(module_store: Store, importable: Callable[..., Any], keep: Callable[..
     }
 
 
-@pytest.fixture(scope="module", params=["shared", "process"])
+@pytest.fixture(scope="module", params=["shared", pytest.param("process", marks=pytest.mark.process)])
 def model(request: pytest.FixtureRequest, module_store: Store, paths: dict[str, str]) -> Any:
     """The logged router, with models that ship code here and in a process of their own."""
     logged = api.build(

@@ -164,6 +164,7 @@ def script(folder, writer, cls=CLASS):
     return path
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_a_class_of_a_notebook(store, tmp_path):
     """A pickle names it and does not hold it; cloudpickle holds it."""
@@ -193,6 +194,7 @@ def test_a_class_of_a_notebook_in_a_logged_model(store, tmp_path):
         assert "Write it with cloudpickle" in found.hint
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_a_class_of_a_module_that_is_not_here(store, tmp_path, monkeypatch):
     """The model ships it, by value or beside it."""

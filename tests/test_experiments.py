@@ -22,6 +22,7 @@ DEMO_TIMEOUT_S = 240
 
 
 @pytest.fixture(scope="module")
+@causes("build")
 def tutorial(tmp_path_factory, template_store):
     """The tutorial's store and its logged router."""
     import shutil

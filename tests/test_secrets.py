@@ -226,6 +226,14 @@ LOOKUP = ("+routing@routing.keys.a=column", "routing.keys.a.column=dow", "+routi
 LOOKUP += ("routing.keys.b.part=a", "routing.keys.b.to=z", "routing.levels=[[b],[]]", "name=x")
 
 
+@pytest.fixture(scope="module")
+def store_with_a_model(module_store):
+    """Which no test changes."""
+    with fleets.inside(module_store.folder), fleets.active(module_store.uri):
+        fleets.log_sklearn(fleets.fitted(0), "m", fleets.rows(5)[["x1", "x2"]])
+    return module_store
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -255,10 +263,10 @@ LOOKUP += ("routing.keys.b.part=a", "routing.keys.b.to=z", "routing.levels=[[b],
         pytest.param([URL], id="command"),
     ],
 )
-def test_no_error_repeats_a_secret(words, store, mmeframe_cli, capsys):
+def test_no_error_repeats_a_secret(words, store_with_a_model, monkeypatch, mmeframe_cli, capsys):
     """Wherever a URL or a secret override is wrong: neither text nor JSON nor the traceback of --debug has it."""
-    fleets.log_sklearn(fleets.fitted(0), "m", fleets.rows(5)[["x1", "x2"]])
-    capsys.readouterr()
+    monkeypatch.chdir(store_with_a_model.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_with_a_model.uri)
 
     for form in ([], ["--json"]):
         done = mmeframe_cli(*words, *form)

@@ -241,6 +241,7 @@ def killed(*overrides: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_a_build_that_is_killed(build, folder, module_store, request, temporary, monkeypatch):
     """kill -9 in the middle: the same, and nothing else is left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from sqlalchemy import event
@@ -168,7 +168,9 @@ def listening(answer):
                 if answer is not None:
                     link.recv(4096)
                     link.sendall(answer)
-                    link.shutdown(socket.SHUT_RDWR)
+                    # Who has read the answer may have hung up already.
+                    with suppress(OSError):
+                        link.shutdown(socket.SHUT_RDWR)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -98,6 +98,7 @@ def test_pickles_of_another_python_are_refused_before_they_are_loaded(module_sto
     ]
 
 
+@pytest.mark.process
 @pytest.mark.build
 @pytest.mark.parametrize(
     "made",
@@ -141,6 +142,7 @@ def test_bytecode_of_an_unknown_python_is_tried_elsewhere(module_store, tmp_path
     assert found == [f"models.{id_}: its process ended with signal 11." for id_ in "ab"]
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_bytecode_of_this_python_is_built_in(module_store, tmp_path):
     """The answers are those of the file, with or without a declared signature."""
@@ -155,6 +157,7 @@ def test_bytecode_of_this_python_is_built_in(module_store, tmp_path):
     assert router.predict(ROWS.assign(key="a")).tolist() == scaled.predict(ROWS).tolist()
 
 
+@pytest.mark.process
 @pytest.mark.build
 def test_pickles_of_another_python_that_are_wanted_are_told_once(module_store, keep, caplog, monkeypatch):
     """By the build, and once by each process that loads the router, before it loads a sub-model."""
@@ -175,6 +178,7 @@ def test_pickles_of_another_python_that_are_wanted_are_told_once(module_store, k
     assert routers[0].predict(ROWS.assign(key="a")).tolist() == fleets.fitted(0).predict(ROWS).tolist()
 
 
+@pytest.mark.process
 @pytest.mark.build
 def test_other_versions_of_libraries_are_told_once_by_name(module_store, keep, caplog, monkeypatch):
     """With both versions, however many sub-models ask for it, in validate, build and where the router is loaded."""
@@ -194,6 +198,7 @@ def test_other_versions_of_libraries_are_told_once_by_name(module_store, keep, c
     assert ours(caplog) == [said]
 
 
+@pytest.mark.process
 @pytest.mark.build
 def test_a_router_is_compared_without_being_loaded(run, module_store, keep):
     """``validate`` of a logged router warns of what loading it would."""
@@ -207,6 +212,7 @@ def test_a_router_is_compared_without_being_loaded(run, module_store, keep):
     assert f"warning: scikit-learn==0.24.2 is required, and {SKLEARN} is installed here." in done.err
 
 
+@pytest.mark.process
 @pytest.mark.build
 def test_which_python_has_pickled_what(module_store, keep, tmp_path):
     """What its description says; of a bare file nobody knows more than which one has read it. Of data: none."""

@@ -331,6 +331,7 @@ SIGNS = {
 }
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_another_version_is_installed(install, week, run, monkeypatch, tmp_path):
     """A command that has imported it refuses, naming both versions; without it, as the message says, all is right."""

@@ -157,6 +157,7 @@ def expiring(manager: Residency, shelf: Shelf) -> None:
     manager._expire()
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("load_workers", [1, 2])
 @pytest.mark.parametrize("ask", [one, evicting, in_waves, failing, larger, refused, waiting, expiring])
 def test_an_interruption_anywhere(ask: Callable[[Residency, Shelf], None], load_workers: int):

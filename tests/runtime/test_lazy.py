@@ -267,6 +267,7 @@ def test_a_combination_that_never_fits(build, load):
         router.predict(pd.DataFrame({"x": 0.5, "key": ["both"]}))
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(
     ("bound", "seconds"), [({"residency_max_models": 2}, 30), ({"residency_max_bytes": "3KiB"}, 3)]
 )

@@ -486,6 +486,7 @@ def test_who_needs_everything_is_not_starved():
             other.result(timeout=30)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("surprises", [False, True])
 @pytest.mark.parametrize("bound", [{"max_bytes": 2 * SIZE}, {"max_models": 2}, {"max_bytes": 3 * SIZE, "ttl_s": 0.01}])
 def test_many_threads_want_everything(bound, surprises):
