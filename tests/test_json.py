@@ -157,6 +157,7 @@ def test_explain(run, built, rows):
     assert written == {"ok": True, "written": 2, "out": "ways.csv", "reasons": {"exact": 1, "fallback": 1}}
 
 
+@pytest.mark.build
 def test_train(run, store, tmp_path):
     """Each sub-model with its metrics, and what got none."""
     fleets.rows(60).to_csv(tmp_path / "train.csv", index=False)

@@ -84,8 +84,7 @@ class Checker:
             close = nearest(item["input"], re.findall(r"'([^']+)'", item["msg"]))
             hint = f"Did you mean {close!r}?" if close else hint
         if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
-            name = path.rpartition(".")[2]
-            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it: \"{name}='...'\"."
+            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
         if path.startswith("routing.levels"):
             hint = LEVELS_HINT
         self.problem(path, f"{what}.", hint)

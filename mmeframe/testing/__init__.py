@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Check": "promises",
+    "Check": "check",
     "bound": "checks.strategy",
     "keys_of": "checks.strategy",
 }

@@ -185,6 +185,8 @@ def made(load_workers: int) -> tuple[Residency, Shelf]:
     return shelf.manager(N, max_bytes=3 * SIZE, load_workers=load_workers), shelf
 
 
+@pytest.mark.build
+@pytest.mark.stress
 def test_an_interruption_anywhere_in_scoring(make, module_store):
     """At every place where rows are sent to sub-models and answers are brought back: alone, mixed, in waves."""
     home = module_store.folder / "numbers"
