@@ -232,7 +232,7 @@ def test_a_case_without_rows(check):
     """Every promise would be kept, and nothing seen."""
     case, name = check
 
-    with pytest.raises(AssertionError, match=r"'good': there are no rows"):
+    with pytest.raises(AssertionError, match=r"'good': the case has no rows"):
         the_check(case, name)(case)
 
 
