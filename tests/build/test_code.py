@@ -180,6 +180,7 @@ def own(module_store) -> dict[str, str]:
     return found
 
 
+@pytest.mark.build
 @pytest.mark.process
 def test_another_method_and_a_gate(own, module_store):
     """Classes, probabilities and a gate's keys are asked of the right code, when building and when answering."""
