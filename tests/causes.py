@@ -1,7 +1,7 @@
 """Marks by cause: what makes a test slow, and a guard that keeps the marks honest.
 
-A test that does what a mark stands for has the mark: its own, its file's (``pytestmark``), or that of a fixture that it
-uses, however far away. Such fixtures are decorated with ``causes``. A test that does it without the mark fails.
+A test that starts a process or builds has one of the marks: its own, its file's (``pytestmark``), or that of a fixture
+that it uses, however far away. Such fixtures are decorated with ``causes``. A test that does it without any mark fails.
 A router that the tests of a module share, built by one of the module's fixtures, is nobody's own and needs no mark.
 """
 
@@ -80,8 +80,9 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     yield
-    if missing := sorted(_done - {mark.name for mark in item.iter_markers()}):
-        pytest.fail("\n".join(map(_advice, missing)), pytrace=False)
+    # A test with one of the marks is not among the quick ones, whatever else it does.
+    if not {PROCESS, BUILD} & {mark.name for mark in item.iter_markers()} and _done:
+        pytest.fail("\n".join(map(_advice, sorted(_done))), pytrace=False)
 
 
 def _advice(mark: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.commandline import PlainCommand
 from mmeframe.errors import PluginError, UsageError, suggest
 from mmeframe.output import emit, say, show_plugin_errors, table
-from mmeframe.plugin.kinds import KINDS
 
 if TYPE_CHECKING:
     from mmeframe.commandline import Flags
@@ -62,10 +61,14 @@ def check_configs(loaded: Plugins) -> None:
 
 
 def _entries(loaded: Plugins) -> Iterable[Registered]:
+    from mmeframe.plugin.kinds import KINDS
+
     return [entry for kind in KINDS for _, entry in sorted(loaded.registered[kind.noun].items())]
 
 
 def _list(loaded: Plugins, flags: Flags) -> int:
+    from mmeframe.plugin.kinds import KINDS
+
     data = [
         {
             "name": plugin.name,

@@ -391,7 +391,8 @@ def test_whole_numbers_and_booleans_with_gaps(module_store, gaps, name):
 
     rows = table.assign(key="m").astype({"gaps": object})
     np.testing.assert_array_equal(router.predict(rows), expected)
-    np.testing.assert_array_equal(router.predict(rows[["key", "y", "x"]].iloc[[0]]), expected[[0]])
+    # The last bits of a linear model depend on how many rows it is asked about.
+    np.testing.assert_array_almost_equal_nulp(router.predict(rows[["key", "y", "x"]].iloc[[0]]), expected[[0]], nulp=4)
 
 
 @pytest.mark.build
