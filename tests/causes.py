@@ -20,8 +20,8 @@ _DOES = {PROCESS: "starts a process", BUILD: "builds a router of its own, or tra
 # Fixtures of mmeframe's own, which know no marks of these tests.
 _BUILDING = {"mmeframe_built"}
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
-# What libraries ask on their own account: MLflow the commit that a run belongs to, Python what machine this is and where
-# its libraries are, joblib how many cores there are.
+# What libraries ask on their own account: MLflow the commit that a run belongs to, Python what machine this is, where
+# its libraries are; joblib how many cores there are.
 _ASKED = {"git", "uname", "file", "lscpu", "ldconfig", "gcc", "cc", "ld"}
 
 _Fixture = TypeVar("_Fixture", bound=Callable[..., Any])
