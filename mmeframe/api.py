@@ -220,8 +220,9 @@ class Job:
             fleet = self.fleet(store, previous if self.spec.bundle.reuse else None, journal, progress)
             config = (yaml.safe_load(self.composed.text), self.composed.overrides)
             logged = log_router(fleet, self.plugins, store, journal, config, progress, previous)
+            gone = previous.gone({model.id for model in fleet.models}) if previous else []
         told = self.plugins.router_logged(self.spec, logged) if logged.same_as is None else ()
-        return dataclasses.replace(logged, notes=(*fleet.warnings, *logged.notes, *told))
+        return dataclasses.replace(logged, notes=(*gone, *fleet.warnings, *logged.notes, *told))
 
     def train(self, progress: Progress = _silent) -> Trained:
         """Train and register the sub-models of the ``train`` section."""

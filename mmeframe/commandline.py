@@ -5,9 +5,11 @@ Every run and every TAB begins here: imports the standard library and the messag
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmeframe.errors import UsageError, nearest
@@ -139,7 +141,15 @@ class Command:
     flags: Sequence[str] = ()
 
     def check(self, flags: Flags) -> None:
-        """Raises UsageError for a flag that the command does not take."""
+        """Raises UsageError for a flag that the command does not take, or that was written as an override."""
+        for word in flags.overrides:
+            name, equals, value = word.partition("=")
+            if equals and (flag := FLAGS.get(f"--{name}")) and (not flag.own or flag.name in self.flags):
+                written = f"{flag.name} {shlex.quote(value)}" if flag.value else flag.name
+                raise UsageError(f"{name} is a flag.", where=word, hint=f"Write {written}.")
+            file = Path(word)
+            if "--data" in self.flags and file.is_file() and file.suffix not in (".yaml", ".yml"):
+                raise UsageError("this is not an override: it has no value.", where=word, hint=f"Write data={word}.")
         for name, flag in FLAGS.items():
             if flag.own and name not in self.flags and flag.given(flags):
                 raise UsageError(f"{self.name} takes no {name}.", hint=f"See mmeframe {self.name} --help.")
@@ -213,6 +223,7 @@ def _read_flag(flags: Flags, word: str, rest: list[str]) -> None:
         if takes and rest and not rest[0].startswith("-") and "=" not in rest[0]:
             flags.hydra.append(rest.pop(0))
     else:
-        close = nearest(name, (*FLAGS, *HYDRA))
+        known = (*FLAGS, *HYDRA)
+        close = nearest(name, known) or next((flag for flag in known if flag.startswith(f"-{name}")), None)
         guess = f"Did you mean {close}? " if close else ""
         raise UsageError(f"there is no flag {name}.", hint=f"{guess}Run mmeframe --help.")

@@ -20,6 +20,7 @@ from mmeframe.redact import redact_message
 
 __all__ = [
     "FAULTS",
+    "QUOTE",
     "BadInputError",
     "BuildError",
     "ConfigError",
@@ -44,6 +45,9 @@ __all__ = [
     "refused_by",
     "suggest",
 ]
+
+# What to do with what YAML has read as something else than text. A shell takes away the quotes that it is given.
+QUOTE = """quote it ("'...'" on a command line)"""
 
 # What code of plugins and sub-models may raise, and what ends only what it was asked for: sys.exit() is for scripts.
 FAULTS = (Exception, SystemExit)

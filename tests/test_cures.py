@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmeframe import api
-from mmeframe.errors import MmeframeError, ProblemsError, nearest
+from mmeframe.commandline import FLAGS
+from mmeframe.commands import COMMANDS
+from mmeframe.errors import QUOTE, MmeframeError, ProblemsError, nearest
 from tests import fleets
 
 KEYED = ("name=r", "routing=column", "routing.column=dow")
@@ -327,6 +329,89 @@ def test_far_names_are_not_guessed(run, words, said):
     assert done.code == 2
     assert said in done.err
     assert "Did you mean" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "cure"),
+    [
+        pytest.param(["predict", "-o", "x.csv"], "there is no flag -o.", "Did you mean --out? ", id="letter"),
+        pytest.param(["predict", "out=x y.csv"], "out=x y.csv: out is a flag.", "Write --out 'x y.csv'.", id="word"),
+        pytest.param(["plan", "json=true"], "json=true: json is a flag.", "Write --json.", id="switch"),
+        pytest.param(
+            ["explain", "rows.CSV"], "rows.CSV: this is not an override: it has no value.", "data=rows.CSV", id="file"
+        ),
+        pytest.param(
+            ["explain", "own.yaml"], "own.yaml: a config file is no override.", "--config-name own", id="conf"
+        ),
+    ],
+)
+def test_flags_and_files_that_are_written_otherwise(run, tmp_path, monkeypatch, words, told, cure):
+    """A flag as an override, an override without its name, and what other tools call a flag."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.CSV", "own.yaml"):
+        (tmp_path / name).write_text("a\n1\n")
+
+    done = run(*words)
+
+    assert done.code == 2
+    assert told in done.err
+    assert cure in done.err
+
+
+@pytest.mark.parametrize("command", ["predict", "train", "plan", "init"])
+def test_help_of_a_command_lists_its_flags(run, command):
+    """Those that only some take; the others are a command further."""
+    done = run(command, "--help")
+
+    listed = done.out.partition("\nFlags (those of every command: mmeframe --help):\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        name for name in COMMANDS[command].flags if FLAGS[name].help
+    ]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("written", ["3", "1.5", "true", "-7"])
+@pytest.mark.parametrize(
+    ("path", "at"),
+    [
+        ("routing.column", "{}"),
+        ("+models.a.uri", "{}"),
+        ("+models.a.key.dow", "{}"),
+        ("train.features.numeric", "[{}]"),
+    ],
+)
+def test_what_yaml_misreads_is_quoted_for_the_shell_too(run, path, at, written):
+    """On a command line, where the shell takes the first pair of quotes away: as text it is no type that is refused."""
+
+    def problems(value):
+        line = f"printf %s {path}={at.format(value)}"
+        override = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+        return run("validate", "name=r", "routing=column", override).err
+
+    refused, cured = problems(written), problems(f"\"'{written}'\"")
+
+    assert (QUOTE in refused) == (path != "+models.a.key.dow" or written in ("1.5", "true"))
+    assert "YAML read this" not in cured
+    assert "this is not an override" not in cured
+
+
+@pytest.mark.build
+@pytest.mark.parametrize("loader", ["auto", "pyfunc"])
+def test_a_declared_signature_that_misspells_a_column(store, keep, loader):
+    """What it was fitted on is named, and no way around the proof is offered; with the name, it answers."""
+    path = keep(fleets.fitted(0), EXAMPLE)
+    inputs = "signature:{inputs:{%s:double,x2:double},outputs:double}"
+    declared = f"+models.a={{uri:'{path}',key:{{dow:0}},loader:{loader},{inputs}}}"
+
+    found = problem_of(api.build, *KEYED, declared % "x_one")
+
+    assert found.what.startswith("it answered none of its probe rows: ")
+    assert "x1" in found.what
+    assert found.hint == (
+        "It was fitted on 'x1', which its signature does not declare. Instead it declares: x_one. Mend "
+        "models.a.signature, or log the sub-model with the signature of the frame that it was fitted on."
+    )
+    api.build(*KEYED, declared % "x1")
 
 
 # -- what a walk through a store of one's own met -------------------------------------------------------------------

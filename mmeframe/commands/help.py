@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import mmeframe
@@ -36,19 +37,25 @@ MMEFRAME_EXPECT_DIGEST, MMEFRAME_TRAFFIC_ARMS, MMEFRAME_DISABLED_MODELS, MMEFRAM
 def overview() -> str:
     """What ``mmeframe --help`` prints."""
     width = max(map(len, COMMANDS))
-    heads = {f"{flag.name} {flag.value}": flag.help for flag in FLAGS.values() if flag.help}
     return _OVERVIEW.format(
         version=mmeframe.__version__,
         commands="\n".join(f"  {it.name:<{width}}  {it.summary}" for it in COMMANDS.values()),
-        flags="\n".join(f"  {head:<18}   {text}" for head, text in heads.items()),
+        flags="\n".join(_flag_lines(FLAGS)),
     )
 
 
+def _flag_lines(names: Iterable[str]) -> list[str]:
+    flags = [FLAGS[name] for name in names if FLAGS[name].help]
+    return [f"  {f'{flag.name} {flag.value}':<18}   {flag.help}" for flag in flags]
+
+
 def show_help(command: Command, flags: Flags) -> None:
-    """Examples of a command; of one that composes a config, also groups and options."""
+    """Examples and flags of a command; of one that composes a config, also groups and options."""
     say(f"mmeframe {command.name}: {command.summary}", "", "Examples:")
     for example in command.examples:
         say(f"  {example}")
+    if own := _flag_lines(command.flags):
+        say("", "Flags (those of every command: mmeframe --help):", *own)
     if isinstance(command, ConfigCommand):
         _show_config(flags)
 
@@ -67,7 +74,6 @@ def _show_config(flags: Flags) -> None:
     _show_chosen(flags, loaded)
     say("", "Options (section.option=value), with their defaults:", "")
     print((conf_dir() / "_base.yaml").read_text(encoding="utf-8"), end="")
-    say("", "Flags: mmeframe --help")
 
 
 def _show_chosen(flags: Flags, loaded: Plugins) -> None:

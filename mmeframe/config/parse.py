@@ -11,7 +11,7 @@ from mmeframe.config import schema
 from mmeframe.config.compose import Composed
 from mmeframe.config.secrets import stored_secrets
 from mmeframe.config.validation import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
-from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
+from mmeframe.errors import QUOTE, ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.conf import MISSING
@@ -58,7 +58,7 @@ def key_fault(value: Any) -> str:
     """Why a value cannot be a routing key, or an empty text. Text and whole numbers can."""
     if isinstance(value, bool) or value is None or isinstance(value, float):
         kind = "null" if value is None else f"the {type(value).__name__} {value}"
-        return f"YAML read this as {kind}; quote it to use it as a key."
+        return f"YAML read this as {kind}; {QUOTE} to use it as a key."
     if not isinstance(value, str | int):
         return f"a key is text or a whole number, not {type(value).__name__}."
     return "a key cannot be empty." if value == "" else ""

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmeframe.config import schema
 from mmeframe.config.options import config_schema, describe, members, options_error, recorded
-from mmeframe.errors import MmeframeError, Problem, nearest, suggest
+from mmeframe.errors import QUOTE, MmeframeError, Problem, nearest, suggest
 from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
@@ -84,7 +84,7 @@ class Checker:
             close = nearest(item["input"], re.findall(r"'([^']+)'", item["msg"]))
             hint = f"Did you mean {close!r}?" if close else hint
         if item["type"] == "string_type" and isinstance(item.get("input"), bool | int | float):
-            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
+            hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; {QUOTE}."
         if path.startswith("routing.levels"):
             hint = LEVELS_HINT
         self.problem(path, f"{what}.", hint)

@@ -125,7 +125,7 @@ class OwnFiles:
 
     def read(self, name: str) -> memoryview:
         if name not in self.names:
-            raise BuildError(f"its folder has no file {name!r}.", where=f"models.{self.id}")
+            raise BuildError(f"{self._place.place} has no file {name!r}.", where=f"models.{self.id}")
         return memoryview((self._root / name).read_bytes())
 
     def folder(self) -> Path:
@@ -323,7 +323,7 @@ class Describer:
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {files}."
             is_file = folder.here is not None and folder.here.is_file()
             what = "{} has an unsupported file type." if is_file else "there is no MLflow model at {}."
-            self.problem(where, what.format(entry.uri), hint, "missing")
+            self.problem(where, what.format(folder.place), hint, "missing")
         return None
 
     def _bare(
@@ -332,7 +332,7 @@ class Describer:
         """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
-            self.problem(where, f"there is no file {entry.uri}.", _FROM, "missing")
+            self.problem(where, f"there is no file {file.here.absolute()}.", _FROM, "missing")
             return None
         if file.here is not None and (problem := session_problem(where, {file.here.name: file.here.read_bytes()})):
             self.problems.append(problem)
@@ -454,7 +454,7 @@ class Describer:
         there = {*found, *(str(above) for name in found for above in PurePosixPath(name).parents)}
         gone = [name for name in names if os.path.normpath(name) not in there]
         for name in gone:
-            self.problem(where, f"its folder has no file {name!r}.", "Log or copy the model again.", "missing")
+            self.problem(where, f"{folder.place} has no file {name!r}.", "Log or copy the model again.", "missing")
         pickles = {name: folder.read(name) or b"" for name in names if name.endswith(PICKLES) and name not in gone}
         problem = session_problem(where, pickles)
         self.problems += [problem] if problem else []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import KEPT
-from mmeframe.errors import FAULTS, BuildError, MmeframeError, Problem, suggest
+from mmeframe.errors import FAULTS, BuildError, MmeframeError, Problem, listed, suggest
 from mmeframe.fleet.examples import Rows, fresh, probe_rows, same
 from mmeframe.fleet.pickles import OF_A_SESSION
 from mmeframe.fleet.signature import Outputs, type_of
@@ -30,6 +30,7 @@ __all__ = [
     "Trial",
     "answers",
     "asked",
+    "asked_alone",
     "classes_of",
     "discover",
     "has_classes",
@@ -43,13 +44,14 @@ __all__ = [
 WITH_EXAMPLE = "Log the sub-model with an input_example, so that rows which it takes are known."
 # Methods whose columns are classes, and what a class that a sub-model never saw gets.
 FILL = {"predict_proba": "0.0", "predict_log_proba": "-inf", "decision_function": "nan"}
+# Characters that are shown of what a library says.
+_SAID = 400
 
 
 def classes_of(model: Any) -> list[Any] | None:
     """The labels that a live sub-model can answer with: a classifier's classes, a clusterer's numbers."""
-    # MLflow's own wrapper hands nothing on; a pipeline its last step's classes, but not its clusters.
-    with suppress(NotImplementedError):
-        model = model.get_raw_model() if hasattr(model, "get_raw_model") else model
+    # A pipeline hands on its last step's classes, but not its clusters.
+    model = _unwrapped(model)
     model = model.steps[-1][1] if hasattr(model, "steps") else model
     found = getattr(model, "classes_", None)
     if found is not None:
@@ -58,6 +60,13 @@ def classes_of(model: Any) -> list[Any] | None:
     centers = getattr(model, "cluster_centers_", None)
     count = getattr(model, "n_clusters", None) if centers is None else len(centers)
     return list(range(count)) if isinstance(count, int) else None
+
+
+def _unwrapped(model: Any) -> Any:
+    """What MLflow's own wrapper, which hands nothing on, is around."""
+    with suppress(NotImplementedError):
+        return model.get_raw_model() if hasattr(model, "get_raw_model") else model
+    return model
 
 
 def lost_class(error: BaseException) -> str:
@@ -172,12 +181,13 @@ def answers(live: Any, tries: Iterable[Rows], method: str, where: str) -> Output
 class Asked:
     """What asking with rows in several tries has shown: the first that were answered, or why none were.
 
-    refusal: in one line, of made-up rows only, so that it holds nobody's data.
+    refusal: in one line, of made-up rows only, so that it holds nobody's data. hint: what to do about it, if known.
     """
 
     rows: Any = None
     answer: Any = None
     refusal: str = ""
+    hint: str = ""
 
 
 def asked(ask: Callable[[Any], Any], tries: Iterable[Rows]) -> Asked:
@@ -198,8 +208,29 @@ def said(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, MmeframeError):
         return error.what
-    first = redact((str(error).splitlines() or [""])[0])
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    # Libraries say first that something is wrong, and what it is in the lines below.
+    text = redact(" ".join(str(error)[:_SAID].split()))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def asked_alone(live: Any, model: SubModel, root: Path, method: str) -> Asked:
+    """Ask a live sub-model with its probe rows."""
+    found = asked(getattr(live, method), probe_rows(model, root, live))
+    return found if found.rows is not None else replace(found, hint=_misnamed(live, model))
+
+
+def _misnamed(live: Any, model: SubModel) -> str:
+    """What to do about a signature without columns that scikit-learn's estimator knows; an empty text if it has all."""
+    fitted, declared = getattr(_unwrapped(live), "feature_names_in_", None), [column.name for column in model.inputs]
+    lacking = [] if fitted is None else [str(name) for name in fitted if str(name) not in declared]
+    if not lacking:
+        return ""
+    others = [name for name in declared if name not in {str(name) for name in fitted}]
+    return (
+        f"It was fitted on {listed([repr(name) for name in lacking])}, which its signature does not declare. "
+        f"{suggest(lacking[0], others, 'Instead it declares')} Mend models.{model.id}.signature, or log the sub-model "
+        "with the signature of the frame that it was fitted on."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +238,15 @@ class Trial:
     """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
 
     It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
-    refusal: why it answered none of its probe rows; empty if it answered some. labels: texts that it may answer with.
+    refusal: why it answered none of its probe rows; empty if it answered some; hint: what to do about it, if known.
+    labels: texts that it may answer with.
     """
 
     memory: int
     arrays: bool = False
     refusal: str = ""
     labels: tuple[str, ...] = ()
+    hint: str = ""
 
 
 def tried(model: SubModel, root: Path, method: str) -> Trial:
@@ -223,7 +256,7 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
     if not callable(getattr(live, method, None)):
         what = f"{model.uri} holds a {type(live).__name__}, which has no {method}."
         raise BuildError(what, where=f"models.{model.id}", hint="Give the file of a fitted model.")
-    found = asked(getattr(live, method), probe_rows(model, root, live))
+    found = asked_alone(live, model, root, method)
     if (
         model.params
         and found.rows is not None
@@ -245,7 +278,7 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
     known = (classes_of(live) or []) if texts else []
     found_labels = tuple(str(label) for label in known if isinstance(label, str))
     size = loader.size(live if other is None else other) + KEPT
-    return Trial(size, other is not None, found.refusal, found_labels)
+    return Trial(size, other is not None, found.refusal, found_labels, found.hint)
 
 
 def _for_arrays(loader: Any, live: Any, method: str, found: Asked) -> Any:

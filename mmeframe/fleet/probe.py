@@ -11,8 +11,8 @@ from typing import Any
 
 from mmeframe.errors import BadInputError, MmeframeError, ModelError, Problem, ProblemsError, UnknownKeyError
 from mmeframe.fleet.describe import SubModel
-from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, probe_rows, same
-from mmeframe.fleet.methods import Asked, asked, said, unanswered
+from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, same
+from mmeframe.fleet.methods import Asked, asked, asked_alone, said, unanswered
 from mmeframe.fleet.resolve import Fleet
 from mmeframe.store.store import Progress
 
@@ -94,7 +94,7 @@ class _Proof:
         with model.folder.local() as root:
             own = self.fleet.live.run(_own_answer, model, root, method)
         if own.rows is None:
-            self.refused(model.id, f"it answered none of its probe rows: {own.refusal}")
+            self.refused(model.id, f"it answered none of its probe rows: {own.refusal}", own.hint)
             return
         answer = self.router.score(model.id, fresh(own.rows))
         kind = model.outputs.columns[0].type if model.outputs.single else ""
@@ -191,5 +191,4 @@ class _Proof:
 
 
 def _own_answer(model: SubModel, root: Path, method: str) -> Asked:
-    live = model.load(root)
-    return asked(getattr(live, method), probe_rows(model, root, live))
+    return asked_alone(model.load(root), model, root, method)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import mmeframe
 from mmeframe.bundle import Bundle, FileRef
 from mmeframe.cache import work_folder
+from mmeframe.errors import count, listed
 from mmeframe.fleet.signature import Outputs, Param
 from mmeframe.shipped import CODE
 from mmeframe.spec import Column, Component
@@ -162,6 +163,12 @@ class ReleasedBuild:
             method=method,
             kept=Kept(packed, self.bundle.blob, self.version) if self._proved_here[needs] else None,
         )
+
+    def gone(self, ids: Collection[str]) -> list[str]:
+        """Notes about sub-models that it has, and a build of these does not."""
+        lacking = [id_ for id_ in self._numbers if id_ not in ids]
+        what = f"version {self.version} has {count(len(lacking), 'sub-model')} that this build lacks"
+        return [f"{what}: {listed(lacking)}. Rows of their keys go to the next level."] if lacking else []
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

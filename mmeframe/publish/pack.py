@@ -182,7 +182,7 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
         raise _RefusedError(replace(Problem.of(error), where=f"models.{model.id}")) from error
     if trial.refusal and model.prove:
         why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
-        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}"))
+        raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}", trial.hint))
     return Packed(files, _pickled_by(model, files), trial.memory, trial.arrays, trial.labels)
 
 
@@ -193,7 +193,7 @@ def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRe
     ]
     kept = kept_files(model.loader, names, model.options, f"models.{model.id}.loader")
     for name in sorted(kept - set(names)):
-        raise BuildError(f"its folder has no file {name!r}.", where=f"models.{model.id}")
+        raise BuildError(f"{model.folder.place} has no file {name!r}.", where=f"models.{model.id}")
     for name in names:
         if name in kept or (model.code and name.startswith(CODE)):
             data = (root / name).read_bytes()

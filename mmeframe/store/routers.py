@@ -43,7 +43,7 @@ def fetch(store: Store, uri: str) -> Path:
         location = version.source
     if here := ModelFolder(location).here:
         if not (here / "MLmodel").is_file():
-            raise MissingError(f"there is no MLflow model at {uri}.", where="--model")
+            raise MissingError(f"there is no MLflow model at {here.absolute()}.", where="--model")
         return here
     try:
         # Somebody may log another router to the same place: its description names it.

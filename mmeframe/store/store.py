@@ -254,6 +254,11 @@ class ModelFolder:
             return Path(unquote(parts.path))
         return Path(self.location) if not parts.scheme else None
 
+    @property
+    def place(self) -> str:
+        """Where a reader finds it: the whole path, or the address."""
+        return self.location if self.here is None else str(self.here.absolute())
+
     def files(self, root: Path) -> list[str]:
         """Paths of all files in the folder, which is on this machine at ``root``. Raises what ``_files_in`` does."""
         return _files_in(root)

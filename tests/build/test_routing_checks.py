@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from mmeframe import api
+from mmeframe import api, errors
 from mmeframe.cli import main
 from mmeframe.errors import ProblemsError
 from tests import fleets
@@ -221,7 +221,7 @@ def test_a_column_of_lists_decides_no_arm(validate, refused, tmp_path, sticky):
         ),
         pytest.param(
             [BERLIN, CANARY, "+traffic.arms.canary=0.1", "+traffic.only.canary=[true]"],
-            "traffic.only.canary[0].shop: YAML read this as the bool True; quote it to use it as a key.\n"
+            f"traffic.only.canary[0].shop: YAML read this as the bool True; {errors.QUOTE} to use it as a key.\n"
             "  Write the key as it should be, in quotes.",
             id="only-of-what-is-no-key",
         ),

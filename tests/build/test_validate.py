@@ -137,7 +137,7 @@ def test_a_file_that_is_gone(problems, keep, tmp_path, flavor, name):
         mlflow.xgboost.save_model(booster, str(path), signature=infer_signature(ROWS, ROWS["x1"]))
     (path / name).unlink()
 
-    assert problems("validate", f"+models.a.uri={path}") == [f"models.a: its folder has no file {name!r}."]
+    assert problems("validate", f"+models.a.uri={path}") == [f"models.a: {path} has no file {name!r}."]
 
 
 @pytest.mark.parametrize("verb", ["validate", "plan", "build"])

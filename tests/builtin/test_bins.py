@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmeframe import errors
 from mmeframe.builtin.bins import BinsConf, BinsStrategy
 from mmeframe.errors import BadInputError
 from mmeframe.testing import bound, keys_of
@@ -131,7 +132,7 @@ def test_keys():
 
 
 AT = "at.bins"
-QUOTE = "input should be a valid string.\n  YAML read this as int 1; quote it."
+QUOTE = f"input should be a valid string.\n  YAML read this as int 1; {errors.QUOTE}."
 
 
 @pytest.mark.parametrize(

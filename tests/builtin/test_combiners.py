@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmeframe import errors
 from mmeframe.errors import ConfigError
 from mmeframe.testing import CombinerCase, CombinerConformance
 from tests.builtin.options import made, problems
@@ -228,7 +229,11 @@ def test_votes_keep_the_type():
     [
         pytest.param([], "at.of: it names no sub-models; list the ids whose answers are combined.", id="none"),
         pytest.param(["a", "b", "a"], "at.of: duplicate 'a'.", id="twice"),
-        pytest.param([7], "at.of[0]: input should be a valid string.\n  YAML read this as int 7; quote it.", id="int"),
+        pytest.param(
+            [7],
+            f"at.of[0]: input should be a valid string.\n  YAML read this as int 7; {errors.QUOTE}.",
+            id="int",
+        ),
     ],
 )
 def test_wrong_ids(kind, of, found):

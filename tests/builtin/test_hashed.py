@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmeframe import errors
 from mmeframe.builtin.hashed import HashConf, HashStrategy
 from mmeframe.errors import BadInputError
 from mmeframe.rows.shares import fraction
@@ -206,7 +207,7 @@ def test_lists_in_a_column():
         ),
         pytest.param(
             {"columns": "x", "shares": HALVES, "salt": 5},
-            ["at.salt: input should be a valid string.\n  YAML read this as int 5; quote it."],
+            [f"at.salt: input should be a valid string.\n  YAML read this as int 5; {errors.QUOTE}."],
             id="salt",
         ),
     ],

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmeframe import errors
 from mmeframe.builtin.lookup import LookupConf, LookupStrategy
 from mmeframe.errors import ConfigError, MissingError
 from mmeframe.plugin import ComponentContext
@@ -312,8 +313,8 @@ def test_lists_in_a_table(tmp_path):
         pytest.param(
             {"part": "s", "values": {"no": False, 7: "x"}},
             [
-                "at.values.no: input should be a valid string.\n  YAML read this as bool False; quote it.",
-                "at.values.7: input should be a valid string.\n  YAML read this as int 7; quote it.",
+                f"at.values.no: input should be a valid string.\n  YAML read this as bool False; {errors.QUOTE}.",
+                f"at.values.7: input should be a valid string.\n  YAML read this as int 7; {errors.QUOTE}.",
             ],
             id="yaml",
         ),

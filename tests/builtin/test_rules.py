@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmeframe import errors
 from mmeframe.builtin.rules import MAX_DEPTH, RulesConf, RulesStrategy
 from mmeframe.errors import BadInputError
 from mmeframe.rows.keys import canonical, csv_form
@@ -435,7 +436,7 @@ def test_wrong_conditions(condition, found):
         pytest.param({"rules": [{"key": "", "when": A}]}, ["at.rules[0].key: a key is text or "], id="key-empty"),
         pytest.param(
             {"rules": [{"key": "k", "when": A}], "otherwise": False},
-            ["at.otherwise: input should be a valid string.\n  YAML read this as bool False; quote it."],
+            [f"at.otherwise: input should be a valid string.\n  YAML read this as bool False; {errors.QUOTE}."],
             id="otherwise",
         ),
         pytest.param(

@@ -14,6 +14,7 @@ from mlflow.utils.validation import _validate_model_version_tag
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
+from mmeframe import errors
 from mmeframe.config import Composed, compose, parse
 from mmeframe.config.parse import parse_client
 from mmeframe.config.schema import Tags
@@ -198,7 +199,9 @@ def test_a_key_value_that_yaml_read_as_something_else(report, written, read_as):
     """A key value is text or a whole number; a bool, float or null is refused, with the fix."""
     (problem,) = report(f"{ROUTED}models: {{a: {{uri: 'models:/a@champion', key: {{dow: {written}}}}}}}\n")
 
-    assert problem.startswith(f"models.a.key.dow: YAML read this as {read_as}; quote it to use it as a key.\n  Write ")
+    assert problem.startswith(
+        f"models.a.key.dow: YAML read this as {read_as}; {errors.QUOTE} to use it as a key.\n  Write "
+    )
 
 
 @pytest.mark.parametrize(
@@ -494,7 +497,7 @@ def test_a_source_or_an_observer_without_a_name(report):
         pytest.param("serve: {workers: 0}", "serve.workers: input should be greater than or equal to 1.", id="minimum"),
         pytest.param(
             "serve: {host: 127}",
-            "serve.host: input should be a valid string.\n  YAML read this as int 127; quote it.",
+            f"serve.host: input should be a valid string.\n  YAML read this as int 127; {errors.QUOTE}.",
             id="text",
         ),
         pytest.param(
@@ -509,7 +512,7 @@ def test_a_source_or_an_observer_without_a_name(report):
         ),
         pytest.param(
             "environment: {override: {numpy: 2}}",
-            "environment.override.numpy: input should be a valid string.\n  YAML read this as int 2; quote it.",
+            f"environment.override.numpy: input should be a valid string.\n  YAML read this as int 2; {errors.QUOTE}.",
             id="value-of-a-map",
         ),
         pytest.param(
@@ -517,7 +520,7 @@ def test_a_source_or_an_observer_without_a_name(report):
         ),
         pytest.param(
             "models: {a: {uri: 3}}",
-            "models.a.uri: input should be a valid string.\n  YAML read this as int 3; quote it.",
+            f"models.a.uri: input should be a valid string.\n  YAML read this as int 3; {errors.QUOTE}.",
             id="uri",
         ),
         pytest.param(
@@ -926,7 +929,7 @@ def test_sub_models_of_other_forms(spec, model, expected):
         ),
         pytest.param(
             "{uri: x, arm: NO}",
-            "models.a.arm: input should be a valid string.\n  YAML read this as bool False; quote it.",
+            f"models.a.arm: input should be a valid string.\n  YAML read this as bool False; {errors.QUOTE}.",
             id="arm-that-yaml-read-as-something-else",
         ),
     ],
@@ -989,7 +992,7 @@ def test_traffic(spec):
         ),
         pytest.param(
             "{arms: {a: 0.1}, only: {a: [NO]}}",
-            "traffic.only.a[0].dow: YAML read this as the bool False; quote it to use it as a key.\n"
+            f"traffic.only.a[0].dow: YAML read this as the bool False; {errors.QUOTE} to use it as a key.\n"
             "  Write the key as it should be, in quotes.",
             id="key-that-yaml-read-as-something-else",
         ),
@@ -1275,12 +1278,13 @@ def test_a_clients_sections_are_checked(report):
         ),
         pytest.param(
             "reader: {object: 5}",
-            "train.reader.object: input should be a valid string.\n  YAML read this as int 5; quote it.",
+            f"train.reader.object: input should be a valid string.\n  YAML read this as int 5; {errors.QUOTE}.",
             id="reader",
         ),
         pytest.param(
             "features: {categorical: [1]}",
-            "train.features.categorical[0]: input should be a valid string.\n  YAML read this as int 1; quote it.",
+            "train.features.categorical[0]: input should be a valid string.\n"
+            f"  YAML read this as int 1; {errors.QUOTE}.",
             id="item-of-a-list",
         ),
     ],

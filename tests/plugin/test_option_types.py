@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from mmeframe import errors
 from tests.plugin.geohash import GEOHASH
 from tests.plugin.projects import Project
 
@@ -49,7 +50,7 @@ OBSERVER = "+observer@observers.o=statsd"
         ),
         pytest.param(
             "routing.table_path=7",
-            "routing.table_path: input should be a valid string.\n  YAML read this as int 7; quote it.",
+            f"routing.table_path: input should be a valid string.\n  YAML read this as int 7; {errors.QUOTE}.",
             id="text",
         ),
         pytest.param(
@@ -138,6 +139,7 @@ VALIDATOR = """\
 from dataclasses import dataclass
 from typing import Annotated
 from pydantic import AfterValidator
+from mmeframe import errors
 from mmeframe.plugin import RoutingStrategyPlugin, StrategyConf, hookimpl
 
 def _check(value):
