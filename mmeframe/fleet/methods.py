@@ -221,11 +221,12 @@ def asked_alone(live: Any, model: SubModel, root: Path, method: str) -> Asked:
 
 def _misnamed(live: Any, model: SubModel) -> str:
     """What to do about a signature without columns that scikit-learn's estimator knows; an empty text if it has all."""
-    fitted, declared = getattr(_unwrapped(live), "feature_names_in_", None), [column.name for column in model.inputs]
-    lacking = [] if fitted is None else [str(name) for name in fitted if str(name) not in declared]
+    fitted = [str(name) for name in getattr(_unwrapped(live), "feature_names_in_", ())]
+    declared = [column.name for column in model.inputs]
+    lacking = [name for name in fitted if name not in declared]
     if not lacking:
         return ""
-    others = [name for name in declared if name not in {str(name) for name in fitted}]
+    others = [name for name in declared if name not in fitted]
     return (
         f"It was fitted on {listed([repr(name) for name in lacking])}, which its signature does not declare. "
         f"{suggest(lacking[0], others, 'Instead it declares')} Mend models.{model.id}.signature, or log the sub-model "
