@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mmeframe.errors import BadInputError, UsageError, suggest
 from mmeframe.route.reading import column_types, read_rows, without_rows
-from mmeframe.rows.reading import AS_TEXT
-from mmeframe.rows.writing import arrow_types, writer
+from mmeframe.rows.columnar import stored_types
+from mmeframe.rows.formats import untyped
+from mmeframe.rows.parts import arrow_types
+from mmeframe.rows.separated import AS_TEXT
+from mmeframe.rows.writing import writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +53,7 @@ def score_table(
     rows = 0
     reasons: dict[str, int] = {}
     types = column_types(router.routing, router.union)
-    other = "text" if out is None or out.suffix.lower() == ".csv" else "any"
+    other = "text" if out is None or untyped(out, "--out") else "any"
     notes = router.annotate if annotate is None else annotate
     with writer(out, stream, _Types(router, data, keep)) as write:
         for piece in read_rows(data, router.routing, types, batch_rows, other):
@@ -104,21 +107,16 @@ def _beside(piece: pd.DataFrame, answers: Mapping[str, Any], keep: str | Sequenc
 
 
 class _Types:
-    """What is known of a Parquet file's types before its values: pieces without a value have none of their own."""
+    """What is known of the output's Arrow types before its values: pieces without a value have none of their own."""
 
     def __init__(self, router: Router, data: Path, keep: str | Sequence[str]) -> None:
         self._router, self._data, self._keep = router, data, keep
 
     @cached_property
     def stored(self) -> Mapping[str, Any]:
-        """Types of the kept columns where the data is Parquet too: they stay what they are."""
-        if self._data.suffix.lower() != ".parquet":
-            return {}
-        import pyarrow.parquet as pq
-
-        schema = pq.read_schema(self._data)
-        kept = _kept(schema.names, self._keep)
-        return {field.name: field.type for field in schema if field.name in kept}
+        """Types of the kept columns where the data has Arrow's too: they stay what they are."""
+        stored = stored_types(self._data)
+        return {name: stored[name] for name in _kept(stored, self._keep) if name in stored}
 
     @cached_property
     def declared(self) -> Mapping[str, Any]:

@@ -60,6 +60,7 @@ from mmeframe.plugin.records import (
     ObserverPlugin,
     RoutingStrategyPlugin,
 )
+from mmeframe.plugin.tables import read_table
 from mmeframe.rows.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
 from mmeframe.rows.shares import fractions
 from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
@@ -125,6 +126,7 @@ __all__ = [
     "hookimpl",
     "listed",
     "normalised",
+    "read_table",
     "suggest",
 ]
 
