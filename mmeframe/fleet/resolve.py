@@ -41,7 +41,8 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical, csv_hazard, csv_twins
 from mmeframe.rows.types import is_compound, shown
 from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
-from mmeframe.store.store import ModelFolder, Progress, Store, fetched, registered_name
+from mmeframe.store.folders import ModelFolder, fetched
+from mmeframe.store.store import Progress, Store, registered_name
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
 
 __all__ = ["Fleet", "declared", "resolve"]
