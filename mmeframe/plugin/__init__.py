@@ -61,7 +61,9 @@ from mmeframe.plugin.records import (
     RoutingStrategyPlugin,
 )
 from mmeframe.plugin.tables import read_table
-from mmeframe.rows.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
+from mmeframe.rows.distinct import factorized
+from mmeframe.rows.key_columns import changed_by_csv, normalised
+from mmeframe.rows.keys import canonical, csv_form, csv_twins
 from mmeframe.rows.shares import fractions
 from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
 

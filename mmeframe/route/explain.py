@@ -18,7 +18,7 @@ from mmeframe.route.reading import column_types, read_rows, without_rows
 from mmeframe.route.routing import ExplainedRow, Routing, Step
 from mmeframe.route.table import NO_TARGET
 from mmeframe.rows.batch import FrameBatch, as_batch
-from mmeframe.rows.keys import normalised
+from mmeframe.rows.key_columns import normalised
 from mmeframe.rows.schema import check_frame, required
 from mmeframe.rows.writing import writing
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.rows.formats import untyped
-from mmeframe.rows.keys import KeyIndex, canonical, csv_form
+from mmeframe.rows.key_index import KeyIndex
+from mmeframe.rows.keys import canonical, csv_form
 from mmeframe.rows.reading import read_table
 from mmeframe.rows.separated import AS_KEY, POINT_ZERO
 

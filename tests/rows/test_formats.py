@@ -21,7 +21,7 @@ from mmeframe import api
 from mmeframe.errors import BadInputError, ConfigError, MissingError, MmeframeError, UsageError
 from mmeframe.plugin import read_table as read_for_plugins
 from mmeframe.rows.formats import KNOWN
-from mmeframe.rows.keys import normalised
+from mmeframe.rows.key_columns import normalised
 from mmeframe.rows.reading import read_table, read_whole
 from mmeframe.rows.writing import writing
 from mmeframe.runtime import Router

@@ -22,8 +22,8 @@ from mmeframe.errors import ProblemsError
 from mmeframe.plugin import BadInputError, ComponentContext, ConfigError, MissingError
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.rows.batch import as_batch
-from mmeframe.rows.keys import MISSING as MISSING_CODE
-from mmeframe.rows.keys import KeyIndex
+from mmeframe.rows.key_index import MISSING as MISSING_CODE
+from mmeframe.rows.key_index import KeyIndex
 from mmeframe.testing import RoutingStrategyConformance, StrategyCase
 from mmeframe.testing import bound as as_served
 
