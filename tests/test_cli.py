@@ -731,7 +731,7 @@ def test_annotated_answers(run, built, rows):
         ),
         pytest.param(["--data", "empty.csv"], 1, "--data: empty.csv cannot be read: ", id="empty-file"),
         pytest.param(["--data", "bad.json"], 1, "--data: bad.json cannot be read: ", id="bad-json"),
-        pytest.param(["--data", "map.json"], 1, "map.json cannot be read: it must be a list of records", id="no-table"),
+        pytest.param(["--data", "map.json"], 1, "--data: map.json cannot be read: it must be a list", id="no-table"),
         pytest.param(["--data", "bad.parquet"], 1, "--data: bad.parquet cannot be read: ", id="bad-parquet"),
         pytest.param(
             ["--data", "rows.csv", "--out", "out.xls"],
