@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Named", "Types", "arrow_types", "columnar"]
+__all__ = ["Types", "columnar"]
 
 
 @contextlib.contextmanager
@@ -27,39 +29,19 @@ def columnar(path: Path, content: str, types: Types) -> Iterator[Callable[[pd.Da
         parts.close()
 
 
-class Types(Protocol):
-    """What is known of types before there are values: pieces without a value have none of their own."""
+@dataclass(frozen=True)
+class Types:
+    """What is known of types before there are values: pieces without a value have none of their own.
 
-    @property
-    def stored(self) -> Mapping[str, Any]:
-        """Arrow's types of columns that stay what they were."""
-        ...
+    declared: MLflow's names of the types of columns without any value. stored: gives Arrow's types of columns that stay
+    what they were, when the first is written.
+    """
 
-    @property
-    def declared(self) -> Mapping[str, Any]:
-        """Arrow's types of columns without any value."""
-        ...
+    declared: Mapping[str, str]
+    stored: Callable[[], Mapping[str, Any]] = dict
 
 
-class Named:
-    """Types that are known by the names of the columns, as MLflow calls them."""
-
-    def __init__(self, kinds: Mapping[str, str]) -> None:
-        self._kinds = kinds
-        self.stored: Mapping[str, Any] = {}
-
-    @property
-    def declared(self) -> Mapping[str, Any]:
-        return arrow_types(self._kinds)
-
-
-def arrow_types(kinds: Mapping[str, str]) -> dict[str, Any]:
-    """Arrow's types for MLflow's names of types; those without one are left out."""
-    import pyarrow as pa
-
-    return {name: pa.type_for_alias(_ALIASES[kind]) for name, kind in kinds.items() if kind in _ALIASES}
-
-
+# MLflow's names of types -> Arrow's.
 _ALIASES = {
     "integer": "int32",
     "long": "int64",
@@ -78,20 +60,26 @@ class _Parts:
         self._path, self._content, self._types = path, content, types
         self._writers: list[Any] = []
 
+    @cached_property
+    def _stored(self) -> Mapping[str, Any]:
+        return self._types.stored()
+
     def write(self, frame: pd.DataFrame) -> None:
-        table = _arrow(frame, self._types.stored)
+        table = _arrow(frame, self._stored)
         schema = _wider(self._writers[-1].schema, table.schema) if self._writers else table.schema
         if not self._writers or schema != self._writers[-1].schema:
             self._begin(schema)
         self._writers[-1].write_table(_cast(table, schema))
 
-    def _final(self, field: Any, declared: Mapping[str, Any]) -> Any:
+    def _final(self, field: Any) -> Any:
+        """A column's type in the end."""
         import pyarrow as pa
 
         if self._content == "arrow" and pa.types.is_dictionary(field.type):
             # A file has one dictionary for all its pieces, which is not known before the last.
             return field.type.value_type
-        return declared.get(field.name, field.type) if pa.types.is_null(field.type) else field.type
+        alias = _ALIASES.get(self._types.declared.get(field.name, ""))
+        return pa.type_for_alias(alias) if alias and pa.types.is_null(field.type) else field.type
 
     def _part(self, number: int) -> Path:
         return self._path.with_name(f"part-{number}")
@@ -113,8 +101,7 @@ class _Parts:
 
         self.close()
         last = self._writers[-1].schema
-        declared = self._types.declared
-        schema = pa.schema([field.with_type(self._final(field, declared)) for field in last])
+        schema = pa.schema([field.with_type(self._final(field)) for field in last])
         if self._content == "parquet" and len(self._writers) == 1 and schema == last:
             self._part(0).replace(self._path)
             return

@@ -10,7 +10,7 @@ import contextlib
 import csv
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,30 +18,22 @@ from typing import TYPE_CHECKING, Any, TextIO
 from mmeframe.errors import MissingError, UsageError
 from mmeframe.rows.answers import in_text
 from mmeframe.rows.formats import Form, form_of
-from mmeframe.rows.parts import Named, Types, columnar
+from mmeframe.rows.parts import Types, columnar
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Write", "writer", "writing"]
+__all__ = ["Write", "writer"]
 
 Write = Callable[["pd.DataFrame"], None]
 
 
 @contextlib.contextmanager
-def writing(out: Path, types: Mapping[str, str]) -> Iterator[Write]:
-    """Write frames of one shape to a file, by its ending: it appears whole, or not at all.
-
-    types: MLflow's names of the columns' types, for those that hold no value. Raises UsageError, or MissingError, for a
-    file that cannot be written so.
-    """
-    with writer(out, None, Named(types)) as write:
-        yield write
-
-
-@contextlib.contextmanager
 def writer(out: Path | None, stream: TextIO | None, types: Types) -> Iterator[Write]:
-    """The same, or as CSV to a stream where no file is named. Raises UsageError if there is none of them."""
+    """Write frames of one shape to a file, by its ending, or as CSV to a stream where no file is named.
+
+    Raises UsageError if there is none of them; and UsageError, or MissingError, for a file that cannot be written so.
+    """
     if out is None:
         if stream is None:
             raise UsageError(

@@ -22,8 +22,9 @@ from mmeframe.errors import BadInputError, ConfigError, MissingError, MmeframeEr
 from mmeframe.plugin import read_table as read_for_plugins
 from mmeframe.rows.formats import KNOWN
 from mmeframe.rows.key_columns import normalised
+from mmeframe.rows.parts import Types
 from mmeframe.rows.reading import read_table, read_whole
-from mmeframe.rows.writing import writing
+from mmeframe.rows.writing import writer
 from mmeframe.runtime import Router
 from mmeframe.tables import score_table
 from tests import fleets
@@ -221,7 +222,7 @@ def test_what_is_written_is_what_is_read(tmp_path, name, rows):
         c=pd.Categorical(["a", "b", None, "c", "a"])
     )
     (tmp_path / "to").mkdir()
-    with writing(tmp_path / "to" / name, {}) as write:
+    with writer(tmp_path / "to" / name, None, Types({})) as write:
         for at in range(0, 5, rows):
             write(frame[at : at + rows].assign(c=frame["c"][at : at + rows].cat.remove_unused_categories()))
 
