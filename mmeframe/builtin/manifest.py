@@ -103,12 +103,10 @@ def _cells(column: pd.Series[Any]) -> list[Any]:
 
 
 def _whole(value: Any) -> Any:
-    """A whole number that a table with empty cells holds as a float is that number, if it is exact; NaN is no cell."""
+    """A whole number that a table with empty cells holds as a float is that number, if it is exact."""
     import numpy as np
 
     if isinstance(value, float | np.floating):
-        if value != value:
-            return None
         with suppress(BadInputError):
             return int(str(canonical(value))) if value.is_integer() else float(value)
         return float(value)

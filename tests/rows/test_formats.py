@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe import api
+from mmeframe.builtin.lookup import LookupConf, LookupStrategy
 from mmeframe.errors import BadInputError, ConfigError, MissingError, MmeframeError, UsageError
 from mmeframe.plugin import read_table as read_for_plugins
 from mmeframe.rows.formats import KNOWN
@@ -156,8 +157,44 @@ def test_keys_are_the_same_in_every_format(folder, cells, rows):
     table = [{"k": cell, "one": 1} for cell in cells]
     for name in ("rows.csv", "rows.tsv.zst", "rows.ndjson", "rows.json.gz", "rows.parquet", "rows.ipc"):
         path = folder / name
-        {**WRITE, "rows.ndjson": WRITE["rows.jsonl"]}[name](path, table)
+        WRITE[name](path, table)
         assert keys(list(read_table(path, lambda _: "text", rows)), "k") == cells
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    cells=st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=6),
+    rows=st.integers(1, 7),
+)
+def test_whole_numbers_are_the_same_in_every_format(folder, cells, rows):
+    """Every digit, with missing ones beside them or without."""
+    table = [{"k": cell, "one": 1} for cell in cells]
+    for name in ("rows.csv.gz", "rows.TSV", "rows.jsonl", "rows.JSON.zst", "rows.parquet", "rows.FEATHER"):
+        WRITE[name](folder / name, table)
+        assert keys(list(read_table(folder / name, lambda _: "long", rows)), "k") == [
+            None if cell is None else str(cell) for cell in cells
+        ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    cells=st.lists(st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1, max_size=6),
+    rows=st.integers(1, 7),
+)
+def test_doubles_are_the_same_in_every_format(folder, cells, rows):
+    """Every bit."""
+    table = [{"x": cell, "one": 1} for cell in cells]
+    for name in ("rows.csv", "rows.tsv.zst", "rows.NDJSON.gz", "rows.json", "rows.parquet", "rows.arrow"):
+        WRITE[name](folder / name, table)
+        assert values(list(read_table(folder / name, lambda _: "double", rows)), "x") == cells
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_a_look_up_takes_every_format(tmp_path, name):
+    """Its keys and answers are those of the table."""
+    strategy = LookupStrategy(LookupConf("k", table=str(given_as(name, tmp_path, ROWS)), to="n"))
+
+    assert strategy.prepare() == {"table.json": b'{"007":"7","NA":"9007199254740993","true":"0"}'}
 
 
 @pytest.mark.parametrize("name", WRITE)
