@@ -146,8 +146,6 @@ def _named_by_folders(path: Path, files: Sequence[Path], kind: Kind) -> Mapping[
 
     Names have no types, so they are read as a CSV file would be.
     """
-    import pyarrow as pa
-
     levels = [[it.partition("=") for it in file.relative_to(path).parts[:-1] if "=" in it] for file in files]
     rows = [{unquote(name): unquote(value) for name, _, value in level} for level in levels]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -158,7 +156,17 @@ def _named_by_folders(path: Path, files: Sequence[Path], kind: Kind) -> Mapping[
     writer.writerows([names, *([row.get(name, "").replace(_NO_VALUE, "") for name in names] for row in rows)])
     content = text.getvalue().encode()
     (frame,) = read_separated(lambda: BytesIO(content), ",", kind, len(rows))
-    return {name: pa.Array.from_pandas(frame[name]) for name in names}
+    return {name: _array(frame[name]) for name in names}
+
+
+def _array(column: pd.Series[Any]) -> Any:
+    """As text, if it has values of several types."""
+    import pyarrow as pa
+
+    try:
+        return pa.Array.from_pandas(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if cell is None else str(cell) for cell in column])
 
 
 # -- one table of all ------------------------------------------------------------------------------------------------

@@ -313,6 +313,17 @@ def test_names_of_folders_are_columns(tmp_path):
     assert dict(zip(values(pieces, "x"), keys(pieces, "dow"), strict=True)) == {1: "007", 2: "007", 3: "a/b", 4: None}
 
 
+def test_names_of_folders_may_be_numbers_and_text(tmp_path):
+    """A text beside them makes no other key of a number."""
+    for name in ("dow=7", "dow=007", "dow=x", "dow=true"):
+        (tmp_path / "rows" / name).mkdir(parents=True)
+        pq.write_table(pa.table({"x": [1]}), tmp_path / "rows" / name / "part.parquet")
+
+    pieces = list(read_table(tmp_path / "rows", lambda _: "long", 10))
+
+    assert keys(pieces, "dow") == ["7", "7", "True", "x"]
+
+
 def test_files_of_a_folder_may_differ_in_width(tmp_path):
     """Columns are those of all files, in types that hold all their values."""
     (tmp_path / "rows").mkdir()
