@@ -458,7 +458,7 @@ def predict_table(
     annotate: bool | None = None,
     progress: Progress = _silent,
 ) -> Scored:
-    """Score a CSV, Parquet or JSON file to a file, in pieces of ``batch_rows``.
+    """Score a table to a file, in pieces of ``batch_rows``.
 
     keep: columns of the data that stand before the answers: ``all``, ``none``, or some. annotate: whether answers say
     who gave them, None for what the router does. Example::

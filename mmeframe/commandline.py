@@ -69,7 +69,7 @@ _ALL = (
         "the router, any MLflow model URI (default: the config's registered name); also model=URI",
         word=True,
     ),
-    _own("--data", "FILE", "a table to score or explain: .csv .parquet .json .jsonl; also data=FILE", word=True),
+    _own("--data", "FILE", "a table to score or explain, such as rows.csv or rows.parquet; also data=FILE", word=True),
     _own("--params", "JSON", """request parameters, for instance '{"dow": 1}'"""),
     _own("--plugin", "NAME", "init: a package mmeframe-NAME; --kind strategy, loader, source, combiner or observer"),
     _own("--kind", "KIND"),

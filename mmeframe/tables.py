@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mmeframe.errors import BadInputError, UsageError, suggest
 from mmeframe.route.reading import column_types, read_rows, without_rows
-from mmeframe.rows.reading import AS_TEXT
-from mmeframe.rows.writing import arrow_types, writer
+from mmeframe.rows.columnar import stored_types
+from mmeframe.rows.formats import untyped
+from mmeframe.rows.parts import Types
+from mmeframe.rows.separated import AS_TEXT
+from mmeframe.rows.writing import writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,9 +53,10 @@ def score_table(
     rows = 0
     reasons: dict[str, int] = {}
     types = column_types(router.routing, router.union)
-    other = "text" if out is None or out.suffix.lower() == ".csv" else "any"
+    other = "text" if out is None or untyped(out, "--out") else "any"
     notes = router.annotate if annotate is None else annotate
-    with writer(out, stream, _Types(router, data, keep)) as write:
+    declared = Types(_declared(router, types), partial(_stored, data, keep))
+    with writer(out, stream, declared) as write:
         for piece in read_rows(data, router.routing, types, batch_rows, other):
             if not len(piece) and not len(piece.columns):
                 piece = without_rows([*types, *_kept((), keep)])
@@ -103,31 +107,16 @@ def _beside(piece: pd.DataFrame, answers: Mapping[str, Any], keep: str | Sequenc
     return pd.concat([piece[names], pd.DataFrame(answers, index=piece.index)], axis=1)
 
 
-class _Types:
-    """What is known of a Parquet file's types before its values: pieces without a value have none of their own."""
+def _stored(data: Path, keep: str | Sequence[str]) -> dict[str, Any]:
+    """Types of the kept columns where the data has Arrow's: they stay what they are."""
+    stored = stored_types(data)
+    return {name: stored[name] for name in _kept(stored, keep) if name in stored}
 
-    def __init__(self, router: Router, data: Path, keep: str | Sequence[str]) -> None:
-        self._router, self._data, self._keep = router, data, keep
 
-    @cached_property
-    def stored(self) -> Mapping[str, Any]:
-        """Types of the kept columns where the data is Parquet too: they stay what they are."""
-        if self._data.suffix.lower() != ".parquet":
-            return {}
-        import pyarrow.parquet as pq
-
-        schema = pq.read_schema(self._data)
-        kept = _kept(schema.names, self._keep)
-        return {field.name: field.type for field in schema if field.name in kept}
-
-    @cached_property
-    def declared(self) -> Mapping[str, Any]:
-        """Types of columns without any value, as the router declares them."""
-        answer = self._router.bundle.manifest["answer"]
-        inputs = {
-            name: "string" if kind in AS_TEXT else kind
-            for name, kind in column_types(self._router.routing, self._router.union).items()
-        }
-        answers = {name: kind for name, kind, *_ in answer["columns"]}
-        answers |= {f"prediction_{number}": "double" for number in range(answer["width"])}
-        return arrow_types({**inputs, **answers, **dict.fromkeys(_NOTES, "string")})
+def _declared(router: Router, types: Mapping[str, str]) -> dict[str, str]:
+    """MLflow's names of the types of columns and answers, for those without any value."""
+    answer = router.bundle.manifest["answer"]
+    inputs = {name: "string" if kind in AS_TEXT else kind for name, kind in types.items()}
+    answers = {name: kind for name, kind, *_ in answer["columns"]}
+    answers |= {f"prediction_{number}": "double" for number in range(answer["width"])}
+    return {**inputs, **answers, **dict.fromkeys(_NOTES, "string")}

@@ -724,16 +724,19 @@ def test_annotated_answers(run, built, rows):
     [
         pytest.param(["--data", "none.csv"], 1, "--data: there is no file {cwd}/none.csv.", id="no-file"),
         pytest.param(
-            ["--data", "rows.xls"], 2, "--data: rows.xls is none of .csv, .parquet, .json, .jsonl.", id="bad-suffix"
+            ["--data", "rows.xls"],
+            2,
+            "--data: rows.xls is none of .csv, .tsv, .json, .jsonl, .ndjson (also with .gz or .zst), .parquet, ",
+            id="bad-suffix",
         ),
         pytest.param(["--data", "empty.csv"], 1, "--data: empty.csv cannot be read: ", id="empty-file"),
         pytest.param(["--data", "bad.json"], 1, "--data: bad.json cannot be read: ", id="bad-json"),
-        pytest.param(["--data", "map.json"], 1, "--data: it must be a list of records: ", id="json-that-is-no-table"),
+        pytest.param(["--data", "map.json"], 1, "--data: map.json cannot be read: it must be a list", id="no-table"),
         pytest.param(["--data", "bad.parquet"], 1, "--data: bad.parquet cannot be read: ", id="bad-parquet"),
         pytest.param(
             ["--data", "rows.csv", "--out", "out.xls"],
             2,
-            "--out: out.xls is none of .csv, .parquet, .json, .jsonl.",
+            "--out: out.xls is none of .csv, .tsv, .json, .jsonl, .ndjson (also with .gz or .zst), .parquet, ",
             id="bad-suffix-of-the-output",
         ),
         pytest.param(

@@ -16,7 +16,8 @@ from mmeframe import api
 from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.lookup import LookupConf, LookupStrategy
 from mmeframe.errors import BadInputError, ConfigError
-from mmeframe.rows.keys import KeyIndex, canonical, csv_form, csv_hazard
+from mmeframe.rows.key_index import KeyIndex
+from mmeframe.rows.keys import canonical, csv_form, csv_hazard
 from mmeframe.runtime import Router
 from mmeframe.spec import SubModelEntry
 from tests import fleets

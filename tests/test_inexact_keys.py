@@ -22,7 +22,9 @@ from mmeframe.builtin.rules import RulesConf, RulesStrategy
 from mmeframe.errors import BadInputError, ConfigError, ProblemsError
 from mmeframe.plugin import SourceContext
 from mmeframe.rows.batch import as_batch
-from mmeframe.rows.keys import KeyIndex, canonical, normalised
+from mmeframe.rows.key_columns import normalised
+from mmeframe.rows.key_index import KeyIndex
+from mmeframe.rows.keys import canonical
 from mmeframe.spec import Column, SubModelEntry, TrafficSpec
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import problems

@@ -19,7 +19,9 @@ import pytest
 
 from mmeframe.errors import BadInputError, PluginError
 from mmeframe.rows.batch import as_batch
-from mmeframe.rows.keys import KeyIndex, canonical, normalised
+from mmeframe.rows.key_columns import normalised
+from mmeframe.rows.key_index import KeyIndex
+from mmeframe.rows.keys import canonical
 from mmeframe.spec import SubModelEntry
 from tests.runtime.test_routing import Fleet, Raw, made, reached
 

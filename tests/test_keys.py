@@ -17,7 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
-from mmeframe.rows.keys import MISSING, UNKNOWN, KeyIndex, canonical, csv_hazard, factorized, is_whole, normalised
+from mmeframe.rows.distinct import factorized
+from mmeframe.rows.key_columns import normalised
+from mmeframe.rows.key_index import MISSING, UNKNOWN, KeyIndex
+from mmeframe.rows.keys import canonical, csv_hazard, is_whole
 
 UTC = dt.UTC
 EAST = dt.timezone(dt.timedelta(hours=5))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mmeframe.errors import BadInputError
 from mmeframe.route.reading import _key_type, file_types
-from mmeframe.rows.keys import KeyIndex, normalised
+from mmeframe.rows.key_columns import normalised
+from mmeframe.rows.key_index import KeyIndex
 from mmeframe.rows.reading import read_table
 from tests import fleets
 

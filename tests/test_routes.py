@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.route.table import NO_TARGET, RouteTable
-from mmeframe.rows.keys import MISSING, UNKNOWN
+from mmeframe.rows.key_index import MISSING, UNKNOWN
 
 
 def route(table: RouteTable, rows: list[dict[str, str | None]]) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.rows.keys import normalised
+from mmeframe.rows.key_columns import normalised
 from mmeframe.rows.shares import fraction, fractions
 
 GOLDEN = [

@@ -736,7 +736,7 @@ def test_text_answers_after_skipped_rows(store, tmp_path):
     ("out", "what"),
     [
         pytest.param("folder.csv", "is a folder", id="folder"),
-        pytest.param("out.csv.gz", "out.csv.gz is none of", id="gz"),
+        pytest.param("out.csv.bz2", "out.csv.bz2 is none of", id="bz2"),
         pytest.param("no/out.csv", "there is no folder", id="no-folder"),
     ],
 )

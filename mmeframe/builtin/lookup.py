@@ -16,12 +16,12 @@ from mmeframe.plugin import (
     Batch,
     ComponentContext,
     ConfigError,
-    MissingError,
     RoutingInputs,
     RoutingStrategy,
     StrategyConf,
     csv_twins,
     normalised,
+    read_table,
     suggest,
 )
 
@@ -51,8 +51,8 @@ class LookupConf(StrategyConf):
 
     # The key part that the look-up starts from.
     part: str = MISSING
-    # A CSV or Parquet file, read when the router is built and put into the artifact; CSV is read as text, so "02108"
-    # stays itself.
+    # A table (CSV, Parquet, ...), read when the router is built and put into the artifact; CSV is read as text, so
+    # "02108" stays itself.
     table: str | None = None
     # Instead of a table: value of the part -> answer.
     values: dict[str, Annotated[StrictStr, Field(min_length=1)] | StrictInt] = field(default_factory=dict)
@@ -116,13 +116,11 @@ class LookupStrategy(RoutingStrategy[LookupConf]):
     def _read(self, path: Path) -> dict[str, str]:
         """Canonical value -> canonical answer. Raises ConfigError for a value with two answers."""
         key, to = self.conf.key or self.conf.part, str(self.conf.to)
-        table = self._columns(path)
+        table = read_table(path, "table")
         for option, name in (("key", key), ("to", to)):
             if name not in table.columns:
                 hint = suggest(name, table.columns, "Its columns")
                 raise ConfigError(f"{path} has no column {name!r}.", where=option, hint=hint)
-            if list(table.columns).count(name) > 1:
-                raise ConfigError(f"{path} has the column {name!r} twice.", where=option)
         answers: dict[str, str | None] = {}
         twice: dict[str, None] = {}
         for value, answer in zip(self._texts(table, key, "key"), self._texts(table, to, "to"), strict=True):
@@ -139,23 +137,6 @@ class LookupStrategy(RoutingStrategy[LookupConf]):
         if not found:
             raise ConfigError(f"{path} has no row with both {key!r} and {to!r}.", where="table")
         return found
-
-    def _columns(self, path: Path) -> pd.DataFrame:
-        import pandas as pd
-
-        if not path.is_file():
-            raise MissingError(f"there is no file {path.absolute()}.", where="table")
-        try:
-            if path.suffix.lower() == ".csv":
-                # Its header as a row like others: pandas would rename a column that stands twice.
-                lines = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-                return lines.iloc[1:].set_axis(lines.iloc[0].tolist(), axis=1)
-            if path.suffix.lower() == ".parquet":
-                # Nullable types: a whole number beside an empty cell stays a whole number.
-                return pd.read_parquet(path, dtype_backend="numpy_nullable")
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"{path} cannot be read: {type(error).__name__}.", where="table") from error
-        raise ConfigError(f"{path} is neither .csv nor .parquet.", where="table")
 
     @staticmethod
     def _texts(table: pd.DataFrame, name: str, option: str) -> list[str | None]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmeframe.plugin import (
     MAIN_ARM,
     MISSING,
     BadInputError,
     ConfigError,
-    MissingError,
     ModelSource,
     Problem,
     ProblemsError,
@@ -25,8 +22,12 @@ from mmeframe.plugin import (
     SubModelEntry,
     canonical,
     listed,
+    read_table,
     suggest,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ManifestConf", "ManifestSource"]
 
@@ -42,8 +43,8 @@ Table = Mapping[str, list[Any]]
 class ManifestConf(SourceConf):
     """Options of ``kind: manifest``."""
 
-    # A .csv, .parquet, .jsonl or .ndjson file. Columns: id, uri, one per key part (empty means any); and, if you like,
-    # flavor, loader and arm.
+    # A table: CSV, Parquet, JSON lines and others. Columns: id, uri, one per key part (empty means any); and, if you
+    # like, flavor, loader and arm.
     path: str = MISSING
 
 
@@ -52,7 +53,8 @@ class ManifestSource(ModelSource[ManifestConf]):
 
     def expand(self) -> Iterable[SubModelEntry]:
         where = f"sources.{self.context.name}"
-        table = self._read(f"{where}.path")
+        read = read_table(self.conf.path, f"{where}.path")
+        table = {str(name): _cells(read[name]) for name in read.columns}
         parts = self._parts(table, f"{where}.path")
         rows = len(table["id"])
         ids, uris = table["id"], table["uri"]
@@ -89,80 +91,22 @@ class ManifestSource(ModelSource[ManifestConf]):
                 raise ConfigError(f"{self.conf.path} has no column {part!r}.", where=where, hint=hint)
         return parts
 
-    def _read(self, where: str) -> Table:
-        path = Path(self.conf.path)
-        if not path.is_file():
-            raise MissingError(f"there is no file {path.absolute()}.", where=where)
-        readers: dict[str, Callable[[Path, str], Table]] = {
-            ".csv": _read_csv,
-            ".parquet": _read_parquet,
-            ".jsonl": _read_lines,
-            ".ndjson": _read_lines,
-        }
-        if path.suffix not in readers:
-            raise ConfigError(f"{path} is none of {', '.join(readers)}.", where=where)
-        try:
-            return readers[path.suffix](path, where)
-        except (OSError, ValueError) as error:
-            what = f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}."
-            hint = "CSV must be UTF-8 and begin with the names of its columns."
-            raise ConfigError(what, where=where, hint=hint if path.suffix == ".csv" else "") from error
 
-
-def _read_csv(path: Path, where: str) -> Table:
-    import pandas as pd
-
-    del where
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    # pandas takes what is too much on the left for an index, and all columns would move.
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("a row has more values than the header has names")
-    # Cells that a short row leaves out are NaN.
-    cells = {str(name): table[name].tolist() for name in table.columns}
-    return {name: [value if isinstance(value, str) and value else None for value in cells[name]] for name in cells}
-
-
-def _read_parquet(path: Path, where: str) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    del where
-    read = pq.read_table(path)
-    # Floats in their own width, which says whether a whole one is exact.
-    columns = {
-        name: column.to_numpy() if pa.types.is_floating(column.type) else column.to_pylist()
-        for name, column in zip(read.column_names, read.columns, strict=True)
-    }
-    return {name: [None if value == "" else value for value in values] for name, values in columns.items()}
-
-
-def _read_lines(path: Path, where: str) -> Table:
-    rows, faults = [], []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if isinstance(row, dict):
-                rows.append(row)
-            else:
-                faults.append(number)
-    if faults:
-        raise ConfigError(f"these lines are no JSON objects: {listed(faults)}.", where=where)
-    columns = dict.fromkeys(name for row in rows for name in row)
-    return {name: [None if (value := row.get(name)) == "" else value for row in rows] for name in columns}
+def _cells(column: pd.Series[Any]) -> list[Any]:
+    """None for a missing or an empty one; floats in their own width, which says whether a whole one is exact."""
+    values = [*column.to_numpy()] if column.dtype.kind == "f" else column.tolist()
+    missing = column.isna().tolist()
+    return [
+        None if gone or (isinstance(value, str) and not value) else value
+        for value, gone in zip(values, missing, strict=True)
+    ]
 
 
 def _whole(value: Any) -> Any:
-    """A whole number that a table with empty cells holds as a float is that number, if it is exact; NaN is no cell."""
+    """A whole number that a table with empty cells holds as a float is that number, if it is exact."""
     import numpy as np
 
     if isinstance(value, float | np.floating):
-        if value != value:
-            return None
         with suppress(BadInputError):
             return int(str(canonical(value))) if value.is_integer() else float(value)
         return float(value)

@@ -35,6 +35,17 @@ from mmeframe.plugin import (
 
 __all__: list[str] = []
 
+_ESTIMATORS = {
+    ending: {"pickled_model": "{name}", "serialization_format": form}
+    for ending, form in (
+        (".pkl", "pickle"),
+        (".pickle", "pickle"),
+        (".cloudpickle", "cloudpickle"),
+        (".joblib", "joblib"),
+        (".skops", "skops"),
+    )
+}
+
 
 @hookimpl
 def mmeframe_routing_strategies() -> list[RoutingStrategyPlugin]:
@@ -68,13 +79,7 @@ def mmeframe_model_loaders() -> list[ModelLoaderPlugin]:
             f"{home}.sklearn_loader:SklearnLoader",
             "scikit-learn estimators, from memory",
             flavors=("sklearn",),
-            suffixes={
-                ".pkl": {"pickled_model": "{name}", "serialization_format": "pickle"},
-                ".pickle": {"pickled_model": "{name}", "serialization_format": "pickle"},
-                ".cloudpickle": {"pickled_model": "{name}", "serialization_format": "cloudpickle"},
-                ".joblib": {"pickled_model": "{name}", "serialization_format": "joblib"},
-                ".skops": {"pickled_model": "{name}", "serialization_format": "skops"},
-            },
+            suffixes=_ESTIMATORS,
         ),
         ModelLoaderPlugin(
             "xgboost",

@@ -6,20 +6,28 @@ Rules are data: nothing of them is ever evaluated as code.
 from __future__ import annotations
 
 import math
-import operator
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mmeframe.builtin.bins import as_sent
-from mmeframe.builtin.datepart import clock_times
-from mmeframe.builtin.hashed import column_keys
-from mmeframe.builtin.pattern import distinct_texts
+from mmeframe.builtin.conditions import (
+    DATE,
+    EQUAL,
+    LISTED,
+    ORDER,
+    PRESENCE,
+    TEXT,
+    Compare,
+    Condition,
+    Join,
+    Rows,
+    comparisons,
+    is_key,
+    moment,
+)
 from mmeframe.plugin import (
     BadInputError,
     Batch,
@@ -27,211 +35,22 @@ from mmeframe.plugin import (
     RoutingInputs,
     RoutingStrategy,
     StrategyConf,
-    canonical,
     changed_by_csv,
     csv_form,
     suggest,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 __all__ = ["MAX_DEPTH", "RulesConf", "RulesStrategy"]
 
 # How deep all, any and not may stand in one another.
 MAX_DEPTH = 20
 
-_ORDER: Mapping[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_TEXT: Mapping[str, Callable[[str, str], bool]] = {
-    "contains": lambda text, piece: piece in text,
-    "starts_with": str.startswith,
-    "ends_with": str.endswith,
-}
-_EQUAL, _LISTED, _PRESENCE = ("==", "!="), ("in", "not_in"), ("is_missing", "not_missing")
-_OPERATORS = (*_EQUAL, *_ORDER, *_LISTED, *_TEXT, *_PRESENCE)
+_OPERATORS = (*EQUAL, *ORDER, *LISTED, *TEXT, *PRESENCE)
 _JOINS = ("all", "any", "not")
 # What other languages write; the nearest name would be another one.
 _MEANT = {"=": "==", "<>": "!=", "=<": "<=", "=>": ">="}
 # Whole numbers beyond it are none of any column.
 _LARGEST = 2**64
-
-# -- conditions ------------------------------------------------------------------------------------------------------
-
-
-class _Rows:
-    """A batch, with what comparisons read of its columns: each is read once."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self._read: dict[tuple[Any, ...], Any] = {}
-
-    def get(self, read: Callable[..., Any], column: str, *options: Any) -> Any:
-        name = (read, column, *options)
-        if name not in self._read:
-            self._read[name] = read(self.batch, column, *options)
-        return self._read[name]
-
-
-@dataclass(frozen=True, slots=True)
-class _Compare:
-    """One column against a value. ``kind``: what the column is read as."""
-
-    column: str
-    operator: str
-    value: Any
-    kind: str
-
-    @property
-    def values(self) -> list[Any]:
-        return self.value if isinstance(self.value, list) else [self.value]
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """The values as keys."""
-        return frozenset(map(str, map(canonical, self.values)))
-
-    def holds(self, rows: _Rows) -> Mask:
-        if self.operator in _PRESENCE:
-            missing: Mask = rows.get(_missing, self.column)
-            return missing if self.operator == "is_missing" else ~missing
-        if self.operator in _EQUAL or self.operator in _LISTED:
-            return self._equals(rows)
-        if self.kind == "double":
-            numbers = rows.get(_numbers, self.column)
-            found: Mask = _ORDER[self.operator](numbers, self.value)
-            large, exact = as_sent(rows.batch, self.column, numbers)
-            found[large] = _ORDER[self.operator](exact, self.value)
-            return found
-        if self.kind == "datetime":
-            value, zone = _moment(self.value)
-            positions, times = rows.get(clock_times, self.column, zone)
-            return _spread(_ORDER[self.operator](times, value).to_numpy(), positions)
-        positions, texts = rows.get(distinct_texts, self.column)
-        test = _ORDER.get(self.operator) or _TEXT[self.operator]
-        return _spread([test(text, self.value) for text in texts], positions)
-
-    def _equals(self, rows: _Rows) -> Mask:
-        import numpy as np
-
-        positive, wanted = self.operator in ("==", "in"), self.wanted
-        values = rows.get(_column, self.column)
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-            if np.isin(values, [value for value in _rounded(wanted) if value.dtype == values.dtype]).any():
-                raise self._doubtful()
-            found = _among(values, wanted)
-            return found if positive else ~found & ~np.isnan(values)
-        keys = rows.get(column_keys, self.column, False)
-        if not {canonical(value, exact=False) for value in _rounded(wanted)}.isdisjoint(keys.categories):
-            raise self._doubtful()
-        return _spread([(key in wanted) == positive for key in keys.categories], keys.codes)
-
-    def _doubtful(self) -> BadInputError:
-        return BadInputError(
-            f"column {self.column!r} is compared with a whole number, and has floats that it may have been rounded to.",
-            hint="Send the column as text or as integers.",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Join:
-    """Conditions of which all, any or (for ``not``) none hold."""
-
-    how: str
-    parts: tuple[_Compare | _Join, ...]
-
-    def holds(self, rows: _Rows) -> Mask:
-        import numpy as np
-
-        masks = [part.holds(rows) for part in self.parts]
-        if self.how == "not":
-            return ~masks[0]
-        return np.asarray((np.logical_and if self.how == "all" else np.logical_or).reduce(masks))
-
-
-def _column(batch: Batch, column: str) -> Any:
-    return batch.column(column)
-
-
-def _among(values: np.ndarray[Any, Any], wanted: Iterable[str]) -> Mask:
-    """Which numbers have one of the canonical texts, found without a text for each of them."""
-    import numpy as np
-
-    if values.dtype.kind == "f":
-        doubles = [float(text) for text in wanted if _is_number(text, float)]
-        return np.isin(values.astype(np.float64, copy=False), doubles)
-    bounds = np.iinfo(values.dtype)
-    whole = [int(text) for text in wanted if _is_number(text, int) and bounds.min <= int(text) <= bounds.max]
-    return np.isin(values, np.array(whole, values.dtype))
-
-
-def _is_number(text: str, kind: type[float]) -> bool:
-    """Whether a number of that kind has this text as its key."""
-    try:
-        return canonical(kind(text)) == text
-    except (ValueError, OverflowError, BadInputError):
-        return False
-
-
-@lru_cache(maxsize=256)
-def _rounded(wanted: frozenset[str]) -> tuple[np.floating[Any], ...]:
-    """The floats of every width that are no exact keys, and that one of these whole numbers is rounded to."""
-    import numpy as np
-
-    found = []
-    for text in wanted:
-        # A longer one is beyond all floats.
-        if len(text) > 3 and len(text) < 300 and _is_number(text, int):
-            with np.errstate(over="ignore"):
-                floats = [kind(int(text)) for kind in (np.float16, np.float32, np.float64)]
-            found += [value for value in floats if not _is_key(value)]
-    return tuple(found)
-
-
-def _is_key(value: Any) -> bool:
-    try:
-        canonical(value)
-    except BadInputError:
-        return False
-    return True
-
-
-def _missing(batch: Batch, column: str) -> Mask:
-    import numpy as np
-    import pandas as pd
-
-    return np.asarray(pd.isna(batch.column(column)), bool)
-
-
-def _numbers(batch: Batch, column: str) -> Any:
-    return batch.numbers(column)
-
-
-def _spread(distinct: Any, positions: Any) -> Mask:
-    """From distinct values to rows; a missing value, at position -1, compares with nothing."""
-    import numpy as np
-
-    return np.asarray(np.append(np.asarray(distinct, bool), [False]).take(positions))
-
-
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?", re.DOTALL)
-
-
-def _moment(text: str) -> tuple[Any, str | None]:
-    """A time as a clock shows it, and the zone of that clock: UTC for text with an offset."""
-    import pandas as pd
-
-    time = pd.to_datetime(text, format="ISO8601")
-    return (time, None) if time.tzinfo is None else (time.tz_convert("UTC").tz_localize(None), "UTC")
-
-
-# -- reading rules ---------------------------------------------------------------------------------------------------
 
 Path = tuple[str | int, ...]
 
@@ -244,7 +63,7 @@ class _Reader:
         # What each column is compared as, and where that was first said.
         self.kinds: dict[str, tuple[str, Path]] = {}
 
-    def rules(self, rules: list[Any]) -> list[tuple[str, _Compare | _Join]]:
+    def rules(self, rules: list[Any]) -> list[tuple[str, Condition]]:
         found = []
         for number, rule in enumerate(rules):
             if self._map(rule, ("key", "when"), (number,)):
@@ -277,7 +96,7 @@ class _Reader:
             self._fault(at, f"YAML read this as {type(key).__name__} {_shown(key)}; quote it")
         return str(key)
 
-    def _condition(self, when: Any, at: Path, depth: int) -> _Compare | _Join | None:
+    def _condition(self, when: Any, at: Path, depth: int) -> Condition | None:
         if depth > MAX_DEPTH:
             self._fault(at, f"conditions stand in one another more than {MAX_DEPTH} deep")
             return None
@@ -289,17 +108,17 @@ class _Reader:
             return None
         return self._join(joins[0], when[joins[0]], (*at, joins[0]), depth)
 
-    def _join(self, how: str, value: Any, at: Path, depth: int) -> _Join | None:
+    def _join(self, how: str, value: Any, at: Path, depth: int) -> Join | None:
         if how == "not":
             part = self._condition(value, at, depth + 1)
-            return None if part is None else _Join(how, (part,))
+            return None if part is None else Join(how, (part,))
         if not isinstance(value, list) or not value:
             self._fault(at, "this must be a list of conditions, one at least")
             return None
         parts = [self._condition(item, (*at, number), depth + 1) for number, item in enumerate(value)]
-        return _Join(how, tuple(part for part in parts if part is not None))
+        return Join(how, tuple(part for part in parts if part is not None))
 
-    def _compare(self, when: Any, at: Path) -> _Compare | None:
+    def _compare(self, when: Any, at: Path) -> Compare | None:
         name = when.get("operator") if isinstance(when, Mapping) else None
         if isinstance(name, str) and name not in _OPERATORS:
             self._fault(
@@ -311,7 +130,7 @@ class _Reader:
             known = _known(first, ("column", *_JOINS))
             self._fault(at, f"this is no condition: {{column, operator, value}}, or one of all, any, not. {known}")
             return None
-        if not self._map(when, ("column", "operator") if name in _PRESENCE else ("column", "operator", "value"), at):
+        if not self._map(when, ("column", "operator") if name in PRESENCE else ("column", "operator", "value"), at):
             return None
         column, value = when["column"], when.get("value")
         if not isinstance(column, str) or not column:
@@ -321,24 +140,24 @@ class _Reader:
             self._fault((*at, "operator"), f"an operator is text. {_known('', _OPERATORS)}")
             return None
         kind = self._kind(name, value, (*at, "value"))
-        return _Compare(column, name, value, kind) if kind and self._one_kind(column, kind, at) else None
+        return Compare(column, name, value, kind) if kind and self._one_kind(column, kind, at) else None
 
     def _kind(self, name: str, value: Any, at: Path) -> str | None:
         """What the column is read as for this comparison; None if the value is no good for it."""
-        if name in _PRESENCE:
+        if name in PRESENCE:
             return "any"
-        if name in _LISTED:
+        if name in LISTED:
             if not isinstance(value, list) or not value:
                 self._fault(at, f"{name!r} needs a list of values, one at least")
                 return None
             # All of them, so that all that is wrong is one report.
             good = [self._equal(item, (*at, number)) for number, item in enumerate(value)]
             return "any" if all(good) else None
-        if name in _EQUAL:
+        if name in EQUAL:
             return "any" if self._equal(value, at) else None
         if not self._scalar(value, at):
             return None
-        if name in _TEXT:
+        if name in TEXT:
             if not isinstance(value, str) or not value:
                 what = f"{name!r} needs text" if value == "" else f"{name!r} needs text: quote it"
                 self._fault(at, what)
@@ -346,11 +165,11 @@ class _Reader:
             return "string"
         if not isinstance(value, str):
             return "double"
-        return self._time(value, at) if _DATE.fullmatch(value) else "string"
+        return self._time(value, at) if DATE.fullmatch(value) else "string"
 
     def _time(self, value: str, at: Path) -> str | None:
         try:
-            _moment(value)
+            moment(value)
         except ValueError:
             self._fault(at, f"{_shown(value)} begins as a date and is no ISO 8601 timestamp")
             return None
@@ -360,7 +179,7 @@ class _Reader:
         """Whether rows can be equal to the value, as keys are."""
         if not self._scalar(value, at):
             return False
-        if not _is_key(value):
+        if not is_key(value):
             self._fault(at, "a float this large may be a rounded number; write it without point or exponent")
             return False
         return True
@@ -476,7 +295,7 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
                     f"column {column!r} is compared with text, and has what CSV readers make of it: numbers, booleans.",
                     hint="Send it as text: in quotes in JSON, a CSV file read with dtype=str. Or compare with numbers.",
                 )
-        rows = _Rows(batch)
+        rows = Rows(batch)
         labels = list(dict.fromkeys(str(key) for key in self.keys()))
         otherwise = -1 if self.conf.otherwise is None else labels.index(str(self.conf.otherwise))
         codes = np.full(len(batch), otherwise, np.int32)
@@ -486,20 +305,16 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
         return pd.Categorical.from_codes(codes, pd.Index(labels, dtype=object), validate=False)
 
 
-def _comparisons(when: _Compare | _Join) -> Iterable[_Compare]:
-    return [when] if isinstance(when, _Compare) else [found for part in when.parts for found in _comparisons(part)]
-
-
-def _compared(when: _Compare | _Join) -> Iterable[tuple[str, list[Any]]]:
+def _compared(when: Condition) -> Iterable[tuple[str, list[Any]]]:
     """Columns, with what they are compared with."""
-    return [(it.column, [] if it.operator in _PRESENCE else it.values) for it in _comparisons(when)]
+    return [(it.column, [] if it.operator in PRESENCE else it.values) for it in comparisons(when)]
 
 
-def _equalled(rules: Iterable[_Compare | _Join]) -> Mapping[str, set[str]]:
+def _equalled(rules: Iterable[Condition]) -> Mapping[str, set[str]]:
     """By column, the keys that its values are equal to or not."""
     found: dict[str, set[str]] = {}
     for when in rules:
-        for it in _comparisons(when):
-            if it.operator in _EQUAL or it.operator in _LISTED:
+        for it in comparisons(when):
+            if it.operator in EQUAL or it.operator in LISTED:
                 found.setdefault(it.column, set()).update(it.wanted)
     return found

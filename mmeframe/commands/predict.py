@@ -51,7 +51,7 @@ def _run(work: Job, flags: Flags) -> int:
 
 COMMAND = ConfigCommand(
     name="predict",
-    summary="score a CSV, Parquet or JSON file with a logged router",
+    summary="score a table (CSV, Parquet, JSON, ...) with a logged router",
     examples=(
         "mmeframe predict model=models:/flights@champion data=rows.csv --out scored.parquet",
         """mmeframe predict model=models:/dow_router@champion data=rows.csv --params '{"dow": 1, "annotate": true}'""",

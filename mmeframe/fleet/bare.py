@@ -18,7 +18,7 @@ from mmeframe.fleet.methods import answers, lost_class
 from mmeframe.fleet.signature import Outputs
 from mmeframe.plugin.components import make_component
 from mmeframe.spec import Column, Component
-from mmeframe.store.store import ModelFile
+from mmeframe.store.folders import ModelFile
 
 if TYPE_CHECKING:
     from mmeframe.fleet.describe import SubModel

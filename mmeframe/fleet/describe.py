@@ -37,16 +37,8 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
 from mmeframe.shipped import STANDARD, standard
 from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
-from mmeframe.store.store import (
-    ModelFile,
-    ModelFolder,
-    Progress,
-    Store,
-    as_written,
-    code_of,
-    fetched,
-    registered_name,
-)
+from mmeframe.store.folders import ModelFile, ModelFolder, code_of, fetched
+from mmeframe.store.store import Progress, Store, as_written, registered_name
 
 __all__ = ["Describer", "Journal", "OwnFiles", "SubModel", "kept_files"]
 

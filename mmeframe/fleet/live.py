@@ -17,7 +17,7 @@ from mmeframe.errors import BuildError, ModelError
 from mmeframe.fleet.pickles import PICKLES, holds_code
 from mmeframe.imports import modules_of, rival_of
 from mmeframe.shipped import CODE, as_ever, importable
-from mmeframe.store.store import code_of
+from mmeframe.store.folders import code_of
 from mmeframe.worker import Ended, Remote, Worker
 
 if TYPE_CHECKING:

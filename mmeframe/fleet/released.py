@@ -30,7 +30,8 @@ from mmeframe.versions import installed
 if TYPE_CHECKING:
     from mmeframe.plugin import SubModelEntry
     from mmeframe.spec import RouterSpec
-    from mmeframe.store.store import ModelFolder, Store
+    from mmeframe.store.folders import ModelFolder
+    from mmeframe.store.store import Store
 
 __all__ = [
     "STAMPS",
@@ -228,7 +229,8 @@ def find_released(
 def _open(store: Store, name: str, folder: Path, version: str | None, home: Path | None) -> ReleasedBuild | None:
     import mlflow
 
-    from mmeframe.store.store import ROUTER_TAG, ModelFolder
+    from mmeframe.store.folders import ModelFolder
+    from mmeframe.store.store import ROUTER_TAG
 
     model = store.named([name]).get(name)
     versions = model.versions if model else ()

@@ -60,7 +60,10 @@ from mmeframe.plugin.records import (
     ObserverPlugin,
     RoutingStrategyPlugin,
 )
-from mmeframe.rows.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
+from mmeframe.plugin.tables import read_table
+from mmeframe.rows.distinct import factorized
+from mmeframe.rows.key_columns import changed_by_csv, normalised
+from mmeframe.rows.keys import canonical, csv_form, csv_twins
 from mmeframe.rows.shares import fractions
 from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
 
@@ -125,6 +128,7 @@ __all__ = [
     "hookimpl",
     "listed",
     "normalised",
+    "read_table",
     "suggest",
 ]
 

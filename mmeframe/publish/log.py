@@ -46,7 +46,8 @@ from mmeframe.store.cleanup import (
     lease,
     restore_alias,
 )
-from mmeframe.store.store import ROUTER_TAG, ModelFolder, Progress, Store
+from mmeframe.store.folders import ModelFolder
+from mmeframe.store.store import ROUTER_TAG, Progress, Store
 from mmeframe.versions import installed, quietly
 
 __all__ = [

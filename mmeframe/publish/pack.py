@@ -27,7 +27,8 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.publish.journal import BuildJournal
 from mmeframe.shipped import CODE
 from mmeframe.spec import Component
-from mmeframe.store.store import Progress, fetched
+from mmeframe.store.folders import fetched
+from mmeframe.store.store import Progress
 from mmeframe.versions import HERE, minor
 
 __all__ = ["pack"]

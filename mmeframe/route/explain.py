@@ -18,9 +18,10 @@ from mmeframe.route.reading import column_types, read_rows, without_rows
 from mmeframe.route.routing import ExplainedRow, Routing, Step
 from mmeframe.route.table import NO_TARGET
 from mmeframe.rows.batch import FrameBatch, as_batch
-from mmeframe.rows.keys import normalised
+from mmeframe.rows.key_columns import normalised
+from mmeframe.rows.parts import Types
 from mmeframe.rows.schema import check_frame, required
-from mmeframe.rows.writing import writing
+from mmeframe.rows.writing import writer
 
 if TYPE_CHECKING:
     from mmeframe.spec import Column
@@ -89,7 +90,7 @@ def write_explained(
     names = ["row", *(f"key.{part}" for part in parts), "route", "arm", "model_id", "model_version", "reason"]
     reasons: dict[str, int] = {}
     done = 0
-    with writing(out, {**dict.fromkeys(names, "string"), "row": "long"}) as write:
+    with writer(out, None, Types({**dict.fromkeys(names, "string"), "row": "long"})) as write:
         for piece in _pieces(rows):
             flat = [(row.row, *(row.key[part] for part in parts), route_text(row.route), *row.answer) for row in piece]
             write(pd.DataFrame(flat, columns=names).astype({"row": "int64"}))

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmeframe.rows.keys import KeyIndex, canonical, csv_form
-from mmeframe.rows.reading import AS_KEY, POINT_ZERO, read_table
+from mmeframe.rows.formats import untyped
+from mmeframe.rows.key_index import KeyIndex
+from mmeframe.rows.keys import canonical, csv_form
+from mmeframe.rows.reading import read_table
+from mmeframe.rows.separated import AS_KEY, POINT_ZERO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +59,7 @@ def read_rows(
     types: what ``column_types`` says; other: the type of columns that it does not name.
     """
     for piece in read_table(path, lambda name: types.get(name, other), rows):
-        yield _spelled(piece, routing, types) if path.suffix.lower() == ".csv" else piece
+        yield _spelled(piece, routing, types) if untyped(path) else piece
 
 
 def _spelled(piece: pd.DataFrame, routing: Routing, types: Mapping[str, str]) -> pd.DataFrame:

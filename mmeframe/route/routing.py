@@ -18,13 +18,15 @@ from mmeframe.graph import reached
 from mmeframe.plugin import Batch, ComponentContext, RoutingInputs, RoutingStrategy
 from mmeframe.route.table import NO_TARGET, Routed, RouteTable
 from mmeframe.rows.batch import FrameBatch, values_of
-from mmeframe.rows.keys import MISSING, KeyIndex, canonical, changed_by_csv, csv_form, normalised, one_per_row
+from mmeframe.rows.key_columns import changed_by_csv, normalised, one_per_row
+from mmeframe.rows.key_index import MISSING, KeyIndex
+from mmeframe.rows.keys import canonical, csv_form
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.shares import fractions
 from mmeframe.spec import ANNOTATE, Column, RoutingSpec, TrafficSpec
 
 if TYPE_CHECKING:
-    from mmeframe.rows.keys import Codes
+    from mmeframe.rows.key_index import Codes
 
 __all__ = ["Members", "Routable", "Routing", "as_given"]
 

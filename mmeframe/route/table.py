@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.rows.keys import MISSING, KeyIndex
+from mmeframe.rows.key_index import MISSING, KeyIndex
 from mmeframe.spec import MAIN_ARM
 
 if TYPE_CHECKING:
-    from mmeframe.rows.keys import Array, Codes
+    from mmeframe.rows.key_index import Array, Codes
 
     Ints = np.ndarray[Any, np.dtype[np.int32]]
     Longs = np.ndarray[Any, np.dtype[np.int64]]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mmeframe.errors import BadInputError, listed, suggest
-from mmeframe.rows.keys import normalised
+from mmeframe.rows.key_columns import normalised
 from mmeframe.rows.labels import unlabelled
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.types import EXACT, strange

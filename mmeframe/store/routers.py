@@ -17,7 +17,8 @@ from mmeframe.bundle import Bundle, artifact
 from mmeframe.cache import CONTENT, cache_folder, is_whole, put, refused, seal, work_folder
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError, UsageError, nearest
 from mmeframe.shipped import without_bytecode
-from mmeframe.store.store import ROUTER_TAG, ModelFolder, Store, as_written, registered_name
+from mmeframe.store.folders import ModelFolder
+from mmeframe.store.store import ROUTER_TAG, Store, as_written, registered_name
 
 if TYPE_CHECKING:
     from mmeframe.runtime import Router

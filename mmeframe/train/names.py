@@ -2,18 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
-from mmeframe.errors import MissingError, Problem, ProblemsError
-from mmeframe.rows.keys import canonical
+from mmeframe.errors import ConfigError, MissingError, Problem, ProblemsError, count
+from mmeframe.plugin.components import make_component
+from mmeframe.rows.keys import canonical, csv_twins
 from mmeframe.spec import RouterSpec, SubModelEntry, TrainSpec
 from mmeframe.store.store import Store, registered_name
 from mmeframe.train.rows import Key
 
-__all__ = ["check_written"]
+__all__ = ["key_text", "registered_names"]
 
 
-def check_written(spec: RouterSpec, settings: TrainSpec, names: Mapping[Key | None, str], store: Store) -> None:
+def key_text(key: Key, settings: TrainSpec) -> str:
+    """The value of a key with one part, else ``region=eu, store=7``."""
+    if len(key) == 1:
+        return key[0]
+    return ", ".join(f"{part}={value}" for part, value in zip(settings.key, key, strict=True))
+
+
+def registered_names(
+    kept: Mapping[Key, Any], n_rows: int, spec: RouterSpec, settings: TrainSpec, store: Store
+) -> dict[Key | None, str]:
+    """Registered names of all sub-models that will be made. Refused before the first fit; keys are data, not shown."""
+    if not n_rows:
+        hint = "The table has no row with a target. Look at train.reader and train.target."
+        raise ConfigError("there is nothing to train.", where="train", hint=hint)
+    if not kept and not settings.global_as:
+        few = f"Every key has fewer than train.min_rows={settings.min_rows} rows with a target"
+        hint = f"{few}, and train.global_as is null."
+        raise ConfigError("there is nothing to train.", where="train", hint=hint)
+    bad = sum(1 for key in kept if set("".join(key)) & set("/:") or not "".join(key).isprintable())
+    if bad:
+        what = f"{count(bad, 'key')} cannot be part of a registered name."
+        hint = "MLflow takes no /, no : and no line breaks there. Clean the column first; of times train over a part, "
+        raise ConfigError(what, where="train.register_as", hint=f"{hint}with routing=datepart.")
+    _check_twins(kept, spec, settings)
+
+    def name(key: Key) -> str:
+        values = dict(zip(settings.key, key, strict=True))
+        return re.sub(r"\{([^{}]*)\}", lambda match: values.get(match[1], match[0]), settings.register_as)
+
+    names: dict[Key | None, str] = {key: name(key) for key in kept}
+    shared = len(names) - len(set(names.values()))
+    if shared:
+        hint = "Put another separator between the parts, one that no key holds."
+        raise ConfigError(
+            f"{count(shared + 1, 'key')} would share registered names.", where="train.register_as", hint=hint
+        )
+    if settings.global_as is not None:
+        names[None] = settings.global_as
+    _check_written(spec, settings, names, store)
+    return names
+
+
+def _check_twins(keys: Collection[Key], spec: RouterSpec, settings: TrainSpec) -> None:
+    """Refuse keys that a build refuses, because a CSV reader makes two of them one."""
+    for part in spec.routing.parts:
+        if part.name not in settings.key or "key" not in make_component(part.strategy).inputs().columns.values():
+            continue
+        texts = {key[settings.key.index(part.name)] for key in keys}
+        if twins := csv_twins(sorted(texts)):
+            what = f"{count(len(twins), 'key')} and another one differ only in how they are written, as 007 and 7 do."
+            hint = "A CSV file or a spreadsheet makes them one, and no router takes both. Clean the column first."
+            raise ConfigError(what, where=f"routing.keys.{part.name}", hint=hint)
+
+
+def _check_written(spec: RouterSpec, settings: TrainSpec, names: Mapping[Key | None, str], store: Store) -> None:
     """Refuse names that stand for two things, before anything is fitted.
 
     names: by key, None for the sub-model on all rows. Raises ProblemsError with all of them. Names are those of the

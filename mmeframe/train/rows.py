@@ -23,9 +23,11 @@ from mmeframe.route.reading import file_types
 from mmeframe.route.routing import Members, Routing
 from mmeframe.route.table import RouteTable
 from mmeframe.rows.batch import FrameBatch, as_batch
+from mmeframe.rows.formats import untyped
 from mmeframe.rows.keys import is_whole
-from mmeframe.rows.reading import Kind, read_table
+from mmeframe.rows.reading import read_whole
 from mmeframe.rows.schema import check_frame
+from mmeframe.rows.separated import Kind
 from mmeframe.spec import Column, Reader, RouterSpec, TrafficSpec, TrainSpec
 from mmeframe.train.allow import table_object
 
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
     Strategies = Mapping[str, RoutingStrategy[Any]]
 
 __all__ = ["Key", "Rows", "read", "read_rows"]
-
-# A whole file at once: types are those of all its rows.
-_ALL = 2**62
 
 # Values of the trained key parts, in their order.
 Key = tuple[str, ...]
@@ -81,7 +80,7 @@ def read_rows(spec: RouterSpec, settings: TrainSpec, allow: Sequence[str]) -> Ro
     target = Column(settings.target, column_type(table[settings.target].dropna()))
     found = _complete(table, table[settings.target])
     of, no_key = keys.rows(found)
-    if _is_csv(settings.reader):
+    if _untyped(settings.reader):
         how |= dict.fromkeys(_whole_parts(of, settings), "long")
         types = file_types(strategies, spec.traffic.sticky, [*columns, target], how)
         table = read(settings.reader, allow, lambda name: types.get(name, "any"))
@@ -102,8 +101,7 @@ def read(reader: Reader, allow: Sequence[str], kind: Kind = lambda _: "any") -> 
     import pandas as pd
 
     if reader.path:
-        pieces = list(read_table(Path(reader.path), kind, _ALL, "train.reader.path"))
-        found: Any = pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
+        found: Any = read_whole(Path(reader.path), kind, "train.reader.path")
     else:
         found = table_object(reader.object or "", allow)
         found = found if isinstance(found, pd.DataFrame) or not callable(found) else found()
@@ -115,8 +113,8 @@ def read(reader: Reader, allow: Sequence[str], kind: Kind = lambda _: "any") -> 
         raise BadInputError(error.what, where="train.reader") from None
 
 
-def _is_csv(reader: Reader) -> bool:
-    return reader.path is not None and Path(reader.path).suffix.lower() == ".csv"
+def _untyped(reader: Reader) -> bool:
+    return reader.path is not None and untyped(Path(reader.path))
 
 
 def _check_columns(table: pd.DataFrame, settings: TrainSpec) -> None:
@@ -253,7 +251,7 @@ def column_type(column: pd.Series[Any]) -> str:
 
 def _columns(table: pd.DataFrame, settings: TrainSpec, read_as: Mapping[str, str]) -> tuple[Column, ...]:
     """The signature's inputs, the categorical ones first. read_as: how the columns of a CSV file were read."""
-    csv = _is_csv(settings.reader)
+    csv = _untyped(settings.reader)
     columns = []
     for name in settings.features.categorical:
         found = _number_like(table[name]) if csv and read_as.get(name) == "key" else table[name]

@@ -19,7 +19,7 @@ from mmeframe.fleet import bare
 from mmeframe.fleet.released import stamp_of
 from mmeframe.plugin import SubModelEntry
 from mmeframe.plugin.manager import load_plugins
-from mmeframe.store.store import ModelFolder
+from mmeframe.store.folders import ModelFolder
 from tests import fleets
 from tests.conftest import Store
 

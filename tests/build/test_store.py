@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from mmeframe.errors import ConfigError, MissingError
-from mmeframe.store import store as module
+from mmeframe.store import reach as module
 from mmeframe.store.store import Store, using_store
 
 

@@ -243,11 +243,21 @@ def test_a_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        pytest.param("stores.xlsx", b"store,region\na,eu\n", "is neither .csv nor .parquet.", id="ending"),
-        pytest.param("stores.csv", b"", "cannot be read: EmptyDataError.", id="empty"),
-        pytest.param("stores.csv", b"store,region\na,eu,x\n", "cannot be read: ParserError.", id="too-many-values"),
-        pytest.param("stores.csv", b"store,region\n\xff,eu\n", "cannot be read: UnicodeDecodeError.", id="not-utf-8"),
-        pytest.param("stores.parquet", b"store,region\n", "cannot be read: ArrowInvalid.", id="no-parquet"),
+        pytest.param("stores.xlsx", b"store,region\na,eu\n", "is none of .csv, .tsv, ", id="ending"),
+        pytest.param("stores.csv", b"", "cannot be read: No columns to parse from file.", id="empty"),
+        pytest.param(
+            "stores.csv",
+            b"store,region\na,eu,x\n",
+            "cannot be read: a row has more values than the header",
+            id="too-many-values",
+        ),
+        pytest.param(
+            "stores.csv",
+            b"store,region\n\xff,eu\n",
+            "cannot be read: 'utf-8' codec can",
+            id="not-utf-8",
+        ),
+        pytest.param("stores.parquet", b"store,region\n", "cannot be read: Parquet magic bytes", id="no-parquet"),
         pytest.param("stores.csv", b"store,region\n", "has no row with both 'store' and 'region'.", id="no-rows"),
         pytest.param("stores.csv", b"store,region\na\n", "has no row with both 'store' and 'region'.", id="no-answers"),
     ],
@@ -260,7 +270,9 @@ def test_a_file_that_is_no_table(tmp_path, name, content, text):
     with pytest.raises(ConfigError) as caught:
         from_table(path).prepare()
 
-    assert (caught.value.where, caught.value.what) == ("table", f"{path} {text}")
+    assert caught.value.where == "table"
+    assert caught.value.what.startswith(f"{path} {text}")
+    assert "eu" not in caught.value.what
 
 
 def test_a_column_that_stands_twice(tmp_path):
@@ -268,10 +280,10 @@ def test_a_column_that_stands_twice(tmp_path):
     path = tmp_path / "stores.csv"
     path.write_text("store,region,region\na,eu,us\n")
 
-    with pytest.raises(ConfigError, match=r"has the column 'region' twice\.") as caught:
+    with pytest.raises(ConfigError, match=r"its header has 'region' twice\.") as caught:
         from_table(path).prepare()
 
-    assert caught.value.where == "to"
+    assert caught.value.where == "table"
 
 
 def test_lists_in_a_table(tmp_path):

@@ -90,8 +90,14 @@ def write(path, rows):
     table = pd.DataFrame(rows)
     if path.suffix == ".parquet":
         table.to_parquet(path)
-    elif path.suffix == ".csv":
-        table.astype("object").assign(store=table.store.astype("Int64")).to_csv(path, index=False)
+    elif path.suffix in (".arrow", ".feather"):
+        table.astype({"store": "Int64"}).to_feather(path)
+    elif path.suffix in (".csv", ".gz", ".tsv"):
+        table.astype("object").assign(store=table.store.astype("Int64")).to_csv(
+            path, index=False, sep="\t" if path.suffix == ".tsv" else ","
+        )
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
     else:
         path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
     return str(path)
@@ -116,7 +122,7 @@ def touch(root, *names):
         (root / name).write_bytes(b"")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".ndjson"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".ndjson", ".tsv", ".csv.gz", ".json", ".arrow"])
 def test_a_row_is_a_sub_model(tmp_path, suffix):
     """Whole numbers stay whole beside empty cells, which mean any; arms, loaders and flavors are optional."""
     found = manifest(write(tmp_path / f"m{suffix}", ROWS))
@@ -162,11 +168,11 @@ def test_ids_and_arms_of_a_manifest(tmp_path, column, values, text):
     assert text in str(caught.value)
 
 
-def test_lines_that_are_no_objects(tmp_path):
-    """The lines are named."""
+def test_a_line_that_is_no_object(tmp_path):
+    """The line is named."""
     (tmp_path / "m.jsonl").write_text('{"id": "a", "uri": "b"}\n[1]\n{\n', encoding="utf-8")
 
-    with pytest.raises(ConfigError, match="these lines are no JSON objects: 2, 3"):
+    with pytest.raises(ConfigError, match="line 2 is no record"):
         manifest(tmp_path / "m.jsonl")
 
 
@@ -174,7 +180,7 @@ def test_a_manifest_of_another_kind(tmp_path):
     """The kinds are listed."""
     touch(tmp_path, "m.xlsx")
 
-    with pytest.raises(ConfigError, match=r"m\.xlsx is none of \.csv, \.parquet, \.jsonl, \.ndjson"):
+    with pytest.raises(ConfigError, match=r"m\.xlsx is none of \.csv, \.tsv, \.json, \.jsonl, \.ndjson"):
         manifest(tmp_path / "m.xlsx")
 
 

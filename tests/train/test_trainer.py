@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeRegressor
 from mmeframe import api
 from mmeframe.errors import ConfigError, MissingError, ProblemsError
 from mmeframe.spec import Estimator, Features, Reader, TrainSpec
-from mmeframe.train import trainer
+from mmeframe.train.saving import Writer
 
 
 @pytest.fixture
@@ -359,7 +359,7 @@ def test_text_in_a_numeric_column(wine, change):
 @pytest.fixture
 def writer(spec):
     """What writes sub-models as skops."""
-    return trainer._Writer(spec, None, ["mlflow"])
+    return Writer(spec, None, ["mlflow"])
 
 
 @pytest.fixture

@@ -31,6 +31,11 @@ WRITE = {
     "rows.jsonl": lambda path: TABLE.to_json(path, orient="records", lines=True, force_ascii=False),
     "rows.JSON": lambda path: TABLE.to_json(path, orient="records"),
     "rows.Parquet": lambda path: TABLE.to_parquet(path),
+    "rows.tsv": lambda path: TABLE.to_csv(path, index=False, sep="\t"),
+    "rows.csv.gz": lambda path: TABLE.to_csv(path, index=False),
+    "rows.ndjson.gz": lambda path: TABLE.to_json(path, orient="records", lines=True),
+    "rows.feather": lambda path: TABLE.to_feather(path),
+    "by-key": lambda path: TABLE.to_parquet(path, partition_cols=["k"]),
     "byte-order-mark.csv": lambda path: TABLE.to_csv(path, index=False, encoding="utf-8-sig"),
     "indexed.parquet": lambda path: TABLE.set_index("k").to_parquet(path),
 }
@@ -59,7 +64,7 @@ def test_files_of_every_kind(module_store, tmp_path, name):
         pytest.param("r.csv", b'k,x,y\n1,2,"3\n', "Error tokenizing", "", id="open-quote"),
         pytest.param("r.csv", b"k,x,x\n1,2,3\n", "'x' twice", "", id="a-name-twice"),
         pytest.param("r.csv", b"k,x,y\n", "nothing to train", "", id="no-rows"),
-        pytest.param("r.xlsx", b"PK", "is none of .csv, .parquet, .json, .jsonl", "", id="another-kind"),
+        pytest.param("r.xlsx", b"PK", "is none of .csv, .tsv, ", "", id="another-kind"),
         pytest.param("r.csv", b"k,x,y\n1,2,\n", "nothing to train", "", id="no-targets"),
     ],
 )

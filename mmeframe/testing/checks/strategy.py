@@ -13,7 +13,7 @@ import pandas as pd
 from mmeframe.plugin import BadInputError, ComponentContext, RoutingStrategy, canonical, normalised
 from mmeframe.route.routing import as_given
 from mmeframe.rows.batch import FrameBatch, as_batch
-from mmeframe.rows.keys import one_per_row
+from mmeframe.rows.key_columns import one_per_row
 from mmeframe.testing.cases import StrategyCase
 from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mmeframe.plugin import ConfigError, MissingError, canonical, suggest
+from mmeframe.plugin import ConfigError, canonical, read_table, suggest
 
 from mmeframe_nearest.degrees import LATITUDE, LONGITUDE, count, read_degrees
 
@@ -51,14 +50,14 @@ class Sites:
 
 
 def read_sites(path: Path, site: str, latitude: str, longitude: str) -> Sites:
-    """Read a CSV or Parquet file with one row per site.
+    """Read a table with one row per site: CSV, Parquet or another format that mmeframe reads.
 
     site, latitude, longitude: its columns. Keys of CSV are text as written ("02108", "NA").
     Raises MissingError if there is no file, ConfigError unless every row has a key and a place of its own.
     """
     import numpy as np
 
-    table = _read(path)
+    table = read_table(path)
     for option, name in {"site": site, "site_latitude": latitude, "site_longitude": longitude}.items():
         if name not in table.columns:
             raise ConfigError(
@@ -76,41 +75,6 @@ def read_sites(path: Path, site: str, latitude: str, longitude: str) -> Sites:
     )
     _refuse_shared(keys, places, path)
     return Sites(keys, places)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if not path.is_file():
-        raise MissingError(
-            f"there is no file {path.absolute()}.",
-            hint="Set table to a CSV or Parquet file with one row per site.",
-        )
-    try:
-        if path.suffix == ".csv":
-            return _read_csv(path)
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-    except pd.errors.ParserWarning as error:
-        raise ConfigError(
-            f"{path} has rows with more cells than its header.",
-            hint="Quote keys that hold commas, and remove commas at the ends of rows.",
-        ) from error
-    except (ValueError, OSError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path} cannot be read: {why}", hint="Is it what its suffix says?") from error
-    raise ConfigError(
-        f"{path} is neither .csv nor .parquet.", hint="Convert it, or rename it if it is one of them."
-    )
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    with warnings.catch_warnings():
-        # Rows longer than the header make pandas shift all columns, or cut them with no more than a warning.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
 
 
 def _keys(column: pd.Series[Any], where: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class NearestConf(StrategyConf):
     latitude: str = "latitude"
     # The column of the data with the longitude, in degrees.
     longitude: str = "longitude"
-    # A CSV or Parquet file with one row per site; read when the router is built, and carried inside it.
+    # A table (CSV, Parquet, ...) with one row per site; read when the router is built, and carried inside it.
     table: str = MISSING
     # The column of the table with the site's key. CSV keys are text as written: "02108" stays itself.
     site: str = "site"
