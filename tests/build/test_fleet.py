@@ -265,7 +265,7 @@ def test_manifest_of_whole_numbers_with_an_empty_one(week, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        pytest.param("m.parquet", b"not parquet", "m.parquet cannot be read: Could not open Parquet", id="corrupt"),
+        pytest.param("m.parquet", b"not parquet", "m.parquet cannot be read: Parquet magic bytes", id="corrupt"),
         pytest.param("m.csv", b"", "m.csv cannot be read: No columns to parse from file.", id="empty"),
         pytest.param("m.csv", b"id,uri,Dow\na,models:/day_1/1,1\n", "Did you mean 'Dow'?", id="misspelt-part"),
     ],
