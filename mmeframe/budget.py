@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mmeframe.errors import ConfigError, count, suggest
 
 if TYPE_CHECKING:
-    from mmeframe.spec import ResidencySpec
+    from mmeframe.sections import ResidencySpec
 
 __all__ = ["KEPT", "SIZE_PATTERN", "check_bounds", "check_residency", "chosen", "parse_size", "size_text"]
 

@@ -23,7 +23,8 @@ from mmeframe.errors import BadInputError, ConfigError, ProblemsError
 from mmeframe.plugin import SourceContext
 from mmeframe.rows.batch import as_batch
 from mmeframe.rows.keys import KeyIndex, canonical, normalised
-from mmeframe.spec import Column, SubModelEntry, TrafficSpec
+from mmeframe.sections import TrafficSpec
+from mmeframe.spec import Column, SubModelEntry
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import problems
 from tests.runtime.test_routing import Fleet, made, reached

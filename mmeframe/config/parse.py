@@ -7,45 +7,34 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmeframe.config import schema
+from mmeframe import sections
 from mmeframe.config.compose import Composed
+from mmeframe.config.model_entry import ModelConf
 from mmeframe.config.secrets import stored_secrets
-from mmeframe.config.validation import LEVELS_HINT, OWN_ROUTING, Checker, missing_paths, walk, without_missing
+from mmeframe.config.validation import LEVELS_HINT, Checker, missing_paths, walk, without_missing
 from mmeframe.errors import ConfigError, Problem, ProblemsError, listed, suggest
 from mmeframe.graph import circle
+from mmeframe.option_types import unseen
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.conf import MISSING
 from mmeframe.plugin.kinds import COMBINER, LOADER, OBSERVER, SOURCE, STRATEGY, Kind, of_group
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical
-from mmeframe.spec import (
-    MAIN_ARM,
-    BuildSpec,
-    BundleSpec,
-    Component,
-    EnvironmentSpec,
-    Estimator,
-    Features,
-    KeyPart,
-    OutputSpec,
-    PredictSpec,
-    Reader,
+from mmeframe.sections import (
+    OWN_ROUTING,
+    ModelDefaults,
     ResidencySpec,
     RouterSpec,
+    RoutingConf,
     RoutingSpec,
-    ServeSpec,
-    SignatureSpec,
-    SubModelEntry,
     TrackingSpec,
     TrafficSpec,
     TrainSpec,
-    ValidateSpec,
 )
+from mmeframe.spec import MAIN_ARM, Component, KeyPart, SubModelEntry
 
 __all__ = ["key_fault", "parse", "parse_client"]
 
-_OPEN = ("name", "sources", "models", "exclude", "disabled_models", "routing", "isolation", "observers")
-_TOP = (*_OPEN, *schema.SECTIONS)
 _FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 _PART = re.compile(r"[A-Za-z_]\w*")
 # Stands for a strategy that was refused: its part is one all the same, for whatever names it.
@@ -73,7 +62,7 @@ def parse(composed: Composed, plugins: Plugins) -> RouterSpec:
 
 
 def parse_client(composed: Composed, plugins: Plugins) -> RouterSpec:
-    """Validate only what commands on a logged router need: ``name``, ``tracking``, ``serve`` and ``predict``.
+    """Validate only what commands on a logged router need: ``name``, and the sections that are theirs.
 
     ``name`` and ``tracking.register_as`` are empty where the config leaves them open.
     """
@@ -92,7 +81,7 @@ class _Parser(Checker):
 
     def _complete(self) -> None:
         """Refuse a config without all sections; what else is wrong with it mostly follows from that."""
-        if gone := [name for name in _TOP if name not in self.tree]:
+        if gone := [name for name in sections.SECTIONS if name not in self.tree]:
             where, what = "defaults", f"these sections are missing: {listed(gone)}."
             if len(gone) == 1:
                 where, what = gone[0], "this section is missing."
@@ -103,18 +92,18 @@ class _Parser(Checker):
         self._complete()
         open_name = self.tree.get("name") == MISSING
         name = "" if open_name else str(self.tree.get("name") or "")
-        tracking = dict(self.tree["tracking"])
-        sections = {key: self.section(key, self.tree[key]) for key in ("serve", "predict", "validate")}
-        sections["tracking"] = self.section("tracking", tracking)
+        found = self._closed(client=True)
         self._finish()
-        return RouterSpec(
-            name,
-            RoutingSpec((), ()),
-            tracking=_tracking(sections["tracking"], name),
-            serve=ServeSpec(**vars(sections["serve"])),
-            predict=_predict(sections["predict"]),
-            validate=ValidateSpec(**vars(sections["validate"])),
-        )
+        found["tracking"] = _tracking(found["tracking"], name)
+        return sections.RouterSpec(name, RoutingSpec((), ()), **found)
+
+    def _closed(self, client: bool = False) -> dict[str, Any]:
+        """The closed sections; client: only those that commands on a logged router read."""
+        return {
+            name: self.section(name, self.tree[name])
+            for name, it in sections.SECTIONS.items()
+            if not it.open and (it.client or not client)
+        }
 
     def router(self) -> RouterSpec:
         self._complete()
@@ -124,48 +113,25 @@ class _Parser(Checker):
         for name in self.tree:
             if (kind := of_group(name)) and not kind.alone:
                 self.problems.append(kind.needs_name(name, str(self.tree[name].get("kind"))))
-            elif name not in _TOP:
-                self.problem(name, "this is no section of a config.", suggest(name, _TOP, "Sections"))
+            elif name not in sections.SECTIONS:
+                self.problem(name, "this is no section of a config.", suggest(name, sections.SECTIONS, "Sections"))
         for path, name in _forbidden(self.tree):
             self.problem(path, f"{name} is not allowed: nothing in a config names code to run.", "Choose a kind.")
         self._missing()
         name = self._name()
-        sections = {key: self.section(key, self.tree[key]) for key in schema.SECTIONS}
+        found = self._closed()
         routing = self.routing(self.tree["routing"])
-        models = tuple(self.models(self.tree["models"], sections["model_defaults"], routing))
+        models = tuple(self.models(self.tree["models"], found["model_defaults"], routing))
         self._combined(models)
-        sources = tuple(self.named(SOURCE))
-        exclude = self.check(schema.Names, self.tree["exclude"], "exclude") or []
-        disabled = self.check(schema.Names, self.tree["disabled_models"], "disabled_models") or []
-        traffic = self.traffic(sections["traffic"], routing)
-        isolation = self.check(schema.Isolation, self.tree["isolation"], "isolation") or "shared"
-        observers = tuple(self.named(OBSERVER))
-        residency = self._residency(sections["residency"])
-        train = self.train(sections["train"], name, routing) if self.command in ("train", "demo") else None
+        sources, observers = tuple(self.named(SOURCE)), tuple(self.named(OBSERVER))
+        found["traffic"] = self.traffic(found["traffic"], routing)
+        found["residency"] = self._residency(found["residency"])
+        found["tracking"] = _tracking(found["tracking"], name)
+        train = found.pop("train")
+        if self.command in ("train", "demo"):
+            found["train"] = self.train(train, name, routing)
         self._finish()
-        return RouterSpec(
-            name,
-            routing,
-            models=models,
-            sources=sources,
-            exclude=tuple(exclude),
-            disabled_models=tuple(disabled),
-            traffic=traffic,
-            isolation=isolation,
-            observers=observers,
-            model_defaults=vars(sections["model_defaults"]),
-            residency=residency,
-            bundle=_bundle(sections["bundle"]),
-            output=OutputSpec(**vars(sections["output"])),
-            signature=SignatureSpec(**vars(sections["signature"])),
-            environment=_environment(sections["environment"]),
-            tracking=_tracking(sections["tracking"], name),
-            serve=ServeSpec(**vars(sections["serve"])),
-            predict=_predict(sections["predict"]),
-            build=BuildSpec(**vars(sections["build"])),
-            validate=ValidateSpec(**vars(sections["validate"])),
-            train=train,
-        )
+        return sections.RouterSpec(name, routing, models=models, sources=sources, observers=observers, **found)
 
     def _finish(self) -> None:
         # What follows from an override that could not be applied is not worth saying again.
@@ -186,7 +152,7 @@ class _Parser(Checker):
             return "router"
         if not name:
             self.problem("name", "this cannot be empty.", "Set it: name=<value>.")
-        elif what := schema.unseen(name):
+        elif what := unseen(name):
             self.problem("name", f"{what}.")
         elif name != MISSING and (bad := set(name) & set("/:.%\"'")):
             self.problem("name", f"MLflow refuses {' '.join(sorted(bad))} in a model's name.")
@@ -207,9 +173,9 @@ class _Parser(Checker):
         own = {
             name: item
             for name, item in without_missing(own).items()
-            if self.check(schema.RoutingConf, {name: item}, "routing")
+            if self.check(RoutingConf, {name: item}, "routing")
         }
-        conf = schema.RoutingConf(**own)
+        conf = RoutingConf(**own)
         parts: list[KeyPart] = []
         if "kind" in short and keys:
             self.problem(
@@ -320,10 +286,10 @@ class _Parser(Checker):
             if component:
                 yield str(name), component
 
-    def traffic(self, conf: schema.TrafficConf, routing: RoutingSpec) -> TrafficSpec:
+    def traffic(self, conf: TrafficSpec, routing: RoutingSpec) -> TrafficSpec:
         """Shares of arms. That sub-models have these arms, and keys, is known once sources are expanded."""
-        if sum(conf.arms.values()) > 1 + 1e-9:
-            self.problem("traffic.arms", f"the shares exceed one: {sum(conf.arms.values()):g}.", "Lower them.")
+        if conf.excess:
+            self.problem("traffic.arms", conf.excess, "Lower them.")
         if MAIN_ARM in conf.arms:
             self.problem(f"traffic.arms.{MAIN_ARM}", "the main arm takes what the others leave.", "Remove it.")
         for arm in conf.shadow:
@@ -346,13 +312,13 @@ class _Parser(Checker):
                     key = {parts[0]: key}
                 found.append(self._key(key, where, parts) or {})
             only[arm] = tuple({part: str(value) for part, value in key.items()} for key in found)
-        return TrafficSpec(conf.arms, tuple(conf.sticky), only, tuple(conf.shadow))
+        return dataclasses.replace(conf, only=only)
 
-    def models(self, value: Any, defaults: Any, routing: RoutingSpec) -> Iterator[SubModelEntry]:
+    def models(self, value: Any, defaults: ModelDefaults, routing: RoutingSpec) -> Iterator[SubModelEntry]:
         if not isinstance(value, Mapping):
             self.problem("models", "this must be a map of ids.", "+models.<id>.uri=models:/name@champion")
             return
-        self.loader(vars(defaults)["loader"], "model_defaults.loader")
+        self.loader(defaults.loader, "model_defaults.loader")
         parts = [part.name for part in routing.parts]
         for id_, item in value.items():
             where = f"models.{id_}"
@@ -372,8 +338,8 @@ class _Parser(Checker):
                 )
                 continue
             # A source may say more of its sub-models than the defaults, which are asked last.
-            given = {**vars(defaults), "prove": None, **item}
-            conf = self.check(schema.ModelConf, without_missing(given), where)
+            given = {"flavor": defaults.flavor, "loader": defaults.loader, **item}
+            conf = self.check(ModelConf, without_missing(given), where)
             if conf is None:
                 continue
             if conf.combine is not None:
@@ -437,9 +403,9 @@ class _Parser(Checker):
             value = {"kind": value}
         return self.component(LOADER.noun, value, where) or "auto"
 
-    def _residency(self, conf: schema.ResidencyConf) -> ResidencySpec:
+    def _residency(self, conf: ResidencySpec) -> ResidencySpec:
         pinned = tuple(dict.fromkeys([*conf.pin, *self.pinned]))
-        spec = ResidencySpec(**{**vars(conf), "preload": tuple(conf.preload), "pin": pinned})
+        spec = dataclasses.replace(conf, pin=pinned)
         for name in spec.idle_options:
             where = f"residency.{name}" if getattr(conf, name) else f"models.{pinned[0]}.pin"
             what = "every sub-model is in memory from the start, so this option has no effect."
@@ -448,7 +414,7 @@ class _Parser(Checker):
 
     # -- train -------------------------------------------------------------------------------------------------
 
-    def train(self, conf: schema.TrainConf, name: str, routing: RoutingSpec) -> TrainSpec | None:
+    def train(self, conf: TrainSpec, name: str, routing: RoutingSpec) -> TrainSpec | None:
         required = {
             "train.target": (conf.target, "train.target=<column>"),
             "train.estimator.class": (conf.estimator.class_, "train.estimator.class=sklearn.linear_model.Ridge"),
@@ -477,22 +443,7 @@ class _Parser(Checker):
         for where, text in (("train.register_as", pattern), ("train.global_as", conf.global_as or "")):
             if bad := set(text) & set("/:"):
                 self.problem(where, f"MLflow refuses {' '.join(sorted(bad))} in a registered name.")
-        return TrainSpec(
-            reader=Reader(**vars(conf.reader)),
-            key=keys,
-            target=conf.target or "",
-            features=Features(tuple(conf.features.numeric), tuple(conf.features.categorical)),
-            estimator=Estimator(conf.estimator.class_ or "", conf.estimator.params),
-            holdout=conf.holdout,
-            seed=conf.seed,
-            min_rows=conf.min_rows,
-            register_as=pattern,
-            global_as=conf.global_as,
-            alias=conf.alias,
-            serialization=conf.serialization,
-            jobs=conf.jobs,
-            on_error=conf.on_error,
-        )
+        return dataclasses.replace(conf, key=keys, register_as=pattern)
 
     def _pattern(self, pattern: str, keys: Sequence[str]) -> None:
         """Registered names have all parts of the key, and no others."""
@@ -515,19 +466,5 @@ def _forbidden(tree: Any) -> list[tuple[str, str]]:
     return [(path, name) for path, name, _ in walk(tree) if name in _FORBIDDEN]
 
 
-def _bundle(conf: schema.BundleConf) -> BundleSpec:
-    return BundleSpec(conf.allow_pickle, tuple(conf.skops_trusted), conf.reuse)
-
-
-def _environment(conf: schema.EnvironmentConf) -> EnvironmentSpec:
-    return EnvironmentSpec(conf.merge, conf.override, tuple(conf.extra), tuple(conf.indexed), conf.python)
-
-
-def _tracking(conf: schema.TrackingConf, name: str) -> TrackingSpec:
-    own = {key: value for key, value in vars(conf).items() if key != "public"}
-    tags = {key: str(value) for key, value in conf.tags.items()}
-    return TrackingSpec(**{**own, "tags": tags, "register_as": conf.register_as or name or None})
-
-
-def _predict(conf: schema.PredictConf) -> PredictSpec:
-    return PredictSpec(conf.batch_rows, conf.keep if isinstance(conf.keep, str) else tuple(conf.keep))
+def _tracking(conf: TrackingSpec, name: str) -> TrackingSpec:
+    return dataclasses.replace(conf, register_as=conf.register_as or name or None)

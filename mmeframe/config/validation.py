@@ -11,18 +11,17 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmeframe.config import schema
+from mmeframe import sections
 from mmeframe.config.options import config_schema, describe, members, options_error, recorded
 from mmeframe.errors import MmeframeError, Problem, nearest, suggest
-from mmeframe.plugin.components import adapter_of
+from mmeframe.option_types import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
+from mmeframe.sections import OWN_ROUTING
 from mmeframe.spec import Component
 
-__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "missing_paths", "walk", "without_missing"]
+__all__ = ["LEVELS_HINT", "Checker", "missing_paths", "walk", "without_missing"]
 
-# Options of routing itself; every other one belongs to the short form's kind.
-OWN_ROUTING = ("keys", "levels", "on_unknown")
 # What pydantic calls by Python's names: what it is in YAML, and how it is written.
 _MAP, _LIST = ("a map", "Write {name: value}."), ("a list", "Write [value, value].")
 _SHAPES = {"dict": _MAP, "dictionary": _MAP, "list": _LIST, "set": _LIST, "tuple": _LIST, "frozenset": _LIST}
@@ -90,17 +89,19 @@ class Checker:
         self.problem(path, f"{what}.", hint)
 
     def section(self, name: str, value: Any) -> Any:
-        """One closed section, its defaults where it is wrong."""
-        kind: Any = schema.SECTIONS[name]
+        """The value of a closed section, or of one that is a single option; its default where it is wrong."""
+        kind = sections.SECTIONS[name]
+        if not kind.closed:
+            return self.check(kind.type, value, name) or kind.default
         if value is None:
             self.problem(name, "this section cannot be null.")
-            return kind()
+            return kind.type()
         value = without_missing(value)
-        conf = self.check(kind, value, name)
+        conf = self.check(kind.type, value, name)
         if conf is None and isinstance(value, Mapping):
             # What is right in it still counts, so that one mistake is not reported as several.
-            conf = adapter_of(kind).validate_python(_right(kind, value))
-        return conf or kind()
+            conf = adapter_of(kind.type).validate_python(_right(kind.type, value))
+        return conf or kind.type()
 
     def component(self, noun: str, value: Any, where: str) -> Component | None:
         """A ``{kind, options}`` map, checked against the dataclass that its kind names."""

@@ -35,8 +35,9 @@ from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
+from mmeframe.sections import BundleSpec
 from mmeframe.shipped import STANDARD, standard
-from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
+from mmeframe.spec import ANNOTATE, Column, Component
 from mmeframe.store.store import (
     ModelFile,
     ModelFolder,

@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from mmeframe.errors import Problem
 from mmeframe.redact import redact
-from mmeframe.spec import EnvironmentSpec
+from mmeframe.sections import EnvironmentSpec
 
 __all__ = ["distributions_of", "merge", "read_requirements"]
 

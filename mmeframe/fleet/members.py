@@ -15,7 +15,8 @@ from mmeframe.plugin.components import make_component
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical
-from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import MAIN_ARM, Component
 from mmeframe.store.store import Store, registered_name
 
 __all__ = ["Members"]
@@ -64,7 +65,10 @@ class Members:
             # A source that failed may be the one that brings it.
             if not fleet[id_].uri and entry.combine is None and all_brought:
                 self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
-        fleet = {id_: it if it.prove is not None else replace(it, prove=self._prove) for id_, it in fleet.items()}
+        fleet = {
+            id_: it if it.prove is not None else replace(it, prove=self.spec.model_defaults.prove)
+            for id_, it in fleet.items()
+        }
         keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
         return self._unique(keyed, set(explicit))
 
@@ -141,21 +145,16 @@ class Members:
         """What the source's options say of all, and ``model_defaults``, under what the entry itself says."""
         arm = options["arm"] if entry.arm == MAIN_ARM else entry.arm
         defaults = self.spec.model_defaults
-        flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
+        flavor = defaults.flavor if entry.flavor == "auto" else entry.flavor
         own = self._loader(entry.loader, f"{entry.origin}.loader")
-        loader = self._loader(defaults.get("loader", "auto"), "model_defaults.loader") if own == "auto" else own
+        loader = self._loader(defaults.loader, "model_defaults.loader") if own == "auto" else own
         signature = entry.signature or options["signature"]
-        prove = next(it for it in (entry.prove, options["prove"], self._prove) if it is not None)
+        prove = next(it for it in (entry.prove, options["prove"], defaults.prove) if it is not None)
         known = (entry.arm, entry.flavor, entry.loader, entry.signature, entry.prove)
         if arm == MAIN_ARM and known == (arm, flavor, loader, signature, prove):
             return entry
         id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
         return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature, prove=prove)
-
-    @property
-    def _prove(self) -> bool:
-        proved: bool = self.spec.model_defaults.get("prove", True)
-        return proved
 
     def _loader(self, loader: Any, where: str) -> Component | str:
         if isinstance(loader, Component):

@@ -28,7 +28,7 @@ from mmeframe.versions import installed
 
 if TYPE_CHECKING:
     from mmeframe.plugin import SubModelEntry
-    from mmeframe.spec import RouterSpec
+    from mmeframe.sections import RouterSpec
     from mmeframe.store.store import ModelFolder, Store
 
 __all__ = [

@@ -40,7 +40,8 @@ from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical, csv_hazard, csv_twins
 from mmeframe.rows.types import is_compound, shown
-from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component
 from mmeframe.store.store import ModelFolder, Progress, Store, fetched, registered_name
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
 

@@ -62,7 +62,8 @@ from mmeframe.plugin.records import (
 )
 from mmeframe.rows.keys import canonical, changed_by_csv, csv_form, csv_twins, factorized, normalised
 from mmeframe.rows.shares import fractions
-from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import MAIN_ARM, Logged, SubModelEntry
 
 if TYPE_CHECKING:
     import pluggy

@@ -33,8 +33,9 @@ from mmeframe.publish.journal import FULL, BuildJournal
 from mmeframe.publish.pack import pack
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
+from mmeframe.sections import RouterSpec, TrackingSpec
 from mmeframe.shipped import without_bytecode
-from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
+from mmeframe.spec import Column, Logged
 from mmeframe.store.cleanup import (
     BUILD_TAG,
     Undo,

@@ -21,7 +21,8 @@ from mmeframe.rows.batch import FrameBatch, values_of
 from mmeframe.rows.keys import MISSING, KeyIndex, canonical, changed_by_csv, csv_form, normalised, one_per_row
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.shares import fractions
-from mmeframe.spec import ANNOTATE, Column, RoutingSpec, TrafficSpec
+from mmeframe.sections import RoutingSpec, TrafficSpec
+from mmeframe.spec import ANNOTATE, Column
 
 if TYPE_CHECKING:
     from mmeframe.rows.keys import Codes

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from mmeframe.errors import MissingError, Problem, ProblemsError
 from mmeframe.rows.keys import canonical
-from mmeframe.spec import RouterSpec, SubModelEntry, TrainSpec
+from mmeframe.sections import RouterSpec, TrainSpec
+from mmeframe.spec import SubModelEntry
 from mmeframe.store.store import Store, registered_name
 from mmeframe.train.rows import Key
 

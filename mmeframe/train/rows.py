@@ -26,7 +26,8 @@ from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.keys import is_whole
 from mmeframe.rows.reading import Kind, read_table
 from mmeframe.rows.schema import check_frame
-from mmeframe.spec import Column, Reader, RouterSpec, TrafficSpec, TrainSpec
+from mmeframe.sections import Reader, RouterSpec, TrafficSpec, TrainSpec
+from mmeframe.spec import Column
 from mmeframe.train.allow import table_object
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from mmeframe.errors import MissingError
 from mmeframe.fleet.members import Members
 from mmeframe.plugin import ModelSource, ModelSourcePlugin, SourceConf, SubModelEntry, hookimpl
 from mmeframe.plugin.manager import load_plugins
-from mmeframe.spec import Component, KeyPart, RouterSpec, RoutingSpec
+from mmeframe.sections import RouterSpec, RoutingSpec
+from mmeframe.spec import Component, KeyPart
 from mmeframe.store.store import Store
 
 GOOD = SubModelEntry("a", "models:/a/1", {"shop": "berlin"}, origin="sources.s")

@@ -8,7 +8,7 @@ import pytest
 
 from mmeframe.errors import Problem
 from mmeframe.fleet.environment import distributions_of, merge, read_requirements
-from mmeframe.spec import EnvironmentSpec
+from mmeframe.sections import EnvironmentSpec
 
 MLFLOW = f"mlflow=={metadata.version('mlflow')}"
 SECRET = "hunter2"
