@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmeframe import sections
 from mmeframe.config.options import config_schema, describe, members, options_error, recorded
-from mmeframe.errors import MmeframeError, Problem, nearest, suggest
+from mmeframe.errors import MmeframeError, Report, nearest, suggest
 from mmeframe.option_types import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
@@ -31,21 +31,18 @@ LEVELS_HINT = "Use auto, or list them: [[store],[region],[]]."
 
 
 class Checker:
-    """Problems, and the checks that add to them. A check returns None, or defaults, for what is wrong."""
+    """A report, and the checks that add to it. A check returns None, or defaults, for what is wrong."""
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
-        self.problems: list[Problem] = []
-
-    def problem(self, where: str, what: str, hint: str = "") -> None:
-        self.problems.append(Problem(where, what, hint))
+        self.report = Report()
 
     def required(self, path: str) -> None:
         """Report a required option once, whoever finds it."""
-        if not any(problem.where == path for problem in self.problems):
+        if not any(problem.where == path for problem in self.report.problems):
             # An override reaches no entry of a list.
             hint = "Add it to that entry." if "[" in path else f"Set it: {path}=<value>."
-            self.problem(path, "this option is required.", hint)
+            self.report.add(path, "this option is required.", hint)
 
     def check(self, kind: Any, value: Any, where: str) -> Any:
         """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
@@ -63,7 +60,7 @@ class Checker:
                 several = len({other["msg"] for at, other in found if at == path}) > 1
                 if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
                     hint = suggest(str(path[-1]), _names(kind, path[:-1]), "It has")
-                    self.problem(where + _steps(path, value), f"there is no option {str(path[-1])!r}.", hint)
+                    self.report.add(where + _steps(path, value), f"there is no option {str(path[-1])!r}.", hint)
                     continue
                 self._report(where + _steps(path, value), item, _type_of(kind, path) if several else "")
         return None
@@ -72,7 +69,7 @@ class Checker:
         if item["type"] == "missing" or item.get("input") == MISSING:
             self.required(path)
             return
-        if any(problem.where == path for problem in self.problems):
+        if any(problem.where == path for problem in self.report.problems):
             return
         what = str(item["msg"]).removeprefix("Value error, ")
         what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
@@ -86,7 +83,7 @@ class Checker:
             hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; quote it."
         if path.startswith("routing.levels"):
             hint = LEVELS_HINT
-        self.problem(path, f"{what}.", hint)
+        self.report.add(path, f"{what}.", hint)
 
     def section(self, name: str, value: Any) -> Any:
         """The value of a closed section, or of one that is a single option; its default where it is wrong."""
@@ -94,7 +91,7 @@ class Checker:
         if not kind.closed:
             return self.check(kind.type, value, name) or kind.default
         if value is None:
-            self.problem(name, "this section cannot be null.")
+            self.report.add(name, "this section cannot be null.")
             return kind.type()
         value = without_missing(value)
         conf = self.check(kind.type, value, name)
@@ -106,12 +103,12 @@ class Checker:
     def component(self, noun: str, value: Any, where: str) -> Component | None:
         """A ``{kind, options}`` map, checked against the dataclass that its kind names."""
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-            self.problem(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
+            self.report.add(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
             return None
         try:
             entry = self.plugins.get(noun, value["kind"], f"{where}.kind")
         except MmeframeError as error:
-            self.problems.append(Problem.of(error))
+            self.report.of(error)
             return None
         config = entry.record.config
         options = {name: item for name, item in value.items() if name != "kind"}
@@ -124,7 +121,7 @@ class Checker:
             # Left over from another kind, unless it is nearly one of this kind's own.
             if owners and not nearest(name, known, 0.75):
                 hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}."
-            self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
+            self.report.add(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
         try:
             missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
@@ -135,13 +132,13 @@ class Checker:
                 return None
             values = recorded(conf)
         except Exception as error:  # noqa: BLE001 - a plugin's annotations, factories and validators
-            self.problems.append(Problem.of(options_error(entry, where, error)))
+            self.report.of(options_error(entry, where, error))
             return None
         for missed in missing_paths(values, where):
             self.required(missed)
         for path, item in _numbers(values, ()):
             if not math.isfinite(item):
-                self.problem(where + _steps(path, values), f"{item} is not a finite number.")
+                self.report.add(where + _steps(path, values), f"{item} is not a finite number.")
         return entry.component(values)
 
 

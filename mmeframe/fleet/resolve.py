@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from mmeframe.budget import check_residency
-from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
+from mmeframe.errors import ConfigError, MmeframeError, ProblemsError, Report, count, known_names, suggest
 from mmeframe.fleet.describe import Describer, Journal, SubModel
 from mmeframe.fleet.environment import distributions_of, merge
 from mmeframe.fleet.live import LiveModels
@@ -125,8 +125,7 @@ def declared(
     """
     resolver = _Resolver(spec, plugins, store, lambda *_: None, None, None)
     _, entries = resolver.declared()
-    if resolver.problems:
-        raise ProblemsError(resolver.problems)
+    resolver.report.check()
     return sorted(entries, key=lambda entry: entry.id), resolver.prepared
 
 
@@ -140,7 +139,7 @@ class _Resolver:
     journal: Journal | None
     # Ids of source entries whose files have shown that they are routers.
     routers: frozenset[str] = frozenset()
-    problems: list[Problem] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
     warnings: list[str] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     inputs: dict[str, RoutingInputs] = field(default_factory=dict)
@@ -153,9 +152,9 @@ class _Resolver:
 
     def declared(self) -> tuple[dict[str, RoutingStrategy[Any]], list[SubModelEntry]]:
         """The strategies and the sub-models of the config, checked as far as that goes without reading any."""
-        self.problems += self.plugins.check_spec(self.spec)
+        self.report.take(self.plugins.check_spec(self.spec))
         strategies = self._strategies()
-        members = Members(self.spec, self.plugins, self.store, self.problems, self.dropped, self.warnings, self.routers)
+        members = Members(self.spec, self.plugins, self.store, self.report, self.dropped, self.warnings, self.routers)
         entries = members.read()
         routed = [entry for entry in entries if entry.routed]
         self._levels(routed)
@@ -173,7 +172,7 @@ class _Resolver:
         describer = Describer(
             self.plugins,
             self.store,
-            self.problems,
+            self.report,
             self.warnings,
             self.spec.bundle,
             self.live,
@@ -193,10 +192,10 @@ class _Resolver:
         if not self.spec.bundle.allow_pickle:
             models = self._without_code(models)
         models = self._methods(self._of_this_python(models))
-        union = union_columns({model.id: model.inputs for model in models}, self.problems)
+        union = union_columns({model.id: model.inputs for model in models}, self.report)
         models = self._combined(models, entries)
-        if not entries and not self.problems:
-            self.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
+        if not entries and not self.report:
+            self.report.add("models", "there are no sub-models.", "Declare models, or sources that bring some.")
         self._reads(union)
         self._decides(union)
         self._prepare({f"observers.{name}": component for name, component in self.spec.observers})
@@ -210,8 +209,7 @@ class _Resolver:
         if self.spec.isolation == "shared":
             self._code_clashes(models)
             self._shadowing(models)
-        if self.problems:
-            raise ProblemsError(self.problems)
+        self.report.check()
         fleet = Fleet(
             self.spec,
             tuple(models),
@@ -227,9 +225,6 @@ class _Resolver:
         )
         return replace(fleet, warnings=(*self.warnings, *self._changed_by_csv(fleet)))
 
-    def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
-        self.problems.append(Problem(where, what, hint, code))
-
     def _strategies(self) -> dict[str, RoutingStrategy[Any]]:
         """What each strategy reads, and the tables of its config, so that a wrong one is found before a build."""
         made = self._prepare({f"routing.keys.{part.name}": part.strategy for part in self.spec.routing.parts})
@@ -244,12 +239,10 @@ class _Resolver:
             try:
                 made[where] = make_component(component)
                 self.prepared[where] = made[where].prepare()
-            except ProblemsError as error:
-                self.problems += [it.below(where) for it in error.problems]
             except MmeframeError as error:
-                self.problems.append(Problem.of(error).below(where))
+                self.report.below(where).of(error)
             except Exception as error:  # noqa: BLE001 - a plugin's own code
-                self.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
+                self.report.add(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
 
     def _name(self, entries: Sequence[SubModelEntry], models: Sequence[SubModel]) -> None:
@@ -264,7 +257,7 @@ class _Resolver:
             taken += [unnamed[it.model_id] for it in registered.versions if it.model_id in unnamed]
         if taken:
             what = f"{target!r} is the registered model of the sub-model {taken[0]!r}: the router would take its place."
-            self.problem("tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router.")
+            self.report.add("tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router.")
 
     # -- keys and levels ---------------------------------------------------------------------------------------
 
@@ -284,13 +277,13 @@ class _Resolver:
             kind = f"the parts {', '.join(sorted(parts))}" if parts else "no key (the global sub-model)"
             more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
             have = "have" if len(ids) > 1 else "has"
-            self.problem(
+            self.report.add(
                 "routing.levels", f"{ids[0]!r}{more} {have} {kind}, and no level does.", f"Set routing.levels={wanted}."
             )
         # A family that could not be read may have brought one.
-        unread = any(problem.where.startswith("sources") for problem in self.problems)
+        unread = any(problem.where.startswith("sources") for problem in self.report.problems)
         if frozenset() in levels and frozenset() not in used and not unread:
-            self.problem(
+            self.report.add(
                 "routing.levels", "the level [] has no sub-model.", "Declare one with key: {}, or remove the level."
             )
 
@@ -300,7 +293,7 @@ class _Resolver:
             values = {str((entry.key or {})[part]) for entry in entries if part in (entry.key or {})}
             for value, plain in csv_twins(sorted(values, key=natural)):
                 how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
-                self.problem(
+                self.report.add(
                     f"routing.keys.{part}",
                     f"the keys {value!r} and {plain!r} differ only in {how}.",
                     "A CSV file or a spreadsheet makes them one. Rename one.",
@@ -337,7 +330,7 @@ class _Resolver:
                         f"It takes the place of the one that {theirs.origin} brings under its id. Give it another id, "
                     )
                     hint += f"with its uri and key: models.{lost[0]}_{arm}."
-                self.problem(f"models.{lost[0]}", what, hint)
+                self.report.add(f"models.{lost[0]}", what, hint)
         traffic = self.spec.traffic
         if traffic.shadow and not self.spec.observers:
             self.warnings.append(
@@ -348,12 +341,12 @@ class _Resolver:
             for arm in arms:
                 if arm not in keys:
                     what = f"no sub-model has the arm {arm!r}."
-                    self.problem(where, what, suggest(arm, keys, "Arms of the sub-models"))
+                    self.report.add(where, what, suggest(arm, keys, "Arms of the sub-models"))
         for arm, wanted in traffic.only.items():
             for key in wanted:
                 if arm in keys and frozenset(key.items()) not in keys[arm]:
                     shown = ", ".join(f"{part}={value}" for part, value in key.items())
-                    self.problem(f"traffic.only.{arm}", f"no sub-model of arm {arm!r} is for {shown}.")
+                    self.report.add(f"traffic.only.{arm}", f"no sub-model of arm {arm!r} is for {shown}.")
 
     def _uses(self, entries: Sequence[SubModelEntry]) -> None:
         """Sub-models that gates and combinations name exist, do not combine themselves, and are used if unrouted."""
@@ -363,23 +356,23 @@ class _Resolver:
             for name in inputs.models:
                 used.add(name)
                 if name not in ids:
-                    self.problem(f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+                    self.report.add(f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
         needs = {entry.id: entry.of for entry in entries if entry.of}
         for id_, of in needs.items():
             used |= set(of)
             for name in of:
                 if name not in ids:
-                    self.problem(f"models.{id_}.combine.of", f"there is no sub-model {name!r}.", suggest(name, ids))
+                    self.report.add(f"models.{id_}.combine.of", f"there is no sub-model {name!r}.", suggest(name, ids))
         for entry in entries:
             if not entry.routed and entry.id not in used:
                 what = "nothing uses it: it has key: none, and no gate or combination names it."
-                self.problem(entry.origin, what, "Give it a key, or remove it.")
+                self.report.add(entry.origin, what, "Give it a key, or remove it.")
         for name in self.spec.disabled_models:
             if name not in ids:
-                self.problem("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+                self.report.add("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
             elif any(name in inputs.models for inputs in self.inputs.values()):
                 hint = "Disable the sub-models that it sends rows to."
-                self.problem("disabled_models", f"{name!r} is a gate, and decides where rows go.", hint)
+                self.report.add("disabled_models", f"{name!r} is a gate, and decides where rows go.", hint)
 
     def _reads(self, union: Union) -> None:
         """A strategy and the sub-models read a column of one kind; of another, no row would satisfy both."""
@@ -388,7 +381,7 @@ class _Resolver:
             for name, kind in inputs.columns.items():
                 found = types.get(name)
                 if found is not None and not readable(found, kind):
-                    self.problem(
+                    self.report.add(
                         f"routing.keys.{part}",
                         f"it reads column {name!r} as {kind}, and the sub-models have it as {found}.",
                         "Route by another column, or log the sub-models with the other type.",
@@ -403,21 +396,21 @@ class _Resolver:
                 if name not in ids and not fnmatch.filter(ids, name):
                     unknown.append(name)
                     where = f"residency.{option}"
-                    self.problem(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+                    self.report.add(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
         if unknown:
             return
         try:
             combined = {entry.id for entry in entries if entry.combine}
             check_residency(replace(self.spec.residency, max_bytes=None), ids, combined, lambda _: 0)
         except ConfigError as error:
-            self.problems.append(Problem.of(error))
+            self.report.of(error)
 
     def _decides(self, union: Union) -> None:
         """Columns by which rows get their arm hold one value in each row: a list has no canonical text."""
         traffic = self.spec.traffic
         for column in union.columns if traffic.arms else ():
             if column.name in (traffic.sticky or union.names) and is_compound(column.type):
-                self.problem(
+                self.report.add(
                     "traffic.sticky",
                     f"column {column.name!r} is {shown(column.type)} in the sub-models, and would decide a row's arm.",
                     "Name columns with one value in a row.",
@@ -425,7 +418,7 @@ class _Resolver:
 
     def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel]) -> None:
         """Sub-models that no row can reach, and keys without a sub-model that rows could have."""
-        if self.problems:
+        if self.report:
             return
         for part, strategy in strategies.items():
             where = f"routing.keys.{part}"
@@ -440,7 +433,7 @@ class _Resolver:
                 continue
             gives = known_names(keys, "It gives")
             if not set(keys) & set(declared):
-                self.problem(where, "none of its keys has a sub-model.", f"{gives} {known_names(declared, 'Declared')}")
+                self.report.add(where, "none of its keys has a sub-model.", f"{gives} {known_names(declared, 'Declared')}")
             elif lost := [id_ for key, id_ in declared.items() if key not in keys]:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
                 self.warnings.append(f"{where}: no row reaches {lost[0]!r}{more}. {gives}")
@@ -481,7 +474,7 @@ class _Resolver:
         for model in models:
             distinct.setdefault(model.requirements, f"models.{model.id}")
         wanted = [(owner, lines) for lines, owner in distinct.items()]
-        merged = merge(wanted, self.spec.environment, self.problems)
+        merged = merge(wanted, self.spec.environment, self.report)
         self.warnings += [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
         return merged
 
@@ -513,7 +506,7 @@ class _Resolver:
                     'holds no code (serialization_format="skops"); or build with that one. '
                     "environment.python=warn takes them."
                 )
-                self.problem("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
+                self.report.add("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
         return [model for model in models if model.id not in refused]
 
     def _holds_pickles(self, model: SubModel) -> bool:
@@ -529,7 +522,7 @@ class _Resolver:
             run = dict(zip([model.id for model in models], pool.map(self._runs_code, models), strict=True))
         refused = [id_ for id_, runs in run.items() if runs]
         if refused:
-            self.problem(
+            self.report.add(
                 "bundle.allow_pickle",
                 "there are sub-models whose files can run code: pickles, python models, or modules of their own.",
                 f"{known_names(refused, 'They are')} Log them without code_paths and with "
@@ -548,7 +541,7 @@ class _Resolver:
         try:
             return model.folder.names()
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            self.problem(f"models.{model.id}", f"its files cannot be listed: {error}", "", "missing")
+            self.report.add(f"models.{model.id}", f"its files cannot be listed: {error}", "", "missing")
             return None
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
@@ -566,7 +559,7 @@ class _Resolver:
                     with folder as root:
                         outputs = self.live.run(discover, model, root, method)
                 except MmeframeError as error:
-                    self.problems.append(Problem.of(error))
+                    self.report.of(error)
                     del found[model.id]
                     continue
                 found[model.id] = replace(model, outputs=outputs, method=method)
@@ -588,13 +581,13 @@ class _Resolver:
     def _combine(self, entry: SubModelEntry, of: Sequence[SubModel]) -> SubModel:
         combiner = entry.combine
         assert combiner is not None  # noqa: S101 - only called for those that have one
-        inputs = union_columns({model.id: model.inputs for model in of}, []).columns
-        outputs = union_outputs({model.id: model.outputs for model in of}, self.problems)
+        inputs = union_columns({model.id: model.inputs for model in of}, Report()).columns
+        outputs = union_outputs({model.id: model.outputs for model in of}, self.report)
         try:
             kind, width = make_component(combiner).answer_type, outputs.width or len(outputs.columns)
             outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type, width)) for c in outputs.columns))
         except MmeframeError as error:
-            self.problems.append(Problem.of(error).below(f"models.{entry.id}.combine"))
+            self.report.below(f"models.{entry.id}.combine").of(error)
             outputs = Outputs(())
         return SubModel(
             id=entry.id,
@@ -631,7 +624,7 @@ class _Resolver:
                     self._clash(model.id, spread[module], module, "hides the namespace package")
 
     def _clash(self, model_id: str, rival: str, module: str, how: str) -> None:
-        self.problem(
+        self.report.add(
             f"models.{model_id}",
             f"it ships a module {module!r} that {how} of {rival!r}.",
             "One process can import only one of them. Rename one module, log both with the same code, or set "
@@ -656,12 +649,12 @@ class _Resolver:
         answers = {model.id: model.outputs for model in models if model.routed and model.outputs.columns}
         if not answers:
             return Outputs(())
-        union_outputs(answers, self.problems)
+        union_outputs(answers, self.report)
         self.warnings += alike_labels(
             {model.id: model.outputs.classes for model in models if model.id in self._answering}
         )
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
-        seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
+        seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, Report())
         if not self.spec.may_skip:
             return seen
         return replace(seen, columns=tuple(replace(column, required=False) for column in seen.columns))
@@ -681,7 +674,7 @@ class _Resolver:
     def _params(self, models: Sequence[SubModel]) -> dict[str, Param]:
         routing = {name for inputs in self.inputs.values() for name in inputs.params}
         own = {model.id: model.params for model in models if model.params}
-        return union_params(own, {*routing, ANNOTATE}, self.problems)
+        return union_params(own, {*routing, ANNOTATE}, self.report)
 
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():

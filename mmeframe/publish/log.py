@@ -19,7 +19,7 @@ from mmeframe.bundle import Bundle
 from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
 from mmeframe.environ import variables
-from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
+from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, ProblemsError, Report, UsageError
 from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.fleet.environment import merge
 from mmeframe.fleet.examples import example_request
@@ -329,12 +329,11 @@ def move_alias(client: Any, name: str, alias: str, version: str, undo: Undo) -> 
 
 
 def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
-    problems: list[Problem] = []
+    report = Report()
     wanted: list[tuple[str, Any]] = [("the sub-models", fleet.requirements)]
     wanted += plugin_requirements(modules, fleet.spec.environment.indexed)
-    merged = list(merge(wanted, fleet.spec.environment, problems))
-    if problems:
-        raise ProblemsError(problems)
+    merged = list(merge(wanted, fleet.spec.environment, report))
+    report.check()
     if "mmeframe" in fleet.spec.environment.indexed:
         merged.append(f"mmeframe=={mmeframe.__version__}")
     return merged
