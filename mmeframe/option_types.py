@@ -5,11 +5,14 @@ from __future__ import annotations
 import posixpath
 import re
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from mmeframe.budget import SIZE_PATTERN, parse_size
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = [
     "Alias",
@@ -35,6 +38,8 @@ __all__ = [
 @lru_cache(maxsize=256)
 def adapter_of(config: type[Any]) -> TypeAdapter[Any]:
     """Pydantic's checks of an option dataclass, or of a section of a config."""
+    from pydantic import TypeAdapter
+
     return TypeAdapter(config)
 
 

@@ -71,12 +71,14 @@ class Options:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = adapter_of(type(self)).dump_python(self, mode="json")
+        config: Any = type(self)
+        found: dict[str, Any] = adapter_of(config).dump_python(self, mode="json")
         return found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        found: Self = adapter_of(cls).validate_python(data)
+        config: Any = cls
+        found: Self = adapter_of(config).validate_python(data)
         return found
 
 

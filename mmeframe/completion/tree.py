@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
 
     def root() -> Mapping[str, Node]:
         return {
-            **{name: _section(it.type) for name, it in sections.SECTIONS.items()},
+            **{name: _section(it) for name, it in sections.SECTIONS.items()},
             **{kind.place: components(kind.place) for kind in CHOSEN if not kind.alone},
             "disabled_models": Node(values=lambda: layout.names("models")),
             "models": Node(lambda: dict.fromkeys(layout.names("models"), model), other=lambda _: model),
@@ -88,13 +87,11 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
     return Node(root)
 
 
-def _section(config: Any) -> Node:
+def _section(section: sections.Section) -> Node:
     """A dataclass of options, or one option."""
-    return (
-        _dataclass(config)
-        if dataclasses.is_dataclass(config)
-        else Node(values=lambda: _values(config_schema(config), {}))
-    )
+    if section.closed:
+        return _dataclass(section.type)
+    return Node(values=lambda: _values(config_schema(section.type), {}))
 
 
 def _dataclass(config: type[Any], **known: Node) -> Node:

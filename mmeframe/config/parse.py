@@ -235,7 +235,9 @@ class _Parser(Checker):
             return ()
         except Exception as error:  # noqa: BLE001 - a plugin's own code
             said = str(error).rstrip(".")
-            self.report.add(f"routing.keys.{part.name}", f"{part.strategy.kind} failed: {type(error).__name__}: {said}.")
+            self.report.add(
+                f"routing.keys.{part.name}", f"{part.strategy.kind} failed: {type(error).__name__}: {said}."
+            )
             return ()
         for name in [*inputs.columns, *inputs.params]:
             if name in (*_RESERVED_INPUTS, "annotate"):
@@ -254,7 +256,9 @@ class _Parser(Checker):
                     self.report.add(f"routing.keys.{name}", f"it builds on {need!r}, which is no key part.", hint)
         if names := circle({name: [need for need in needs if need in reads] for name, needs in reads.items()}):
             shown = " -> ".join([*names, names[0]])
-            self.report.add(f"routing.keys.{names[0]}", f"these parts build on one another: {shown}.", "Break the circle.")
+            self.report.add(
+                f"routing.keys.{names[0]}", f"these parts build on one another: {shown}.", "Break the circle."
+            )
 
     def _levels(self, levels: Any, parts: list[KeyPart], declared: bool) -> tuple[tuple[str, ...], ...]:
         names = [part.name for part in parts]
@@ -366,12 +370,16 @@ class _Parser(Checker):
         needs = {entry.id: entry.of for entry in models if entry.of}
         if names := circle(needs):
             shown = " -> ".join([*names, names[0]])
-            self.report.add(f"models.{names[0]}.combine.of", f"these combine one another: {shown}.", "Break the circle.")
+            self.report.add(
+                f"models.{names[0]}.combine.of", f"these combine one another: {shown}.", "Break the circle."
+            )
 
     def _no_files(self, item: Mapping[str, Any], where: str) -> None:
         """What combines others has no files: options about them would do nothing."""
         if item.get("uri"):
-            self.report.add(f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one.")
+            self.report.add(
+                f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one."
+            )
         for name, default in (("flavor", "auto"), ("loader", "auto"), ("pin", False), ("signature", None)):
             if item.get(name, default) != default:
                 self.report.add(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
@@ -453,7 +461,9 @@ class _Parser(Checker):
             self.report.add(where, f"{pattern!r} does not contain {lost}.", "All keys would get one name.")
         for part in dict.fromkeys(named):
             if part not in keys:
-                self.report.add(where, f"{{{part}}} is no part of train.key.", suggest(part, keys, "Parts of train.key"))
+                self.report.add(
+                    where, f"{{{part}}} is no part of train.key.", suggest(part, keys, "Parts of train.key")
+                )
 
 
 def _section(where: str) -> str:

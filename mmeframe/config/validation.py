@@ -89,7 +89,8 @@ class Checker:
         """The value of a closed section, or of one that is a single option; its default where it is wrong."""
         kind = sections.SECTIONS[name]
         if not kind.closed:
-            return self.check(kind.type, value, name) or kind.default
+            found = self.check(kind.type, value, name)
+            return kind.default if found is None else found
         if value is None:
             self.report.add(name, "this section cannot be null.")
             return kind.type()

@@ -468,7 +468,9 @@ class Describer:
         native = [name for name in flavors if name != PYFUNC]
         if entry.flavor == "auto":
             if len(native) > 1:
-                self.report.add(f"{where}.flavor", f"it has several flavors: {', '.join(native)}.", "Choose one.", "fleet")
+                self.report.add(
+                    f"{where}.flavor", f"it has several flavors: {', '.join(native)}.", "Choose one.", "fleet"
+                )
                 return None
             flavor = native[0] if native else "pyfunc"
         else:

@@ -160,9 +160,7 @@ class _Need:
         return found
 
 
-def merge(
-    wanted: Sequence[tuple[str, Iterable[str]]], spec: EnvironmentSpec, report: Report
-) -> tuple[str, ...]:
+def merge(wanted: Sequence[tuple[str, Iterable[str]]], spec: EnvironmentSpec, report: Report) -> tuple[str, ...]:
     """Merge requirement lists into one, sorted by name; markers stay as they were written.
 
     wanted: (who asks, requirements). Exactly one mlflow is kept, this environment's: it is what wrote the router; with

@@ -79,7 +79,9 @@ class Members:
             mine = list(self._brought(component, context))
             kept = [entry for entry in mine if entry.id not in self.routers]
             if not kept and told == len(self.report):
-                self.report.add(f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet")
+                self.report.add(
+                    f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet"
+                )
             names = dict.fromkeys(it for it in registry.left_out if it not in taken)
             names |= {entry.id: None for entry in mine if entry.id in self.routers}
             if said := routers_left_out(names):
@@ -137,7 +139,9 @@ class Members:
             unused += [] if matched or fnmatch.filter(left_out, pattern) else [pattern]
             found[:] = [entry for entry in found if entry.id not in matched]
         for pattern in unused if not self.report else ():
-            self.report.add("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
+            self.report.add(
+                "exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found])
+            )
 
     def _defaults(self, entry: SubModelEntry, options: Mapping[str, Any]) -> SubModelEntry:
         """What the source's options say of all, and ``model_defaults``, under what the entry itself says."""

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmeframe.errors import BadInputError, MmeframeError, ModelError, ProblemsError, Report, UnknownKeyError
+from mmeframe.errors import BadInputError, MmeframeError, ModelError, Report, UnknownKeyError
 from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, probe_rows, same
 from mmeframe.fleet.methods import Asked, asked, said, unanswered

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from mmeframe.budget import check_residency
-from mmeframe.errors import ConfigError, MmeframeError, ProblemsError, Report, count, known_names, suggest
+from mmeframe.errors import ConfigError, MmeframeError, Report, count, known_names, suggest
 from mmeframe.fleet.describe import Describer, Journal, SubModel
 from mmeframe.fleet.environment import distributions_of, merge
 from mmeframe.fleet.live import LiveModels
@@ -356,7 +356,9 @@ class _Resolver:
             for name in inputs.models:
                 used.add(name)
                 if name not in ids:
-                    self.report.add(f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+                    self.report.add(
+                        f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids")
+                    )
         needs = {entry.id: entry.of for entry in entries if entry.of}
         for id_, of in needs.items():
             used |= set(of)
@@ -433,7 +435,9 @@ class _Resolver:
                 continue
             gives = known_names(keys, "It gives")
             if not set(keys) & set(declared):
-                self.report.add(where, "none of its keys has a sub-model.", f"{gives} {known_names(declared, 'Declared')}")
+                self.report.add(
+                    where, "none of its keys has a sub-model.", f"{gives} {known_names(declared, 'Declared')}"
+                )
             elif lost := [id_ for key, id_ in declared.items() if key not in keys]:
                 more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
                 self.warnings.append(f"{where}: no row reaches {lost[0]!r}{more}. {gives}")

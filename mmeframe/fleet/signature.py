@@ -115,9 +115,7 @@ def read_params(schema: Any) -> dict[str, Param]:
     return found
 
 
-def union_params(
-    params: Mapping[str, Mapping[str, Param]], taken: Collection[str], report: Report
-) -> dict[str, Param]:
+def union_params(params: Mapping[str, Mapping[str, Param]], taken: Collection[str], report: Report) -> dict[str, Param]:
     """Parameters of all sub-models. Those that clash with one another, or with the router's, are problems.
 
     params: sub-model id -> its own. taken: names that the router reads itself.
@@ -223,11 +221,11 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], report: Report) -> Un
             kind = _wider(known.type, column.type)
             if kind is None:
                 report.add(
-                        f"models.{id_}",
-                        f"column {column.name!r} is {shown(column.type)} here and {shown(known.type)} in "
-                        f"{owner[column.name]!r}.",
-                        "One table cannot have both: log one with the other's type, or give it its own router.",
-                        "fleet",
+                    f"models.{id_}",
+                    f"column {column.name!r} is {shown(column.type)} here and {shown(known.type)} in "
+                    f"{owner[column.name]!r}.",
+                    "One table cannot have both: log one with the other's type, or give it its own router.",
+                    "fleet",
                 )
             else:
                 merged[column.name] = Column(column.name, kind)
@@ -263,19 +261,19 @@ def union_outputs(outputs: Mapping[str, Outputs], report: Report) -> Outputs:
         before = len(report)
         if other.width != first.width or other.single != first.single or other.aligned != first.aligned:
             report.add(
-                    f"models.{id_}",
-                    f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}.",
-                    "Sub-models of one router answer in one shape.",
-                    "fleet",
+                f"models.{id_}",
+                f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}.",
+                "Sub-models of one router answer in one shape.",
+                "fleet",
             )
             continue
         if apart := _other_classes(classed, other):
             report.add(
-                    f"models.{id_}",
-                    f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
-                    "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
-                    "have the names of the classes.",
-                    "fleet",
+                f"models.{id_}",
+                f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
+                "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
+                "have the names of the classes.",
+                "fleet",
             )
         for column in other.columns:
             if column.name in NOTES:
@@ -284,10 +282,10 @@ def union_outputs(outputs: Mapping[str, Outputs], report: Report) -> Outputs:
             kind = _wider(merged.setdefault(column.name, column.type), column.type)
             if kind is None:
                 report.add(
-                        f"models.{id_}",
-                        f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}.",
-                        "Answers of one router have one type.",
-                        "fleet",
+                    f"models.{id_}",
+                    f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}.",
+                    "Answers of one router have one type.",
+                    "fleet",
                 )
             else:
                 merged[column.name] = kind

@@ -19,7 +19,7 @@ from mmeframe.bundle import Bundle
 from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
 from mmeframe.environ import variables
-from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, ProblemsError, Report, UsageError
+from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Report, UsageError
 from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.fleet.environment import merge
 from mmeframe.fleet.examples import example_request

@@ -12,7 +12,7 @@ import mmeframe
 from mmeframe.budget import check_residency
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import canonical_json
-from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError, Report
+from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, Report
 from mmeframe.fleet.describe import SubModel, kept_files
 from mmeframe.fleet.embed import code_digests, recorded, used_plugins
 from mmeframe.fleet.live import LiveModels

@@ -183,7 +183,9 @@ def test_promotion(one, two, kind):
 @pytest.mark.parametrize("kind", ["long", "double", "string", "boolean", "datetime", TEXTS])
 def test_agreement(kind):
     """What all sub-models agree on is kept, and is not promoted."""
-    assert union_columns({"a": [Column("x", kind)], "b": [Column("x", kind)]}, Report()) == Union((Column("x", kind),), {})
+    assert union_columns({"a": [Column("x", kind)], "b": [Column("x", kind)]}, Report()) == Union(
+        (Column("x", kind),), {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,10 @@ def test_union_outputs(outputs, merged):
     """Answers are aligned by name, and numbers promoted."""
     problems: list[Problem] = []
 
-    assert (union_outputs({f"m{n}": item for n, item in enumerate(outputs)}, Report(problems=problems)), problems) == (merged, [])
+    assert (union_outputs({f"m{n}": item for n, item in enumerate(outputs)}, Report(problems=problems)), problems) == (
+        merged,
+        [],
+    )
 
 
 @pytest.mark.parametrize(
