@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from mmeframe.budget import SIZE_PATTERN, parse_size
-
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
@@ -130,9 +128,26 @@ Arm = Annotated[str, AfterValidator(_arm)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OnError = Literal["raise", "skip"]
 
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)}
+_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
+_WRITTEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+# The same for JSON Schema, whose patterns know no flags.
+_PATTERN = r"^\s*\d+(\.\d+)?\s*([KkMmGgTt]?[Ii]?[Bb])?\s*$"
+
+
+def _bytes(value: str | int) -> int:
+    """Bytes from a whole number, or a number with a unit: ``4GiB``, ``1.5 MB``. Raises ValueError."""
+    match = _WRITTEN.fullmatch(str(value))
+    unit = next((factor for name, factor in _UNITS.items() if match and name.lower() == match[2].lower()), None)
+    if match is None or unit is None or isinstance(value, bool) or not float(match[1]):
+        raise ValueError("write bytes, or a number with a unit such as 512MiB or 4GiB")
+    return int(float(match[1]) * unit)
+
+
 _BYTES = {"type": "integer", "minimum": 1}
-_SIZE = {"type": "string", "pattern": SIZE_PATTERN, "title": "such as 4GiB"}
-Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"anyOf": [_BYTES, _SIZE]})]
+_SIZE = {"type": "string", "pattern": _PATTERN, "title": "such as 4GiB"}
+Size = Annotated[int, BeforeValidator(_bytes), WithJsonSchema({"anyOf": [_BYTES, _SIZE]})]
 
 
 def _method(name: str) -> str:
