@@ -320,8 +320,9 @@ class Section:
 
     type, default: a dataclass of its options, or what its value must be; and what it is if nobody says it. open: a map
     of the user's names or of plugins' options, which is checked piece by piece. logged: whether what is logged has its
-    values in the clear. compared: what a plan compares of it, in words; such a section travels in the bundle. client:
-    commands on a logged router read it, too. unread: commands that know sub-models, and do not read it.
+    values in the clear. compared: what a plan compares of it, in words; such a section travels in the bundle. group:
+    files in a folder of its name may be chosen for it. client: commands on a logged router read it, too. unread: those
+    that know sub-models, and do not read it.
     """
 
     name: str = ""
@@ -330,6 +331,7 @@ class Section:
     open: bool = False
     logged: bool = True
     compared: str = ""
+    group: bool = False
     client: bool = False
     unread: tuple[str, ...] = ()
 
@@ -377,7 +379,9 @@ class RouterSpec:
     observers: tuple[tuple[str, Component], ...] = field(
         default=(), metadata=about(open=True, compared="observers or their options", unread=_TRAIN)
     )
-    residency: ResidencySpec = field(default=ResidencySpec(), metadata=about(compared="options", unread=_TRAIN))
+    residency: ResidencySpec = field(
+        default=ResidencySpec(), metadata=about(compared="options", group=True, unread=_TRAIN)
+    )
     # Which files may make the sub-models live.
     bundle: BundleSpec = field(default=BundleSpec(), metadata=about(logged=False))
     output: OutputSpec = field(default=OutputSpec(), metadata=about(compared=ALL, unread=_TRAIN))

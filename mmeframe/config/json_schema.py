@@ -14,14 +14,11 @@ from mmeframe import sections
 from mmeframe.config.comments import field_comments
 from mmeframe.config.model_entry import ModelConf
 from mmeframe.config.options import REF, config_fault, config_schema, plain
-from mmeframe.config.quick_choices import group_names, places
+from mmeframe.config.quick_choices import WITH_KINDS, group_names, places
 from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins
 
-__all__ = ["GROUPS", "json_schema"]
-
-# Groups whose files have a shape of their own, and what they choose. A file of ``experiment`` is a whole config.
-GROUPS: Mapping[str, Kind | None] = {**{kind.group: kind for kind in CHOSEN}, "residency": None}
+__all__ = ["json_schema"]
 
 Schema = dict[str, Any]
 
@@ -31,7 +28,7 @@ _TEXT: Schema = {"type": "string"}
 
 
 def json_schema(plugins: Plugins, group: str | None = None) -> Schema:
-    """The schema of primary configs and experiments, or of the files in a group of ``GROUPS``.
+    """The schema of primary configs and experiments, or of the files in a group of ``WITH_KINDS``.
 
     Components whose options no config can hold are left out.
     """
@@ -123,7 +120,7 @@ class _Writer:
             root = _closed({**self._sections(), **defaults, "hydra": hydra}, allOf=list(self._chosen()))
             root["type"] = "object"
             del root["pattern"]
-        elif kind := GROUPS[group]:
+        elif kind := WITH_KINDS[group]:
             root = self._kinds(group, kind, {**defaults, **(self._routing() if kind is STRATEGY else {})})
         else:
             root = self._section(group, sections.SECTIONS[group].type)
@@ -240,7 +237,7 @@ class _Writer:
 
     def _defaults(self) -> Schema:
         """A list of choices. Any name is right, since it may be one of the user's files; known ones are offered."""
-        groups = (*(kind.group for kind in CHOSEN if kind.alone), "residency", "experiment")
+        groups = (*(name for name, kind in WITH_KINDS.items() if kind is None or kind.alone), "experiment")
         entry = {
             "type": "object",
             "properties": {f"{word}{group}": self._offered(group) for group in groups for word in ("", "override ")},

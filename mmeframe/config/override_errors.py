@@ -24,14 +24,12 @@ from mmeframe.config.hydra_api import (
 )
 from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.config.origins import interpolations, resolved, watched
+from mmeframe.config.quick_choices import WITH_KINDS
 from mmeframe.errors import Problem, ProblemsError, known_names, legible, listed, nearest, suggest
 from mmeframe.plugin.kinds import CHOSEN, of_group
 from mmeframe.sections import open_maps
 
-__all__ = ["WITH_KINDS", "bad_interpolations", "broken_file", "endless", "explain", "headless"]
-
-# Groups that choose the kind of a section: of components, and the shipped files of residency.
-WITH_KINDS = ("residency", *(kind.group for kind in CHOSEN))
+__all__ = ["bad_interpolations", "broken_file", "endless", "explain", "headless"]
 
 # Maps of open sections that take any key, in which a new one needs a plus.
 _OPEN = re.compile(r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)")

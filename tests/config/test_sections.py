@@ -15,12 +15,14 @@ from pydantic import Field
 
 from mmeframe import sections
 from mmeframe.cli import main
+from mmeframe.commandline import Flags
+from mmeframe.commands.schema import COMMAND
 from mmeframe.completion.tree import tree
 from mmeframe.config import compose, conf_dir
 from mmeframe.config.comments import field_comments
 from mmeframe.config.json_schema import json_schema
 from mmeframe.config.parse import parse
-from mmeframe.config.quick_choices import Layout
+from mmeframe.config.quick_choices import WITH_KINDS, Layout
 from mmeframe.errors import ProblemsError
 from mmeframe.option_types import adapter_of
 from mmeframe.plugin.manager import Plugins, load_plugins
@@ -96,6 +98,11 @@ def test_comments_of_the_shipped_yaml():
     assert comments["train.reader.path"] == "CSV, Parquet, JSON or JSON lines"
     assert comments["bundle"] == "Which files may make the sub-models live."
     assert "serve.host" not in comments
+
+
+def test_the_command_names_the_groups_with_a_schema():
+    """It must not import what makes one before it is asked to."""
+    assert tuple(WITH_KINDS) == COMMAND.words(Flags())
 
 
 # -- adding one ------------------------------------------------------------------------------------------------------
