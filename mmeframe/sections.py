@@ -367,10 +367,10 @@ class RouterSpec:
     model_defaults: ModelDefaults = ModelDefaults()
     # ids (or patterns such as old_*) that sources must not bring
     exclude: Names = field(default=(), metadata=about(logged=False))
-    # ids that get no rows; MMEFRAME_DISABLED_MODELS=a,b at deploy time
-    disabled_models: Names = field(default=(), metadata=about(compared="sub-models that get no rows"))
     # Variants of sub-models for the same key, such as a canary.
     traffic: TrafficSpec = field(default=TrafficSpec(), metadata=about(compared="arms or shares", unread=_TRAIN))
+    # ids that get no rows; MMEFRAME_DISABLED_MODELS=a,b at deploy time
+    disabled_models: Names = field(default=(), metadata=about(compared="sub-models that get no rows"))
     # process: sub-models that ship code get a process for each code, so modules may clash
     isolation: Literal["shared", "process"] = field(
         default="shared", metadata=about(compared="shared or process", unread=_TRAIN)
@@ -379,16 +379,14 @@ class RouterSpec:
     observers: tuple[tuple[str, Component], ...] = field(
         default=(), metadata=about(open=True, compared="observers or their options", unread=_TRAIN)
     )
-    residency: ResidencySpec = field(
-        default=ResidencySpec(), metadata=about(compared="options", group=True, unread=_TRAIN)
-    )
     # Which files may make the sub-models live.
     bundle: BundleSpec = field(default=BundleSpec(), metadata=about(logged=False))
     output: OutputSpec = field(default=OutputSpec(), metadata=about(compared=ALL, unread=_TRAIN))
-    signature: SignatureSpec = field(default=SignatureSpec(), metadata=about(compared=ALL, unread=_TRAIN))
-    environment: EnvironmentSpec = field(
-        default=EnvironmentSpec(), metadata=about(compared="requirements", unread=_TRAIN)
+    residency: ResidencySpec = field(
+        default=ResidencySpec(), metadata=about(compared="options", group=True, unread=_TRAIN)
     )
+    signature: SignatureSpec = field(default=SignatureSpec(), metadata=about(compared=ALL, unread=_TRAIN))
+    environment: EnvironmentSpec = field(default=EnvironmentSpec(), metadata=about(unread=_TRAIN))
     tracking: TrackingSpec = field(default=TrackingSpec(), metadata=about(client=True))
     serve: ServeSpec = field(default=ServeSpec(), metadata=_OF_CLIENTS)
     predict: PredictSpec = field(default=PredictSpec(), metadata=_OF_CLIENTS)

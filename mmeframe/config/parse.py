@@ -380,7 +380,8 @@ class _Parser(Checker):
             self.report.add(
                 f"{where}.combine", "a sub-model has files (uri) or combines others, not both.", "Keep one."
             )
-        for name, default in (("flavor", "auto"), ("loader", "auto"), ("pin", False), ("signature", None)):
+        for name in ("flavor", "loader", "pin", "signature"):
+            default = getattr(ModelConf(), name)
             if item.get(name, default) != default:
                 self.report.add(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
 

@@ -62,10 +62,10 @@ class Checker:
                     hint = suggest(str(path[-1]), _names(kind, path[:-1]), "It has")
                     self.report.add(where + _steps(path, value), f"there is no option {str(path[-1])!r}.", hint)
                     continue
-                self._report(where + _steps(path, value), item, _type_of(kind, path) if several else "")
+                self._mistake(where + _steps(path, value), item, _type_of(kind, path) if several else "")
         return None
 
-    def _report(self, path: str, item: Any, type_: str = "") -> None:
+    def _mistake(self, path: str, item: Any, type_: str = "") -> None:
         if item["type"] == "missing" or item.get("input") == MISSING:
             self.required(path)
             return

@@ -27,6 +27,7 @@ PARTS = {
     "union": "columns or their types",
     "answer": "columns, types or what may be null",
     "params": "parameters of sub-models",
+    "environment": "requirements",
     "tables": "files that components read",
     "wrapping": "requirements, signature, embedded code or what a deployment may change",
 }

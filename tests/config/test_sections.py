@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -98,6 +99,17 @@ def test_comments_of_the_shipped_yaml():
     assert comments["train.reader.path"] == "CSV, Parquet, JSON or JSON lines"
     assert comments["bundle"] == "Which files may make the sub-models live."
     assert "serve.host" not in comments
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_guide_names_every_option(section):
+    """Each section has a row in its table, and each option stands there."""
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    row = re.findall(rf"^\| `{section}` \|.*", guide, re.MULTILINE)[0]
+    kind = SECTIONS[section].type
+
+    options = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    assert [option.name for option in options if f"`{option.name}`" not in row] == []
 
 
 def test_the_command_names_the_groups_with_a_schema():
