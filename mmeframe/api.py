@@ -19,7 +19,8 @@ from mmeframe.config.parse import parse_client
 from mmeframe.environ import variables
 from mmeframe.errors import MissingError, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins, load_plugins
-from mmeframe.spec import Logged, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import Logged
 
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle

@@ -1,8 +1,7 @@
-"""Bytes as people write them, and the bounds of what may be in memory."""
+"""The bounds of what may be in memory."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -10,28 +9,12 @@ from typing import TYPE_CHECKING
 from mmeframe.errors import ConfigError, count, suggest
 
 if TYPE_CHECKING:
-    from mmeframe.spec import ResidencySpec
+    from mmeframe.sections import ResidencySpec
 
-__all__ = ["KEPT", "SIZE_PATTERN", "check_bounds", "check_residency", "chosen", "parse_size", "size_text"]
+__all__ = ["KEPT", "check_bounds", "check_residency", "chosen", "size_text"]
 
 # Bytes that a sub-model in memory takes besides itself: its entries in the residency manager's tables.
 KEPT = 640
-
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)}
-_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
-# The same for JSON Schema, whose patterns know no flags.
-SIZE_PATTERN = r"^\s*\d+(\.\d+)?\s*([KkMmGgTt]?[Ii]?[Bb])?\s*$"
-
-
-def parse_size(value: str | int) -> int:
-    """Bytes from a whole number, or a number with a unit: ``4GiB``, ``1.5 MB``. Raises ValueError."""
-    match = _SIZE.fullmatch(str(value))
-    unit = next((factor for name, factor in _UNITS.items() if match and name.lower() == match[2].lower()), None)
-    if match is None or unit is None or isinstance(value, bool) or not float(match[1]):
-        raise ValueError("write bytes, or a number with a unit such as 512MiB or 4GiB")
-    return int(float(match[1]) * unit)
 
 
 def size_text(count: int) -> str:

@@ -159,12 +159,11 @@ class Command:
 class ConfigCommand(Command):
     """A command that composes a config.
 
-    unread: sections that it does not read, though it reads a whole config. short: words that stand for an option.
-    refuse: raises UsageError for words that it cannot take, before the config is composed.
+    short: words that stand for an option. refuse: raises UsageError for words that it cannot take, before the config is
+    composed.
     """
 
     run: Callable[[Job, Flags], int]
-    unread: Sequence[str] = ()
     short: Mapping[str, str] = field(default_factory=dict)
     refuse: Callable[[Flags], None] | None = None
 

@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher, get_close_matches
 from heapq import nlargest
 from itertools import pairwise
@@ -31,6 +31,7 @@ __all__ = [
     "PluginError",
     "Problem",
     "ProblemsError",
+    "Report",
     "UnknownKeyError",
     "UnknownNameError",
     "UsageError",
@@ -362,7 +363,8 @@ class Problem:
 
     def below(self, where: str) -> Problem:
         """The same with its place inside of another: what a component says of its own options names no config path."""
-        return replace(self, where=f"{where}.{self.where}" if self.where else where)
+        dot = "." if self.where and self.where[0] != "[" else ""
+        return replace(self, where=f"{where}{dot}{self.where}")
 
     @classmethod
     def of(cls, error: MmeframeError) -> Problem:
@@ -401,3 +403,37 @@ class ProblemsError(MmeframeError):
             if len(places) > _ALIKE:
                 shown[places[_ALIKE - 1]] += f"\n... and {len(places) - _ALIKE} more like this. --json lists all."
         return [shown[place] for place in sorted(shown)]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Problems in the order in which they are found; whoever is handed one adds to it, below the config path ``at``.
+
+    All problems stop a command at its end; warnings stop nothing.
+    """
+
+    at: str = ""
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def below(self, where: str) -> Report:
+        """The same report for one who stands at another path."""
+        return Report(f"{self.at}.{where}" if self.at else where, self.problems, self.warnings)
+
+    def add(self, where: str, what: str, hint: str = "", code: Code = "config") -> None:
+        self.take([Problem(where, what, hint, code)])
+
+    def of(self, error: MmeframeError) -> None:
+        """What an error says joins the report."""
+        self.take(error.problems if isinstance(error, ProblemsError) else [Problem.of(error)])
+
+    def take(self, problems: Iterable[Problem]) -> None:
+        self.problems.extend(it.below(self.at) if self.at else it for it in problems)
+
+    def check(self) -> None:
+        """Raise ProblemsError with all of them, if there are any."""
+        if self.problems:
+            raise ProblemsError(self.problems)

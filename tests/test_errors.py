@@ -16,6 +16,7 @@ from mmeframe.errors import (
     MmeframeError,
     Problem,
     ProblemsError,
+    Report,
     UnknownNameError,
     forget,
     forgotten,
@@ -186,6 +187,35 @@ def test_a_report_counts(problems, what):
 def test_what_a_report_blames(code, in_config):
     """One problem in the config is enough to blame the config; a missing model is not."""
     assert ProblemsError([TWO, Problem("x", "bad.", "", code)]).in_config is in_config
+
+
+def test_a_report_is_shared_by_those_who_stand_below():
+    """Whatever anybody adds comes in one list, with the path at which they stand."""
+    report = Report()
+    part = report.below("routing").below("keys.dow")
+    report.add("name", "bad.")
+    part.add("column", "bad.")
+    part.of(ProblemsError([Problem("[0]", "bad."), Problem("", "bad.")]))
+    part.of(ConfigError("bad.", where="part", hint="Mend it."))
+
+    assert [problem.where for problem in report.problems] == [
+        "name",
+        "routing.keys.dow.column",
+        "routing.keys.dow[0]",
+        "routing.keys.dow",
+        "routing.keys.dow.part",
+    ]
+    with pytest.raises(ProblemsError) as caught:
+        report.check()
+    assert caught.value.problems == tuple(report.problems)
+
+
+def test_a_report_of_nothing():
+    """Nobody is stopped by it, and it counts as nothing."""
+    report = Report()
+    report.check()
+
+    assert not report.below("routing")
 
 
 def test_bad_input_is_an_exception_like_others():

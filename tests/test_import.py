@@ -46,6 +46,7 @@ def imported(code: str) -> set[str]:
             ("mlflow", "pandas", "sklearn"),
             id="config-that-is-wrong",
         ),
+        pytest.param("import mmeframe.spec, mmeframe.worker.process", ("pydantic", "mlflow", "pandas"), id="worker"),
         pytest.param("import mmeframe.api", ("mlflow", "pandas", "sklearn"), id="api"),
         pytest.param(
             "import mmeframe.plugin", ("mlflow", "pandas", "sklearn", "hydra", "omegaconf", "pluggy"), id="plugin-api"

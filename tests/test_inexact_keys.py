@@ -25,7 +25,8 @@ from mmeframe.rows.batch import as_batch
 from mmeframe.rows.key_columns import normalised
 from mmeframe.rows.key_index import KeyIndex
 from mmeframe.rows.keys import canonical
-from mmeframe.spec import Column, SubModelEntry, TrafficSpec
+from mmeframe.sections import TrafficSpec
+from mmeframe.spec import Column, SubModelEntry
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import problems
 from tests.runtime.test_routing import Fleet, made, reached

@@ -58,5 +58,4 @@ COMMAND = ConfigCommand(
         "mmeframe build --config-dir conf --config-name my_router tracking.alias=champion",
     ),
     run=_run,
-    unread=("train", "predict", "serve", "validate"),
 )

@@ -45,7 +45,9 @@ _CLIENT = ("name", "tracking.uri", "tracking.register_as", "tracking.alias")
 
 def check_read(command: ConfigCommand, work: Job, flags: Flags, overrides: Sequence[str]) -> None:
     """Refuse overrides that do nothing in a command; a file may hold whatever all of them need."""
-    sections, problems = work.composed.tree, []
+    from mmeframe.sections import SECTIONS
+
+    problems = []
     places = [_place(override) for override in overrides]
     # A fleet that is declared on the command line says whose router is meant, as a file does.
     fleet = ("routing", "models", "sources") if {"models", "sources"} & {section for _, section in places} else ()
@@ -53,9 +55,9 @@ def check_read(command: ConfigCommand, work: Job, flags: Flags, overrides: Seque
         if section == "hydra" and not flags.hydra and path != "hydra.searchpath":
             hint = "Leave it out: Hydra's own options are for its flags, such as --multirun."
             problems.append(Problem(override, f"{command.name} does not read hydra.", hint, "usage"))
-        if section not in sections or section in fleet:
+        if section not in SECTIONS or section in fleet:
             continue
-        if not _reads(path, command.name) if work.client else section in command.unread:
+        if not _reads(path, command.name) if work.client else command.name in SECTIONS[section].unread:
             what = f"{command.name} does not read {section}."
             problems.append(Problem(override, what, _cure(override, section, command.name, work), "usage"))
     if problems:

@@ -93,6 +93,5 @@ COMMAND = ConfigCommand(
     ),
     run=_run,
     flags=("--model", "--data", "--params", "--limit", "--out"),
-    unread=("train", "predict", "serve", "validate", "build"),
     refuse=_refuse,
 )

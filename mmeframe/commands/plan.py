@@ -105,5 +105,4 @@ COMMAND = ConfigCommand(
     examples=("mmeframe plan experiment=flights", "mmeframe plan experiment=flights model=models:/flights/1"),
     run=_run,
     flags=("--model", "--exit-code"),
-    unread=("train", "predict", "serve", "validate"),
 )

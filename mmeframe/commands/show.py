@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmeframe.api import Job
     from mmeframe.commandline import Flags
     from mmeframe.fleet.facts import RouterFacts
-    from mmeframe.spec import ResidencySpec
+    from mmeframe.sections import ResidencySpec
 
 __all__ = ["COMMAND"]
 

@@ -9,7 +9,7 @@ from mmeframe.output import note, say, table
 
 if TYPE_CHECKING:
     from mmeframe.fleet.facts import ModelFacts
-    from mmeframe.spec import TrafficSpec
+    from mmeframe.sections import TrafficSpec
 
 __all__ = ["counts", "few", "files_of", "key_text", "levels_text", "show_columns", "show_traffic", "warn"]
 

@@ -61,8 +61,4 @@ COMMAND = ConfigCommand(
     ),
     run=_run,
     flags=("--allow",),
-    unread=(
-        *("predict", "serve", "validate", "build", "output", "signature", "environment", "residency"),
-        *("traffic", "isolation", "observers"),
-    ),
 )

@@ -11,6 +11,7 @@ from mmeframe.completion.tree import tree
 from mmeframe.config.quick_choices import config_dirs, group_names, groups, layout, places
 from mmeframe.plugin.kinds import CHOSEN
 from mmeframe.plugin.manager import load_plugins
+from mmeframe.sections import open_maps
 
 if TYPE_CHECKING:
     from mmeframe.commandline import Flags
@@ -21,8 +22,6 @@ __all__ = ["overrides"]
 _PLACES = {kind.group: f"{kind.place}." for kind in CHOSEN}
 # Groups that cannot be chosen without one.
 _PLACED = [kind.group for kind in CHOSEN if not kind.alone]
-# Maps that take new names, each written with a plus.
-_OPEN = ("models", "traffic.arms", "traffic.only", "tracking.tags", "environment.override", "train.estimator.params")
 # Options that name something on the user's disk end so.
 _FILES = re.compile(r"(^|[._])(path|table|file|folder)$")
 
@@ -72,7 +71,7 @@ class _Line:
             found += [f"{group}=" for group in groups(self._folders) if group not in _PLACED]
         if sign and not parent:
             found += [f"{group}@{start}" for group, start in _PLACES.items()]
-        return found + ([f"{name}." for name in _OPEN] if sign else [])
+        return found + ([f"{name}." for name in ("models", *open_maps())] if sign else [])
 
     def values(self, path: str, typed: str) -> Iterable[str]:
         """Values of a group or an option."""

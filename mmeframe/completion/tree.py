@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mmeframe.config import schema
+from mmeframe import sections
+from mmeframe.config.model_entry import ModelConf
 from mmeframe.config.options import REF, choices, config_schema
 from mmeframe.config.quick_choices import Layout
 from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER
@@ -65,28 +66,32 @@ def tree(layout: Layout, plugins: Plugins) -> Node:
     flavor = Node(values=lambda: ["auto", *(name for record in plugins.loaders.values() for name in record.flavors)])
     parts = Node(lambda: {name: Node() for name in names("routing.keys")})
     combine = Node(lambda: {"kind": Node(values=lambda: plugins.names(COMBINER.noun)), "of": Node()})
-    model = _dataclass(schema.ModelConf, loader=loader, flavor=flavor, key=parts, combine=combine)
+    model = _dataclass(ModelConf, loader=loader, flavor=flavor, key=parts, combine=combine)
 
     def root() -> Mapping[str, Node]:
         return {
-            "name": Node(),
-            "exclude": Node(),
-            "disabled_models": Node(values=lambda: layout.names("models")),
-            "isolation": Node(values=lambda: ["shared", "process"]),
-            "models": Node(lambda: dict.fromkeys(layout.names("models"), model), other=lambda _: model),
+            **{name: _section(it) for name, it in sections.SECTIONS.items()},
             **{kind.place: components(kind.place) for kind in CHOSEN if not kind.alone},
+            "disabled_models": Node(values=lambda: layout.names("models")),
+            "models": Node(lambda: dict.fromkeys(layout.names("models"), model), other=lambda _: model),
             "routing": Node(
                 lambda: {
-                    **_dataclass(schema.RoutingConf, keys=components("routing.keys")).below(),
+                    **_dataclass(sections.RoutingConf, keys=components("routing.keys")).below(),
                     **component("routing").below(),
                 }
             ),
-            **{name: _dataclass(config) for name, config in schema.SECTIONS.items()},
-            "model_defaults": _dataclass(schema.ModelDefaultsConf, loader=loader, flavor=flavor),
-            "train": _dataclass(schema.TrainConf, key=Node(values=lambda: names("routing.keys"))),
+            "model_defaults": _dataclass(sections.ModelDefaults, loader=loader, flavor=flavor),
+            "train": _dataclass(sections.TrainSpec, key=Node(values=lambda: names("routing.keys"))),
         }
 
     return Node(root)
+
+
+def _section(section: sections.Section) -> Node:
+    """A dataclass of options, or one option."""
+    if section.closed:
+        return _dataclass(section.type)
+    return Node(values=lambda: _values(config_schema(section.type), {}))
 
 
 def _dataclass(config: type[Any], **known: Node) -> Node:
@@ -109,5 +114,9 @@ def _of(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> Node:
         inner = definitions.get(str(member.get("$ref")).removeprefix(REF), {})
         if "properties" in inner:
             return Node(partial(_properties, inner, definitions))
-    found = [value if isinstance(value, str) else json.dumps(value) for value in choices(option, definitions)]
+    found = _values(option, definitions)
     return Node(values=lambda: found)
+
+
+def _values(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
+    return [value if isinstance(value, str) else json.dumps(value) for value in choices(option, definitions)]

@@ -1,21 +1,17 @@
-"""What comments say about options: above a field of a dataclass, and beside or above a name in the shipped YAML."""
+"""What comments say about options: those right above the fields of a dataclass."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import io
-import re
 import textwrap
 import tokenize
 from collections.abc import Hashable
 from functools import lru_cache
-from pathlib import Path
 from typing import cast
 
-__all__ = ["field_comments", "yaml_comments"]
-
-_NAME = re.compile(r"(?P<indent> *)(?P<name>[A-Za-z_]\w*):(?P<rest>.*)")
+__all__ = ["field_comments"]
 
 
 def field_comments(config: type) -> dict[str, str]:
@@ -53,26 +49,4 @@ def _own_comments(owner: Hashable) -> dict[str, str]:
                 number -= 1
             if lines:
                 found[node.target.id] = " ".join(reversed(lines))
-    return found
-
-
-def yaml_comments(path: Path) -> dict[str, str]:
-    """Dotted path -> the comment at the end of its line, or else the lines right above it.
-
-    For the plain block style of the shipped files, whose values hold no ``#``.
-    """
-    found: dict[str, str] = {}
-    above: list[str] = []
-    parents: list[tuple[int, str]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.lstrip().startswith("#"):
-            above.append(line.strip().lstrip("# "))
-            continue
-        if match := _NAME.fullmatch(line):
-            depth = len(match["indent"])
-            parents = [*(it for it in parents if it[0] < depth), (depth, match["name"])]
-            beside = match["rest"].partition("#")[2].strip()
-            if beside or above:
-                found[".".join(name for _, name in parents)] = beside or " ".join(above)
-        above = []
     return found

@@ -20,8 +20,8 @@ from mmeframe.config.hydra_api import (
     parse_override,
     run_hydra,
 )
-from mmeframe.config.override_errors import WITH_KINDS, headless
-from mmeframe.config.quick_choices import said
+from mmeframe.config.override_errors import headless
+from mmeframe.config.quick_choices import WITH_KINDS, said
 from mmeframe.errors import Problem
 from mmeframe.plugin.kinds import of_group
 

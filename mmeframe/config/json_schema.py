@@ -10,18 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
-from mmeframe.config import schema
-from mmeframe.config.comments import yaml_comments
-from mmeframe.config.hydra_api import conf_dir
-from mmeframe.config.options import REF, config_fault, config_schema
-from mmeframe.config.quick_choices import group_names, places
+from mmeframe import sections
+from mmeframe.config.comments import field_comments
+from mmeframe.config.model_entry import ModelConf
+from mmeframe.config.options import REF, config_fault, config_schema, plain
+from mmeframe.config.quick_choices import WITH_KINDS, group_names, places
 from mmeframe.plugin.kinds import CHOSEN, COMBINER, LOADER, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins
 
-__all__ = ["GROUPS", "json_schema"]
-
-# Groups whose files have a shape of their own, and what they choose. A file of ``experiment`` is a whole config.
-GROUPS: Mapping[str, Kind | None] = {**{kind.group: kind for kind in CHOSEN}, "residency": None}
+__all__ = ["json_schema"]
 
 Schema = dict[str, Any]
 
@@ -31,7 +28,7 @@ _TEXT: Schema = {"type": "string"}
 
 
 def json_schema(plugins: Plugins, group: str | None = None) -> Schema:
-    """The schema of primary configs and experiments, or of the files in a group of ``GROUPS``.
+    """The schema of primary configs and experiments, or of the files in a group of ``WITH_KINDS``.
 
     Components whose options no config can hold are left out.
     """
@@ -86,6 +83,12 @@ def _named(definition: str) -> Schema:
     return _opened({"type": "object", "additionalProperties": {"$ref": f"{REF}{definition}"}})
 
 
+def _single(section: sections.Section) -> Schema:
+    """A section that is one option."""
+    told = {name: value for name, value in config_schema(section.type).items() if name != "$defs"}
+    return _opened({**told, "default": plain(section.default)})
+
+
 def _full(names: Iterable[str]) -> Schema:
     """``mmeframe-geo.geohash``: right wherever a name is, and not offered; its options are for ``validate``."""
     short = dict.fromkeys(name.rpartition(".")[2] for name in names)
@@ -109,9 +112,6 @@ class _Writer:
         self._plugins = plugins
         self._folders = places((), plugins)
         self._definitions: Schema = {"interpolation": {"type": "string", "pattern": _OPEN_TEXT}}
-        self._comments = yaml_comments(conf_dir() / "_base.yaml")
-        of_residency = yaml_comments(conf_dir() / "residency" / "lazy.yaml")
-        self._comments |= {f"residency.{name}": text for name, text in of_residency.items()}
 
     def write(self, group: str | None) -> Schema:
         defaults: Schema = {"defaults": self._defaults()}
@@ -120,10 +120,10 @@ class _Writer:
             root = _closed({**self._sections(), **defaults, "hydra": hydra}, allOf=list(self._chosen()))
             root["type"] = "object"
             del root["pattern"]
-        elif kind := GROUPS[group]:
+        elif kind := WITH_KINDS[group]:
             root = self._kinds(group, kind, {**defaults, **(self._routing() if kind is STRATEGY else {})})
         else:
-            root = self._section(group, schema.SECTIONS[group])
+            root = self._section(group, sections.SECTIONS[group].type)
             root["properties"] |= defaults
         head = {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -134,38 +134,34 @@ class _Writer:
     # -- sections ----------------------------------------------------------------------------------------------
 
     def _sections(self) -> Schema:
-        sections = {name: self._section(name, config) for name, config in schema.SECTIONS.items()}
-        choices = self._loaders()
-        sections["model_defaults"]["properties"] |= choices
-        model = self._section("models.*", schema.ModelConf)
-        model["properties"] |= {**choices, "combine": self._kinds(COMBINER.name, COMBINER, {})}
+        model = self._section("models.*", ModelConf)
+        model["properties"] |= {**self._loader(), "combine": self._kinds(COMBINER.name, COMBINER, {})}
         # A URI alone is a sub-model, too.
         del model["pattern"]
         self._definitions["model"] = model
-        names = _opened(config_schema(schema.EnvironmentConf)["properties"]["extra"])
-        names.pop("default")
         found: Schema = {
+            name: self._section(name, it.type) if it.closed else _single(it)
+            for name, it in sections.SECTIONS.items()
+            if not it.open
+        }
+        found["model_defaults"]["properties"] |= self._loader()
+        found |= {
             "name": dict(_TEXT),
             **{kind.place: self._entries(kind) for kind in CHOSEN if not kind.alone},
             "models": _named("model"),
-            "exclude": dict(names),
-            "disabled_models": dict(names),
             "routing": self._kinds("routing", STRATEGY, self._routing()),
-            "isolation": _opened({"enum": ["shared", "process"], "default": "shared"}),
-            **sections,
         }
-        for name, section in found.items():
-            if name in self._comments:
-                section["description"] = self._comments[name]
+        for name, text in field_comments(sections.RouterSpec).items():
+            found[name]["description"] = text
         return found
 
     def _section(self, path: str, config: type[Any]) -> Schema:
-        """A closed section, its options described by the comments of the shipped YAML."""
+        """A closed section with its options."""
         return _closed(self._properties(path, config))
 
     def _routing(self) -> Schema:
         """Routing's own options, which stand beside those of a kind."""
-        own = self._properties("routing", schema.RoutingConf)
+        own = self._properties("routing", sections.RoutingConf)
         return {**own, "keys": {**self._entries(STRATEGY), "description": own["keys"]["description"]}}
 
     def _entries(self, kind: Kind) -> Schema:
@@ -173,20 +169,19 @@ class _Writer:
         self._definitions[kind.entry] = self._kinds(kind.entry, kind, {})
         return _named(kind.entry)
 
-    def _loaders(self) -> Schema:
+    def _loader(self) -> Schema:
         names = self._plugins.names(LOADER.noun)
         self._definitions[LOADER.name] = self._kinds(LOADER.name, LOADER, {})
         loader = {"anyOf": [{"enum": ["auto", *names]}, _OPEN, _full(names)]}
-        described = {"description": self._comments["model_defaults.loader"], "default": "auto"}
+        told = config_schema(sections.ModelDefaults)["properties"]["loader"]
         return {
-            "loader": {"if": {"type": "object"}, "then": {"$ref": f"{REF}{LOADER.name}"}, "else": loader, **described},
+            "loader": {"if": {"type": "object"}, "then": {"$ref": f"{REF}{LOADER.name}"}, "else": loader, **told},
         }
 
     def _properties(self, path: str, config: type[Any]) -> Schema:
         """Open options of a dataclass; what they refer to becomes definitions."""
         whole = deepcopy(config_schema(config))
         definitions = whole["$defs"]
-        self._describe(path, whole, definitions)
         names = {f"{REF}{name}": f"{REF}{self._free(name, path, part)}" for name, part in definitions.items()}
         for name, part in definitions.items():
             self._definitions[names[f"{REF}{name}"].removeprefix(REF)] = _opened(_renamed(part, names))
@@ -195,14 +190,6 @@ class _Writer:
     def _free(self, name: str, path: str, part: Schema) -> str:
         """A name for a definition: its own, unless another one has it already."""
         return name if self._definitions.get(name) in (None, _opened(part)) else f"{path}.{name}"
-
-    def _describe(self, path: str, part: Schema, definitions: Schema) -> None:
-        for name, option in part.get("properties", {}).items():
-            where = f"{path}.{name}"
-            if where in self._comments:
-                option["description"] = self._comments[where]
-            if inner := definitions.get(str(option.get("$ref")).removeprefix(REF)):
-                self._describe(where, inner, definitions)
 
     # -- kinds -------------------------------------------------------------------------------------------------
 
@@ -250,7 +237,7 @@ class _Writer:
 
     def _defaults(self) -> Schema:
         """A list of choices. Any name is right, since it may be one of the user's files; known ones are offered."""
-        groups = (*(kind.group for kind in CHOSEN if kind.alone), "residency", "experiment")
+        groups = (*(name for name, kind in WITH_KINDS.items() if kind is None or kind.alone), "experiment")
         entry = {
             "type": "object",
             "properties": {f"{word}{group}": self._offered(group) for group in groups for word in ("", "override ")},

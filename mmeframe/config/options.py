@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from mmeframe.config.comments import field_comments
 from mmeframe.errors import PluginError
-from mmeframe.plugin.components import adapter_of
+from mmeframe.option_types import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Registered
 
@@ -34,6 +34,7 @@ __all__ = [
     "describe",
     "members",
     "options_error",
+    "plain",
     "plain_defaults",
     "recorded",
     "type_text",

@@ -24,19 +24,15 @@ from mmeframe.config.hydra_api import (
 )
 from mmeframe.config.options import config_fault, config_schema, members
 from mmeframe.config.origins import interpolations, resolved, watched
+from mmeframe.config.quick_choices import WITH_KINDS
 from mmeframe.errors import Problem, ProblemsError, known_names, legible, listed, nearest, suggest
 from mmeframe.plugin.kinds import CHOSEN, of_group
+from mmeframe.sections import open_maps
 
-__all__ = ["WITH_KINDS", "bad_interpolations", "broken_file", "endless", "explain", "headless"]
+__all__ = ["bad_interpolations", "broken_file", "endless", "explain", "headless"]
 
-# Groups that choose the kind of a section: of components, and the shipped files of residency.
-WITH_KINDS = ("residency", *(kind.group for kind in CHOSEN))
-
-# Maps that take any key, in which a new one needs a plus.
-_OPEN = re.compile(
-    r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)|traffic\.(arms|only)|tracking\.tags"
-    r"|environment\.override|train\.estimator\.params"
-)
+# Maps of open sections that take any key, in which a new one needs a plus.
+_OPEN = re.compile(r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)")
 
 
 def broken_file(config_name: str, error: Exception) -> ProblemsError:
@@ -322,7 +318,7 @@ def _explain_key(override: str, parsed: Any, tree: Any) -> Problem:
         return Problem(override, f"{key} has another value.", f"Write ~{key}.")
     if not parsed.is_add() and (head[0] == "models" and len(head) > 2 and ".".join(head[:2]) not in known):
         return Problem(override, f"there is no sub-model {head[1]!r} yet.", f"Use +{plain} to add it.")
-    takes_any = _OPEN.fullmatch(parent) or _is_map(tree, parent)
+    takes_any = _OPEN.fullmatch(parent) or parent in open_maps() or _is_map(tree, parent)
     if not parsed.is_add() and not parsed.is_delete() and takes_any and parent in known:
         return Problem(override, f"{parent} has no {head[-1]!r} yet.", f"Use +{plain} to add it.")
     if not parsed.is_delete() and head[-1] in _left_out(tree, parent):

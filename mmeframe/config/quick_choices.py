@@ -15,10 +15,29 @@ from typing import Any
 
 from mmeframe.config.files import text_of
 from mmeframe.config.hydra_api import conf_dir
-from mmeframe.plugin.kinds import CHOSEN, of_group
+from mmeframe.plugin.kinds import CHOSEN, Kind, of_group
 from mmeframe.plugin.manager import Plugins
+from mmeframe.sections import SECTIONS
 
-__all__ = ["CHOICE", "Layout", "config_dirs", "group_names", "groups", "kind_of", "layout", "located", "places", "said"]
+__all__ = [
+    "CHOICE",
+    "WITH_KINDS",
+    "Layout",
+    "config_dirs",
+    "group_names",
+    "groups",
+    "kind_of",
+    "layout",
+    "located",
+    "places",
+    "said",
+]
+
+# Groups that choose the kind of a section or of an entry: one that plugins register, or, where None, a shipped file.
+WITH_KINDS: Mapping[str, Kind | None] = {
+    **{kind.group: kind for kind in CHOSEN},
+    **{it.name: None for it in SECTIONS.values() if it.group},
+}
 
 # An override that chooses a kind or a file: routing=bins, +source@sources.days=registry.
 CHOICE = re.compile(r"(?P<sign>\+{0,2})(?P<group>[\w/]+)(?:@(?P<place>[\w.]+))?=(?P<name>[\w./-]+)")

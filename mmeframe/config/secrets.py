@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmeframe.config.validation import OWN_ROUTING
 from mmeframe.errors import Problem, listed
 from mmeframe.redact import redact, sounds_secret
+from mmeframe.sections import OWN_ROUTING, SECTIONS
 
 __all__ = ["stored_secrets"]
 
@@ -22,8 +22,7 @@ def _patterns(*texts: str) -> list[list[str]]:
 
 
 # What is used and never stored. A star is any name.
-_USED = _patterns("tracking.uri", _ALLOWANCE, "serve", "predict", "validate", "build", "bundle", "exclude")
-_USED += _patterns("train.reader", "train.jobs")
+_USED = _patterns("tracking.uri", _ALLOWANCE, "train.reader", "train.jobs")
 # Names and places that exist, or are made, in the store or on disk. Of a place no user info or query is stored.
 _PLACES = _patterns(
     "models.*", "models.*.uri", "sources.*.path", "sources.*.name", "sources.*.pattern", "sources.*.version"
@@ -113,7 +112,8 @@ def _is_used(steps: Steps) -> bool:
         return any(sounds_secret(str(step), "tags") for step in steps[2:])
     if steps[0] == "sources" and len(steps) > 2 and not _is_one(steps, _PLACES):
         return steps[2] not in _OF_SOURCES
-    return any(_below(steps, it) for it in _USED)
+    section = SECTIONS.get(str(steps[0]))
+    return (section is not None and not section.logged) or any(_below(steps, it) for it in _USED)
 
 
 def _is_cleaned(steps: Steps) -> bool:

@@ -11,18 +11,17 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmeframe.config import schema
+from mmeframe import sections
 from mmeframe.config.options import config_schema, describe, members, options_error, recorded
-from mmeframe.errors import QUOTE, MmeframeError, Problem, nearest, suggest
-from mmeframe.plugin.components import adapter_of
+from mmeframe.errors import QUOTE, MmeframeError, Report, nearest, suggest
+from mmeframe.option_types import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
+from mmeframe.sections import OWN_ROUTING
 from mmeframe.spec import Component
 
-__all__ = ["LEVELS_HINT", "OWN_ROUTING", "Checker", "missing_paths", "walk", "without_missing"]
+__all__ = ["LEVELS_HINT", "Checker", "missing_paths", "walk", "without_missing"]
 
-# Options of routing itself; every other one belongs to the short form's kind.
-OWN_ROUTING = ("keys", "levels", "on_unknown")
 # What pydantic calls by Python's names: what it is in YAML, and how it is written.
 _MAP, _LIST = ("a map", "Write {name: value}."), ("a list", "Write [value, value].")
 _SHAPES = {"dict": _MAP, "dictionary": _MAP, "list": _LIST, "set": _LIST, "tuple": _LIST, "frozenset": _LIST}
@@ -32,21 +31,18 @@ LEVELS_HINT = "Use auto, or list them: [[store],[region],[]]."
 
 
 class Checker:
-    """Problems, and the checks that add to them. A check returns None, or defaults, for what is wrong."""
+    """A report, and the checks that add to it. A check returns None, or defaults, for what is wrong."""
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
-        self.problems: list[Problem] = []
-
-    def problem(self, where: str, what: str, hint: str = "") -> None:
-        self.problems.append(Problem(where, what, hint))
+        self.report = Report()
 
     def required(self, path: str) -> None:
         """Report a required option once, whoever finds it."""
-        if not any(problem.where == path for problem in self.problems):
+        if not any(problem.where == path for problem in self.report.problems):
             # An override reaches no entry of a list.
             hint = "Add it to that entry." if "[" in path else f"Set it: {path}=<value>."
-            self.problem(path, "this option is required.", hint)
+            self.report.add(path, "this option is required.", hint)
 
     def check(self, kind: Any, value: Any, where: str) -> Any:
         """Validate with pydantic; problems get the config path. Returns None if anything is wrong."""
@@ -64,16 +60,16 @@ class Checker:
                 several = len({other["msg"] for at, other in found if at == path}) > 1
                 if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
                     hint = suggest(str(path[-1]), _names(kind, path[:-1]), "It has")
-                    self.problem(where + _steps(path, value), f"there is no option {str(path[-1])!r}.", hint)
+                    self.report.add(where + _steps(path, value), f"there is no option {str(path[-1])!r}.", hint)
                     continue
-                self._report(where + _steps(path, value), item, _type_of(kind, path) if several else "")
+                self._mistake(where + _steps(path, value), item, _type_of(kind, path) if several else "")
         return None
 
-    def _report(self, path: str, item: Any, type_: str = "") -> None:
+    def _mistake(self, path: str, item: Any, type_: str = "") -> None:
         if item["type"] == "missing" or item.get("input") == MISSING:
             self.required(path)
             return
-        if any(problem.where == path for problem in self.problems):
+        if any(problem.where == path for problem in self.report.problems):
             return
         what = str(item["msg"]).removeprefix("Value error, ")
         what = what if what[1:2].isupper() else f"{what[:1].lower()}{what[1:]}"
@@ -87,30 +83,33 @@ class Checker:
             hint = f"YAML read this as {type(item['input']).__name__} {item['input']}; {QUOTE}."
         if path.startswith("routing.levels"):
             hint = LEVELS_HINT
-        self.problem(path, f"{what}.", hint)
+        self.report.add(path, f"{what}.", hint)
 
     def section(self, name: str, value: Any) -> Any:
-        """One closed section, its defaults where it is wrong."""
-        kind: Any = schema.SECTIONS[name]
+        """The value of a closed section, or of one that is a single option; its default where it is wrong."""
+        kind = sections.SECTIONS[name]
+        if not kind.closed:
+            found = self.check(kind.type, value, name)
+            return kind.default if found is None else found
         if value is None:
-            self.problem(name, "this section cannot be null.")
-            return kind()
+            self.report.add(name, "this section cannot be null.")
+            return kind.type()
         value = without_missing(value)
-        conf = self.check(kind, value, name)
+        conf = self.check(kind.type, value, name)
         if conf is None and isinstance(value, Mapping):
             # What is right in it still counts, so that one mistake is not reported as several.
-            conf = adapter_of(kind).validate_python(_right(kind, value))
-        return conf or kind()
+            conf = adapter_of(kind.type).validate_python(_right(kind.type, value))
+        return conf or kind.type()
 
     def component(self, noun: str, value: Any, where: str) -> Component | None:
         """A ``{kind, options}`` map, checked against the dataclass that its kind names."""
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-            self.problem(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
+            self.report.add(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))
             return None
         try:
             entry = self.plugins.get(noun, value["kind"], f"{where}.kind")
         except MmeframeError as error:
-            self.problems.append(Problem.of(error))
+            self.report.of(error)
             return None
         config = entry.record.config
         options = {name: item for name, item in value.items() if name != "kind"}
@@ -123,7 +122,7 @@ class Checker:
             # Left over from another kind, unless it is nearly one of this kind's own.
             if owners and not nearest(name, known, 0.75):
                 hint = f"It is one of {', '.join(owners)}; remove it with ~{where}.{name}."
-            self.problem(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
+            self.report.add(f"{where}.{name}", f"there is no option {name!r} of kind {value['kind']!r}.", hint)
             del options[name]
         try:
             missing = [name for name, item in (defaults_of(config) | options).items() if item == MISSING]
@@ -134,13 +133,13 @@ class Checker:
                 return None
             values = recorded(conf)
         except Exception as error:  # noqa: BLE001 - a plugin's annotations, factories and validators
-            self.problems.append(Problem.of(options_error(entry, where, error)))
+            self.report.of(options_error(entry, where, error))
             return None
         for missed in missing_paths(values, where):
             self.required(missed)
         for path, item in _numbers(values, ()):
             if not math.isfinite(item):
-                self.problem(where + _steps(path, values), f"{item} is not a finite number.")
+                self.report.add(where + _steps(path, values), f"{item} is not a finite number.")
         return entry.component(values)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmeframe.errors import listed
+from mmeframe.option_types import adapter_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry
-from mmeframe.plugin.components import adapter_of
 from mmeframe.plugin.conf import FileSignatureConf
 from mmeframe.spec import Component
 from mmeframe.store.store import ROUTER_TAG, Store

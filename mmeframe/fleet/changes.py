@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.fleet.embed import CodeChange, code_changes, used_plugins
 from mmeframe.fleet.manifest import components, settings
+from mmeframe.sections import SECTIONS
 from mmeframe.spec import MAIN_ARM
 
 if TYPE_CHECKING:
@@ -19,21 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "Changed", "Difference", "Retargeted", "compare"]
 
-# What a plan compares as a whole, in words: sections of the manifest, and three things that are none.
+# What a plan compares as a whole, in words: sections, facts of the whole fleet, and two things that the manifest
+# has nowhere by themselves.
 PARTS = {
-    "routing": "keys, levels or on_unknown",
-    "tables": "files that components read",
-    "traffic": "arms or shares",
-    "disabled_models": "sub-models that get no rows",
-    "isolation": "shared or process",
-    "observers": "observers or their options",
-    "output": "method, annotate, on_error or missing_note",
-    "residency": "options",
-    "signature": "mode",
+    **{name: it.compared for name, it in SECTIONS.items() if it.compared},
     "union": "columns or their types",
     "answer": "columns, types or what may be null",
     "params": "parameters of sub-models",
     "environment": "requirements",
+    "tables": "files that components read",
     "wrapping": "requirements, signature, embedded code or what a deployment may change",
 }
 _SECTIONS = [name for name in PARTS if name not in ("tables", "wrapping")]

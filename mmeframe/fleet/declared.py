@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmeframe.budget import check_residency
-from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.errors import ConfigError, MmeframeError, Report, suggest
 from mmeframe.fleet.members import Members
-from mmeframe.fleet.report import Report
 from mmeframe.fleet.signature import natural
 from mmeframe.plugin import RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import csv_twins
-from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import MAIN_ARM, Component
 from mmeframe.store.store import Store
 
 __all__ = ["Declared", "read_as_keys"]
@@ -46,10 +46,10 @@ class Declared:
 
     def read(self) -> tuple[dict[str, RoutingStrategy[Any]], list[SubModelEntry]]:
         """The strategies and the sub-models."""
-        self.report.problems += self.plugins.check_spec(self.spec)
+        self.report.take(self.plugins.check_spec(self.spec))
         strategies = self._strategies()
         members = Members(
-            self.spec, self.plugins, self.store, self.report.problems, self.dropped, self.report.warnings, self.routers
+            self.spec, self.plugins, self.store, self.report, self.dropped, self.report.warnings, self.routers
         )
         entries = members.read()
         routed = [entry for entry in entries if entry.routed]
@@ -74,12 +74,10 @@ class Declared:
             try:
                 made[where] = make_component(component)
                 self.prepared[where] = made[where].prepare()
-            except ProblemsError as error:
-                self.report.problems += [it.below(where) for it in error.problems]
             except MmeframeError as error:
-                self.report.problems.append(Problem.of(error).below(where))
+                self.report.below(where).of(error)
             except Exception as error:  # noqa: BLE001 - a plugin's own code
-                self.report.problem(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
+                self.report.add(where, f"{component.kind} cannot prepare: {type(error).__name__}: {error}.")
         return made
 
     def _levels(self, entries: Sequence[SubModelEntry]) -> None:
@@ -98,13 +96,13 @@ class Declared:
             kind = f"the parts {', '.join(sorted(parts))}" if parts else "no key (the global sub-model)"
             more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
             have = "have" if len(ids) > 1 else "has"
-            self.report.problem(
+            self.report.add(
                 "routing.levels", f"{ids[0]!r}{more} {have} {kind}, and no level does.", f"Set routing.levels={wanted}."
             )
         # A family that could not be read may have brought one.
         unread = any(problem.where.startswith("sources") for problem in self.report.problems)
         if frozenset() in levels and frozenset() not in used and not unread:
-            self.report.problem(
+            self.report.add(
                 "routing.levels", "the level [] has no sub-model.", "Declare one with key: {}, or remove the level."
             )
 
@@ -114,7 +112,7 @@ class Declared:
             values = {str((entry.key or {})[part]) for entry in entries if part in (entry.key or {})}
             for value, plain in csv_twins(sorted(values, key=natural)):
                 how = "leading zeros" if value.lstrip("0") == plain else "how they are written"
-                self.report.problem(
+                self.report.add(
                     f"routing.keys.{part}",
                     f"the keys {value!r} and {plain!r} differ only in {how}.",
                     "A CSV file or a spreadsheet makes them one. Rename one.",
@@ -140,7 +138,7 @@ class Declared:
                         f"It takes the place of the one that {theirs.origin} brings under its id. Give it another id, "
                     )
                     hint += f"with its uri and key: models.{lost[0]}_{arm}."
-                self.report.problem(f"models.{lost[0]}", what, hint)
+                self.report.add(f"models.{lost[0]}", what, hint)
         traffic = self.spec.traffic
         if traffic.shadow and not self.spec.observers:
             self.report.warnings.append(
@@ -151,12 +149,12 @@ class Declared:
             for arm in arms:
                 if arm not in keys:
                     what = f"no sub-model has the arm {arm!r}."
-                    self.report.problem(where, what, suggest(arm, keys, "Arms of the sub-models"))
+                    self.report.add(where, what, suggest(arm, keys, "Arms of the sub-models"))
         for arm, wanted in traffic.only.items():
             for key in wanted:
                 if arm in keys and frozenset(key.items()) not in keys[arm]:
                     shown = ", ".join(f"{part}={value}" for part, value in key.items())
-                    self.report.problem(f"traffic.only.{arm}", f"no sub-model of arm {arm!r} is for {shown}.")
+                    self.report.add(f"traffic.only.{arm}", f"no sub-model of arm {arm!r} is for {shown}.")
 
     def _uses(self, entries: Sequence[SubModelEntry]) -> None:
         """Sub-models that gates and combinations name exist, do not combine themselves, and are used if unrouted."""
@@ -166,7 +164,7 @@ class Declared:
             for name in inputs.models:
                 used.add(name)
                 if name not in ids:
-                    self.report.problem(
+                    self.report.add(
                         f"routing.keys.{part}", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids")
                     )
         needs = {entry.id: entry.of for entry in entries if entry.of}
@@ -174,19 +172,17 @@ class Declared:
             used |= set(of)
             for name in of:
                 if name not in ids:
-                    self.report.problem(
-                        f"models.{id_}.combine.of", f"there is no sub-model {name!r}.", suggest(name, ids)
-                    )
+                    self.report.add(f"models.{id_}.combine.of", f"there is no sub-model {name!r}.", suggest(name, ids))
         for entry in entries:
             if not entry.routed and entry.id not in used:
                 what = "nothing uses it: it has key: none, and no gate or combination names it."
-                self.report.problem(entry.origin, what, "Give it a key, or remove it.")
+                self.report.add(entry.origin, what, "Give it a key, or remove it.")
         for name in self.spec.disabled_models:
             if name not in ids:
-                self.report.problem("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+                self.report.add("disabled_models", f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
             elif any(name in inputs.models for inputs in self.inputs.values()):
                 hint = "Disable the sub-models that it sends rows to."
-                self.report.problem("disabled_models", f"{name!r} is a gate, and decides where rows go.", hint)
+                self.report.add("disabled_models", f"{name!r} is a gate, and decides where rows go.", hint)
 
     def _resident(self, entries: Sequence[SubModelEntry]) -> None:
         """What is to be in memory exists, and is not too many; their bytes are known when they are packed."""
@@ -197,11 +193,11 @@ class Declared:
                 if name not in ids and not fnmatch.filter(ids, name):
                     unknown.append(name)
                     where = f"residency.{option}"
-                    self.report.problem(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
+                    self.report.add(where, f"there is no sub-model {name!r}.", suggest(name, ids, "Ids"))
         if unknown:
             return
         try:
             combined = {entry.id for entry in entries if entry.combine}
             check_residency(replace(self.spec.residency, max_bytes=None), ids, combined, lambda _: 0)
         except ConfigError as error:
-            self.report.problems.append(Problem.of(error))
+            self.report.of(error)

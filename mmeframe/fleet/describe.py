@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Problem, suggest
+from mmeframe.errors import BuildError, MissingError, MmeframeError, PluginError, Report, suggest
 from mmeframe.fleet.bare import (
     FileAlone,
     bare_file,
@@ -35,8 +35,9 @@ from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.redact import redact
+from mmeframe.sections import BundleSpec
 from mmeframe.shipped import STANDARD, standard
-from mmeframe.spec import ANNOTATE, BundleSpec, Column, Component
+from mmeframe.spec import ANNOTATE, Column, Component
 from mmeframe.store.folders import ModelFile, ModelFolder, code_of, fetched
 from mmeframe.store.store import Progress, Store, as_written, registered_name
 
@@ -134,14 +135,14 @@ class Journal(EarlierBuild, Protocol):
 
 @dataclass
 class Describer:
-    """Reads sub-models; what is wrong with any of them joins ``problems``, what is odd ``warnings``.
+    """Reads sub-models; what is wrong with any of them joins ``report``, what is odd ``warnings``.
 
     routers: gets ids of source entries that are routers, which no source may bring.
     """
 
     plugins: Plugins
     store: Store
-    problems: list[Problem]
+    report: Report
     warnings: list[str]
     bundle: BundleSpec
     # Asks those whose files do not say what they are.
@@ -159,9 +160,6 @@ class Describer:
     _outputs: dict[Outputs, Outputs] = field(default_factory=dict)
     # Requirements of bare files, None where a distribution is missing.
     _needed: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
-
-    def problem(self, where: str, what: str, hint: str, code: Any) -> None:
-        self.problems.append(Problem(where, what, hint, code))
 
     def read(self, entries: Sequence[SubModelEntry]) -> list[SubModel]:
         """Pin and describe every entry that has a URI, in parallel; those that cannot be are left out."""
@@ -232,7 +230,7 @@ class Describer:
             return ModelFolder(source)
         if entry.model_id not in locations:
             what = f"{entry.uri} cannot be read: there is no logged model {entry.model_id}."
-            self.problem(_where(entry), what, "", "missing")
+            self.report.add(_where(entry), what, "", "missing")
             return None
         return ModelFolder(locations[entry.model_id])
 
@@ -289,7 +287,7 @@ class Describer:
         try:
             version, model_id = self.store.pin(entry.uri, models)
         except MissingError as error:
-            self.problems.append(replace(Problem.of(error), where=f"{entry.origin} ({entry.uri})"))
+            self.report.add(f"{entry.origin} ({entry.uri})", error.what, error.hint, error.code)
             return None
         if version is None:
             return replace(entry, model_id=model_id), entry.uri
@@ -306,16 +304,16 @@ class Describer:
             if raw is not None:
                 return self._facts(entry, folder, raw, where)
         except (BuildError, PluginError) as error:
-            self.problem(error.where or where, error.what, error.hint, error.code)
+            self.report.add(error.where or where, error.what, error.hint, error.code)
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
             what = f"{entry.uri} cannot be read: {error}"
-            self.problem(where, what, as_written(entry.uri), "missing")
+            self.report.add(where, what, as_written(entry.uri), "missing")
         else:
             files = ", ".join(self._suffixes)
             hint = f"It must be an MLflow model folder, which holds a file MLmodel, or a file: {files}."
             is_file = folder.here is not None and folder.here.is_file()
             what = "{} has an unsupported file type." if is_file else "there is no MLflow model at {}."
-            self.problem(where, what.format(folder.place), hint, "missing")
+            self.report.add(where, what.format(folder.place), hint, "missing")
         return None
 
     def _bare(
@@ -324,10 +322,10 @@ class Describer:
         """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
-            self.problem(where, f"there is no file {file.here.absolute()}.", _FROM, "missing")
+            self.report.add(where, f"there is no file {file.here.absolute()}.", _FROM, "missing")
             return None
         if file.here is not None and (problem := session_problem(where, {file.here.name: file.here.read_bytes()})):
-            self.problems.append(problem)
+            self.report.take([problem])
             return None
         try:
             flavor, options = form_of(file, self.plugins, entry.loader if isinstance(entry.loader, Component) else None)
@@ -355,10 +353,10 @@ class Describer:
                     file = replace(file, location=str(folders.enter_context(download) / file.name))
                 inputs, found = self._looked_into(model, file, folders)
         except MmeframeError as error:
-            self.problem(where, error.what, error.hint, error.code)
+            self.report.add(where, error.what, error.hint, error.code)
             return None
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            self.problem(where, f"{entry.uri} cannot be read: {error}", "", "missing")
+            self.report.add(where, f"{entry.uri} cannot be read: {error}", "", "missing")
             return None
         return replace(model, inputs=inputs, outputs=self._outputs.setdefault(found, found))
 
@@ -403,7 +401,7 @@ class Describer:
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
         for fault in dict.fromkeys(it for it in (inputs, outputs) if isinstance(it, str)):
-            self.problem(where, fault, how.format(id=entry.id), "fleet")
+            self.report.add(where, fault, how.format(id=entry.id), "fleet")
         if loader is None or isinstance(inputs, str) or isinstance(outputs, str):
             return None
         flavor, component = loader
@@ -422,7 +420,7 @@ class Describer:
         ships = any(isinstance(conf, dict) and conf.get("code") for conf in flavors.values())
         code = _code_modules(folder) if ships else {}
         if hidden := standard(code):
-            self.problem(where, f"it ships a module {hidden!r}, {STANDARD}", "Rename the module.", "fleet")
+            self.report.add(where, f"it ships a module {hidden!r}, {STANDARD}", "Rename the module.", "fleet")
             return None
         return _model(
             entry,
@@ -446,10 +444,10 @@ class Describer:
         there = {*found, *(str(above) for name in found for above in PurePosixPath(name).parents)}
         gone = [name for name in names if os.path.normpath(name) not in there]
         for name in gone:
-            self.problem(where, f"{folder.place} has no file {name!r}.", "Log or copy the model again.", "missing")
+            self.report.add(where, f"{folder.place} has no file {name!r}.", "Log or copy the model again.", "missing")
         pickles = {name: folder.read(name) or b"" for name in names if name.endswith(PICKLES) and name not in gone}
         problem = session_problem(where, pickles)
-        self.problems += [problem] if problem else []
+        self.report.take([problem] if problem else [])
         return not gone and problem is None
 
     def _choose(
@@ -462,20 +460,22 @@ class Describer:
         native = [name for name in flavors if name != PYFUNC]
         if entry.flavor == "auto":
             if len(native) > 1:
-                self.problem(f"{where}.flavor", f"it has several flavors: {', '.join(native)}.", "Choose one.", "fleet")
+                self.report.add(
+                    f"{where}.flavor", f"it has several flavors: {', '.join(native)}.", "Choose one.", "fleet"
+                )
                 return None
             flavor = native[0] if native else "pyfunc"
         else:
             flavor = entry.flavor
             if flavor not in [*native, "pyfunc"]:
                 known = suggest(flavor, [*native, "pyfunc"], "Its flavors")
-                self.problem(f"{where}.flavor", f"the model has no flavor {flavor!r}.", known, "fleet")
+                self.report.add(f"{where}.flavor", f"the model has no flavor {flavor!r}.", known, "fleet")
                 return None
         if isinstance(entry.loader, Component):
             return flavor, entry.loader
         loader = wanted or self.plugins.loader_for(flavor) or "pyfunc"
         if loader == "pyfunc" and PYFUNC not in flavors:
-            self.problem(
+            self.report.add(
                 where, f"no loader takes the flavor {flavor!r}, and the model has no pyfunc flavor.", "", "fleet"
             )
             return None

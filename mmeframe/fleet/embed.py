@@ -43,6 +43,8 @@ _RUNTIME = (
     "__init__.py",
     "errors.py",
     "spec.py",
+    "option_types.py",
+    "sections.py",
     "graph.py",
     "route",
     "rows",

@@ -15,9 +15,9 @@ from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from mmeframe.errors import Problem
+from mmeframe.errors import Report
 from mmeframe.redact import redact
-from mmeframe.spec import EnvironmentSpec
+from mmeframe.sections import EnvironmentSpec
 
 __all__ = ["distributions_of", "merge", "read_requirements"]
 
@@ -160,20 +160,18 @@ class _Need:
         return found
 
 
-def merge(
-    wanted: Sequence[tuple[str, Iterable[str]]], spec: EnvironmentSpec, problems: list[Problem]
-) -> tuple[str, ...]:
+def merge(wanted: Sequence[tuple[str, Iterable[str]]], spec: EnvironmentSpec, report: Report) -> tuple[str, ...]:
     """Merge requirement lists into one, sorted by name; markers stay as they were written.
 
     wanted: (who asks, requirements). Exactly one mlflow is kept, this environment's: it is what wrote the router; with
     all extras that were asked for. What no version of a distribution satisfies here becomes a problem, unless
     ``environment.override`` names it, or ``environment.merge`` is ``highest`` and the ranges admit an exact version.
     """
-    override = _overrides(spec.override, problems)
+    override = _overrides(spec.override, report)
     mlflow = _Want("mmeframe", override.get("mlflow", SpecifierSet(f"=={metadata.version('mlflow')}")))
     needs: dict[tuple[str, str], _Need] = {}
     for owner, lines in [*wanted, ("environment.extra", spec.extra)]:
-        for requirement in _parsed(owner, lines, problems):
+        for requirement in _parsed(owner, lines, report):
             name: str = canonicalize_name(requirement.name)
             together = "" if _holds(requirement.marker) else str(requirement.marker)
             if name == "mlflow" and not together:
@@ -181,7 +179,9 @@ def merge(
             if name not in ("mlflow", "mmeframe"):
                 want = _want(owner, requirement, override.get(name))
                 needs.setdefault((name, together), _Need(name)).wants.append(want)
-    problems += [_problem(need, clash) for need in needs.values() if (clash := need.settle(spec.merge))]
+    for need in needs.values():
+        if clash := need.settle(spec.merge):
+            report.add("environment", clash, _cure(need), "fleet")
     asked = {name for name, _ in needs}
     added = [
         _Need(name, [_Want("environment.override", override[name])]) for name in override.keys() - asked - {"mlflow"}
@@ -189,17 +189,17 @@ def merge(
     return tuple(sorted(line for need in [*needs.values(), *added, _Need("mlflow", [mlflow])] for line in need.lines()))
 
 
-def _parsed(owner: str, lines: Iterable[str], problems: list[Problem]) -> Iterator[Requirement]:
+def _parsed(owner: str, lines: Iterable[str], report: Report) -> Iterator[Requirement]:
     """What can be stored of one owner's lines; what cannot becomes a problem."""
     for line in lines:
         try:
             requirement = Requirement(_finite(line))
         except (InvalidRequirement, InvalidSpecifier):
-            problems.append(Problem(owner, f"{line!r} is no requirement.", "Write it as pip does: name==1.2."))
+            report.add(owner, f"{line!r} is no requirement.", "Write it as pip does: name==1.2.")
             continue
         if _has_credentials(requirement):
             hint = "Requirements are stored in the clear. Let pip ask a keyring or .netrc, and leave them out here."
-            problems.append(Problem(owner, f"the URL of {requirement.name} holds credentials.", hint))
+            report.add(owner, f"the URL of {requirement.name} holds credentials.", hint)
             continue
         yield requirement
 
@@ -286,19 +286,18 @@ def _end_of_series(version: Version, series: tuple[int, ...]) -> Version:
     return Version(f"{version.epoch}!{'.'.join(map(str, [*series[:-1], series[-1] + 1]))}.dev0")
 
 
-def _overrides(given: Mapping[str, str], problems: list[Problem]) -> dict[str, SpecifierSet]:
+def _overrides(given: Mapping[str, str], report: Report) -> dict[str, SpecifierSet]:
     found: dict[str, SpecifierSet] = {}
     for name, text in given.items():
         try:
             found[canonicalize_name(name)] = SpecifierSet(_finite(text if not text[:1].isdigit() else f"=={text}"))
         except InvalidSpecifier:
             where = f"environment.override.{name}"
-            problems.append(Problem(where, f"{text!r} is no version specifier.", "Write ==1.2 or >=1.2,<2."))
+            report.add(where, f"{text!r} is no version specifier.", "Write ==1.2 or >=1.2,<2.")
     return found
 
 
-def _problem(need: _Need, clash: str) -> Problem:
-    """A clash, and what would settle it: ``highest`` only where it would."""
+def _cure(need: _Need) -> str:
+    """What would settle a clash: ``highest`` only where it would."""
     hint = f"Choose one with '+environment.override.{need.name}=\"==<version>\"'"
-    hint += ", or set environment.merge=highest." if need.can_choose() else "."
-    return Problem("environment", clash, hint, "fleet")
+    return f"{hint}, or set environment.merge=highest." if need.can_choose() else f"{hint}."

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.fleet.embed import CodeChange, code_changes
 from mmeframe.redact import redact
 from mmeframe.rows.types import shown
-from mmeframe.spec import Column, ResidencySpec, RouterSpec, RoutingSpec, TrafficSpec
+from mmeframe.sections import ResidencySpec, RouterSpec, RoutingSpec, TrafficSpec
+from mmeframe.spec import Column
 
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle

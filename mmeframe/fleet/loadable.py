@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
-from mmeframe.errors import count, known_names
+from mmeframe.errors import Report, count, known_names
 from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.live import LiveModels
-from mmeframe.fleet.report import Report
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
-from mmeframe.spec import RouterSpec
+from mmeframe.sections import RouterSpec
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
 
 __all__ = ["Loadable"]
@@ -54,7 +53,7 @@ class Loadable:
                     'holds no code (serialization_format="skops"); or build with that one. '
                     "environment.python=warn takes them."
                 )
-                self.report.problem("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
+                self.report.add("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
         return [model for model in models if model.id not in refused]
 
     def _holds_pickles(self, model: SubModel) -> bool:
@@ -70,7 +69,7 @@ class Loadable:
             run = dict(zip([model.id for model in models], pool.map(self._runs_code, models), strict=True))
         refused = [id_ for id_, runs in run.items() if runs]
         if refused:
-            self.report.problem(
+            self.report.add(
                 "bundle.allow_pickle",
                 "there are sub-models whose files can run code: pickles, python models, or modules of their own.",
                 f"{known_names(refused, 'They are')} Log them without code_paths and with "
@@ -89,5 +88,5 @@ class Loadable:
         try:
             return model.folder.names()
         except Exception as error:  # noqa: BLE001 - a store fails in its own ways
-            self.report.problem(f"models.{model.id}", f"its files cannot be listed: {error}", "", "missing")
+            self.report.add(f"models.{model.id}", f"its files cannot be listed: {error}", "", "missing")
             return None

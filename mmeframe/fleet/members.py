@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
-from mmeframe.errors import FAULTS, MmeframeError, Problem, ProblemsError, suggest
+from mmeframe.errors import FAULTS, MmeframeError, ProblemsError, Report, suggest
 from mmeframe.fleet.brought import SourceRegistry, entry_fault, routers_left_out
 from mmeframe.plugin import SourceContext, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical
-from mmeframe.spec import MAIN_ARM, Component, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import MAIN_ARM, Component
 from mmeframe.store.store import Store, registered_name
 
 __all__ = ["Members"]
@@ -23,7 +24,7 @@ __all__ = ["Members"]
 
 @dataclass
 class Members:
-    """Lists the entries of a fleet; what is wrong with any joins ``problems``, what is left out ``warnings``.
+    """Lists the entries of a fleet; what is wrong with any joins ``report``, what is left out ``warnings``.
 
     dropped: gets (id, id) of source entries that explicit ones replaced.
     routers: ids of source entries that are known to be routers.
@@ -32,28 +33,25 @@ class Members:
     spec: RouterSpec
     plugins: Plugins
     store: Store
-    problems: list[Problem]
+    report: Report
     dropped: list[tuple[str, str]]
     warnings: list[str]
     routers: frozenset[str] = frozenset()
     # Id -> the source's entry that an explicit one of this id overrides.
     overlaid: dict[str, SubModelEntry] = field(default_factory=dict)
 
-    def problem(self, where: str, what: str, hint: str = "", code: Any = "config") -> None:
-        self.problems.append(Problem(where, what, hint, code))
-
     def read(self) -> list[SubModelEntry]:
         """All, with canonical keys, sorted by id. Explicit ones win by id, field by field, and by (key, arm)."""
         parts = tuple(part.name for part in self.spec.routing.parts)
         explicit = {entry.id: entry for entry in self.spec.models}
-        told = len(self.problems)
+        told = len(self.report)
         brought = self._expand(parts)
-        all_brought = told == len(self.problems)
+        all_brought = told == len(self.report)
         fleet: dict[str, SubModelEntry] = {}
         for entry in brought:
             if entry.id in fleet:
                 rival = fleet[entry.id].origin
-                self.problem(
+                self.report.add(
                     entry.origin, f"its id {entry.id!r} is also the id of an entry of {rival}.", "Exclude one."
                 )
             fleet.setdefault(entry.id, entry)
@@ -63,8 +61,11 @@ class Members:
             fleet.setdefault(id_, entry)
             # A source that failed may be the one that brings it.
             if not fleet[id_].uri and entry.combine is None and all_brought:
-                self.problem(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
-        fleet = {id_: it if it.prove is not None else replace(it, prove=self._prove) for id_, it in fleet.items()}
+                self.report.add(f"models.{id_}.uri", "this option is required.", "No source brings this id either.")
+        fleet = {
+            id_: it if it.prove is not None else replace(it, prove=self.spec.model_defaults.prove)
+            for id_, it in fleet.items()
+        }
         keyed = [keyed for entry in fleet.values() if (keyed := self._key(entry, parts))]
         return self._unique(keyed, set(explicit))
 
@@ -74,18 +75,21 @@ class Members:
         for name, component in self.spec.sources:
             registry, taken = SourceRegistry(self.store), self._taken(component.options["arm"])
             context = SourceContext(name=name, parts=parts, registry=registry, taken=taken)
-            told = len(self.problems)
+            told = len(self.report)
             mine = list(self._brought(component, context))
             kept = [entry for entry in mine if entry.id not in self.routers]
-            if not kept and told == len(self.problems):
-                self.problem(f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet")
+            if not kept and told == len(self.report):
+                self.report.add(
+                    f"sources.{name}", "it brings no sub-models.", "Check its options, or remove it.", "fleet"
+                )
             names = dict.fromkeys(it for it in registry.left_out if it not in taken)
             names |= {entry.id: None for entry in mine if entry.id in self.routers}
             if said := routers_left_out(names):
                 self.warnings.append(f"sources.{name}: {said}")
                 # It may be why the source does not find what it looks for.
                 also = f" {said[:1].upper()}{said[1:]}"
-                self.problems[told:] = [replace(it, hint=f"{it.hint}{also}".strip()) for it in self.problems[told:]]
+                problems = self.report.problems
+                problems[told:] = [replace(it, hint=f"{it.hint}{also}".strip()) for it in problems[told:]]
             left_out |= {*names}
             found += kept
         self._exclude(found, left_out)
@@ -106,26 +110,26 @@ class Members:
         try:
             source = make_component(component)
         except MmeframeError as error:
-            self.problems.append(Problem.of(error).below(where))
+            self.report.below(where).of(error)
             return
         source.bind(context)
         try:
             for number, entry in enumerate(source.expand(), start=1):
                 place = _origin(entry, where, number)
                 if fault := entry_fault(entry):
-                    self.problem(place, f"{fault}.", "Leave it out, or mend it.", "fleet")
+                    self.report.add(place, f"{fault}.", "Leave it out, or mend it.", "fleet")
                 else:
                     placed = entry if entry.origin in (where, place) else replace(entry, origin=place)
                     yield self._defaults(placed, component.options)
         except ProblemsError as error:
-            self.problems += error.problems
+            self.report.of(error)
         except MmeframeError as error:
             at = f"{where}.{error.where}" if error.where == "filter" else error.where or where
-            self.problems.append(replace(Problem.of(error), where=at))
+            self.report.add(at, error.what, error.hint, error.code)
         except FAULTS as error:
             said = (str(error).splitlines() or [""])[0]
             what = f"{component.kind} failed: {type(error).__name__}: {said}"
-            self.problem(where, what, "Check the file or store that it reads.", "fleet")
+            self.report.add(where, what, "Check the file or store that it reads.", "fleet")
 
     def _exclude(self, found: list[SubModelEntry], left_out: set[str]) -> None:
         """Take away what ``exclude`` names; a pattern that names nothing is a problem."""
@@ -134,28 +138,25 @@ class Members:
             matched = {entry.id for entry in found if fnmatch.fnmatchcase(entry.id, pattern)}
             unused += [] if matched or fnmatch.filter(left_out, pattern) else [pattern]
             found[:] = [entry for entry in found if entry.id not in matched]
-        for pattern in unused if not self.problems else ():
-            self.problem("exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found]))
+        for pattern in unused if not self.report else ():
+            self.report.add(
+                "exclude", f"no source brings {pattern!r}.", suggest(pattern, [entry.id for entry in found])
+            )
 
     def _defaults(self, entry: SubModelEntry, options: Mapping[str, Any]) -> SubModelEntry:
         """What the source's options say of all, and ``model_defaults``, under what the entry itself says."""
         arm = options["arm"] if entry.arm == MAIN_ARM else entry.arm
         defaults = self.spec.model_defaults
-        flavor = defaults.get("flavor", "auto") if entry.flavor == "auto" else entry.flavor
+        flavor = defaults.flavor if entry.flavor == "auto" else entry.flavor
         own = self._loader(entry.loader, f"{entry.origin}.loader")
-        loader = self._loader(defaults.get("loader", "auto"), "model_defaults.loader") if own == "auto" else own
+        loader = self._loader(defaults.loader, "model_defaults.loader") if own == "auto" else own
         signature = entry.signature or options["signature"]
-        prove = next(it for it in (entry.prove, options["prove"], self._prove) if it is not None)
+        prove = next(it for it in (entry.prove, options["prove"], defaults.prove) if it is not None)
         known = (entry.arm, entry.flavor, entry.loader, entry.signature, entry.prove)
         if arm == MAIN_ARM and known == (arm, flavor, loader, signature, prove):
             return entry
         id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
         return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature, prove=prove)
-
-    @property
-    def _prove(self) -> bool:
-        proved: bool = self.spec.model_defaults.get("prove", True)
-        return proved
 
     def _loader(self, loader: Any, where: str) -> Component | str:
         if isinstance(loader, Component):
@@ -185,7 +186,7 @@ class Members:
         texts = [entry.id, entry.uri, *(key or {}).values()]
         if odd := [text for text in texts if isinstance(text, str) and not _unicode(text)]:
             what = f"{odd[0]!r} has bytes or halves of letters that are no UTF-8."
-            self.problem(entry.origin, what, "Give it another name.")
+            self.report.add(entry.origin, what, "Give it another name.")
             return None
         if key is not None and all(type(value) is str and value for value in key.values()):
             # Text is itself.
@@ -195,7 +196,7 @@ class Members:
                 what = (
                     "it needs a key: routing has several parts." if parts else "it needs 'key: {}': no key is routed."
                 )
-                self.problem(
+                self.report.add(
                     f"{entry.origin}.key", what, f"Write key: {{{', '.join(f'{part}: ...' for part in parts)}}}."
                 )
                 return None
@@ -205,7 +206,7 @@ class Members:
             text = canonical(value) if isinstance(value, str | Integral) and not isinstance(value, bool) else None
             if not text:
                 shown = "null" if value is None else f"the {type(value).__name__} {value!r}"
-                self.problem(
+                self.report.add(
                     entry.origin,
                     f"the key part {part!r} of {entry.id!r} is {shown}; keys are text or whole numbers.",
                     "Quote it where it is declared.",
@@ -229,7 +230,7 @@ class Members:
                     ", ".join(f"{part}={value}" for part, value in (entry.key or {}).items()) or "the global sub-model"
                 )
                 arm = "" if entry.arm == MAIN_ARM else f", arm {entry.arm}"
-                self.problem(
+                self.report.add(
                     entry.origin,
                     f"{entry.id!r} and {rival.id!r} ({rival.origin}) are both for {key}{arm}.",
                     "Exclude one, or give it another key or arm.",

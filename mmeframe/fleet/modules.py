@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mmeframe.errors import Report
 from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.environment import distributions_of
-from mmeframe.fleet.report import Report
 
 __all__ = ["code_clashes", "shadowing"]
 
@@ -31,7 +31,7 @@ def code_clashes(models: Iterable[SubModel], report: Report) -> None:
 
 
 def _clash(report: Report, model_id: str, rival: str, module: str, how: str) -> None:
-    report.problem(
+    report.add(
         f"models.{model_id}",
         f"it ships a module {module!r} that {how} of {rival!r}.",
         "One process can import only one of them. Rename one module, log both with the same code, or set "

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmeframe.errors import BadInputError, MmeframeError, ModelError, Problem, ProblemsError, UnknownKeyError
+from mmeframe.errors import BadInputError, MmeframeError, ModelError, Report, UnknownKeyError
 from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, same
 from mmeframe.fleet.methods import Asked, asked, asked_alone, said, unanswered
@@ -44,10 +44,9 @@ def probe(router: Any, ask: Ask, fleet: Fleet, progress: Progress) -> list[str]:
             else:
                 proof.compared(model)
     progress("probing", len(sample), len(sample))
-    if not proof.problems:
+    if not proof.report:
         proof.request(ask)
-    if proof.problems:
-        raise ProblemsError(proof.problems)
+    proof.report.check()
     return list(dict.fromkeys(proof.warnings))
 
 
@@ -59,7 +58,7 @@ def _sampled(models: list[SubModel]) -> list[SubModel]:
 class _Proof:
     router: Any
     fleet: Fleet
-    problems: list[Problem] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
     warnings: list[str] = field(default_factory=list)
     # Rows that sub-models have answered, by id.
     taken: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +82,7 @@ class _Proof:
         if id_ in self._unproved:
             self.warnings.append(f"{id_}: {what.rstrip('.')}; it is built in all the same, as prove=false says.")
         else:
-            self.problems.append(unanswered(id_, what, hint))
+            self.report.take([unanswered(id_, what, hint)])
 
     def compared(self, model: SubModel) -> None:
         """The router answers as the sub-model's own files do, and in the shape that the sub-model declares."""
@@ -187,7 +186,7 @@ class _Proof:
             self.refused(where, f"it does not answer in a whole request: {cause.what}")
         else:
             what = f"the router does not answer its own input example: {said(first)}"
-            self.problems.append(Problem(where, what, hint, "fleet"))
+            self.report.add(where, what, hint, "fleet")
 
 
 def _own_answer(model: SubModel, root: Path, method: str) -> Asked:

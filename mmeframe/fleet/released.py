@@ -29,7 +29,7 @@ from mmeframe.versions import installed
 
 if TYPE_CHECKING:
     from mmeframe.plugin import SubModelEntry
-    from mmeframe.spec import RouterSpec
+    from mmeframe.sections import RouterSpec
     from mmeframe.store.folders import ModelFolder
     from mmeframe.store.store import Store
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from mmeframe.errors import MmeframeError, Problem, ProblemsError, count, known_names
+from mmeframe.errors import MmeframeError, Report, count, known_names
 from mmeframe.fleet.declared import Declared, read_as_keys
 from mmeframe.fleet.describe import Describer, Journal, SubModel
 from mmeframe.fleet.environment import merge
@@ -39,7 +39,8 @@ from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical, csv_hazard
 from mmeframe.rows.types import is_compound, shown
-from mmeframe.spec import ANNOTATE, Column, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import ANNOTATE, Column
 from mmeframe.store.folders import ModelFolder, fetched
 from mmeframe.store.store import Progress, Store, registered_name
 from mmeframe.versions import other_libraries
@@ -117,8 +118,7 @@ def declared(
     """
     config = Declared(spec, plugins, store)
     _, entries = config.read()
-    if config.report.problems:
-        raise ProblemsError(config.report.problems)
+    config.report.check()
     return sorted(entries, key=lambda entry: entry.id), config.prepared
 
 
@@ -151,17 +151,17 @@ class _Resolver:
         if not self.spec.bundle.allow_pickle:
             models = loadable.without_code(models)
         models = self._methods(loadable.of_this_python(models))
-        union = union_columns({model.id: model.inputs for model in models}, self.report.problems)
+        union = union_columns({model.id: model.inputs for model in models}, self.report)
         models = self._combined(models, entries)
-        if not entries and not self.report.problems:
-            self.report.problem("models", "there are no sub-models.", "Declare models, or sources that bring some.")
+        if not entries and not self.report:
+            self.report.add("models", "there are no sub-models.", "Declare models, or sources that bring some.")
         return self._fleet(strategies, models, union)
 
     def _describer(self) -> Describer:
         return Describer(
             self.config.plugins,
             self.config.store,
-            self.report.problems,
+            self.report,
             self.report.warnings,
             self.spec.bundle,
             self.live,
@@ -186,8 +186,7 @@ class _Resolver:
         if self.spec.isolation == "shared":
             code_clashes(models, self.report)
             shadowing(models, self.report)
-        if self.report.problems:
-            raise ProblemsError(self.report.problems)
+        self.report.check()
         fleet = Fleet(
             self.spec,
             tuple(models),
@@ -215,9 +214,7 @@ class _Resolver:
             taken += [unnamed[it.model_id] for it in registered.versions if it.model_id in unnamed]
         if taken:
             what = f"{target!r} is the registered model of the sub-model {taken[0]!r}: the router would take its place."
-            self.report.problem(
-                "tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router."
-            )
+            self.report.add("tracking.register_as", what, f"Choose another name: tracking.register_as={target}_router.")
 
     def _changed_by_csv(self, fleet: Fleet) -> Iterator[str]:
         """Warnings of keys that a CSV reader would change."""
@@ -237,7 +234,7 @@ class _Resolver:
             for name, kind in inputs.columns.items():
                 found = types.get(name)
                 if found is not None and not readable(found, kind):
-                    self.report.problem(
+                    self.report.add(
                         f"routing.keys.{part}",
                         f"it reads column {name!r} as {kind}, and the sub-models have it as {found}.",
                         "Route by another column, or log the sub-models with the other type.",
@@ -248,7 +245,7 @@ class _Resolver:
         traffic = self.spec.traffic
         for column in union.columns if traffic.arms else ():
             if column.name in (traffic.sticky or union.names) and is_compound(column.type):
-                self.report.problem(
+                self.report.add(
                     "traffic.sticky",
                     f"column {column.name!r} is {shown(column.type)} in the sub-models, and would decide a row's arm.",
                     "Name columns with one value in a row.",
@@ -256,7 +253,7 @@ class _Resolver:
 
     def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel]) -> None:
         """Sub-models that no row can reach, and keys without a sub-model that rows could have."""
-        if self.report.problems:
+        if self.report:
             return
         for part, strategy in strategies.items():
             where = f"routing.keys.{part}"
@@ -272,7 +269,7 @@ class _Resolver:
                 continue
             gives = known_names(keys, "It gives")
             if not set(keys) & set(declared):
-                self.report.problem(
+                self.report.add(
                     where, "none of its keys has a sub-model.", f"{gives} {known_names(declared, 'Declared')}"
                 )
             elif lost := [id_ for key, id_ in declared.items() if key not in keys]:
@@ -315,7 +312,7 @@ class _Resolver:
         for model in models:
             distinct.setdefault(model.requirements, f"models.{model.id}")
         wanted = [(owner, lines) for lines, owner in distinct.items()]
-        merged = merge(wanted, self.spec.environment, self.report.problems)
+        merged = merge(wanted, self.spec.environment, self.report)
         self.report.warnings += [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
         return merged
 
@@ -334,7 +331,7 @@ class _Resolver:
                     with folder as root:
                         outputs = self.live.run(discover, model, root, method)
                 except MmeframeError as error:
-                    self.report.problems.append(Problem.of(error))
+                    self.report.of(error)
                     del found[model.id]
                     continue
                 found[model.id] = replace(model, outputs=outputs, method=method)
@@ -356,13 +353,13 @@ class _Resolver:
     def _combine(self, entry: SubModelEntry, of: Sequence[SubModel]) -> SubModel:
         combiner = entry.combine
         assert combiner is not None  # noqa: S101 - only called for those that have one
-        inputs = union_columns({model.id: model.inputs for model in of}, []).columns
-        outputs = union_outputs({model.id: model.outputs for model in of}, self.report.problems)
+        inputs = union_columns({model.id: model.inputs for model in of}, Report()).columns
+        outputs = union_outputs({model.id: model.outputs for model in of}, self.report)
         try:
             kind, width = make_component(combiner).answer_type, outputs.width or len(outputs.columns)
             outputs = replace(outputs, columns=tuple(replace(c, type=kind(c.type, width)) for c in outputs.columns))
         except MmeframeError as error:
-            self.report.problems.append(Problem.of(error).below(f"models.{entry.id}.combine"))
+            self.report.below(f"models.{entry.id}.combine").of(error)
             outputs = Outputs(())
         return SubModel(
             id=entry.id,
@@ -386,12 +383,12 @@ class _Resolver:
         answers = {model.id: model.outputs for model in models if model.routed and model.outputs.columns}
         if not answers:
             return Outputs(())
-        union_outputs(answers, self.report.problems)
+        union_outputs(answers, self.report)
         self.report.warnings += alike_labels(
             {model.id: model.outputs.classes for model in models if model.id in self._answering}
         )
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
-        seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, [])
+        seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, Report())
         if not self.spec.may_skip:
             return seen
         return replace(seen, columns=tuple(replace(column, required=False) for column in seen.columns))
@@ -411,7 +408,7 @@ class _Resolver:
     def _params(self, models: Sequence[SubModel]) -> dict[str, Param]:
         routing = {name for inputs in self.config.inputs.values() for name in inputs.params}
         own = {model.id: model.params for model in models if model.params}
-        return union_params(own, {*routing, ANNOTATE}, self.report.problems)
+        return union_params(own, {*routing, ANNOTATE}, self.report)
 
     def _promotions(self, union: Union) -> None:
         for name, types in union.promoted.items():

@@ -15,7 +15,7 @@ from mmeframe.rows.schema import check_frame, required
 
 if TYPE_CHECKING:
     from mmeframe.fleet.resolve import Fleet
-    from mmeframe.spec import RoutingSpec
+    from mmeframe.sections import RoutingSpec
 
 __all__ = ["members_of", "routing_of", "table_of"]
 

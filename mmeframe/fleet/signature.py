@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from mmeframe.errors import Problem
+from mmeframe.errors import Report
 from mmeframe.rows.keys import canonical, is_whole
 from mmeframe.rows.types import is_compound, shown, type_text
 from mmeframe.spec import Column
@@ -115,9 +115,7 @@ def read_params(schema: Any) -> dict[str, Param]:
     return found
 
 
-def union_params(
-    params: Mapping[str, Mapping[str, Param]], taken: Collection[str], problems: list[Problem]
-) -> dict[str, Param]:
+def union_params(params: Mapping[str, Mapping[str, Param]], taken: Collection[str], report: Report) -> dict[str, Param]:
     """Parameters of all sub-models. Those that clash with one another, or with the router's, are problems.
 
     params: sub-model id -> its own. taken: names that the router reads itself.
@@ -140,7 +138,7 @@ def union_params(
                 hint = f"MLflow needs one default of {shown(kind)} for the whole router: log both with the same."
             else:
                 continue
-            problems.append(Problem(f"models.{id_}", what, hint, "fleet"))
+            report.add(f"models.{id_}", what, hint, "fleet")
     return merged
 
 
@@ -198,7 +196,7 @@ class Union:
         return [column.name for column in self.columns]
 
 
-def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Problem]) -> Union:
+def union_columns(schemas: Mapping[str, Sequence[Column]], report: Report) -> Union:
     """Merge input schemas by column name, in order of first appearance.
 
     schemas: sub-model id -> columns. A column is required only if every sub-model requires it. Types that no type
@@ -214,7 +212,7 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
     for id_, columns in schemas.items():
         if id(columns) in fitting:
             continue
-        before = len(problems)
+        before = len(report)
         for column in columns:
             seen.setdefault(column.name, set()).add(column.type)
             required[column.name] = required.get(column.name, 0) + column.required * shared[id(columns)]
@@ -222,18 +220,16 @@ def union_columns(schemas: Mapping[str, Sequence[Column]], problems: list[Proble
             owner.setdefault(column.name, id_)
             kind = _wider(known.type, column.type)
             if kind is None:
-                problems.append(
-                    Problem(
-                        f"models.{id_}",
-                        f"column {column.name!r} is {shown(column.type)} here and {shown(known.type)} in "
-                        f"{owner[column.name]!r}.",
-                        "One table cannot have both: log one with the other's type, or give it its own router.",
-                        "fleet",
-                    )
+                report.add(
+                    f"models.{id_}",
+                    f"column {column.name!r} is {shown(column.type)} here and {shown(known.type)} in "
+                    f"{owner[column.name]!r}.",
+                    "One table cannot have both: log one with the other's type, or give it its own router.",
+                    "fleet",
                 )
             else:
                 merged[column.name] = Column(column.name, kind)
-        if len(problems) == before:
+        if len(report) == before:
             fitting.add(id(columns))
     columns_out = tuple(Column(c.name, c.type, required[c.name] == len(schemas)) for c in merged.values())
     promoted = {name: tuple(sorted(types)) for name, types in seen.items() if len(types) > 1}
@@ -245,7 +241,7 @@ def natural(value: str) -> tuple[bool, int, str]:
     return (False, int(value), "") if is_whole(value) else (True, 0, value)
 
 
-def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Outputs:
+def union_outputs(outputs: Mapping[str, Outputs], report: Report) -> Outputs:
     """Merge output schemas. Different shapes or types that do not mix become problems naming both sub-models.
 
     A column that a sub-model lacks, or may leave out, may be null; a class that it lacks has a number of its own.
@@ -262,44 +258,38 @@ def union_outputs(outputs: Mapping[str, Outputs], problems: list[Problem]) -> Ou
     for id_, other in outputs.items():
         if id(other) in fitting:
             continue
-        before = len(problems)
+        before = len(report)
         if other.width != first.width or other.single != first.single or other.aligned != first.aligned:
-            problems.append(
-                Problem(
-                    f"models.{id_}",
-                    f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}.",
-                    "Sub-models of one router answer in one shape.",
-                    "fleet",
-                )
+            report.add(
+                f"models.{id_}",
+                f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}.",
+                "Sub-models of one router answer in one shape.",
+                "fleet",
             )
             continue
         if apart := _other_classes(classed, other):
-            problems.append(
-                Problem(
-                    f"models.{id_}",
-                    f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
-                    "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
-                    "have the names of the classes.",
-                    "fleet",
-                )
+            report.add(
+                f"models.{id_}",
+                f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
+                "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
+                "have the names of the classes.",
+                "fleet",
             )
         for column in other.columns:
             if column.name in NOTES:
                 what = f"its answers have a column {column.name!r}, which annotated answers use."
-                problems.append(Problem(f"models.{id_}", what, "Rename it in the model's output.", "fleet"))
+                report.add(f"models.{id_}", what, "Rename it in the model's output.", "fleet")
             kind = _wider(merged.setdefault(column.name, column.type), column.type)
             if kind is None:
-                problems.append(
-                    Problem(
-                        f"models.{id_}",
-                        f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}.",
-                        "Answers of one router have one type.",
-                        "fleet",
-                    )
+                report.add(
+                    f"models.{id_}",
+                    f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}.",
+                    "Answers of one router have one type.",
+                    "fleet",
                 )
             else:
                 merged[column.name] = kind
-        if len(problems) == before:
+        if len(report) == before:
             fitting.add(id(other))
     names = sorted(merged, key=natural) if first.aligned else list(merged)
     columns = tuple(Column(name, merged[name], first.aligned or name in always) for name in names)

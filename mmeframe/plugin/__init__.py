@@ -65,7 +65,8 @@ from mmeframe.rows.distinct import factorized
 from mmeframe.rows.key_columns import changed_by_csv, normalised
 from mmeframe.rows.keys import canonical, csv_form, csv_twins
 from mmeframe.rows.shares import fractions
-from mmeframe.spec import MAIN_ARM, Logged, RouterSpec, SubModelEntry
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import MAIN_ARM, Logged, SubModelEntry
 
 if TYPE_CHECKING:
     import pluggy

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmeframe.errors import PluginError
+from mmeframe.option_types import adapter_of
 from mmeframe.plugin.interfaces import ModelLoader
 from mmeframe.spec import Component
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-__all__ = ["adapter_of", "holds_pickles", "import_target", "make_component", "runs_code"]
+__all__ = ["holds_pickles", "import_target", "make_component", "runs_code"]
 
 _CODE = "code/"
 # Suffixes of files that are pickles, or have some in them.
@@ -30,15 +27,6 @@ def import_target(target: str) -> Any:
         raise PluginError(f"cannot import {target}: {error}") from error
     except AttributeError:
         raise PluginError(f"module {module} has no {name!r}.", where=target) from None
-
-
-# Making one takes longer than what it is made for, and thousands of sub-models have the same loader.
-@lru_cache(maxsize=256)
-def adapter_of(config: type[Any]) -> TypeAdapter[Any]:
-    """Pydantic's checks of an option dataclass, or of a section of a config."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(config)
 
 
 def make_component(component: Component) -> Any:

@@ -17,12 +17,13 @@ from mmeframe.plugin import hookspecs
 from mmeframe.plugin.kinds import CHOSEN, Kind
 from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin
 from mmeframe.plugin.registered import PACKAGE, PluginInfo, Registered, folders_of
+from mmeframe.sections import OWN_ROUTING
 
 __all__ = ["API_VERSION", "hides", "hook_fault", "path_fault", "records_fault", "version_fault"]
 
 API_VERSION = 1
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_RESERVED = {"keys", "levels", "on_unknown", "kind"}
+_RESERVED = {*OWN_ROUTING, "kind"}
 
 
 def path_fault(path: Any) -> str:

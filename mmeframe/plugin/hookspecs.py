@@ -17,7 +17,8 @@ from mmeframe.plugin.records import (
 
 if TYPE_CHECKING:
     from mmeframe.errors import Problem
-    from mmeframe.spec import Logged, RouterSpec
+    from mmeframe.sections import RouterSpec
+    from mmeframe.spec import Logged
 
 __all__ = [
     "mmeframe_check_spec",

@@ -11,7 +11,8 @@ from typing import Any
 from mmeframe.errors import PluginError, Problem, UnknownNameError
 from mmeframe.plugin.kinds import LOADER, Kind, of_group
 from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin
-from mmeframe.spec import Component, Logged, RouterSpec
+from mmeframe.sections import RouterSpec
+from mmeframe.spec import Component, Logged
 
 __all__ = ["PACKAGE", "Calls", "PluginInfo", "Plugins", "Registered", "folders_of", "of_plugin"]
 

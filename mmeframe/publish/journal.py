@@ -30,7 +30,7 @@ from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
     from mmeframe.fleet.describe import SubModel
-    from mmeframe.spec import RouterSpec
+    from mmeframe.sections import RouterSpec
     from mmeframe.store.store import Store
 
 __all__ = ["FULL", "BuildJournal", "open_journal"]

@@ -19,7 +19,7 @@ from mmeframe.bundle import Bundle
 from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
 from mmeframe.environ import variables
-from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Problem, ProblemsError, UsageError
+from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Report, UsageError
 from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.fleet.environment import merge
 from mmeframe.fleet.examples import example_request
@@ -33,8 +33,9 @@ from mmeframe.publish.journal import FULL, BuildJournal
 from mmeframe.publish.pack import pack
 from mmeframe.redact import redact_override, redact_tree
 from mmeframe.rows.types import shown
+from mmeframe.sections import RouterSpec, TrackingSpec
 from mmeframe.shipped import without_bytecode
-from mmeframe.spec import Column, Logged, RouterSpec, TrackingSpec
+from mmeframe.spec import Column, Logged
 from mmeframe.store.cleanup import (
     BUILD_TAG,
     Undo,
@@ -329,12 +330,11 @@ def move_alias(client: Any, name: str, alias: str, version: str, undo: Undo) -> 
 
 
 def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
-    problems: list[Problem] = []
+    report = Report()
     wanted: list[tuple[str, Any]] = [("the sub-models", fleet.requirements)]
     wanted += plugin_requirements(modules, fleet.spec.environment.indexed)
-    merged = list(merge(wanted, fleet.spec.environment, problems))
-    if problems:
-        raise ProblemsError(problems)
+    merged = list(merge(wanted, fleet.spec.environment, report))
+    report.check()
     if "mmeframe" in fleet.spec.environment.indexed:
         merged.append(f"mmeframe=={mmeframe.__version__}")
     return merged

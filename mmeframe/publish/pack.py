@@ -12,7 +12,7 @@ import mmeframe
 from mmeframe.budget import check_residency
 from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
 from mmeframe.bundle.format import canonical_json
-from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, ProblemsError
+from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, Report
 from mmeframe.fleet.describe import SubModel, kept_files
 from mmeframe.fleet.embed import code_digests, recorded, used_plugins
 from mmeframe.fleet.live import LiveModels
@@ -74,7 +74,7 @@ def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progre
     Raises MissingError for a sub-model that cannot be downloaded, BuildError if the bundle cannot be written, and
     ProblemsError with all sub-models that cannot be loaded, or that answer none of their probe rows.
     """
-    problems: list[Problem] = []
+    report = Report()
     schemas = _Numbered(lambda columns: [column.to_json() for column in columns])
     outputs, requirements = _Numbered(Outputs.to_json), _Numbered(list)
     loaders = _Numbered(Component.to_json, lambda loader: canonical_json(loader.to_json()))
@@ -87,7 +87,7 @@ def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progre
             try:
                 packed = _packed(model, fleet.live, folders, writer)
             except _RefusedError as refused:
-                problems.append(refused.problem)
+                report.take([refused.problem])
                 continue
             journal.pack(model, writer, packed)
             if model.routed:
@@ -117,8 +117,7 @@ def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progre
                 )
             )
         progress("packing", len(fleet.models), len(fleet.models))
-        if problems:
-            raise ProblemsError(problems)
+        report.check()
         combined = {record.id for record in records if record.of}
         check_residency(spec.residency, [record.id for record in records], combined, lambda at: records[at].memory)
         used = used_plugins(components(fleet).values(), plugins)

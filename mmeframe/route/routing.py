@@ -23,7 +23,8 @@ from mmeframe.rows.key_index import MISSING, KeyIndex
 from mmeframe.rows.keys import canonical, csv_form
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.shares import fractions
-from mmeframe.spec import ANNOTATE, Column, RoutingSpec, TrafficSpec
+from mmeframe.sections import RoutingSpec, TrafficSpec
+from mmeframe.spec import ANNOTATE, Column
 
 if TYPE_CHECKING:
     from mmeframe.rows.key_index import Codes

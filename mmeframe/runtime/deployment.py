@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-from mmeframe.budget import parse_size
+from pydantic import ValidationError
+
 from mmeframe.errors import ConfigError, listed, suggest
-from mmeframe.spec import MAIN_ARM, ResidencySpec, TrafficSpec
+from mmeframe.sections import ResidencySpec, TrafficSpec
+from mmeframe.spec import MAIN_ARM
 from mmeframe.versions import tell
 
 __all__ = ["Deployment", "is_nested", "nested"]
@@ -67,7 +69,7 @@ class Deployment:
     environ: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = [*_VARIABLES, *(f"RESIDENCY_{name.upper()}" for name in _READ)]
+        known = [*_VARIABLES, *(f"RESIDENCY_{name.upper()}" for name in _RESIDENCY)]
         for variable in self.environ:
             name = variable.removeprefix("MMEFRAME_")
             if name != variable and name not in known and (close := get_close_matches(name, known, 1, 0.8)):
@@ -101,34 +103,27 @@ class Deployment:
             if arm not in known:
                 raise ConfigError(f"no sub-model has the arm {arm!r}.", where=where, hint=suggest(arm, known, "Arms"))
             try:
-                share = float(text)
-            except (TypeError, ValueError):
-                share = -1.0
-            if not 0 <= share <= 1:
-                raise ConfigError(f"the share of {arm!r} must be from 0 to 1.", where=where, hint="Write canary=0.25.")
-            if arm in spec.shadow and share:
+                arms[arm] = TrafficSpec.from_json({"arms": {"arm": text}}).arms["arm"]
+            except ValidationError:
+                what, hint = f"the share of {arm!r} must be from 0 to 1.", "Write canary=0.25."
+                raise ConfigError(what, where=where, hint=hint) from None
+            if arm in spec.shadow and arms[arm]:
                 raise ConfigError(f"{arm!r} is a shadow, and takes no traffic.", where=where)
-            arms[arm] = share
-        if sum(arms.values()) > 1 + 1e-9:
-            raise ConfigError(f"the shares exceed one: {sum(arms.values()):g}.", where=where)
+        found = dataclasses.replace(spec, arms=arms)
+        if found.excess:
+            raise ConfigError(found.excess, where=where)
         now, built = (", ".join(f"{arm}={share:g}" for arm, share in it.items() if share) for it in (arms, spec.arms))
         if now != built:
             tell([f"{where} changes which rows go to arms: {now or 'none'}; built: {built or 'none'}."])
-        return dataclasses.replace(spec, arms=arms)
+        return found
 
     def residency(self, spec: ResidencySpec) -> ResidencySpec:
         """What is in memory, with what the settings ``residency_<option>`` change; ``none`` takes a bound away.
 
         Raises ConfigError for a value that an option does not take, and for an option that has no effect.
         """
-        given = {name: self._given(f"residency_{name}") for name in _READ}
-        changes = {}
-        for name, (where, value) in given.items():
-            if value is not None:
-                try:
-                    changes[name] = _READ[name](value)
-                except (TypeError, ValueError) as error:
-                    raise ConfigError(f"{value!r} is no {name}: {error}.", where=where) from None
+        given = {name: self._given(f"residency_{name}") for name in _RESIDENCY}
+        changes = {name: _option(name, *said) for name, said in given.items() if said[1] is not None}
         found = dataclasses.replace(spec, **changes)
         for name in found.idle_options:
             if getattr(found, name) != getattr(spec, name):
@@ -215,37 +210,28 @@ def _ids(value: Any) -> tuple[str, ...]:
     return tuple(filter(None, (str(id_).strip() for id_ in value)))
 
 
-def _kind(value: Any) -> str:
-    if value not in ("eager", "lazy"):
-        raise ValueError("it is eager or lazy")
-    return str(value)
+# Options of residency, each with its default.
+_RESIDENCY = {option.name: getattr(ResidencySpec(), option.name) for option in dataclasses.fields(ResidencySpec)}
 
 
-def _number(read: Callable[[Any], Any], least: float) -> Callable[[Any], Any]:
-    def number(value: Any) -> Any:
-        found = read(value)
-        if not least <= found < float("inf"):
-            raise ValueError(f"it must be at least {least:g}")
-        return found
-
-    return number
-
-
-def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value == "none" else read(value)
+def _option(name: str, where: str, value: Any) -> Any:
+    """An option of residency as its section declares it; ``none`` takes a bound away, and a list may be one line."""
+    try:
+        read = _ids(value) if isinstance(_RESIDENCY[name], tuple) else None if value == "none" else value
+        return getattr(ResidencySpec.from_json({name: read}), name)
+    except ValueError as error:
+        raise ConfigError(f"{value!r} is no {name}: {_why(error)}.", where=where) from None
 
 
-# Options of residency -> what reads a setting's value.
-_READ: dict[str, Callable[[Any], Any]] = {
-    "kind": _kind,
-    "max_bytes": _or_none(parse_size),
-    "max_models": _or_none(_number(int, 1)),
-    "preload": _ids,
-    "pin": _ids,
-    "ttl_s": _or_none(_number(float, 0.001)),
-    "failure_ttl_s": _number(float, 0),
-    "load_workers": _number(int, 1),
-}
+def _why(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    (fault,) = error.errors()
+    facts = fault.get("ctx", {})
+    if "expected" in facts:
+        return f"it is {facts['expected']}".replace("'", "")
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    return f"it must be at least {facts['ge']}" if "ge" in facts else f"{said[:1].lower()}{said[1:]}"
 
 
 def _pairs(text: str, where: str) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from typing import Any
 from mmeframe.budget import check_bounds, size_text
 from mmeframe.errors import FAULTS, MmeframeError, ModelError, forget, forgotten
 from mmeframe.plugin import EvictEvent, LoadEvent, SubModel
-from mmeframe.spec import ResidencySpec
+from mmeframe.sections import ResidencySpec
 
 __all__ = ["Host", "ModelStatistics", "Residency", "ResidencyStatistics"]
 

@@ -41,7 +41,8 @@ from mmeframe.runtime.outputs import Answers
 from mmeframe.runtime.residency import Host, Residency
 from mmeframe.runtime.scoring import Scorer
 from mmeframe.runtime.workers import Workers
-from mmeframe.spec import ANNOTATE, Column, Component, ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.sections import ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.spec import ANNOTATE, Column, Component
 from mmeframe.versions import HERE, faults, tell
 from mmeframe.worker import Remote
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from mmeframe.spec import RouterSpec
+    from mmeframe.sections import RouterSpec
 
 __all__ = ["Case", "CombinerCase", "LoaderCase", "ObserverCase", "SourceCase", "StrategyCase"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmeframe.api import job
 from mmeframe.plugin.manager import Plugins
-from mmeframe.spec import RouterSpec
+from mmeframe.sections import RouterSpec
 from mmeframe.testing.installed import found_plugins, switches
 
 __all__ = ["Compositions"]

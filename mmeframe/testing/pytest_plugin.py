@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from mmeframe.plugin.manager import Plugins
     from mmeframe.runtime import Router
-    from mmeframe.spec import RouterSpec
+    from mmeframe.sections import RouterSpec
     from mmeframe.testing.command import CommandResult
     from mmeframe.testing.compositions import Compositions
     from mmeframe.testing.routing_only import DryRouter

@@ -13,7 +13,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.route.routing import Routing
 from mmeframe.route.table import NO_TARGET
 from mmeframe.rows.batch import as_batch
-from mmeframe.spec import RouterSpec
+from mmeframe.sections import RouterSpec
 from mmeframe.store.store import Store, using_store
 
 __all__ = ["DryRouter"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmeframe.errors import ConfigError
-from mmeframe.spec import TrainSpec
+from mmeframe.sections import TrainSpec
 from mmeframe.train.metrics import Answers, answers_of
 from mmeframe.train.names import key_text
 from mmeframe.train.rows import Key, Rows

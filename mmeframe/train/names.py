@@ -9,7 +9,8 @@ from typing import Any
 from mmeframe.errors import ConfigError, MissingError, Problem, ProblemsError, count
 from mmeframe.plugin.components import make_component
 from mmeframe.rows.keys import canonical, csv_twins
-from mmeframe.spec import RouterSpec, SubModelEntry, TrainSpec
+from mmeframe.sections import RouterSpec, TrainSpec
+from mmeframe.spec import SubModelEntry
 from mmeframe.store.store import Store, registered_name
 from mmeframe.train.rows import Key
 

@@ -28,7 +28,8 @@ from mmeframe.rows.keys import is_whole
 from mmeframe.rows.reading import read_whole
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.separated import Kind
-from mmeframe.spec import Column, Reader, RouterSpec, TrafficSpec, TrainSpec
+from mmeframe.sections import Reader, RouterSpec, TrafficSpec, TrainSpec
+from mmeframe.spec import Column
 from mmeframe.train.allow import table_object
 
 if TYPE_CHECKING:

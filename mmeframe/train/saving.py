@@ -13,7 +13,7 @@ from typing import Any
 
 from mmeframe.errors import ConfigError, listed
 from mmeframe.fleet.environment import distributions_of
-from mmeframe.spec import TrainSpec
+from mmeframe.sections import TrainSpec
 from mmeframe.train.rows import Rows
 
 __all__ = ["Writer", "check_serialization", "requirements_of", "signature_of"]

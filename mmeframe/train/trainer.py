@@ -20,7 +20,7 @@ from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError
 from mmeframe.publish.log import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.redact import redact_tree
-from mmeframe.spec import RouterSpec, TrainSpec
+from mmeframe.sections import RouterSpec, TrainSpec
 from mmeframe.store.cleanup import BUILD_TAG, Undo, close_leftovers, forget_empty, lease
 from mmeframe.store.store import Store
 from mmeframe.train.allow import estimator_class

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmeframe.errors import MissingError
+from mmeframe.errors import MissingError, Report
 from mmeframe.fleet.members import Members
 from mmeframe.plugin import ModelSource, ModelSourcePlugin, SourceConf, SubModelEntry, hookimpl
 from mmeframe.plugin.manager import load_plugins
-from mmeframe.spec import Component, KeyPart, RouterSpec, RoutingSpec
+from mmeframe.sections import RouterSpec, RoutingSpec
+from mmeframe.spec import Component, KeyPart
 from mmeframe.store.store import Store
 
 GOOD = SubModelEntry("a", "models:/a/1", {"shop": "berlin"}, origin="sources.s")
@@ -53,7 +54,7 @@ def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),
     brings[:] = things
     spec = RouterSpec("r", RoutingSpec((KeyPart("shop", COLUMN),), (("shop",),)), sources=sources, **more)
     problems: list[Any] = []
-    found = Members(spec, PLUGINS, Store(""), problems, [], []).read()
+    found = Members(spec, PLUGINS, Store(""), Report(problems=problems), [], []).read()
     return found, [f"{problem.where}: {problem.what}" for problem in problems]
 
 

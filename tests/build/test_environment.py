@@ -6,9 +6,9 @@ from importlib import metadata
 
 import pytest
 
-from mmeframe.errors import Problem
+from mmeframe.errors import Problem, Report
 from mmeframe.fleet.environment import distributions_of, merge, read_requirements
-from mmeframe.spec import EnvironmentSpec
+from mmeframe.sections import EnvironmentSpec
 
 MLFLOW = f"mlflow=={metadata.version('mlflow')}"
 SECRET = "hunter2"
@@ -19,7 +19,7 @@ ENDLESS = "9" * 5000
 def settle(*wanted: tuple[str, list[str]], **spec: object) -> tuple[list[str], list[Problem]]:
     """The merged requirements but for MLflow's own pin, and the problems."""
     problems: list[Problem] = []
-    merged = merge(wanted, EnvironmentSpec(**spec), problems)
+    merged = merge(wanted, EnvironmentSpec(**spec), Report(problems=problems))
     return [line for line in merged if line != MLFLOW], problems
 
 
@@ -201,9 +201,9 @@ def test_what_is_merged_stays(policy):
         "z ; os_name == 'none'",
     ]
     spec = EnvironmentSpec(merge=policy)
-    once = merge([("a", lines)], spec, [])
+    once = merge([("a", lines)], spec, Report())
 
-    assert merge([("the sub-models", once)], spec, []) == once
+    assert merge([("the sub-models", once)], spec, Report()) == once
 
 
 TWO_PINS = [
@@ -390,7 +390,7 @@ def test_exactly_one_mlflow(line):
     """Whatever MLflow sub-models were logged with, the router is read by the one that writes it."""
     problems: list[Problem] = []
 
-    merged = merge([("a", [line]), ("b", ["mlflow==2.5"])], EnvironmentSpec(), problems)
+    merged = merge([("a", [line]), ("b", ["mlflow==2.5"])], EnvironmentSpec(), Report(problems=problems))
 
     assert (merged, problems) == ((MLFLOW,), [])
 
@@ -406,7 +406,7 @@ def test_exactly_one_mlflow(line):
 )
 def test_extras_of_mlflow_stay(lines, extras):
     """What sub-models need beside MLflow itself is kept, at the version of the one mlflow."""
-    merged = merge([(f"m{at}", [line]) for at, line in enumerate(lines)], EnvironmentSpec(), [])
+    merged = merge([(f"m{at}", [line]) for at, line in enumerate(lines)], EnvironmentSpec(), Report())
 
     assert merged == (MLFLOW.replace("==", f"{extras}=="),)
 
@@ -415,8 +415,8 @@ def test_mlflow_can_be_overridden():
     """The user may say otherwise."""
     override = EnvironmentSpec(override={"mlflow": "==3.17.9"})
 
-    assert merge([], override, []) == ("mlflow==3.17.9",)
-    assert merge([("a", ["mlflow[databricks]"])], override, []) == ("mlflow[databricks]==3.17.9",)
+    assert merge([], override, Report()) == ("mlflow==3.17.9",)
+    assert merge([("a", ["mlflow[databricks]"])], override, Report()) == ("mlflow[databricks]==3.17.9",)
 
 
 def test_other_distributions_of_mlflow_are_not_mlflow():
@@ -511,7 +511,7 @@ def test_ranges_without_a_common_version_clash(one, two, clash):
     """Two ranges that no version satisfies are named with who asked for them."""
     problems: list[Problem] = []
 
-    merge([("models.a", [one]), ("models.b", [two])], EnvironmentSpec(), problems)
+    merge([("models.a", [one]), ("models.b", [two])], EnvironmentSpec(), Report(problems=problems))
 
     assert [problem.what for problem in problems] == (
         [f"models.a needs {one} and models.b needs {two}."] if clash else []

@@ -8,7 +8,7 @@ import pytest
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, DataType, ParamSpec, Schema, TensorSpec
 
-from mmeframe.errors import Problem
+from mmeframe.errors import Problem, Report
 from mmeframe.fleet.signature import (
     Outputs,
     Union,
@@ -175,7 +175,7 @@ def test_promotion(one, two, kind):
     for first, second in ((one, two), (two, one)):
         problems: list[Problem] = []
 
-        union = union_columns({"a": [Column("x", first)], "b": [Column("x", second)]}, problems)
+        union = union_columns({"a": [Column("x", first)], "b": [Column("x", second)]}, Report(problems=problems))
 
         assert (union, problems) == (Union((Column("x", kind),), {"x": tuple(sorted([one, two]))}), [])
 
@@ -183,7 +183,9 @@ def test_promotion(one, two, kind):
 @pytest.mark.parametrize("kind", ["long", "double", "string", "boolean", "datetime", TEXTS])
 def test_agreement(kind):
     """What all sub-models agree on is kept, and is not promoted."""
-    assert union_columns({"a": [Column("x", kind)], "b": [Column("x", kind)]}, []) == Union((Column("x", kind),), {})
+    assert union_columns({"a": [Column("x", kind)], "b": [Column("x", kind)]}, Report()) == Union(
+        (Column("x", kind),), {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_clash(one, two):
     """Types that no type holds are a problem naming both sub-models."""
     problems: list[Problem] = []
 
-    union_columns({"berlin": [Column("x", one)], "paris": [Column("x", two)]}, problems)
+    union_columns({"berlin": [Column("x", one)], "paris": [Column("x", two)]}, Report(problems=problems))
 
     assert problems == [
         Problem(
@@ -223,7 +225,7 @@ def test_clash(one, two):
 )
 def test_required(one, two, required):
     """A column is required of every row only if every sub-model requires it."""
-    union = union_columns({"a": one, "b": two}, [])
+    union = union_columns({"a": one, "b": two}, Report())
 
     assert [column.required for column in union.columns] == [required]
 
@@ -235,7 +237,7 @@ def test_union_order():
         "b": [Column("y", "long"), Column("x", "long"), Column("z", "long")],
     }
 
-    assert [column.name for column in union_columns(schemas, []).columns] == ["x", "z", "y"]
+    assert [column.name for column in union_columns(schemas, Report()).columns] == ["x", "z", "y"]
 
 
 # -- the union of answers ------------------------------------------------------------------------------------------
@@ -266,7 +268,10 @@ def test_union_outputs(outputs, merged):
     """Answers are aligned by name, and numbers promoted."""
     problems: list[Problem] = []
 
-    assert (union_outputs({f"m{n}": item for n, item in enumerate(outputs)}, problems), problems) == (merged, [])
+    assert (union_outputs({f"m{n}": item for n, item in enumerate(outputs)}, Report(problems=problems)), problems) == (
+        merged,
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,7 +311,7 @@ def test_answers_that_do_not_mix(one, two, what, hint):
     """Answers of different shape or kind are a problem naming both sub-models."""
     problems: list[Problem] = []
 
-    union_outputs({"a": one, "b": two}, problems)
+    union_outputs({"a": one, "b": two}, Report(problems=problems))
 
     assert problems == [Problem("models.b", what, hint, "fleet")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from mmeframe.config import compose, conf_dir, parse
 from mmeframe.config.hydra_api import hydra_base
-from mmeframe.config.schema import SECTIONS, RoutingConf
 from mmeframe.errors import MmeframeError, ProblemsError, UsageError
 from mmeframe.plugin import manager
 from mmeframe.plugin.manager import Plugins, load_plugins
-from mmeframe.spec import RouterSpec
+from mmeframe.sections import RouterSpec
 
 # The smallest config of a router that is complete.
 ROUTED = ("name=r", "routing=column", "routing.column=dow")
@@ -869,36 +867,6 @@ def test_a_name_with_leading_zeros_in_an_override(answers):
     assert answer.endswith(
         "A name that begins with 0 cannot stand in an override: declare it in a YAML file, in quotes."
     )
-
-
-@pytest.fixture(scope="module")
-def base(builtins: Plugins) -> dict[str, Any]:
-    return dict(compose("build", plugins=builtins).tree)
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_the_yamls_defaults_are_the_dataclasses(base, section):
-    """conf/_base.yaml and the dataclasses of mmeframe.config.schema say the same, section by section."""
-    assert base[section] == plain(SECTIONS[section]())
-
-
-def test_the_yamls_routing_is_the_dataclasses(base):
-    """The same for routing, which is an open map."""
-    assert base["routing"] == plain(RoutingConf())
-
-
-def test_the_yaml_has_every_section_and_no_other(base):
-    """What conf/_base.yaml declares is what the parser knows."""
-    assert sorted(base) == sorted(
-        ["name", "sources", "models", "exclude", "disabled_models", "routing", "isolation", "observers", *SECTIONS]
-    )
-
-
-def plain(value: Any) -> Any:
-    """A dataclass as YAML would write it: ``class_`` is ``class`` there."""
-    if isinstance(value, dict):
-        return {name.rstrip("_"): plain(item) for name, item in value.items()}
-    return plain(dataclasses.asdict(value)) if dataclasses.is_dataclass(value) else value
 
 
 @pytest.mark.parametrize(

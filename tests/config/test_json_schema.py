@@ -14,7 +14,8 @@ import yaml
 
 from mmeframe.cli import main
 from mmeframe.config import conf_dir
-from mmeframe.config.json_schema import GROUPS, json_schema
+from mmeframe.config.json_schema import json_schema
+from mmeframe.config.quick_choices import WITH_KINDS as GROUPS
 from mmeframe.plugin import manager
 from mmeframe.plugin.manager import Plugins, isolated_plugins
 from tests import run_doc

@@ -9,8 +9,8 @@ import pytest
 
 from mmeframe.cli import main
 from mmeframe.config import files
-from mmeframe.config.parse import _TOP
 from mmeframe.plugin.kinds import CHOSEN
+from mmeframe.sections import SECTIONS
 
 ROUTER = "routing: {kind: column, column: dow}\nmodels: {a: {uri: m, key: {dow: 1}}}\n"
 DEFAULTS = "defaults: [build, _self_]\nname: r\n"
@@ -272,5 +272,5 @@ def test_security_says_what_every_section_can_cause():
     rows = re.findall(r"^\| (.*?) \|", text, re.MULTILINE)
     named = {name.split(".")[0] for row in rows for name in re.findall(r"`([\w.]+)", row)}
 
-    assert set(_TOP) <= named
+    assert set(SECTIONS) <= named
     assert {kind.group for kind in CHOSEN} <= named

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BeforeValidator, Field, PlainValidator, PositiveInt, TypeAdapter
 
-from mmeframe.config import conf_dir
-from mmeframe.config.comments import field_comments, yaml_comments
+from mmeframe.config.comments import field_comments
 from mmeframe.config.options import config_fault, describe, plain, type_text
 from mmeframe.plugin import MISSING, StrategyConf
 from mmeframe.plugin.conf import defaults_of
@@ -152,16 +151,6 @@ def test_a_class_inside_a_function():
         option: int = 1
 
     assert field_comments(Local) == {"option": "Indented."}
-
-
-def test_comments_of_the_shipped_yaml():
-    """Beside a name, else above it, with the path of the name."""
-    comments = yaml_comments(conf_dir() / "_base.yaml")
-
-    assert comments["output.on_error"] == "a failing sub-model fails the request; skip: only its rows"
-    assert comments["train.reader.path"] == "CSV, TSV, Parquet, Arrow, JSON or JSON lines"
-    assert comments["bundle"] == "Which files may make the sub-models live."
-    assert "serve.host" not in comments
 
 
 # -- defaults --------------------------------------------------------------------------------------------------------

@@ -17,23 +17,21 @@ from pydantic import ValidationError
 from mmeframe import errors
 from mmeframe.config import Composed, compose, parse
 from mmeframe.config.parse import parse_client
-from mmeframe.config.schema import Tags
 from mmeframe.errors import ProblemsError
-from mmeframe.plugin.components import adapter_of
+from mmeframe.option_types import Tags, adapter_of
 from mmeframe.plugin.manager import Plugins, isolated_plugins
-from mmeframe.spec import (
-    Component,
+from mmeframe.sections import (
     Estimator,
     Features,
     OutputSpec,
     Reader,
     RouterSpec,
-    SubModelEntry,
     TrackingSpec,
     TrafficSpec,
     TrainSpec,
     ValidateSpec,
 )
+from mmeframe.spec import Component, SubModelEntry
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (

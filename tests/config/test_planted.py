@@ -12,8 +12,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from mmeframe import api
-from mmeframe.config import schema
+from mmeframe import api, sections
+from mmeframe.config.model_entry import ModelConf
 from mmeframe.errors import MmeframeError, ProblemsError
 from mmeframe.plugin.manager import Plugins, load_plugins
 from tests import fleets
@@ -76,15 +76,15 @@ def everything(plugins: Plugins, value: Any) -> dict[str, Any]:
         found = plugins.registered[noun]
         return {kind: {"kind": kind, **options(entry.record.config, value)} for kind, entry in sorted(found.items())}
 
-    models: dict[str, Any] = {"a": {**options(schema.ModelConf, value), "key": {"dow": value}}}
+    models: dict[str, Any] = {"a": {**options(ModelConf, value), "key": {"dow": value}}}
     models |= {f"loaded_{kind}": {"uri": "x", "loader": it} for kind, it in all_of("model loader").items()}
     models |= {f"combined_{kind}": {"combine": it} for kind, it in all_of("combiner").items()}
     return {
         "defaults": ["_base", "_self_"],
         **dict.fromkeys(("name", "exclude", "disabled_models", "isolation"), value),
-        **{section: options(config, value) for section, config in schema.SECTIONS.items()},
-        "tracking": {**options(schema.TrackingConf, value), "tags": {"team": value, "list": [value]}},
-        "routing": {**options(schema.RoutingConf, value), "keys": all_of("routing strategy")},
+        **{name: options(it.type, value) for name, it in sections.SECTIONS.items() if it.closed},
+        "tracking": {**options(sections.TrackingSpec, value), "tags": {"team": value, "list": [value]}},
+        "routing": {**options(sections.RoutingConf, value), "keys": all_of("routing strategy")},
         "sources": all_of("model source"),
         "observers": all_of("observer"),
         "models": models,

@@ -15,7 +15,7 @@ import pytest
 
 from mmeframe.errors import ConfigError, ModelError
 from mmeframe.runtime.residency import Host, Residency
-from mmeframe.spec import ResidencySpec
+from mmeframe.sections import ResidencySpec
 
 SIZE = 100
 RAISE = "Raise residency.max_bytes or residency.max_models."

@@ -23,7 +23,8 @@ from mmeframe.route.routing import Members, Routing
 from mmeframe.route.table import NO_TARGET, RouteTable
 from mmeframe.rows.batch import as_batch
 from mmeframe.runtime import Router
-from mmeframe.spec import Column, Component, KeyPart, RoutingSpec, SubModelEntry, TrafficSpec
+from mmeframe.sections import RoutingSpec, TrafficSpec
+from mmeframe.spec import Column, Component, KeyPart, SubModelEntry
 from tests.test_shares import by_contract
 
 COLUMN = Component("column", "mmeframe.builtin.column:ColumnStrategy", "mmeframe.builtin.column:ColumnConf")

@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mmeframe import api
 from mmeframe.errors import ConfigError, MissingError, ProblemsError
-from mmeframe.spec import Estimator, Features, Reader, TrainSpec
+from mmeframe.sections import Estimator, Features, Reader, TrainSpec
 from mmeframe.train.saving import Writer
 
 
