@@ -313,7 +313,9 @@ class _Resolver:
             distinct.setdefault(model.requirements, f"models.{model.id}")
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         merged = merge(wanted, self.spec.environment, self.report)
-        self.report.warnings += [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
+        self.report.warnings.extend(
+            [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
+        )
         return merged
 
     def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
@@ -384,8 +386,8 @@ class _Resolver:
         if not answers:
             return Outputs(())
         union_outputs(answers, self.report)
-        self.report.warnings += alike_labels(
-            {model.id: model.outputs.classes for model in models if model.id in self._answering}
+        self.report.warnings.extend(
+            alike_labels({model.id: model.outputs.classes for model in models if model.id in self._answering})
         )
         hidden = {model.id for model in models if model.arm in self.spec.traffic.shadow}
         seen = union_outputs({id_: it for id_, it in answers.items() if id_ not in hidden} or answers, Report())
