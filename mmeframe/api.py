@@ -174,7 +174,7 @@ class Job:
 
     def _wrapping(self, fleet: Fleet) -> str:
         """The digest of what a build would put around the bundle. Raises what that would raise."""
-        from mmeframe.publish.log import wrapping
+        from mmeframe.publish.wrapping import wrapping
 
         return wrapping(fleet, self.plugins).digest
 
@@ -465,19 +465,11 @@ def predict_table(
         scored = mmeframe.predict_table("models:/flights@champion", "rows.csv", "scored.parquet", keep=["flight"])
         print(scored.rows, scored.reasons)
     """
-    from mmeframe.tables import score_table
+    from mmeframe.tables import Wanted, score_table
 
     router = load_router(uri, tracking_uri=tracking_uri)
-    return score_table(
-        router,
-        Path(data),
-        params=params,
-        out=Path(out),
-        batch_rows=batch_rows,
-        keep=keep,
-        annotate=annotate,
-        progress=progress,
-    )
+    wanted = Wanted(params, annotate, batch_rows, keep)
+    return score_table(router, Path(data), wanted, out=Path(out), progress=progress)
 
 
 def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmeframe.errors import MissingError
+
 __all__ = [
+    "ARRAY",
     "FORMAT",
+    "FRAME",
     "MAGIC",
     "MANIFEST",
     "MEMORY",
@@ -19,13 +22,14 @@ __all__ = [
     "FileRef",
     "SubModelRecord",
     "canonical_json",
-    "manifest_digest",
-    "write_manifest",
+    "file_of",
 ]
 
 FORMAT = 1
 MANIFEST, RECORDS, PACK, MEMORY = "manifest.json", "records.arrow", "pack.bin", "memory.bin"
 MAGIC = b"MMEPACK\x01"
+# Forms of sub-models: they take frames, or arrays of doubles.
+FRAME, ARRAY = "frame", "array"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,9 @@ class SubModelRecord:
 
     ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
     are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
-    ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
-    which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live,
-    with what the router keeps for it. ``python``: the minor version whose pickles it holds, empty for none.
+    ``form``: of its rows, FRAME or ARRAY, which its loader can make it take; ``of``: the ids whose answers it combines,
+    in which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes
+    live, with what the router keeps for it. ``python``: the minor version whose pickles it holds, empty for none.
     """
 
     id: str
@@ -64,7 +68,7 @@ class SubModelRecord:
     memory: int
     files: tuple[FileRef, ...] = field(default=())
     routed: bool = True
-    arrays: bool = False
+    form: str = FRAME
     of: tuple[str, ...] = ()
     python: str = ""
 
@@ -74,16 +78,10 @@ def canonical_json(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """The sha256 of a manifest without its own ``digest`` field."""
-    return hashlib.sha256(canonical_json({k: v for k, v in manifest.items() if k != "digest"})).hexdigest()
-
-
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """Write a manifest with its digest, which is returned."""
-    # What the file will say is what gets digested: tuples become lists here, not at the reader.
-    plain = json.loads(canonical_json(manifest))
-    plain["digest"] = manifest_digest(plain)
-    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    return str(plain["digest"])
+def file_of(folder: Path, name: str) -> Path:
+    """One of the files of a bundle. Raises MissingError if it is not there."""
+    path = folder / name
+    if not path.is_file():
+        what = f"the bundle has no {name}."
+        raise MissingError(what, where=str(path), hint="Download the model again, or rebuild it.")
+    return path

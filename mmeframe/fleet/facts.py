@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmeframe.bundle.format import canonical_json
 from mmeframe.fleet.embed import CodeChange, code_changes
 from mmeframe.redact import redact
 from mmeframe.rows.types import shown
-from mmeframe.spec import Column, ResidencySpec, RouterSpec, RoutingSpec, TrafficSpec
+from mmeframe.spec import Column, RouterSpec, TrafficSpec
 
 if TYPE_CHECKING:
-    from mmeframe.bundle import Bundle
+    from mmeframe.bundle import Bundle, Manifest
     from mmeframe.fleet.changes import Difference
     from mmeframe.fleet.resolve import Fleet
 
@@ -181,43 +182,20 @@ class RouterFacts:
     """What is inside a logged router. ``other_code_here``: whose code differs from what is installed."""
 
     uri: str
-    name: str
-    mmeframe: str
-    format: int
-    digest: str
-    bytes: int
-    pack_bytes: int
-    routing: RoutingSpec
-    traffic: TrafficSpec
-    disabled_models: Sequence[str]
-    isolation: str
-    residency: ResidencySpec
-    output: Mapping[str, Any]
-    columns: Sequence[Column]
+    manifest: Manifest
     routing_columns: Mapping[str, str]
-    answer: Any
-    environment: Sequence[str]
-    plugins: Mapping[str, Mapping[str, Any]]
     other_code_here: Sequence[CodeChange]
     sub_models: Sequence[PackedFacts]
 
     @classmethod
     def of(cls, uri: str, bundle: Bundle) -> RouterFacts:
         """What a bundle says; no sub-model is loaded. uri: where it was found."""
-        manifest: Mapping[str, Any] = bundle.manifest
-        kinds = [loader["kind"] for loader in manifest["loaders"]]
-        columns = {part: inputs["columns"] for part, inputs in manifest["inputs"].items()}
-        same = ("name", "mmeframe", "format", "bytes", "disabled_models", "isolation", "output", "answer")
+        manifest = bundle.manifest
+        kinds = [loader.kind for loader in manifest.loaders]
         return cls(
-            **{name: manifest[name] for name in (*same, "environment", "plugins")},
             uri=redact(uri),
-            digest=bundle.digest,
-            pack_bytes=manifest["pack"]["bytes"],
-            routing=RoutingSpec.from_json(manifest["routing"]),
-            traffic=TrafficSpec.from_json(manifest["traffic"]),
-            residency=ResidencySpec.from_json(manifest["residency"]),
-            columns=[Column(*column) for column in manifest["union"]],
-            routing_columns=_readers(columns, manifest["traffic"]["sticky"]),
+            manifest=manifest,
+            routing_columns=_readers(manifest.inputs, manifest.traffic.sticky),
             other_code_here=code_changes(manifest),
             sub_models=[
                 PackedFacts(**_model(record, kinds[record.loader]), bytes=record.bytes, memory=record.memory)
@@ -226,18 +204,21 @@ class RouterFacts:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            **vars(self),
-            **{name: _as_stored(getattr(self, name).to_json()) for name in ("routing", "traffic", "residency")},
-            "columns": [column.to_json() for column in self.columns],
-            "other_code_here": [change.to_json() for change in self.other_code_here],
-            "sub_models": [asdict(model) for model in self.sub_models],
-        }
+        # With the names in each section in the order of the file.
+        said = json.loads(canonical_json(self.manifest.to_json()))
+        said |= {"digest": self.manifest.digest, "pack_bytes": self.manifest.pack.bytes, "columns": said["union"]}
+        said |= {"uri": self.uri, "routing_columns": dict(self.routing_columns)}
+        said["other_code_here"] = [change.to_json() for change in self.other_code_here]
+        said["sub_models"] = [asdict(model) for model in self.sub_models]
+        return {name: said[name] for name in _SHOWN}
 
 
-def _as_stored(section: Mapping[str, Any]) -> Any:
-    """A section of a manifest with its names in the order of the file."""
-    return json.loads(json.dumps(section, sort_keys=True))
+# What is printed of a logged router, in this order.
+_SHOWN = (
+    *("uri", "name", "mmeframe", "format", "digest", "bytes", "pack_bytes", "routing", "traffic", "disabled_models"),
+    *("isolation", "residency", "output", "columns", "routing_columns", "answer", "environment", "plugins"),
+    *("other_code_here", "sub_models"),
+)
 
 
 def promoted(union: Iterable[Column], schemas: Iterable[Sequence[Column]]) -> dict[str, list[str]]:

@@ -16,14 +16,13 @@ from typing import Any
 
 from mmeframe.budget import check_residency
 from mmeframe.errors import ConfigError, MmeframeError, Problem, ProblemsError, count, known_names, suggest
-from mmeframe.fleet.describe import Describer, Journal, SubModel
+from mmeframe.fleet.describe import Describer, Journal
 from mmeframe.fleet.environment import distributions_of, merge
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.members import Members
 from mmeframe.fleet.methods import discover, has_classes, labels
 from mmeframe.fleet.released import ReleasedBuild
 from mmeframe.fleet.signature import (
-    Outputs,
     Param,
     Union,
     alike_labels,
@@ -34,11 +33,13 @@ from mmeframe.fleet.signature import (
     union_outputs,
     union_params,
 )
+from mmeframe.fleet.submodel import SubModel
 from mmeframe.graph import reached
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical, csv_hazard, csv_twins
+from mmeframe.rows.outputs import Outputs
 from mmeframe.rows.types import is_compound, shown
 from mmeframe.spec import ANNOTATE, MAIN_ARM, Column, Component, RouterSpec
 from mmeframe.store.store import ModelFolder, Progress, Store, fetched, registered_name

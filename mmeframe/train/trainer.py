@@ -27,7 +27,7 @@ from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError, count, listed
 from mmeframe.fleet.environment import distributions_of
 from mmeframe.plugin.components import make_component
-from mmeframe.publish.log import experiment_id, log_folder, move_alias, record_config, register, taken
+from mmeframe.publish.steps import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.redact import redact_tree
 from mmeframe.rows.keys import csv_twins
 from mmeframe.spec import RouterSpec, TrainSpec
