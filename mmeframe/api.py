@@ -142,7 +142,7 @@ class Job:
         rest = ours is not None and (previous is None or around != previous.wrapping)
         if rest and not changes:
             found = dataclasses.replace(found, differing=("wrapping",))
-        return Planned(Plan.of(fleet), found, changes or rest)
+        return Planned(Plan(fleet), found, changes or rest)
 
     def _against(self, store: Store, uri: str | None) -> tuple[str | None, Bundle | None]:
         """What a plan is compared with: the URI that was given or is registered, and its bundle, None for none."""
@@ -344,7 +344,7 @@ def plan(
 
     work = job("plan", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins)
     with work.store() as store:
-        return Plan.of(work.validate(store)).to_json()
+        return Plan(work.validate(store)).to_json()
 
 
 def coverage(

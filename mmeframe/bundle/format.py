@@ -20,6 +20,7 @@ __all__ = [
     "PACK",
     "RECORDS",
     "FileRef",
+    "SubModelFacts",
     "SubModelRecord",
     "canonical_json",
     "file_of",
@@ -41,14 +42,10 @@ class FileRef:
 
 
 @dataclass(frozen=True, slots=True)
-class SubModelRecord:
-    """Everything that the runtime knows about one sub-model without opening its bytes.
+class SubModelFacts:
+    """What is told of a sub-model, before a build and of a logged router.
 
-    ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
-    are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
-    ``form``: of its rows, FRAME or ARRAY, which its loader can make it take; ``of``: the ids whose answers it combines,
-    in which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes
-    live, with what the router keeps for it. ``python``: the minor version whose pickles it holds, empty for none.
+    routed: a key reaches it. of: the ids whose answers it combines, in which case it has no files.
     """
 
     id: str
@@ -59,6 +56,37 @@ class SubModelRecord:
     arm: str
     key: Mapping[str, str]
     flavor: str
+    routed: bool = field(default=True, kw_only=True)
+    of: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def declared_key(self) -> dict[str, str] | None:
+        """Its key, None where no key reaches it."""
+        return dict(self.key) if self.routed else None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is known by its files alone, and by nothing of a store."""
+        return not (self.of or self.version or self.model_id)
+
+    def to_json(self, loader: str) -> dict[str, Any]:
+        """loader: the kind of its loader, or of its combiner."""
+        found = {name: getattr(self, name) for name in ("id", "arm", "uri", "version", "model_id", "flavor")}
+        key = {"id": found.pop("id"), "key": self.declared_key}
+        return {**key, **found, "loader": loader, "of": list(self.of)}
+
+
+@dataclass(frozen=True, slots=True)
+class SubModelRecord(SubModelFacts):
+    """Everything that the runtime knows about one sub-model without opening its bytes.
+
+    ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
+    are stored once; ``loader`` is the combiner of one that combines others. ``flavor_options`` is the flavor's section
+    of the MLmodel file. ``form``: of its rows, FRAME or ARRAY, which its loader can make it take. ``bytes``: of its
+    files; ``memory``: that it takes live, with what the router keeps for it. ``python``: the minor version whose
+    pickles it holds, empty for none.
+    """
+
     flavor_options: Mapping[str, Any]
     loader: int
     inputs: int
@@ -67,9 +95,7 @@ class SubModelRecord:
     bytes: int
     memory: int
     files: tuple[FileRef, ...] = field(default=())
-    routed: bool = True
     form: str = FRAME
-    of: tuple[str, ...] = ()
     python: str = ""
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from mmeframe.errors import CorruptBundleError
 from mmeframe.route.table import RouteTable
 
 __all__ = ["Bundle"]
+
+_FIELDS = tuple(field.name for field in fields(SubModelRecord))
 
 
 class Bundle:
@@ -169,7 +172,7 @@ class Bundle:
         key = {name[4:]: row[name] for name in self._parts if row[name] is not None}
         files = tuple(FileRef(file["path"], file["sha256"]) for file in row["files"])
         row |= {"key": key, "files": files, "of": tuple(row["of"]), "flavor_options": json.loads(row["flavor_options"])}
-        return SubModelRecord(**{name: row[name] for name in SubModelRecord.__slots__})
+        return SubModelRecord(**{name: row[name] for name in _FIELDS})
 
     def blob(self, sha256: bytes) -> memoryview:
         """The bytes with this digest, verified.

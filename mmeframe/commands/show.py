@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mmeframe.budget import size_text
 from mmeframe.commandline import ConfigCommand
-from mmeframe.commands.texts import files_of, key_text, levels_text, show_columns, show_traffic
+from mmeframe.commands.texts import levels_text, of_model, show_columns, show_traffic
 from mmeframe.errors import count
 from mmeframe.output import emit, say, table
 
@@ -42,10 +42,7 @@ def _show(found: RouterFacts) -> None:
         say(f"plugin   {plugin.distribution or module} {plugin.version or '(embedded module)'}")
     for it in found.other_code_here:
         say(f"differs  {it.name} {it.before}; here: {it.after or '(not installed)'}")
-    rows = [
-        [it.id, key_text(it.key), it.arm, *files_of(it), size_text(it.bytes), size_text(it.memory)]
-        for it in found.sub_models
-    ]
+    rows = [[*of_model(it, found.kind_of(it)), size_text(it.bytes), size_text(it.memory)] for it in found.sub_models]
     table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size", "memory"], rows)
     show_traffic(facts.traffic, facts.disabled_models)
     show_columns([(it.name, it.type, it.required) for it in facts.union], found.routing_columns)

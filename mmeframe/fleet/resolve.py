@@ -33,7 +33,7 @@ from mmeframe.fleet.signature import (
     union_outputs,
     union_params,
 )
-from mmeframe.fleet.submodel import SubModel
+from mmeframe.fleet.submodel import SubModel, sub_model
 from mmeframe.graph import reached
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
@@ -596,21 +596,8 @@ class _Resolver:
         except MmeframeError as error:
             self.problems.append(Problem.of(error).below(f"models.{entry.id}.combine"))
             outputs = Outputs(())
-        return SubModel(
-            id=entry.id,
-            key={part: str(value) for part, value in (entry.key or {}).items()},
-            arm=entry.arm,
-            flavor="",
-            options={},
-            loader=combiner,
-            inputs=inputs,
-            outputs=outputs,
-            folder=ModelFolder(""),
-            origin=entry.origin,
-            routed=entry.routed,
-            of=entry.of,
-            prove=entry.prove is not False,
-        )
+        made = {"loader": combiner, "inputs": inputs, "outputs": outputs}
+        return sub_model(entry, ModelFolder(""), flavor="", options={}, **made)
 
     def _code_clashes(self, models: Iterable[SubModel]) -> None:
         """One process has one module of a name: the second model would silently run the first one's code."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmeframe.bundle.format import SubModelFacts
 from mmeframe.errors import BuildError
 from mmeframe.fleet.released import Facts
 from mmeframe.plugin import SubModelEntry, SubModelFiles
@@ -19,25 +20,13 @@ __all__ = ["OwnFiles", "SubModel", "kept_files", "sub_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubModel(Facts):
-    """A pinned sub-model.
+class SubModel(Facts, SubModelFacts):
+    """A pinned sub-model. ``loader`` is the combiner of one that combines others."""
 
-    ``of``: the ids whose answers it combines; then ``loader`` is its combiner, and it has no files.
-    """
-
-    id: str
-    uri: str = ""
-    key: Mapping[str, str]
-    arm: str
-    name: str | None = None
-    version: str | None = None
-    model_id: str | None = None
     folder: ModelFolder
     # Modules that the model ships beside its data -> digest of their files.
     code: Mapping[str, str] = field(default_factory=dict)
     origin: str
-    routed: bool = True
-    of: tuple[str, ...] = ()
     # Whether a build refuses it where it answers no probe rows.
     prove: bool = True
     # What it comes from, where that can be told without reading it.
@@ -86,6 +75,7 @@ def sub_model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubMod
         folder=folder,
         origin=entry.origin,
         routed=entry.routed,
+        of=entry.of,
         prove=entry.prove is not False,
         **facts,
     )

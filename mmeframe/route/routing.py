@@ -136,14 +136,7 @@ class Arms:
 class Routing:
     """Immutable after construction; shared by threads. models: of the fleet. table: of their keys."""
 
-    def __init__(
-        self,
-        spec: RoutingSpec,
-        models: Members,
-        table: RouteTable,
-        parts: Parts,
-        arms: Arms,
-    ) -> None:
+    def __init__(self, spec: RoutingSpec, models: Members, table: RouteTable, parts: Parts, arms: Arms) -> None:
         self.spec, self.models, self.table = spec, models, table
         self.strategies, self.traffic = parts.strategies, arms.traffic
         inputs = {name: strategy.inputs() for name, strategy in parts.strategies.items()}

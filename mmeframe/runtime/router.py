@@ -132,14 +132,14 @@ class Router:
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         read = [name for strategy in self.strategies.values() for name in strategy.inputs().columns]
-        self._requests = Requests(self.union, read, manifest.params, self.params)
+        requests = Requests(self.union, read, manifest.params, self.params)
+        # Bound once, and not for each request.
+        self._request, self._batch = requests.read, requests.batch
         self._loading = Loading(bundle, code, self.members.of)
         if forbidden := self._deployment.who_forbids_pickle(manifest.allow_pickle):
             self._loading.refuse_code(forbidden)
         self.residency = self._residency()
         self._answers, self._scorer = self._scoring()
-        # Looked up once, and not for each request.
-        self._request, self._batch = self._requests.read, self._requests.batch
 
     @classmethod
     def open(

@@ -58,12 +58,7 @@ class Scorer:
     """
 
     def __init__(
-        self,
-        models: SubModels,
-        union: Sequence[Column],
-        answers: Answers,
-        residency: Residency,
-        output: OutputSpec,
+        self, models: SubModels, union: Sequence[Column], answers: Answers, residency: Residency, output: OutputSpec
     ) -> None:
         self._name, self._params_of = models.name, models.params_of
         self._taking, self._takings = models.taking, models.takings

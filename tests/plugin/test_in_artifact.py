@@ -377,10 +377,10 @@ def test_what_another_version_of_a_plugin_does_not_know(change, said):
     """The plugin, both versions and the cure are named."""
     home = "mmeframe_nearest.strategy"
     component = Component("nearest", f"{home}:NearestStrategy", f"{home}:NearestConf", {})
-    plugins = {"mmeframe_nearest": {"distribution": "mmeframe-nearest", "version": "0.0.9"}}
+    manifest = Manifest(name="r", plugins={"mmeframe_nearest": PluginFacts("mmeframe-nearest", "0.0.9")})
 
     with pytest.raises(PluginError) as caught:
-        load_component(replace(component, **change), {"plugins": plugins, "mmeframe": "0.1.0"}, None)
+        load_component(replace(component, **change), manifest, None)
 
     assert str(caught.value) == (
         "nearest: the router was logged with mmeframe-nearest 0.0.9, and mmeframe-nearest 0.1.0 does not take "
