@@ -143,7 +143,7 @@ class Job:
         rest = ours is not None and (previous is None or around != previous.wrapping)
         if rest and not changes:
             found = dataclasses.replace(found, differing=("wrapping",))
-        return Planned(Plan.of(fleet), found, changes or rest)
+        return Planned(Plan(fleet), found, changes or rest)
 
     def _against(self, store: Store, uri: str | None) -> tuple[str | None, Bundle | None]:
         """What a plan is compared with: the URI that was given or is registered, and its bundle, None for none."""
@@ -175,7 +175,7 @@ class Job:
 
     def _wrapping(self, fleet: Fleet) -> str:
         """The digest of what a build would put around the bundle. Raises what that would raise."""
-        from mmeframe.publish.log import wrapping
+        from mmeframe.publish.wrapping import wrapping
 
         return wrapping(fleet, self.plugins).digest
 
@@ -346,7 +346,7 @@ def plan(
 
     work = job("plan", overrides, config_dirs=config_dirs, config_name=config_name, plugins=plugins)
     with work.store() as store:
-        return Plan.of(work.validate(store)).to_json()
+        return Plan(work.validate(store)).to_json()
 
 
 def coverage(
@@ -467,19 +467,11 @@ def predict_table(
         scored = mmeframe.predict_table("models:/flights@champion", "rows.csv", "scored.parquet", keep=["flight"])
         print(scored.rows, scored.reasons)
     """
-    from mmeframe.tables import score_table
+    from mmeframe.tables import Wanted, score_table
 
     router = load_router(uri, tracking_uri=tracking_uri)
-    return score_table(
-        router,
-        Path(data),
-        params=params,
-        out=Path(out),
-        batch_rows=batch_rows,
-        keep=keep,
-        annotate=annotate,
-        progress=progress,
-    )
+    wanted = Wanted(params, annotate, batch_rows, keep)
+    return score_table(router, Path(data), wanted, out=Path(out), progress=progress)
 
 
 def show(uri: str, *, tracking_uri: str | None = None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmeframe.runtime import Router
     from mmeframe.runtime.router import Answer
 
-__all__ = ["Scored", "score_table"]
+__all__ = ["Scored", "Wanted", "score_table"]
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,29 @@ class Scored:
     reasons: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How a table is scored. keep: columns of the data that stand before the answers: ``all``, ``none``, or some.
+
+    params: of every request. annotate: whether answers say who gave them, None for what the router does.
+    """
+
+    params: Mapping[str, Any] | None = None
+    annotate: bool | None = None
+    batch_rows: int = 100_000
+    keep: str | Sequence[str] = "all"
+
+
 def score_table(
     router: Router,
     data: Path,
+    wanted: Wanted,
     *,
-    params: Mapping[str, Any] | None = None,
     out: Path | None = None,
     stream: TextIO | None = None,
-    batch_rows: int = 100_000,
-    keep: str | Sequence[str] = "all",
-    annotate: bool | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Scored:
-    """Score ``data`` to ``out``, or as CSV to ``stream``; input columns that ``keep`` names stand before the answers.
+    """Score ``data`` to ``out``, or as CSV to ``stream``.
 
     Raises UsageError for an output that cannot be written so, and what ``Router.predict`` raises.
     """
@@ -54,13 +64,13 @@ def score_table(
     reasons: dict[str, int] = {}
     types = column_types(router.routing, router.union)
     other = "text" if out is None or untyped(out, "--out") else "any"
-    notes = router.annotate if annotate is None else annotate
+    notes, keep = router.annotate if wanted.annotate is None else wanted.annotate, wanted.keep
     declared = Types(_declared(router, types), partial(_stored, data, keep))
     with writer(out, stream, declared) as write:
-        for piece in read_rows(data, router.routing, types, batch_rows, other):
+        for piece in read_rows(data, router.routing, types, wanted.batch_rows, other):
             if not len(piece) and not len(piece.columns):
                 piece = without_rows([*types, *_kept((), keep)])
-            answer = router.answer(piece, params)
+            answer = router.answer(piece, wanted.params)
             scored = _beside(piece, _answers(answer, notes), keep)
             write(scored)
             for reason, count in _count(answer.columns["reason"]).items():
@@ -115,8 +125,8 @@ def _stored(data: Path, keep: str | Sequence[str]) -> dict[str, Any]:
 
 def _declared(router: Router, types: Mapping[str, str]) -> dict[str, str]:
     """MLflow's names of the types of columns and answers, for those without any value."""
-    answer = router.bundle.manifest["answer"]
+    answer = router.bundle.manifest.answer
     inputs = {name: "string" if kind in AS_TEXT else kind for name, kind in types.items()}
-    answers = {name: kind for name, kind, *_ in answer["columns"]}
-    answers |= {f"prediction_{number}": "double" for number in range(answer["width"])}
+    answers = {column.name: column.type for column in answer.columns}
+    answers |= {f"prediction_{number}": "double" for number in range(answer.width)}
     return {**inputs, **answers, **dict.fromkeys(_NOTES, "string")}

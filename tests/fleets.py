@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmeframe.bundle import Manifest
 from mmeframe.plugin.manager import Plugins, load_plugins
 
 REQUIREMENTS = ["mlflow", "scikit-learn", "skops", "cloudpickle"]
@@ -23,6 +25,13 @@ REQUIREMENTS = ["mlflow", "scikit-learn", "skops", "cloudpickle"]
 def plugins() -> Plugins:
     """The built-in plugins, found once: looking for installed ones takes a while."""
     return load_plugins()
+
+
+def with_strategy(manifest: Manifest, **changes: Any) -> Manifest:
+    """The same, with another strategy of its first key part."""
+    part, *others = manifest.routing.parts
+    part = replace(part, strategy=replace(part.strategy, **changes))
+    return replace(manifest, routing=replace(manifest.routing, parts=(part, *others)))
 
 
 @contextlib.contextmanager

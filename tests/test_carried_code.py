@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ from hypothesis import strategies as st
 
 import mmeframe
 from mmeframe import api
-from mmeframe.bundle import Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle import Bundle, BundleWriter, FileRef, Manifest, SubModelRecord
 from mmeframe.bundle.artifact import seal
-from mmeframe.bundle.format import manifest_digest
 from mmeframe.errors import BuildError, MmeframeError, ModelError, PluginError, ProblemsError
 from mmeframe.fleet.embed import embedded_files, write_archive
 from mmeframe.imports import from_router, modules_of, rival_of, same_here, version_of
@@ -281,11 +281,11 @@ def test_a_plan_tells_another_mmeframe(logged, week, mine, said):
     """Its version is compared, and its code."""
     from mmeframe.fleet.embed import code_changes
 
-    manifest = dict(Bundle(api_folder(week, logged["first"]) / "artifacts" / "bundle").manifest)
-    manifest |= {"plugins": {}} | ({"mmeframe": mine} if said else {})
+    manifest = replace(Bundle(api_folder(week, logged["first"]) / "artifacts" / "bundle").manifest, plugins={})
+    manifest = replace(manifest, mmeframe=mine) if said else manifest
 
     assert [it.to_json() for it in code_changes(manifest, {})] == ([said] if said else [])
-    changed = {**manifest, "mmeframe": mmeframe.__version__, "code": {"mmeframe": "0" * 64}}
+    changed = replace(manifest, mmeframe=mmeframe.__version__, code={"mmeframe": "0" * 64})
     other = {"name": "mmeframe", "from": mmeframe.__version__, "to": f"{mmeframe.__version__} with other code"}
     assert [it.to_json() for it in code_changes(changed, {})] == [other]
 
@@ -307,11 +307,8 @@ def test_options_that_another_version_has_recorded(week, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(api_folder(week, uri), folder)
     bundle = folder / "artifacts" / "bundle"
-    manifest = dict(Bundle(bundle).manifest)
-    manifest["routing"]["parts"][0][1]["options"]["shape"] = "round"
-    manifest["mmeframe"] = "0.7.0"
-    manifest["digest"] = manifest_digest(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    manifest = fleets.with_strategy(Bundle(bundle).manifest, options={"column": "dow", "shape": "round"})
+    replace(manifest, mmeframe="0.7.0").write(bundle)
 
     with pytest.raises(PluginError) as caught:
         api.load_router(str(folder))
@@ -487,7 +484,7 @@ def shipping(folder: Path, name: str, files: dict[str, str]) -> tuple[Bundle, Su
     """A router's bundle, and its one sub-model that ships these files."""
     with BundleWriter(folder / name) as writer:
         refs = tuple(FileRef(f"code/{path}", writer.add(text.encode())) for path, text in files.items())
-        writer.finish({"name": name}, (), (), ())
+        writer.finish(Manifest(name=name), ())
     record = SubModelRecord("m", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
     return Bundle(folder / name), record
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from mmeframe import api
-from mmeframe.bundle import Bundle, artifact
+from mmeframe.bundle import Bundle, Manifest, artifact
 from mmeframe.cli import main
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from tests import fleets
@@ -159,7 +159,7 @@ def other(value: Any) -> Any:
 
 def test_of_mlmodel_all_is_covered_but_what_tells_of_its_making(copied):
     """Also what MLflow may write there, and heed, one day."""
-    path, manifest = copied / "MLmodel", json.loads((copied / artifact.BUNDLE / "manifest.json").read_bytes())
+    path, manifest = copied / "MLmodel", Manifest.read(copied / artifact.BUNDLE)
     described = yaml.safe_load(path.read_text())
     names = [*described, "of_a_later_mlflow"]
     free = set()
@@ -292,9 +292,9 @@ def test_what_is_covered(original, logged):
     """The manifest has the digest of each file that decides, and the store that of the manifest."""
     manifest = Bundle(original / artifact.BUNDLE).manifest
 
-    assert set(manifest["artifact"]) == {*DECIDES, "requirements.txt", "conda.yaml", "python_env.yaml"}
-    assert all(manifest["artifact"].values())
-    assert manifest["digest"] == logged.digest
+    assert set(manifest.artifact) == {*DECIDES, "requirements.txt", "conda.yaml", "python_env.yaml"}
+    assert all(manifest.artifact.values())
+    assert manifest.digest == logged.digest
 
 
 _SERVED = """

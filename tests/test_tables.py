@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmeframe import api
+from mmeframe import api, tables
 from mmeframe.errors import BadInputError, MmeframeError, UsageError
 from mmeframe.rows.reading import read_table
 from mmeframe.runtime import Router
-from mmeframe.tables import Scored, score_table
+from mmeframe.tables import Scored, Wanted
 from tests import fleets
 
 FORMATS = (".csv", ".parquet", ".json", ".jsonl")
@@ -65,6 +65,10 @@ def values(path: Path) -> list[dict[str, Any]]:
     read = {".json": json.loads, ".jsonl": lambda text: [json.loads(line) for line in text.splitlines()]}
     assert not {"NaN", "Infinity"} & set(path.read_text().replace(",", " ").replace("}", " ").split())
     return read[path.suffix](path.read_text())
+
+
+def score_table(router: Router, data: Path, *, out: Path, progress: Any = lambda *_: None, **wanted: Any) -> Scored:
+    return tables.score_table(router, data, Wanted(**wanted), out=out, progress=progress)
 
 
 # -- Parquet: one type for all pieces --------------------------------------------------------------------------------

@@ -11,7 +11,19 @@ from elsewhere (``MMEFRAME_EXPECT_DIGEST``, the LoggedModel's tag) they detect t
 """
 
 from mmeframe.bundle.format import FORMAT, MANIFEST, MEMORY, PACK, RECORDS, FileRef, SubModelRecord
+from mmeframe.bundle.manifest import Manifest
 from mmeframe.bundle.reader import Bundle
 from mmeframe.bundle.writer import BundleWriter
 
-__all__ = ["FORMAT", "MANIFEST", "MEMORY", "PACK", "RECORDS", "Bundle", "BundleWriter", "FileRef", "SubModelRecord"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "MEMORY",
+    "PACK",
+    "RECORDS",
+    "Bundle",
+    "BundleWriter",
+    "FileRef",
+    "Manifest",
+    "SubModelRecord",
+]

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from mmeframe.bundle.format import MANIFEST, canonical_json, manifest_digest, write_manifest
+from mmeframe.bundle.format import canonical_json
+from mmeframe.bundle.manifest import Manifest
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from mmeframe.versions import tell
 
-__all__ = ["BUNDLE", "CODE", "check", "check_code", "content_digest", "forget_bytecode", "seal"]
+__all__ = ["BUNDLE", "CODE", "check", "check_code", "forget_bytecode", "seal"]
 
 BUNDLE = Path("artifacts") / "bundle"
 CODE, ENTRYPOINT, MLMODEL = "code/mmeframe.zip", "entrypoint.py", "MLmodel"
@@ -27,29 +27,21 @@ ENVIRONMENT = ("requirements.txt", "conda.yaml", "python_env.yaml")
 # Of MLmodel: a run, a place and a time, which decide nothing, and metadata, which has the digest. Where the model is
 # kept, MLflow may set them anew.
 _TELLS = ("artifact_path", "metadata", "model_id", "model_size_bytes", "model_uuid", "run_id", "utc_time_created")
-_SEALED = "artifact"
 
 
 def seal(root: Path) -> str:
     """Put a saved model folder under its bundle's digest, which is returned."""
-    path = root / BUNDLE / MANIFEST
-    manifest = json.loads(path.read_bytes())
-    manifest[_SEALED] = {name: _sha256(root, name) for name in (CODE, ENTRYPOINT, MLMODEL, *ENVIRONMENT)}
-    return write_manifest(root / BUNDLE, manifest)
+    artifact = {name: _sha256(root, name) for name in (CODE, ENTRYPOINT, MLMODEL, *ENVIRONMENT)}
+    return replace(Manifest.read(root / BUNDLE), artifact=artifact).write(root / BUNDLE)
 
 
-def content_digest(manifest: Mapping[str, Any]) -> str:
-    """The digest of a bundle before it was sealed: the same for the same fleet, whatever lies around it."""
-    return manifest_digest({name: value for name, value in manifest.items() if name != _SEALED})
-
-
-def check(root: Path, manifest: Mapping[str, Any], *, strict: bool) -> None:
+def check(root: Path, manifest: Manifest, *, strict: bool) -> None:
     """Raise CorruptBundleError for a file that is another one than the manifest says.
 
     strict: files of ENVIRONMENT, too; else they are told: MLflow has a command that edits them. Nothing else may lie
     beside the archive of code: MLflow puts that folder on the path, before whatever is installed.
     """
-    for name, expected in _sealed(manifest).items():
+    for name, expected in manifest.artifact.items():
         if strict or name not in ENVIRONMENT:
             _compare(root, name, expected)
         elif _sha256(root, name) != expected:
@@ -57,9 +49,9 @@ def check(root: Path, manifest: Mapping[str, Any], *, strict: bool) -> None:
     _check_beside(root, manifest)
 
 
-def _check_beside(root: Path, manifest: Mapping[str, Any]) -> None:
+def _check_beside(root: Path, manifest: Manifest) -> None:
     folder = (root / CODE).parent
-    if _sealed(manifest) and folder.is_dir():
+    if manifest.artifact and folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path != root / CODE:
                 _differs(path, None, _sha256(root, str(path.relative_to(root))))
@@ -79,16 +71,10 @@ def forget_bytecode(root: Path) -> None:
         raise MmeframeError(what, where=str(path), hint=hint)
 
 
-def check_code(archive: Path, manifest: Mapping[str, Any]) -> None:
+def check_code(archive: Path, manifest: Manifest) -> None:
     """The same for the archive of code alone, wherever it is imported."""
-    if sealed := _sealed(manifest):
-        _compare(archive.parents[1], CODE, sealed[CODE])
-
-
-def _sealed(manifest: Mapping[str, Any]) -> Mapping[str, str | None]:
-    """By file; nothing before a build has come that far."""
-    found: Mapping[str, str | None] = manifest.get(_SEALED, {})
-    return found
+    if manifest.artifact:
+        _compare(archive.parents[1], CODE, manifest.artifact[CODE])
 
 
 def _compare(root: Path, name: str, expected: str | None) -> None:

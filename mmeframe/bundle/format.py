@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmeframe.errors import MissingError
+
 __all__ = [
+    "ARRAY",
     "FORMAT",
+    "FRAME",
     "MAGIC",
     "MANIFEST",
     "MEMORY",
     "PACK",
     "RECORDS",
     "FileRef",
+    "SubModelFacts",
     "SubModelRecord",
     "canonical_json",
-    "manifest_digest",
-    "write_manifest",
+    "file_of",
 ]
 
 FORMAT = 1
 MANIFEST, RECORDS, PACK, MEMORY = "manifest.json", "records.arrow", "pack.bin", "memory.bin"
 MAGIC = b"MMEPACK\x01"
+# Forms of sub-models: they take frames, or arrays of doubles.
+FRAME, ARRAY = "frame", "array"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +42,10 @@ class FileRef:
 
 
 @dataclass(frozen=True, slots=True)
-class SubModelRecord:
-    """Everything that the runtime knows about one sub-model without opening its bytes.
+class SubModelFacts:
+    """What is told of a sub-model, before a build and of a logged router.
 
-    ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
-    are stored once. ``flavor_options`` is the flavor's section of the MLmodel file. ``routed``: a key reaches it;
-    ``arrays``: its loader can make it take arrays instead of frames; ``of``: the ids whose answers it combines, in
-    which case it has no files and ``loader`` is its combiner. ``bytes``: of its files; ``memory``: that it takes live,
-    with what the router keeps for it. ``python``: the minor version whose pickles it holds, empty for none.
+    routed: a key reaches it. of: the ids whose answers it combines, in which case it has no files.
     """
 
     id: str
@@ -55,6 +56,37 @@ class SubModelRecord:
     arm: str
     key: Mapping[str, str]
     flavor: str
+    routed: bool = field(default=True, kw_only=True)
+    of: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def declared_key(self) -> dict[str, str] | None:
+        """Its key, None where no key reaches it."""
+        return dict(self.key) if self.routed else None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is known by its files alone, and by nothing of a store."""
+        return not (self.of or self.version or self.model_id)
+
+    def to_json(self, loader: str) -> dict[str, Any]:
+        """loader: the kind of its loader, or of its combiner."""
+        found = {name: getattr(self, name) for name in ("id", "arm", "uri", "version", "model_id", "flavor")}
+        key = {"id": found.pop("id"), "key": self.declared_key}
+        return {**key, **found, "loader": loader, "of": list(self.of)}
+
+
+@dataclass(frozen=True, slots=True)
+class SubModelRecord(SubModelFacts):
+    """Everything that the runtime knows about one sub-model without opening its bytes.
+
+    ``loader``, ``inputs``, ``outputs`` and ``requirements`` are numbers into lists of the manifest, where equal ones
+    are stored once; ``loader`` is the combiner of one that combines others. ``flavor_options`` is the flavor's section
+    of the MLmodel file. ``form``: of its rows, FRAME or ARRAY, which its loader can make it take. ``bytes``: of its
+    files; ``memory``: that it takes live, with what the router keeps for it. ``python``: the minor version whose
+    pickles it holds, empty for none.
+    """
+
     flavor_options: Mapping[str, Any]
     loader: int
     inputs: int
@@ -63,9 +95,7 @@ class SubModelRecord:
     bytes: int
     memory: int
     files: tuple[FileRef, ...] = field(default=())
-    routed: bool = True
-    arrays: bool = False
-    of: tuple[str, ...] = ()
+    form: str = FRAME
     python: str = ""
 
 
@@ -74,16 +104,10 @@ def canonical_json(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """The sha256 of a manifest without its own ``digest`` field."""
-    return hashlib.sha256(canonical_json({k: v for k, v in manifest.items() if k != "digest"})).hexdigest()
-
-
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """Write a manifest with its digest, which is returned."""
-    # What the file will say is what gets digested: tuples become lists here, not at the reader.
-    plain = json.loads(canonical_json(manifest))
-    plain["digest"] = manifest_digest(plain)
-    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    return str(plain["digest"])
+def file_of(folder: Path, name: str) -> Path:
+    """One of the files of a bundle. Raises MissingError if it is not there."""
+    path = folder / name
+    if not path.is_file():
+        what = f"the bundle has no {name}."
+        raise MissingError(what, where=str(path), hint="Download the model again, or rebuild it.")
+    return path

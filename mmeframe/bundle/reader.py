@@ -6,32 +6,21 @@ import bisect
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmeframe.bundle.format import (
-    FORMAT,
-    MAGIC,
-    MANIFEST,
-    MEMORY,
-    PACK,
-    RECORDS,
-    FileRef,
-    SubModelRecord,
-    manifest_digest,
-)
-from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
+from mmeframe.bundle.format import MAGIC, MEMORY, PACK, RECORDS, FileRef, SubModelRecord, file_of
+from mmeframe.bundle.manifest import Manifest
+from mmeframe.errors import CorruptBundleError
 from mmeframe.route.table import RouteTable
-from mmeframe.spec import Column
 
 __all__ = ["Bundle"]
 
-_DIGEST = re.compile("[0-9a-f]{64}")
+_FIELDS = tuple(field.name for field in fields(SubModelRecord))
 
 
 class Bundle:
@@ -47,8 +36,8 @@ class Bundle:
 
     def __init__(self, folder: str | Path, expect: str | None = None) -> None:
         self.folder = Path(folder)
-        self.manifest = self._read_manifest(expect)
-        self.digest: str = self.manifest["digest"]
+        self.manifest = Manifest.read(self.folder, expect)
+        self.digest = self.manifest.digest
         self._records = self._open_records()
         # A cell of an array takes a third of the time that one of a table's column takes.
         self._columns = {name: _whole(self._records[name]) for name in self._records.column_names}
@@ -56,49 +45,11 @@ class Bundle:
         self._parts = [name for name in self._records.column_names if name.startswith("key:")]
         self._open_pack()
 
-    @cached_property
-    def schemas(self) -> list[tuple[Column, ...]]:
-        """Columns of sub-models; each record has the number of its own."""
-        return [tuple(Column(*column) for column in schema) for schema in self.manifest["schemas"]]
-
-    def _path(self, name: str) -> Path:
-        path = self.folder / name
-        if not path.is_file():
-            raise MissingError(
-                f"the bundle has no {name}.", where=str(path), hint="Download the model again, or rebuild it."
-            )
-        return path
-
-    def _read_manifest(self, expect: str | None) -> dict[str, Any]:
-        path = self._path(MANIFEST)
-        raw = path.read_bytes()
-        try:
-            manifest = json.loads(raw)
-            found, digest = int(manifest["format"]), str(manifest["digest"])
-            computed = manifest_digest(manifest)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            actual = hashlib.sha256(raw).hexdigest()
-            raise CorruptBundleError(str(path), expect or "(unknown)", actual, "it is not a manifest") from None
-        if found > FORMAT:
-            raise MmeframeError(
-                f"bundle format {found} is newer than this mmeframe reads ({FORMAT}).",
-                where=str(path),
-                hint=f"Install mmeframe {manifest.get('mmeframe', 'of the version that built it')} or newer.",
-            )
-        if computed != digest:
-            raise CorruptBundleError(str(path), digest, computed)
-        if expect is not None and expect != computed:
-            hint = "MMEFRAME_EXPECT_DIGEST asks for another build; 'mmeframe show' prints the digest of each."
-            if not _DIGEST.fullmatch(expect):
-                hint = f"MMEFRAME_EXPECT_DIGEST is {expect!r}, and a digest has 64 digits; 'mmeframe show' prints it."
-            raise CorruptBundleError(str(path), expect, computed, "it is not the expected bundle", hint)
-        return dict(manifest)
-
     def _open_records(self) -> Any:
         import pyarrow as pa
 
-        path = self._path(RECORDS)
-        raw, expected = path.read_bytes(), self.manifest["records"]["sha256"]
+        path = file_of(self.folder, RECORDS)
+        raw, expected = path.read_bytes(), self.manifest.records
         actual = hashlib.sha256(raw).hexdigest()
         if actual != expected:
             raise CorruptBundleError(str(path), expected, actual)
@@ -106,7 +57,7 @@ class Bundle:
         return table.append_column("memory", pa.array(self._read_memory(len(table))))
 
     def _read_memory(self, count: int) -> Any:
-        path = self._path(MEMORY)
+        path = file_of(self.folder, MEMORY)
         raw = path.read_bytes()
         data, expected = raw[: 8 * count], raw[8 * count :].hex()
         actual = hashlib.sha256(data).hexdigest()
@@ -115,14 +66,14 @@ class Bundle:
         return np.frombuffer(data, "<i8")
 
     def _open_pack(self) -> None:
-        path, facts = self._path(PACK), self.manifest["pack"]
+        path, facts = file_of(self.folder, PACK), self.manifest.pack
         self._file = path.open("rb")
         size = os.fstat(self._file.fileno()).st_size
-        start, count = facts["index_offset"], facts["blobs"]
+        start, count = facts.index_offset, facts.blobs
         index = self._read(start, max(size - start, 0))
         actual = hashlib.sha256(index).hexdigest()
-        if actual != facts["index_sha256"]:
-            raise CorruptBundleError(str(path), facts["index_sha256"], actual, "its index does not match")
+        if actual != facts.index_sha256:
+            raise CorruptBundleError(str(path), facts.index_sha256, actual, "its index does not match")
         if (head := self._read(0, len(MAGIC))) != MAGIC:
             wanted, found = (hashlib.sha256(part).hexdigest() for part in (MAGIC, head))
             raise CorruptBundleError(str(path), wanted, found, "its first bytes are not a pack's")
@@ -165,6 +116,11 @@ class Bundle:
         """One field of all records that is a number or a flag. Numbers are not copied."""
         return self._columns[name].to_numpy(zero_copy_only=False)
 
+    def coded(self, name: str) -> tuple[Any, list[str]]:
+        """One field of all records that is a text with few values: numbers of these, not copied, and the values."""
+        column = self._columns[name]
+        return column.indices.to_numpy(), column.dictionary.to_pylist()
+
     def texts(self, name: str, positions: Any) -> Any:
         """One field that is a text, of the records at these places: an array of objects."""
         return self._records[name].take(positions).to_numpy()
@@ -196,12 +152,12 @@ class Bundle:
 
     def routes(self) -> RouteTable:
         """The route table. It is read where it lies, so that opening costs the same for any number of sub-models."""
-        routing = self.manifest["routing"]
         arrays = {
-            name: np.frombuffer(self.blob(bytes.fromhex(stored["sha256"])), stored["type"])
-            for name, stored in self.manifest["routes"].items()
+            name: np.frombuffer(self.blob(bytes.fromhex(stored.sha256)), stored.type)
+            for name, stored in self.manifest.routes.items()
         }
-        return RouteTable([name for name, _ in routing["parts"]], routing["levels"], arrays)
+        routing = self.manifest.routing
+        return RouteTable([part.name for part in routing.parts], routing.levels, arrays)
 
     def position(self, model_id: str) -> int | None:
         """The number of a sub-model, None if the fleet has no such id. O(log n), no dictionary."""
@@ -216,7 +172,7 @@ class Bundle:
         key = {name[4:]: row[name] for name in self._parts if row[name] is not None}
         files = tuple(FileRef(file["path"], file["sha256"]) for file in row["files"])
         row |= {"key": key, "files": files, "of": tuple(row["of"]), "flavor_options": json.loads(row["flavor_options"])}
-        return SubModelRecord(**{name: row[name] for name in SubModelRecord.__slots__})
+        return SubModelRecord(**{name: row[name] for name in _FIELDS})
 
     def blob(self, sha256: bytes) -> memoryview:
         """The bytes with this digest, verified.
@@ -242,7 +198,7 @@ class Bundle:
 
     def component_files(self, name: str) -> Mapping[str, memoryview]:
         """What a component's ``prepare`` returned at build, e.g. for ``routing.keys.site``."""
-        files: Mapping[str, str] = self.manifest.get("components", {}).get(name, {})
+        files = self.manifest.components.get(name, {})
         return {path: self.blob(bytes.fromhex(digest)) for path, digest in files.items()}
 
 

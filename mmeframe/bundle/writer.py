@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from mmeframe.bundle.format import (
-    FORMAT,
-    MAGIC,
-    MEMORY,
-    PACK,
-    RECORDS,
-    SubModelRecord,
-    canonical_json,
-    write_manifest,
-)
+from mmeframe.bundle.format import MAGIC, MEMORY, PACK, RECORDS, SubModelRecord, canonical_json
+from mmeframe.bundle.manifest import Manifest, PackFacts, StoredArray
 from mmeframe.errors import BuildError
 from mmeframe.route.table import table_arrays
 
@@ -78,45 +71,36 @@ class BundleWriter:
                 hint="Free space there, or set MMEFRAME_CACHE_DIR to a folder on another disk.",
             ) from error
 
-    def finish(
-        self,
-        facts: Mapping[str, Any],
-        parts: Sequence[str],
-        levels: Sequence[Sequence[str]],
-        records: Iterable[SubModelRecord],
-    ) -> str:
+    def finish(self, manifest: Manifest, records: Iterable[SubModelRecord]) -> str:
         """Write the route table, the index, the records and the manifest; returns the bundle's digest.
 
-        facts: the manifest's content but for ``format``, ``routes``, ``records``, ``pack`` and ``digest``.
-        parts: names of the key parts, in order. levels: of these. records: one per sub-model, sorted by id here.
-        Raises ValueError for a key whose parts are those of no level.
+        manifest: what it says of the fleet; what is counted and stored here is added. records: one per sub-model,
+        sorted by id here. Raises ValueError for a key whose parts are those of no level.
         """
         rows = sorted(records, key=lambda record: record.id)
-        routes = self._add_routes(parts, levels, rows)
+        routing = manifest.routing
+        parts = [part.name for part in routing.parts]
+        routes = self._add_routes(parts, routing.levels, rows)
         with self._writing():
             pack = self._finish_pack()
-            written = {"sha256": self._write_records(parts, rows)}
+            digest = self._write_records(parts, rows)
             self._write_memory(rows)
-            return self._finish({**facts, "routes": routes, "records": written, "pack": pack}, rows)
+            size = sum(record.bytes for record in rows)
+            whole = replace(manifest, routes=routes, records=digest, pack=pack, sub_models=len(rows), bytes=size)
+            return whole.write(self.folder)
 
     def _add_routes(
         self, parts: Sequence[str], levels: Sequence[Sequence[str]], rows: Sequence[SubModelRecord]
-    ) -> dict[str, Any]:
+    ) -> dict[str, StoredArray]:
         """Store the arrays of the route table; returns the type and the digest of each."""
         numbers = [number for number, row in enumerate(rows) if row.routed]
         keys = {part: [rows[number].key.get(part) for number in numbers] for part in parts}
         arrays = table_arrays(parts, levels, keys, numbers, [rows[number].arm for number in numbers])
         # Bytes in one order on every machine.
         little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
-        return {
-            name: {"type": array.dtype.str, "sha256": self.add(array.tobytes()).hex()} for name, array in little.items()
-        }
+        return {name: StoredArray(array.dtype.str, self.add(array.tobytes()).hex()) for name, array in little.items()}
 
-    def _finish(self, facts: Mapping[str, Any], rows: Sequence[SubModelRecord]) -> str:
-        size = sum(record.bytes for record in rows)
-        return write_manifest(self.folder, {**facts, "format": FORMAT, "sub_models": len(rows), "bytes": size})
-
-    def _finish_pack(self) -> dict[str, Any]:
+    def _finish_pack(self) -> PackFacts:
         start = self._pack.tell()
         digests = sorted(self._blobs)
         places = [self._blobs[digest] for digest in digests]
@@ -130,12 +114,7 @@ class BundleWriter:
         self._pack.write(index)
         size = self._pack.tell()
         self._pack.close()
-        return {
-            "blobs": len(digests),
-            "bytes": size,
-            "index_offset": start,
-            "index_sha256": hashlib.sha256(index).hexdigest(),
-        }
+        return PackFacts(len(digests), size, start, hashlib.sha256(index).hexdigest())
 
     def _write_memory(self, rows: Sequence[SubModelRecord]) -> None:
         """What was measured, one number for each record, and their sha256: no other digest covers them."""
@@ -155,6 +134,7 @@ class BundleWriter:
             "arm": pa.array([row.arm for row in rows], text).dictionary_encode(),
             "flavor": pa.array([row.flavor for row in rows], text).dictionary_encode(),
             "python": pa.array([row.python for row in rows], text).dictionary_encode(),
+            "form": pa.array([row.form for row in rows], text).dictionary_encode(),
             "flavor_options": pa.array(
                 [canonical_json(dict(row.flavor_options)).decode() for row in rows], text
             ).dictionary_encode(),
@@ -162,8 +142,7 @@ class BundleWriter:
         }
         for number in ("loader", "inputs", "outputs", "requirements"):
             columns[number] = pa.array([getattr(row, number) for row in rows], pa.int32())
-        for flag in ("routed", "arrays"):
-            columns[flag] = pa.array([getattr(row, flag) for row in rows], pa.bool_())
+        columns["routed"] = pa.array([row.routed for row in rows], pa.bool_())
         columns["of"] = pa.array([list(row.of) for row in rows], pa.list_(text))
         for part in parts:
             columns[f"key:{part}"] = pa.array([row.key.get(part) for row in rows], text)

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 from mmeframe.commandline import ConfigCommand
 from mmeframe.commands.show import COMMAND as SHOW
-from mmeframe.commands.texts import few, files_of, key_text, levels_text, show_columns, show_traffic, warn
+from mmeframe.commands.texts import few, key_text, levels_text, of_model, show_columns, show_traffic, warn
 from mmeframe.errors import UsageError, count, listed
 from mmeframe.output import emit, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmeframe.api import Job
     from mmeframe.commandline import Flags
     from mmeframe.fleet.changes import Difference
-    from mmeframe.fleet.facts import PartFacts, Plan, Planned
+    from mmeframe.fleet.facts import Plan, Planned
+    from mmeframe.spec import KeyPart
 
 __all__ = ["COMMAND"]
 
@@ -31,45 +34,48 @@ def _run(work: Job, flags: Flags) -> int:
         return SHOW.run(work, flags)
     with work.store() as store:
         planned = work.plan(store, flags.model)
-    warn(planned.plan.warnings)
+    warn(planned.plan.fleet.warnings)
     emit(flags.json, {"plan": planned.to_json()}, lambda: _show(planned))
     return _SOMETHING if flags.exit_code and planned.changes else 0
 
 
 def _show(planned: Planned) -> None:
-    plan, difference = planned.plan, planned.difference
-    _show_plan(plan)
+    difference = planned.difference
+    _show_plan(planned.plan)
     _show_difference(difference)
-    if any(model.is_file for model in plan.sub_models) and difference.against and difference.files is None:
+    if any(model.is_file for model in planned.plan.fleet.models) and difference.against and difference.files is None:
         say("  files on disk are not compared: build says how many of them changed")
 
 
 def _show_plan(plan: Plan) -> None:
     from mmeframe.rows.types import shown
 
-    say(f"router {plan.name}, to be registered as {plan.register_as}" + (f"@{plan.alias}" if plan.alias else ""))
-    for part in plan.parts:
-        _show_part(part)
-    say(f"levels: {levels_text(plan.levels)}; unknown keys: {plan.on_unknown}")
-    rows = [[it.id, key_text(it.key), it.arm, *files_of(it)] for it in plan.sub_models]
+    fleet, spec = plan.fleet, plan.fleet.spec
+    tracking = spec.tracking
+    alias = f"@{tracking.alias}" if tracking.alias else ""
+    say(f"router {spec.name}, to be registered as {tracking.register_as}{alias}")
+    for part in spec.routing.parts:
+        _show_part(part, fleet.declared[part.name])
+    say(f"levels: {levels_text(spec.routing.levels)}; unknown keys: {spec.routing.on_unknown}")
+    rows = [of_model(it, it.loader.kind) for it in fleet.models]
     table(count(len(rows), "sub-model"), ["id", "key", "arm", "uri", "flavor", "loader"], rows)
-    show_traffic(plan.traffic, plan.disabled_models)
-    show_columns([(it.name, shown(it.type), it.required) for it in plan.columns], plan.routing_columns)
-    for name, parameter in plan.params.items():
-        say(f"parameter {name} ({parameter.type}): {listed(parameter.of)}")
-    say("requirements: " + ", ".join(plan.requirements))
-    for name, changes in plan.csv_changes.items():
+    show_traffic(spec.traffic, spec.disabled_models)
+    show_columns([(it.name, shown(it.type), it.required) for it in fleet.union.columns], plan.routing_columns)
+    for name, (kind, of) in plan.params.items():
+        say(f"parameter {name} ({kind}): {listed(of)}")
+    say("requirements: " + ", ".join(fleet.requirements))
+    for name, changes in fleet.csv_changes.items():
         say(f"{name}, as CSV readers take it: " + ", ".join(f"{key} as {change}" for key, change in changes.items()))
-    for id_, replacement in plan.dropped:
+    for id_, replacement in fleet.dropped:
         say(f"dropped: {id_} (replaced by {replacement})")
     for where, path in plan.paths.items():
         say(f"{where}: {path}")
 
 
-def _show_part(part: PartFacts) -> None:
-    shown = ", ".join(part.declared[:10]) + (" ..." if len(part.declared) > 10 else "")
-    options = ", ".join(f"{name}={value}" for name, value in part.options.items() if value is not None)
-    say(f"key {part.name}: {part.kind}({options}), declared: {shown}")
+def _show_part(part: KeyPart, declared: Sequence[str]) -> None:
+    values = ", ".join(declared[:10]) + (" ..." if len(declared) > 10 else "")
+    options = ", ".join(f"{name}={value}" for name, value in part.strategy.options.items() if value is not None)
+    say(f"key {part.name}: {part.strategy.kind}({options}), declared: {values}")
 
 
 def _show_difference(found: Difference) -> None:

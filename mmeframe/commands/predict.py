@@ -22,25 +22,22 @@ __all__ = ["COMMAND"]
 
 def _run(work: Job, flags: Flags) -> int:
     from mmeframe.store.routers import load
-    from mmeframe.tables import score_table
+    from mmeframe.tables import Wanted, score_table
 
     if flags.data is None:
         hint = "mmeframe predict --data rows.csv --out out.csv"
         raise UsageError("predict needs a table.", where="--data", hint=hint)
-    given = params(flags.params)
-    settings = work.spec.predict
+    settings, annotate = work.spec.predict, params(flags.params).get("annotate")
+    wanted = Wanted(routing_params(flags.params), annotate, settings.batch_rows, settings.keep)
     with work.store() as store:
         router = load(store, work.find(store, flags.model))
         with progress_bar() as progress:
             scored = score_table(
                 router,
                 Path(flags.data),
-                params=routing_params(flags.params),
+                wanted,
                 out=Path(flags.out) if flags.out else None,
                 stream=None if flags.json else sys.stdout,
-                batch_rows=settings.batch_rows,
-                keep=settings.keep,
-                annotate=given.get("annotate"),
                 progress=progress,
             )
     place = f" to {scored.out}" if scored.out else ""

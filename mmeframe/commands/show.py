@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mmeframe.budget import size_text
 from mmeframe.commandline import ConfigCommand
-from mmeframe.commands.texts import files_of, key_text, levels_text, show_columns, show_traffic
+from mmeframe.commands.texts import levels_text, of_model, show_columns, show_traffic
 from mmeframe.errors import count
 from mmeframe.output import emit, say, table
 
@@ -27,28 +27,26 @@ def _run(work: Job, flags: Flags) -> int:
 
 
 def _show(found: RouterFacts) -> None:
-    say(f"router   {found.name} ({found.uri})")
-    say(f"built by mmeframe {found.mmeframe}, bundle format {found.format}")
-    say(f"digest   {found.digest}")
+    facts = found.manifest
+    say(f"router   {facts.name} ({found.uri})")
+    say(f"built by mmeframe {facts.mmeframe}, bundle format {facts.format}")
+    say(f"digest   {facts.digest}")
     fleet = count(len(found.sub_models), "sub-model")
-    say(f"size     {size_text(found.bytes)} in {fleet}, {size_text(found.pack_bytes)} packed")
-    for part in found.routing.parts:
+    say(f"size     {size_text(facts.bytes)} in {fleet}, {size_text(facts.pack.bytes)} packed")
+    for part in facts.routing.parts:
         options = ", ".join(f"{k}={v}" for k, v in part.strategy.options.items() if v is not None)
         say(f"key      {part.name}: {part.strategy.kind}({options})")
-    say(f"levels   {levels_text(found.routing.levels)}; unknown keys: {found.routing.on_unknown}")
-    say(f"memory   {_residency(found.residency)}")
-    for module, plugin in found.plugins.items():
-        say(f"plugin   {plugin['distribution'] or module} {plugin['version'] or '(embedded module)'}")
+    say(f"levels   {levels_text(facts.routing.levels)}; unknown keys: {facts.routing.on_unknown}")
+    say(f"memory   {_residency(facts.residency)}")
+    for module, plugin in facts.plugins.items():
+        say(f"plugin   {plugin.distribution or module} {plugin.version or '(embedded module)'}")
     for it in found.other_code_here:
         say(f"differs  {it.name} {it.before}; here: {it.after or '(not installed)'}")
-    rows = [
-        [it.id, key_text(it.key), it.arm, *files_of(it), size_text(it.bytes), size_text(it.memory)]
-        for it in found.sub_models
-    ]
+    rows = [[*of_model(it, found.kind_of(it)), size_text(it.bytes), size_text(it.memory)] for it in found.sub_models]
     table("sub-models", ["id", "key", "arm", "uri", "flavor", "loader", "size", "memory"], rows)
-    show_traffic(found.traffic, found.disabled_models)
-    show_columns([(it.name, it.type, it.required) for it in found.columns], found.routing_columns)
-    say("requirements: " + ", ".join(found.environment))
+    show_traffic(facts.traffic, facts.disabled_models)
+    show_columns([(it.name, it.type, it.required) for it in facts.union], found.routing_columns)
+    say("requirements: " + ", ".join(facts.environment))
 
 
 def _residency(options: ResidencySpec) -> str:

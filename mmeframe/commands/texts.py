@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.output import note, say, table
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.facts import ModelFacts
+    from mmeframe.bundle.format import SubModelFacts
     from mmeframe.sections import TrafficSpec
 
-__all__ = ["counts", "few", "files_of", "key_text", "levels_text", "show_columns", "show_traffic", "warn"]
+__all__ = ["counts", "few", "key_text", "levels_text", "of_model", "show_columns", "show_traffic", "warn"]
 
 
 def key_text(key: Mapping[str, str | None] | None) -> str:
@@ -37,9 +37,10 @@ def few(names: Sequence[str], separator: str = ", ") -> str:
     return f"{separator.join(names[:10])}{more}"
 
 
-def files_of(model: ModelFacts) -> list[Any]:
-    """The last columns of a sub-model: where its files are, or whose answers it combines."""
-    return [f"of {', '.join(model.of)}" if model.of else model.uri, model.flavor, model.loader]
+def of_model(model: SubModelFacts, loader: str) -> list[Any]:
+    """The columns of a sub-model: its key, where its files are or whose answers it combines. loader: its kind."""
+    files = f"of {', '.join(model.of)}" if model.of else model.uri
+    return [model.id, key_text(model.declared_key), model.arm, files, model.flavor, loader]
 
 
 def show_columns(columns: Iterable[tuple[str, str, bool]], routing: Mapping[str, str]) -> None:

@@ -80,8 +80,8 @@ def _of_router(store: Store, uri: str) -> _Facts:
 
     _, bundle = verified(store, uri)
     manifest = bundle.manifest
-    warnings = [*faults(manifest["environment"], bundle.pickled(HERE))]
-    return len(bundle), len(manifest["union"]), manifest["routing"]["levels"], warnings
+    warnings = [*faults(manifest.environment, bundle.pickled(HERE))]
+    return len(bundle), len(manifest.union), manifest.routing.levels, warnings
 
 
 def _show(found: _Validated, loaded: bool) -> None:

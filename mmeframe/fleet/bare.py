@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.errors import FAULTS, BuildError
 from mmeframe.fleet.examples import learnt_rows, made_up
 from mmeframe.fleet.methods import answers, lost_class
-from mmeframe.fleet.signature import Outputs
 from mmeframe.plugin.components import make_component
+from mmeframe.rows.outputs import Outputs
 from mmeframe.spec import Column, Component
 from mmeframe.store.folders import ModelFile
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.describe import SubModel
+    from mmeframe.fleet.submodel import SubModel
     from mmeframe.plugin import SubModelFiles
     from mmeframe.plugin.manager import Plugins
 

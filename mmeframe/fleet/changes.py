@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.fleet.embed import CodeChange, code_changes, used_plugins
 from mmeframe.fleet.manifest import components, settings
 from mmeframe.sections import SECTIONS
-from mmeframe.spec import MAIN_ARM
+from mmeframe.spec import MAIN_ARM, Component
 
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle
@@ -100,10 +100,10 @@ def compare(fleet: Fleet, bundle: Bundle | None, against: str | None, plugins: P
 
     A sub-model is compared by its version, else its LoggedModel or URI: its files are not read.
     """
-    new = {model.id: _facts(model, model.loader.to_json()) for model in fleet.models}
+    new = {model.id: _facts(model, model.loader) for model in fleet.models}
     if bundle is None:
         return Difference(None, [*new], [], [], [], (), [])
-    loaders: Sequence[Any] = bundle.manifest["loaders"]
+    loaders = bundle.manifest.loaders
     old = {record.id: _facts(record, loaders[record.loader]) for record in bundle}
     return Difference(
         against,
@@ -117,10 +117,10 @@ def compare(fleet: Fleet, bundle: Bundle | None, against: str | None, plugins: P
 
 
 def _differing(fleet: Fleet, bundle: Bundle) -> list[str]:
-    # As JSON gives it back: the manifest was read from there.
-    now = json.loads(json.dumps(settings(fleet)))
-    found = [name for name in _SECTIONS if now[name] != bundle.manifest[name]]
-    return found + ["tables"] * (_tables(fleet) != bundle.manifest["components"])
+    # As JSON gives it back: what was built was read from there.
+    then, now = (json.loads(json.dumps(it.to_json())) for it in (bundle.manifest, settings(fleet)))
+    found = [name for name in _SECTIONS if now[name] != then[name]]
+    return found + ["tables"] * (_tables(fleet) != bundle.manifest.components)
 
 
 def _changed(id_: str, old: Mapping[str, str], new: Mapping[str, str]) -> Changed | None:
@@ -139,16 +139,16 @@ def _retargeted(fleet: Fleet, bundle: Bundle) -> list[Retargeted]:
     return found
 
 
-def _facts(model: Any, loader: Mapping[str, Any]) -> dict[str, str]:
+def _facts(model: Any, loader: Component) -> dict[str, str]:
     """What can change of a sub-model, in words."""
     made_of = f"{model.name} {model.version}" if model.version else str(model.model_id or model.uri)
     key = ", ".join(f"{part}={value}" for part, value in sorted(model.key.items()))
-    options = ", ".join(f"{name}={value}" for name, value in loader["options"].items())
+    options = ", ".join(f"{name}={value}" for name, value in loader.options.items())
     return {
         "files": "" if model.of else made_of,
         "key": f"key {key or '(all)'}" if model.routed else "key (none)",
         "arm": f"arm {model.arm}",
-        "loader": f"{loader['kind']}({options})",
+        "loader": f"{loader.kind}({options})",
     }
 
 

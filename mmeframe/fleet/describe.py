@@ -1,9 +1,8 @@
-"""What sub-models are: their URIs pinned, their small description files read; nothing else is downloaded."""
+"""Find out what sub-models are: their URIs pinned, their small description files read; nothing else is downloaded."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -26,103 +25,29 @@ from mmeframe.fleet.bare import (
 from mmeframe.fleet.embed import loader_code
 from mmeframe.fleet.environment import read_requirements
 from mmeframe.fleet.live import LiveModels
+from mmeframe.fleet.mlmodel import ROUTER, Descriptions, code_modules, text_of
 from mmeframe.fleet.pickles import PICKLES, holds_code, session_problem
 from mmeframe.fleet.released import EarlierBuild, Facts, stamp_of
-from mmeframe.fleet.signature import Outputs, Param, read_columns, read_outputs, read_params
-from mmeframe.imports import code_digest, modules_of
-from mmeframe.plugin import RegisteredModel, SubModelEntry, SubModelFiles
+from mmeframe.fleet.submodel import SubModel, kept_files, sub_model
+from mmeframe.plugin import RegisteredModel, SubModelEntry
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
-from mmeframe.redact import redact
+from mmeframe.rows.outputs import Outputs
 from mmeframe.sections import BundleSpec
 from mmeframe.shipped import STANDARD, standard
 from mmeframe.spec import ANNOTATE, Column, Component
-from mmeframe.store.folders import ModelFile, ModelFolder, code_of, fetched
+from mmeframe.store.folders import ModelFile, ModelFolder, fetched
 from mmeframe.store.store import Progress, Store, as_written, registered_name
 
-__all__ = ["Describer", "Journal", "OwnFiles", "SubModel", "kept_files"]
+__all__ = ["Describer", "Journal"]
 
 PYFUNC = "python_function"
 _FROM = "Relative paths are from the working directory. Or leave it out: exclude."
 # Sub-models whose description files are read at a time.
 _READERS = 8
-# Lines of an MLmodel file that no two models have alike, and that say nothing about it here.
-_OWN = re.compile(
-    rb"^(?:artifact_path|model_id|model_size_bytes|model_uuid|run_id|utc_time_created):.*\n(?: .*\n)*", re.MULTILINE
-)
 # Options of flavors that name what a sub-model is made of, in its folder.
 _FILES = ("data", "pickled_model", "model_path", "model_data", "python_model")
-# Flavors, columns and answers, parameters, whether it is a router, and how a signature is given to such a model. A text
-# in place of columns or answers says why they cannot be used.
-_Described = tuple[dict[str, Any], tuple[Column, ...] | str, Outputs | str, dict[str, Param], bool, str]
-_LOG_IT = (
-    "A router checks rows against it. Log the model with signature=infer_signature(X, model.predict(X)), or declare "
-    "it: +models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
-)
-_ROUTER = (
-    "It is a router that leaves its inputs open. Build that one with signature.mode=union, or declare what it takes: "
-    "+models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
-)
-_HINTED = (
-    "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame as "
-    "the type hint of what predict takes, and with signature=infer_signature(X, answers)."
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubModel(Facts):
-    """A pinned sub-model.
-
-    ``of``: the ids whose answers it combines; then ``loader`` is its combiner, and it has no files.
-    """
-
-    id: str
-    uri: str = ""
-    key: Mapping[str, str]
-    arm: str
-    name: str | None = None
-    version: str | None = None
-    model_id: str | None = None
-    folder: ModelFolder
-    # Modules that the model ships beside its data -> digest of their files.
-    code: Mapping[str, str] = field(default_factory=dict)
-    origin: str
-    routed: bool = True
-    of: tuple[str, ...] = ()
-    # Whether a build refuses it where it answers no probe rows.
-    prove: bool = True
-    # What it comes from, where that can be told without reading it.
-    stamp: str | None = None
-
-    def load(self, root: Path) -> Any:
-        """The live sub-model, by its own loader from its own folder ``root``."""
-        return make_component(self.loader).load(self.files(root))
-
-    def files(self, root: Path) -> SubModelFiles:
-        """What a loader is given of its own folder ``root``."""
-        return OwnFiles(self, root)
-
-
-class OwnFiles:
-    """The ``SubModelFiles`` of the plugin API over a sub-model's original folder."""
-
-    def __init__(self, model: SubModel, root: Path) -> None:
-        self.id, self.flavor, self._root, self._place = model.id, model.flavor, root, model.folder
-        self.options: Mapping[str, Any] = model.options
-        self.columns: Sequence[Column] = model.inputs
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self._place.files(self._root)
-
-    def read(self, name: str) -> memoryview:
-        if name not in self.names:
-            raise BuildError(f"{self._place.place} has no file {name!r}.", where=f"models.{self.id}")
-        return memoryview((self._root / name).read_bytes())
-
-    def folder(self) -> Path:
-        return self._root
 
 
 class Journal(EarlierBuild, Protocol):
@@ -131,6 +56,15 @@ class Journal(EarlierBuild, Protocol):
     def describe(self, model: SubModel) -> None:
         """Note what a sub-model is."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """A pinned entry. folder: of its files, None if they are gone. stamp: see ``fleet.released``."""
+
+    entry: SubModelEntry
+    folder: ModelFolder | None
+    stamp: str | None
 
 
 @dataclass
@@ -154,7 +88,7 @@ class Describer:
     progress: Progress
     routers: set[str] = field(default_factory=set)
     # What thousands of sub-models have alike is read once, and is one object in all of them.
-    _texts: dict[bytes, _Described] = field(default_factory=dict)
+    _descriptions: Descriptions = field(default_factory=Descriptions)
     _declared: dict[int, tuple[tuple[Column, ...], Outputs | None]] = field(default_factory=dict)
     _columns: dict[tuple[str, ...], tuple[Column, ...]] = field(default_factory=dict)
     _outputs: dict[Outputs, Outputs] = field(default_factory=dict)
@@ -163,71 +97,61 @@ class Describer:
 
     def read(self, entries: Sequence[SubModelEntry]) -> list[SubModel]:
         """Pin and describe every entry that has a URI, in parallel; those that cannot be are left out."""
-        open_entries = [entry for entry in entries if entry.uri]
-        unpinned = [entry for entry in open_entries if entry.model_id is None]
-        names = [name for entry in unpinned if (name := registered_name(entry.uri))]
-        registered = self.store.named(names) if names else {}
-        pinned = [found for entry in open_entries if (found := self._pin(entry, registered))]
-        ids = [entry.model_id for entry, _ in pinned if entry.model_id]
-        locations = self.store.locations(ids) if ids else {}
-        files = {
-            entry.id: file
-            for entry, source in pinned
-            if not entry.model_id and (file := bare_file(source, self._suffixes))
-        }
-        places = {entry.id: self._place(entry, source, locations, files) for entry, source in pinned}
-        # Who only looks at a fleet compares it with no build.
-        stamped = pinned if self.known or self.journal is not None else []
-        stamps = {
-            entry.id: self._stamp(entry, folder) for entry, _ in stamped if (folder := places[entry.id]) is not None
-        }
-        known = {
-            entry.id: model
-            for entry, _ in pinned
-            if (model := self._known(entry, places[entry.id], stamps.get(entry.id))) is not None
-        }
-        away = {
-            entry.id: (_where(entry), files[entry.id])
-            for entry, _ in pinned
-            if entry.id in files and files[entry.id].here is None and entry.id not in known
-        }
+        pinned = self._pinned([entry for entry in entries if entry.uri])
+        known = {it.entry.id: model for it in pinned if (model := self._known(it)) is not None}
+        new = [it for it in pinned if it.entry.id not in known]
+        files = {it.entry.id: it.folder for it in new if isinstance(it.folder, ModelFile)}
+        away = {it.entry.id: (_where(it.entry), files[it.entry.id]) for it in new if _is_away(it.folder)}
         described = []
         with ThreadPoolExecutor(_READERS, "mmeframe-read") as pool, closing(fetched([*away.values()])) as folders:
             try:
                 begun = {
-                    entry.id: pool.submit(self._describe, entry, places[entry.id])
-                    for entry, _ in pinned
-                    if entry.id not in files and entry.id not in known
+                    it.entry.id: pool.submit(self._describe, it.entry, it.folder)
+                    for it in new
+                    if it.entry.id not in files
                 }
-                for number, (entry, _) in enumerate(pinned):
+                for number, it in enumerate(pinned):
                     self.progress("reading", number, len(pinned))
-                    if entry.id in files and entry.id not in known:
+                    id_ = it.entry.id
+                    if id_ in files:
                         # Loading estimators is Python's own work: threads would only wait for one another.
-                        model = self._bare(entry, files[entry.id], next(folders) if entry.id in away else None)
+                        model = self._bare(it.entry, files[id_], next(folders) if id_ in away else None)
                     else:
-                        model = known.get(entry.id) or begun[entry.id].result()
+                        model = known.get(id_) or begun[id_].result()
                     if model is not None:
-                        described.append(model if model.stamp else replace(model, stamp=stamps.get(model.id)))
-                        if self.journal is not None:
-                            self.journal.describe(described[-1])
+                        described.append(self._noted(model, it.stamp))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         self.progress("reading", len(pinned), len(pinned))
         return described
 
-    def _place(
-        self,
-        entry: SubModelEntry,
-        source: str,
-        locations: Mapping[str, str],
-        files: Mapping[str, ModelFile],
-    ) -> ModelFolder | None:
+    def _pinned(self, entries: Sequence[SubModelEntry]) -> list[_Pinned]:
+        """Where the files of each entry lie; what cannot be pinned is left out."""
+        unpinned = [entry for entry in entries if entry.model_id is None]
+        names = [name for entry in unpinned if (name := registered_name(entry.uri))]
+        registered = self.store.named(names) if names else {}
+        pinned = [found for entry in entries if (found := self._pin(entry, registered))]
+        ids = [entry.model_id for entry, _ in pinned if entry.model_id]
+        locations = self.store.locations(ids) if ids else {}
+        places = [self._place(entry, source, locations) for entry, source in pinned]
+        # Who only looks at a fleet compares it with no build.
+        stamped = bool(self.known) or self.journal is not None
+        return [
+            _Pinned(entry, folder, self._stamp(entry, folder) if stamped and folder is not None else None)
+            for (entry, _), folder in zip(pinned, places, strict=True)
+        ]
+
+    def _noted(self, model: SubModel, stamp: str | None) -> SubModel:
+        found = model if model.stamp else replace(model, stamp=stamp)
+        if self.journal is not None:
+            self.journal.describe(found)
+        return found
+
+    def _place(self, entry: SubModelEntry, source: str, locations: Mapping[str, str]) -> ModelFolder | None:
         """Where its files lie; None, with a problem, if its LoggedModel is gone."""
-        if entry.id in files:
-            return files[entry.id]
         if entry.model_id is None:
-            return ModelFolder(source)
+            return bare_file(source, self._suffixes) or ModelFolder(source)
         if entry.model_id not in locations:
             what = f"{entry.uri} cannot be read: there is no logged model {entry.model_id}."
             self.report.add(_where(entry), what, "", "missing")
@@ -249,8 +173,9 @@ class Describer:
             # Reading it will say what is wrong.
             return None
 
-    def _known(self, entry: SubModelEntry, folder: ModelFolder | None, stamp: str | None) -> SubModel | None:
+    def _known(self, pinned: _Pinned) -> SubModel | None:
         """The sub-model as an earlier build has it, if it did not change."""
+        entry, folder, stamp = pinned.entry, pinned.folder, pinned.stamp
         if stamp is None or folder is None:
             return None
         wanted = self.methods(entry.id)
@@ -265,7 +190,7 @@ class Describer:
             if isinstance(folder, ModelFile) and not self._installed(facts):
                 continue
             kept = facts.kept if facts.method == wanted else None
-            return _model(entry, folder, stamp=stamp, **{**vars(facts), "kept": kept})
+            return sub_model(entry, folder, stamp=stamp, **{**vars(facts), "kept": kept})
         return None
 
     def _installed(self, facts: Facts) -> bool:
@@ -334,7 +259,7 @@ class Describer:
                 return None
             flavor, loader = chosen
             inputs, outputs = self._signature(entry)
-            model = _model(
+            model = sub_model(
                 entry,
                 file,
                 flavor=flavor,
@@ -380,23 +305,15 @@ class Describer:
             known = self._columns[names] = doubles(names)
         return known
 
-    def _read(self, raw: bytes) -> _Described:
-        """The flavors of an MLmodel file, and its columns and answers, or why they cannot be used."""
-        text = _OWN.sub(b"", raw)
-        known = self._texts.get(text)
-        if known is None:
-            known = self._texts[text] = _parse(text)
-        return known
-
     def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
-        flavors, inputs, outputs, params, is_router, how = self._read(raw)
+        flavors, inputs, outputs, params, is_router, how = self._descriptions.read(raw)
         if is_router and not entry.origin.startswith("models."):
             self.routers.add(entry.id)
             return None
         if is_router:
             # What the outer router is asked for is its own answers' notes.
             params = {name: param for name, param in params.items() if name != ANNOTATE}
-            how = _ROUTER
+            how = ROUTER
         loader = self._choose(entry, flavors, where, "pyfunc" if params and PYFUNC in flavors else None)
         given, answers = self._signature(entry)
         inputs, outputs = given or inputs, answers or outputs
@@ -405,7 +322,7 @@ class Describer:
         if loader is None or isinstance(inputs, str) or isinstance(outputs, str):
             return None
         flavor, component = loader
-        needs, left = read_requirements(_text(folder, "requirements.txt"), _text(folder, "constraints.txt"))
+        needs, left = read_requirements(text_of(folder, "requirements.txt"), text_of(folder, "constraints.txt"))
         for option in left:
             self.warnings.append(f"{where}: its requirements.txt has {option}, which the router does not take over.")
         options = dict(flavors.get(PYFUNC if flavor == "pyfunc" else flavor, {}))
@@ -418,11 +335,11 @@ class Describer:
             # One that is chosen by the flavor takes it.
             kept_files(component, folder.names(), options, f"{where}.loader")
         ships = any(isinstance(conf, dict) and conf.get("code") for conf in flavors.values())
-        code = _code_modules(folder) if ships else {}
+        code = code_modules(folder) if ships else {}
         if hidden := standard(code):
             self.report.add(where, f"it ships a module {hidden!r}, {STANDARD}", "Rename the module.", "fleet")
             return None
-        return _model(
+        return sub_model(
             entry,
             folder,
             flavor=flavor,
@@ -482,62 +399,10 @@ class Describer:
         return flavor, self.plugins.get(LOADER.noun, loader, where).component({})
 
 
-def _model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
-    return SubModel(
-        id=entry.id,
-        uri=redact(entry.uri),
-        key={part: str(value) for part, value in (entry.key or {}).items()},
-        arm=entry.arm,
-        name=entry.name,
-        version=entry.version,
-        model_id=entry.model_id,
-        folder=folder,
-        origin=entry.origin,
-        routed=entry.routed,
-        prove=entry.prove is not False,
-        **facts,
-    )
-
-
-def kept_files(loader: Component, names: Sequence[str], options: Mapping[str, Any], where: str) -> set[str]:
-    """The files that a loader keeps of a model folder. Raises BuildError for one that is for other models."""
-    try:
-        return set(make_component(loader).keep(names, options))
-    except Exception as error:
-        what = f"{loader.kind} cannot tell its files: {type(error).__name__}: {error}."
-        hint = "It may be for other flavors: leave loader out, or choose one for this model's."
-        raise BuildError(what, where=where, hint=hint) from error
+def _is_away(folder: ModelFolder | None) -> bool:
+    """Whether it is a bare file that has to be downloaded."""
+    return isinstance(folder, ModelFile) and folder.here is None
 
 
 def _where(entry: SubModelEntry) -> str:
     return f"models.{entry.id}" if not entry.origin.startswith("models.") else entry.origin
-
-
-def _parse(text: bytes) -> _Described:
-    import yaml
-    from mlflow.models import ModelSignature
-
-    try:
-        # The C loader is ten times faster than the one MLflow uses.
-        described = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-        flavors, signature = dict(described.get("flavors", {})), described.get("signature")
-        is_router = "mmeframe" in (described.get("metadata") or {})
-        if not signature:
-            return flavors, "it has no signature.", "it has no signature.", {}, is_router, _LOG_IT
-        parsed = ModelSignature.from_dict(signature)
-    except Exception as error:
-        what = "its file MLmodel is cut off, or was not written by MLflow."
-        raise BuildError(what, hint="Copy or log the model again.") from error
-    how = _HINTED if described.get("is_signature_from_type_hint") else _LOG_IT
-    params = read_params(parsed.params)
-    return flavors, read_columns(parsed.inputs), read_outputs(parsed.outputs), params, is_router, how
-
-
-def _text(folder: ModelFolder, name: str) -> str:
-    return (folder.read(name) or b"").decode(errors="replace")
-
-
-def _code_modules(folder: ModelFolder) -> dict[str, str]:
-    """Modules that can be imported from a model's code folder -> digest of their files, and of data beside them."""
-    with folder.local() as root:
-        return {name: code_digest(files) for name, files in modules_of(code_of(folder, root)).items()}

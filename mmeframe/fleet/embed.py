@@ -11,12 +11,14 @@ import importlib.util
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import mmeframe
+from mmeframe.bundle import Manifest
+from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import BuildError
 from mmeframe.imports import code_digest, version_of
 from mmeframe.plugin.kinds import LOADER
@@ -102,9 +104,9 @@ def embedded_files(modules: Mapping[str, PluginInfo], indexed: Sequence[str]) ->
     facts = recorded({module: modules[module] for module in embedded})
     if "mmeframe" not in indexed:
         embedded["mmeframe"] = _files_of("mmeframe")
-        facts["mmeframe"] = {"distribution": "mmeframe", "version": mmeframe.__version__}
-    facts = {module: {**found, "sha256": code_here(module)} for module, found in facts.items()}
-    return Embedded(sorted(found for files in embedded.values() for found in files), facts)
+        facts["mmeframe"] = PluginFacts("mmeframe", mmeframe.__version__)
+    said = {module: {**asdict(found), "sha256": code_here(module)} for module, found in facts.items()}
+    return Embedded(sorted(found for files in embedded.values() for found in files), said)
 
 
 def write_archive(path: Path, embedded: Embedded) -> None:
@@ -192,11 +194,9 @@ def plugin_requirements(modules: Mapping[str, PluginInfo], indexed: Sequence[str
     return wanted
 
 
-def recorded(modules: Mapping[str, PluginInfo]) -> dict[str, dict[str, Any]]:
-    """What the manifest says about plugins: module -> distribution and version."""
-    return {
-        module: {"distribution": info.distribution, "version": info.version} for module, info in sorted(modules.items())
-    }
+def recorded(modules: Mapping[str, PluginInfo]) -> dict[str, PluginFacts]:
+    """What the manifest says about plugins, by module."""
+    return {module: PluginFacts(info.distribution, info.version) for module, info in sorted(modules.items())}
 
 
 def code_digests(modules: Iterable[str]) -> dict[str, str | None]:
@@ -216,33 +216,33 @@ class CodeChange:
         return {"name": self.name, "from": self.before, "to": self.after}
 
 
-def code_changes(manifest: Mapping[str, Any], modules: Mapping[str, PluginInfo] | None = None) -> list[CodeChange]:
+def code_changes(manifest: Manifest, modules: Mapping[str, PluginInfo] | None = None) -> list[CodeChange]:
     """Whose code, of mmeframe and the plugins of a logged router, differs here.
 
     modules: the plugins that a build would use; without them those of the router are meant, as they are installed here.
     """
-    plugins = _installed(manifest["plugins"]) if modules is None else recorded(modules)
+    plugins = _installed(manifest.plugins) if modules is None else recorded(modules)
     digests = code_digests(plugins)
-    then = {**manifest["plugins"], "mmeframe": {"distribution": "mmeframe", "version": manifest["mmeframe"]}}
-    now = {**plugins, "mmeframe": {"distribution": "mmeframe", "version": mmeframe.__version__}}
+    then = {**manifest.plugins, "mmeframe": PluginFacts("mmeframe", manifest.mmeframe)}
+    now = {**plugins, "mmeframe": PluginFacts("mmeframe", mmeframe.__version__)}
     found = []
     for module in sorted(then.keys() | now.keys()):
         before, after = _said(then.get(module)), _said(now.get(module))
-        if before == after and digests[module] != manifest["code"][module]:
+        if before == after and digests[module] != manifest.code[module]:
             after = f"{after} with other code"
         if before != after:
             facts = then.get(module) or now[module]
-            found.append(CodeChange(facts["distribution"] or module, before, after))
+            found.append(CodeChange(facts.distribution or module, before, after))
     return found
 
 
-def _said(facts: Mapping[str, Any] | None) -> str | None:
-    return None if facts is None else str(facts["version"] or "a module")
+def _said(facts: PluginFacts | None) -> str | None:
+    return None if facts is None else facts.version or "a module"
 
 
-def _installed(plugins: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _installed(plugins: Mapping[str, PluginFacts]) -> dict[str, PluginFacts]:
     return {
-        module: {**facts, "version": version_of(module, facts["distribution"]) if facts["distribution"] else None}
+        module: replace(facts, version=version_of(module, facts.distribution) if facts.distribution else None)
         for module, facts in plugins.items()
         if importlib.util.find_spec(module) is not None
     }

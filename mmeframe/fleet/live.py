@@ -21,7 +21,7 @@ from mmeframe.store.folders import code_of
 from mmeframe.worker import Ended, Remote, Worker
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.describe import SubModel
+    from mmeframe.fleet.submodel import SubModel
 
 __all__ = ["LiveModels"]
 

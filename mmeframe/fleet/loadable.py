@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from mmeframe.errors import Report, count, known_names
-from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.live import LiveModels
+from mmeframe.fleet.submodel import SubModel
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.sections import RouterSpec
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by

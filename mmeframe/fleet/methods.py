@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.budget import KEPT
+from mmeframe.bundle.format import ARRAY, FRAME
 from mmeframe.errors import FAULTS, BuildError, MmeframeError, Problem, listed, suggest
 from mmeframe.fleet.examples import Rows, fresh, probe_rows, same
 from mmeframe.fleet.pickles import OF_A_SESSION
-from mmeframe.fleet.signature import Outputs, type_of
+from mmeframe.fleet.signature import type_of
 from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact
 from mmeframe.rows.keys import canonical
+from mmeframe.rows.outputs import Outputs
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.describe import SubModel
+    from mmeframe.fleet.submodel import SubModel
 
 __all__ = [
     "FILL",
@@ -236,15 +238,15 @@ def _misnamed(live: Any, model: SubModel) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one load of a sub-model shows: the memory that it takes live, in bytes, and whether it takes arrays.
+    """What one load of a sub-model shows: the memory that it takes live, in bytes, and the form of its rows.
 
-    It does if its loader can make it take arrays of doubles, and it then answers on probe rows as it does on frames.
+    That is ARRAY if its loader can make it take arrays, and it then answers on probe rows as it does on frames.
     refusal: why it answered none of its probe rows; empty if it answered some; hint: what to do about it, if known.
     labels: texts that it may answer with.
     """
 
     memory: int
-    arrays: bool = False
+    form: str = FRAME
     refusal: str = ""
     labels: tuple[str, ...] = ()
     hint: str = ""
@@ -279,7 +281,7 @@ def tried(model: SubModel, root: Path, method: str) -> Trial:
     known = (classes_of(live) or []) if texts else []
     found_labels = tuple(str(label) for label in known if isinstance(label, str))
     size = loader.size(live if other is None else other) + KEPT
-    return Trial(size, other is not None, found.refusal, found_labels, found.hint)
+    return Trial(size, FRAME if other is None else ARRAY, found.refusal, found_labels, found.hint)
 
 
 def _for_arrays(loader: Any, live: Any, method: str, found: Asked) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mmeframe.errors import Report
-from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.environment import distributions_of
+from mmeframe.fleet.submodel import SubModel
 
 __all__ = ["code_clashes", "shadowing"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.errors import BadInputError, MmeframeError, ModelError, Report, UnknownKeyError
-from mmeframe.fleet.describe import SubModel
 from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, same
 from mmeframe.fleet.methods import Asked, asked, asked_alone, said, unanswered
 from mmeframe.fleet.resolve import Fleet
+from mmeframe.fleet.submodel import SubModel
 from mmeframe.store.store import Progress
 
 __all__ = ["probe"]

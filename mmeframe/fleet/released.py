@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mmeframe
-from mmeframe.bundle import Bundle, FileRef
+from mmeframe.bundle import Bundle, FileRef, Manifest
+from mmeframe.bundle.format import FRAME
 from mmeframe.cache import work_folder
 from mmeframe.errors import count, listed
-from mmeframe.fleet.signature import Outputs, Param
+from mmeframe.fleet.signature import Param
+from mmeframe.rows.outputs import Outputs
 from mmeframe.shipped import CODE
 from mmeframe.spec import Column, Component
 from mmeframe.versions import installed
@@ -53,7 +55,7 @@ WRAPPING = "mmeframe.wrapping"
 _BUNDLE = "artifacts/bundle"
 _FIELDS = (
     *("flavor", "flavor_options", "loader", "inputs", "outputs", "requirements"),
-    *("files", "python", "memory", "arrays"),
+    *("files", "python", "memory", "form"),
 )
 
 
@@ -67,7 +69,7 @@ class Packed:
     files: tuple[FileRef, ...] = ()
     python: str = ""
     memory: int = 0
-    arrays: bool = False
+    form: str = FRAME
     labels: tuple[str, ...] = ()
 
 
@@ -151,15 +153,15 @@ class ReleasedBuild:
         files = tuple(FileRef(file["path"], file["sha256"]) for file in record["files"])
         if any(ref.path.startswith(CODE) for ref in files):
             return None
-        outputs, needs = self._outputs[record["outputs"]], record["requirements"]
-        packed = Packed(files, record["python"], record["memory"], record["arrays"], outputs.labels)
+        outputs, needs = self._manifest.outputs[record["outputs"]], record["requirements"]
+        packed = Packed(files, record["python"], record["memory"], record["form"], outputs.labels)
         return Facts(
             flavor=record["flavor"],
             options=self._options[record["flavor_options"]],
-            loader=self._loaders[record["loader"]],
-            inputs=self.bundle.schemas[record["inputs"]],
+            loader=self._manifest.loaders[record["loader"]],
+            inputs=self._manifest.schemas[record["inputs"]],
             outputs=outputs,
-            requirements=self._requirements[needs],
+            requirements=self._manifest.requirements[needs],
             python=python,
             method=method,
             kept=Kept(packed, self.bundle.blob, self.version) if self._proved_here[needs] else None,
@@ -170,6 +172,10 @@ class ReleasedBuild:
         lacking = [id_ for id_ in self._numbers if id_ not in ids]
         what = f"version {self.version} has {count(len(lacking), 'sub-model')} that this build lacks"
         return [f"{what}: {listed(lacking)}. Rows of their keys go to the next level."] if lacking else []
+
+    @property
+    def _manifest(self) -> Manifest:
+        return self.bundle.manifest
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -187,21 +193,9 @@ class ReleasedBuild:
         return {text: json.loads(text) for text in set(self._columns["flavor_options"])}
 
     @cached_property
-    def _loaders(self) -> list[Component]:
-        return [Component.from_json(it) for it in self.bundle.manifest["loaders"]]
-
-    @cached_property
-    def _outputs(self) -> list[Outputs]:
-        return [Outputs.from_json(it) for it in self.bundle.manifest["outputs"]]
-
-    @cached_property
-    def _requirements(self) -> list[tuple[str, ...]]:
-        return [tuple(lines) for lines in self.bundle.manifest["requirements"]]
-
-    @cached_property
     def _proved_here(self) -> list[bool]:
         """Whether the distributions of each are those that are installed here."""
-        return [installed(lines).items() <= self.installed.items() for lines in self._requirements]
+        return [installed(lines).items() <= self.installed.items() for lines in self._manifest.requirements]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmeframe.errors import MmeframeError, Report, count, known_names
 from mmeframe.fleet.declared import Declared, read_as_keys
-from mmeframe.fleet.describe import Describer, Journal, SubModel
+from mmeframe.fleet.describe import Describer, Journal
 from mmeframe.fleet.environment import merge
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.loadable import Loadable
@@ -22,7 +22,6 @@ from mmeframe.fleet.methods import discover, has_classes, labels
 from mmeframe.fleet.modules import code_clashes, shadowing
 from mmeframe.fleet.released import ReleasedBuild
 from mmeframe.fleet.signature import (
-    Outputs,
     Param,
     Union,
     alike_labels,
@@ -33,11 +32,13 @@ from mmeframe.fleet.signature import (
     union_outputs,
     union_params,
 )
+from mmeframe.fleet.submodel import SubModel, sub_model
 from mmeframe.graph import reached
 from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical, csv_hazard
+from mmeframe.rows.outputs import Outputs
 from mmeframe.rows.types import is_compound, shown
 from mmeframe.sections import RouterSpec
 from mmeframe.spec import ANNOTATE, Column
@@ -363,21 +364,8 @@ class _Resolver:
         except MmeframeError as error:
             self.report.below(f"models.{entry.id}.combine").of(error)
             outputs = Outputs(())
-        return SubModel(
-            id=entry.id,
-            key={part: str(value) for part, value in (entry.key or {}).items()},
-            arm=entry.arm,
-            flavor="",
-            options={},
-            loader=combiner,
-            inputs=inputs,
-            outputs=outputs,
-            folder=ModelFolder(""),
-            origin=entry.origin,
-            routed=entry.routed,
-            of=entry.of,
-            prove=entry.prove is not False,
-        )
+        made = {"loader": combiner, "inputs": inputs, "outputs": outputs}
+        return sub_model(entry, ModelFolder(""), flavor="", options={}, **made)
 
     def _answers(self, models: Sequence[SubModel]) -> Outputs:
         """What the router answers with. A gate answers with a key, and a shadow nobody: no caller sees either."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.plugin import Batch, ComponentContext
 from mmeframe.plugin.components import make_component
 from mmeframe.route.asking import Question, asked, call, combine, flat, holed
-from mmeframe.route.routing import Members, Routing
+from mmeframe.route.routing import Arms, Members, Parts, Routing
 from mmeframe.route.table import RouteTable
 from mmeframe.rows.batch import FrameBatch
 from mmeframe.rows.schema import check_frame, required
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmeframe.fleet.resolve import Fleet
     from mmeframe.sections import RoutingSpec
 
-__all__ = ["members_of", "routing_of", "table_of"]
+__all__ = ["members_of", "parts_of", "routing_of", "table_of"]
 
 
 def routing_of(fleet: Fleet) -> Routing:
@@ -44,11 +44,18 @@ def routing_of(fleet: Fleet) -> Routing:
         fleet.spec.routing,
         members_of(fleet.models),
         table_of(fleet.spec.routing, fleet.models),
-        {part.name: make_component(part.strategy) for part in fleet.spec.routing.parts},
-        {part.name: fleet.prepared.get(f"routing.keys.{part.name}", {}) for part in fleet.spec.routing.parts},
-        fleet.spec.traffic,
-        fleet.spec.disabled_models,
-        fleet.union.columns,
+        parts_of(fleet.spec.routing, fleet.prepared, score),
+        Arms(fleet.spec.traffic, fleet.spec.disabled_models, fleet.union.columns),
+    )
+
+
+def parts_of(
+    routing: RoutingSpec, prepared: Mapping[str, Mapping[str, bytes]], score: Callable[[str, Batch], Any]
+) -> Parts:
+    """The strategies of a config. prepared: config path -> what the component there has prepared."""
+    return Parts(
+        {part.name: make_component(part.strategy) for part in routing.parts},
+        {part.name: prepared.get(f"routing.keys.{part.name}", {}) for part in routing.parts},
         score,
     )
 

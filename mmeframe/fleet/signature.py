@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from mmeframe.errors import Report
 from mmeframe.rows.keys import canonical, is_whole
+from mmeframe.rows.outputs import Outputs
 from mmeframe.rows.types import is_compound, shown, type_text
 from mmeframe.spec import Column
 
 __all__ = [
-    "Outputs",
     "alike_labels",
     "as_sent",
     "mlflow_signature",
@@ -44,41 +44,13 @@ _TENSOR_TYPES = {
     "S": "binary",
     "M": "datetime",
 }
-
+_NAME_CLASSES = (
+    "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns have the names "
+    "of the classes."
+)
 
 # A parameter of a sub-model: its type, and its default where MLflow needs one, of lists, objects and times; JSON.
 Param = Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a sub-model answers: named columns, or ``width`` unnamed numbers per row (0: one value).
-
-    aligned: the columns are classes, which other sub-models may lack; ``fill`` is what they get there, a float as text.
-    classes: the labels that the answers are about, as the sub-model has them, where that is known. labels: the texts
-    that one value per row may be, where a sub-model has told when it was loaded.
-    """
-
-    columns: tuple[Column, ...]
-    width: int = 0
-    aligned: bool = False
-    fill: str = "nan"
-    classes: tuple[str | int | float | bool, ...] = ()
-    labels: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        columns = [column.to_json() for column in self.columns]
-        return {**asdict(self), "columns": columns, "classes": list(self.classes), "labels": list(self.labels)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Outputs:
-        columns = tuple(Column(*column) for column in data["columns"])
-        return cls(**{**data, "columns": columns, "classes": tuple(data["classes"]), "labels": tuple(data["labels"])})
-
-    @property
-    def single(self) -> bool:
-        """One value per row."""
-        return len(self.columns) == 1 and not self.width and not self.aligned
 
 
 def read_columns(schema: Any) -> tuple[Column, ...] | str:
@@ -258,42 +230,34 @@ def union_outputs(outputs: Mapping[str, Outputs], report: Report) -> Outputs:
     for id_, other in outputs.items():
         if id(other) in fitting:
             continue
-        before = len(report)
+        where, before = f"models.{id_}", len(report)
         if other.width != first.width or other.single != first.single or other.aligned != first.aligned:
-            report.add(
-                f"models.{id_}",
-                f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}.",
-                "Sub-models of one router answer in one shape.",
-                "fleet",
-            )
+            what = f"it answers with {_shape(other)} and {first_id!r} with {_shape(first)}."
+            report.add(where, what, "Sub-models of one router answer in one shape.", "fleet")
             continue
         if apart := _other_classes(classed, other):
-            report.add(
-                f"models.{id_}",
-                f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}.",
-                "Log both with pyfunc_predict_fn='predict_proba', or set output.method=predict_proba: its columns "
-                "have the names of the classes.",
-                "fleet",
-            )
-        for column in other.columns:
-            if column.name in NOTES:
-                what = f"its answers have a column {column.name!r}, which annotated answers use."
-                report.add(f"models.{id_}", what, "Rename it in the model's output.", "fleet")
-            kind = _wider(merged.setdefault(column.name, column.type), column.type)
-            if kind is None:
-                report.add(
-                    f"models.{id_}",
-                    f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}.",
-                    "Answers of one router have one type.",
-                    "fleet",
-                )
-            else:
-                merged[column.name] = kind
+            what = f"its {apart[0]} is about {apart[1]}, and about {apart[2]} in {classed_id!r}."
+            report.add(where, what, _NAME_CLASSES, "fleet")
+        _widen(report.below(where), other.columns, merged, first_id)
         if len(report) == before:
             fitting.add(id(other))
     names = sorted(merged, key=natural) if first.aligned else list(merged)
     columns = tuple(Column(name, merged[name], first.aligned or name in always) for name in names)
     return Outputs(columns, first.width, first.aligned, first.fill)
+
+
+def _widen(report: Report, columns: Iterable[Column], merged: dict[str, str], first_id: str) -> None:
+    """Make types wide enough for a sub-model's columns of answers, too; report those that do not mix."""
+    for column in columns:
+        if column.name in NOTES:
+            what = f"its answers have a column {column.name!r}, which annotated answers use."
+            report.add("", what, "Rename it in the model's output.", "fleet")
+        kind = _wider(merged.setdefault(column.name, column.type), column.type)
+        if kind is None:
+            what = f"its {column.name} is {shown(column.type)}, and {shown(merged[column.name])} in {first_id!r}."
+            report.add("", what, "Answers of one router have one type.", "fleet")
+        else:
+            merged[column.name] = kind
 
 
 def _other_classes(one: Outputs, two: Outputs) -> tuple[str, str, str] | None:

@@ -25,11 +25,11 @@ from mmeframe.bundle import PACK, BundleWriter, FileRef
 from mmeframe.cache import cache_folder, locked, refused
 from mmeframe.errors import CorruptBundleError, ProblemsError
 from mmeframe.fleet.released import Facts, Kept, Packed
-from mmeframe.fleet.signature import Outputs
+from mmeframe.rows.outputs import Outputs
 from mmeframe.spec import Column, Component
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.describe import SubModel
+    from mmeframe.fleet.submodel import SubModel
     from mmeframe.sections import RouterSpec
     from mmeframe.store.store import Store
 
@@ -97,7 +97,7 @@ class BuildJournal:
             return
         writer.flush()
         files = [[ref.path, ref.sha256.hex(), *writer.place(ref.sha256)] for ref in packed.files]
-        shown = {"python": packed.python, "memory": packed.memory, "arrays": packed.arrays, "labels": packed.labels}
+        shown = {"python": packed.python, "memory": packed.memory, "form": packed.form, "labels": packed.labels}
         self._line({"packed": model.id, "files": files, **shown})
         self._things += 1
 
@@ -219,7 +219,7 @@ def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Fact
             refs = tuple(FileRef(path, bytes.fromhex(digest)) for path, digest, _, _ in line["files"])
             places |= {bytes.fromhex(digest): (start, length) for _, digest, start, length in line["files"]}
             stamp, known = found[line["packed"]]
-            packed = Packed(refs, line["python"], line["memory"], line["arrays"], tuple(line["labels"]))
+            packed = Packed(refs, line["python"], line["memory"], line["form"], tuple(line["labels"]))
             kept = Kept(packed, partial(_blob, pack, places))
             found[line["packed"]] = stamp, replace(known, kept=kept)
     return found

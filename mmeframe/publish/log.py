@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.resources import files
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mmeframe
 from mmeframe.bundle import Bundle
-from mmeframe.bundle.artifact import content_digest, seal
 from mmeframe.cache import work_folder
-from mmeframe.environ import variables
-from mmeframe.errors import BuildError, ConfigError, CorruptBundleError, Report, UsageError
-from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
-from mmeframe.fleet.environment import merge
-from mmeframe.fleet.examples import example_request
-from mmeframe.fleet.manifest import components
+from mmeframe.errors import BuildError, CorruptBundleError, UsageError
 from mmeframe.fleet.probe import probe
 from mmeframe.fleet.released import STAMPS, WRAPPING, ReleasedBuild
 from mmeframe.fleet.resolve import Fleet
-from mmeframe.fleet.signature import as_sent, mlflow_signature
 from mmeframe.plugin.manager import Plugins
 from mmeframe.publish.journal import FULL, BuildJournal
 from mmeframe.publish.pack import pack
-from mmeframe.redact import redact_override, redact_tree
-from mmeframe.rows.types import shown
+from mmeframe.publish.steps import experiment_id, log_folder, move_alias, record_config, register, taken
+from mmeframe.publish.wrapping import Wrapping, columns, save, wrapping
+from mmeframe.redact import redact_tree
 from mmeframe.sections import RouterSpec, TrackingSpec
 from mmeframe.shipped import without_bytecode
-from mmeframe.spec import Column, Logged
-from mmeframe.store.cleanup import (
-    BUILD_TAG,
-    Undo,
-    close_leftovers,
-    end_runs,
-    forget_empty,
-    forget_models,
-    forget_versions,
-    lease,
-    restore_alias,
-)
+from mmeframe.spec import Logged
+from mmeframe.store.cleanup import BUILD_TAG, Undo, close_leftovers, end_runs, lease
 from mmeframe.store.folders import ModelFolder
 from mmeframe.store.store import ROUTER_TAG, Progress, Store
 from mmeframe.versions import installed, quietly
 
-__all__ = [
-    "experiment_id",
-    "log_folder",
-    "log_router",
-    "move_alias",
-    "prove_fleet",
-    "record_config",
-    "register",
-    "taken",
-    "wrapping",
-]
-
-_BUNDLE = "bundle"
+__all__ = ["find_router", "log_router", "prove_fleet"]
 
 
 def log_router(
@@ -90,27 +57,84 @@ def log_router(
         notes += close_leftovers(client, experiment)
         if previous is not None and _holds(previous, store, spec, content, around.digest):
             logged = _same(previous, store, fleet, notes, undo)
-            undo.keep()
-            return logged
+        else:
+            logged = _NewVersion(fleet, client, journal, folder, progress, undo).log(experiment, around, config, notes)
+        undo.keep()
+    return logged
+
+
+@dataclass(frozen=True)
+class _NewVersion:
+    """Makes a version of a router. folder: for what is written before it is uploaded."""
+
+    fleet: Fleet
+    client: Any
+    journal: BuildJournal
+    folder: Path
+    progress: Progress
+    undo: Undo
+
+    def log(
+        self,
+        experiment: str,
+        around: Wrapping,
+        config: tuple[Mapping[str, Any], tuple[str, ...]],
+        notes: list[str],
+    ) -> Logged:
+        """All of it, in a run of its own. notes: of what was done before."""
+        fleet, client, tracking, journal = self.fleet, self.client, self.fleet.spec.tracking, self.journal
         owner = lease()
-        undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
-        run_id = _start_run(client, experiment, spec.tracking, spec.name, owner)
+        self.undo.add(lambda: end_runs(client, experiment, owner, "FAILED"))
+        run_id = _start_run(client, experiment, tracking, fleet.spec.name, owner)
         record_config(client, run_id, config)
         client.log_text(run_id, json.dumps(_stamps(fleet)), STAMPS)
-        tags = {
-            **redact_tree(spec.tracking.tags, "tags"),
+        tags = self._tags(around)
+        model_id = self._upload(experiment, run_id, around, tags)
+        notes = notes + self._prove(model_id, tags[ROUTER_TAG])
+        _lineage(client, run_id, fleet)
+        size = Bundle(journal.bundle).manifest.bytes
+        version = self._register(model_id, run_id, tags)
+        client.set_terminated(run_id, "FINISHED")
+        return Logged(
+            model_uri=f"models:/{tracking.register_as}/{version}" if version else f"models:/{model_id}",
+            model_id=model_id,
+            run_id=run_id,
+            experiment_id=experiment,
+            name=tracking.register_as or fleet.spec.name,
+            version=version,
+            alias=tracking.alias if version else None,
+            digest=tags[ROUTER_TAG],
+            sub_models=len(fleet.models),
+            bytes=size,
+            **_taken_over(fleet),
+            described=sum(
+                model.kept is None and model.stamp is not None and journal.facts(model.id, model.stamp) is not None
+                for model in fleet.models
+            ),
+            notes=tuple(notes),
+        )
+
+    def _tags(self, around: Wrapping) -> dict[str, str]:
+        """Of the logged model and its version, but for the digest, which is known once it is saved."""
+        names = ", ".join(f"{name} {kind}" for name, kind in columns(self.fleet).items())
+        return {
+            **redact_tree(self.fleet.spec.tracking.tags, "tags"),
             "mmeframe.version": mmeframe.__version__,
-            "mmeframe.sub_models": str(len(fleet.models)),
-            "mmeframe.columns": _columns(fleet)[:5000],
+            "mmeframe.sub_models": str(len(self.fleet.models)),
+            "mmeframe.columns": names[:5000],
             WRAPPING: around.digest,
         }
 
-        def save(path: str, model: Any) -> None:
-            tags[ROUTER_TAG] = _save(path, model, fleet, journal.bundle, around, folder)
+    def _upload(self, experiment: str, run_id: str, around: Wrapping, tags: dict[str, str]) -> str:
+        """Save and upload the model; returns its id. tags: get the digest. Raises BuildError for a full disk."""
 
-        progress("logging", 0, 1)
+        def write(path: str, model: Any) -> None:
+            tags[ROUTER_TAG] = save(path, model, self.fleet, self.journal.bundle, around, self.folder)
+
+        name, folder = self.fleet.spec.name, self.folder / "model"
+        self.progress("logging", 0, 1)
         try:
-            model_id = log_folder(client, experiment, run_id, spec.name, save, folder / "model", tags, undo)
+            model_id = log_folder(self.client, experiment, run_id, name, write, folder, tags, self.undo)
         except Exception as error:
             said = _of_the_disk(error)
             if said is None:
@@ -120,67 +144,30 @@ def log_router(
                 where="tracking.uri",
                 hint="Free space there, in the cache folder (MMEFRAME_CACHE_DIR) and in the temporary one (TMPDIR).",
             ) from error
-        progress("logging", 1, 1)
-        digest = tags[ROUTER_TAG]
+        self.progress("logging", 1, 1)
+        return model_id
+
+    def _prove(self, model_id: str, digest: str) -> list[str]:
         copy = None
-        if ModelFolder(client.get_logged_model(model_id).artifact_location).here is None:
-            copy = folder / "logged"
+        if ModelFolder(self.client.get_logged_model(model_id).artifact_location).here is None:
+            copy = self.folder / "logged"
             copy.mkdir()
-        notes += _prove(f"models:/{model_id}", digest, fleet, progress, copy)
-        _lineage(client, run_id, fleet)
-        size = Bundle(journal.bundle).manifest["bytes"]
-        version = None
-        if spec.tracking.register_as:
-            version = register(client, spec.tracking.register_as, model_id, run_id, tags, undo)
-            if spec.tracking.alias:
-                move_alias(client, spec.tracking.register_as, spec.tracking.alias, version, undo)
-        client.set_terminated(run_id, "FINISHED")
-        undo.keep()
-    return Logged(
-        model_uri=f"models:/{spec.tracking.register_as}/{version}" if version else f"models:/{model_id}",
-        model_id=model_id,
-        run_id=run_id,
-        experiment_id=experiment,
-        name=spec.tracking.register_as or spec.name,
-        version=version,
-        alias=spec.tracking.alias if version else None,
-        digest=digest,
-        sub_models=len(fleet.models),
-        bytes=size,
-        **_taken_over(fleet),
-        described=sum(
-            model.kept is None and model.stamp is not None and journal.facts(model.id, model.stamp) is not None
-            for model in fleet.models
-        ),
-        notes=tuple(notes),
-    )
+        return _prove(f"models:/{model_id}", digest, self.fleet, self.progress, copy)
 
-
-@dataclass(frozen=True, slots=True)
-class Wrapping:
-    """What an artifact holds beside its bundle. code: of mmeframe and plugins, empty if an index serves them all."""
-
-    requirements: list[str]
-    code: Embedded
-    signature: Any
-    digest: str
-
-
-def wrapping(fleet: Fleet, plugins: Plugins) -> Wrapping:
-    """What wraps a fleet's bundle. Raises ProblemsError, or BuildError."""
-    modules = used_plugins(components(fleet).values(), plugins)
-    requirements = _requirements(fleet, modules)
-    code = embedded_files(modules, fleet.spec.environment.indexed)
-    signature = _signature(fleet)
-    digest = hashlib.sha256(json.dumps([requirements, signature.to_dict(), _deployment(fleet.spec)]).encode())
-    for name, file in code.files:
-        digest.update(f"\0{name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return Wrapping(requirements, code, signature, digest.hexdigest())
+    def _register(self, model_id: str, run_id: str, tags: Mapping[str, str]) -> str | None:
+        """The new version, with the alias; None where it is not to be registered."""
+        tracking = self.fleet.spec.tracking
+        if not tracking.register_as:
+            return None
+        version = register(self.client, tracking.register_as, model_id, run_id, tags, self.undo)
+        if tracking.alias:
+            move_alias(self.client, tracking.register_as, tracking.alias, version, self.undo)
+        return version
 
 
 def _holds(previous: ReleasedBuild, store: Store, spec: RouterSpec, content: str, around: str) -> bool:
     """Whether a version that was proved, and is still the newest, holds all that would be logged, every byte whole."""
-    then = content_digest(previous.bundle.manifest)
+    then = previous.bundle.manifest.content_digest()
     if spec.build.unchanged != "skip" or (then, previous.wrapping) != (content, around):
         return False
     models = store.named([str(spec.tracking.register_as)]).values()
@@ -219,7 +206,7 @@ def _same(previous: ReleasedBuild, store: Store, fleet: Fleet, notes: list[str],
         alias=tracking.alias,
         digest=previous.bundle.digest,
         sub_models=len(fleet.models),
-        bytes=previous.bundle.manifest["bytes"],
+        bytes=previous.bundle.manifest.bytes,
         **_taken_over(fleet),
         same_as=previous.version,
         notes=tuple(notes),
@@ -253,233 +240,11 @@ def _of_the_disk(error: BaseException | None) -> str | None:
     return None
 
 
-def experiment_id(client: Any, tracking: TrackingSpec) -> str:
-    """The experiment by name, made if it is new; without a name MLflow's active one, else the default."""
-    if tracking.experiment_name:
-        return _named_experiment(client, tracking.experiment_name)
-    if tracking.uri is None and os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return os.environ["MLFLOW_EXPERIMENT_ID"]
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") if tracking.uri is None else None
-    return _named_experiment(client, name) if name else "0"
-
-
-def _named_experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    with taken("the store cannot be written"):
-        return str(found.experiment_id if found else client.create_experiment(name))
-
-
-def log_folder(
-    client: Any,
-    experiment: str,
-    run_id: str,
-    name: str,
-    save: Callable[[str, Any], None],
-    folder: Path,
-    tags: Mapping[str, str],
-    undo: Undo,
-    params: Mapping[str, str] | None = None,
-) -> str:
-    """Create a LoggedModel, let ``save(path, mlflow_model)`` write it, upload it; returns its id.
-
-    The steps of ``Model.log`` without its look-ups per metric and without a second load; safe in threads, because
-    nothing of MLflow's fluent state is used.
-    """
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-    from mlflow.models import Model
-
-    undo.add(lambda: forget_models(client, experiment, run_id, name))
-    logged = client.create_logged_model(
-        experiment, name=name, source_run_id=run_id, tags=dict(tags), params=dict(params or {})
-    )
-    model_id = str(logged.model_id)
-    described = Model(
-        artifact_path=logged.artifact_location, model_uuid=model_id, run_id=run_id, model_id=model_id, metadata=None
-    )
-    save(str(folder), described)
-    # Some are known only now.
-    client.set_logged_model_tags(model_id, dict(tags))
-    client.log_model_artifacts(model_id, str(folder))
-    client.finalize_logged_model(model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-    return model_id
-
-
-def register(client: Any, name: str, model_id: str, run_id: str, tags: Mapping[str, str], undo: Undo) -> str:
-    """Make a LoggedModel the next version of a registered model, which is created if it is new."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.get_registered_model(name)
-    except MlflowException:
-        undo.add(lambda: forget_empty(client, name))
-        client.create_registered_model(name)
-    undo.add(lambda: forget_versions(client, run_id, name))
-    version = client.create_model_version(name, f"models:/{model_id}", run_id, tags=dict(tags), model_id=model_id)
-    number = str(version.version)
-    # MLflow's own interface shows a logged model's versions from this tag.
-    client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])})
-    return number
-
-
-def move_alias(client: Any, name: str, alias: str, version: str, undo: Undo) -> None:
-    """Point an alias at a version; what is taken back points it where it pointed before."""
-    before = dict(client.get_registered_model(name).aliases).get(alias)
-    undo.add(lambda: restore_alias(client, name, alias, version, before))
-    client.set_registered_model_alias(name, alias, version)
-
-
-def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
-    report = Report()
-    wanted: list[tuple[str, Any]] = [("the sub-models", fleet.requirements)]
-    wanted += plugin_requirements(modules, fleet.spec.environment.indexed)
-    merged = list(merge(wanted, fleet.spec.environment, report))
-    report.check()
-    if "mmeframe" in fleet.spec.environment.indexed:
-        merged.append(f"mmeframe=={mmeframe.__version__}")
-    return merged
-
-
 def _start_run(client: Any, experiment: str, tracking: TrackingSpec, name: str, owner: str) -> str:
     tags = {**redact_tree(tracking.tags, "tags"), BUILD_TAG: owner, "mlflow.source.name": "mmeframe build"}
     with taken("the store cannot be written"):
         run = client.create_run(experiment, tags=tags, run_name=tracking.run_name or f"build-{name}")
     return str(run.info.run_id)
-
-
-def record_config(client: Any, run_id: str, config: tuple[Mapping[str, Any], tuple[str, ...]]) -> None:
-    """Store what was asked for with the run. Raises ConfigError for a store that takes no artifacts."""
-    import yaml
-
-    tree, overrides = config
-    with taken("the store's artifacts cannot be written"):
-        client.log_text(run_id, yaml.safe_dump(redact_tree(tree), sort_keys=False), "mmeframe/config.yaml")
-        client.log_text(run_id, "".join(f"{redact_override(line)}\n" for line in overrides), "mmeframe/overrides.txt")
-
-
-@contextmanager
-def taken(what: str, where: str = "tracking.uri") -> Iterator[None]:
-    """Name a store that does not take what is written, whatever its library raises. where: what named it."""
-    try:
-        yield
-    except Exception as error:
-        cause: BaseException = error
-        while found := cause.__cause__ or cause.__context__:
-            cause = found
-        said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
-        hint = "Look at who may write there, and at the artifact location of the experiment (tracking.experiment_name)."
-        raise ConfigError(f"{what}: {said.rstrip('.')}.", where=where, hint=hint) from error
-
-
-def _columns(fleet: Fleet) -> str:
-    return ", ".join(
-        f"{column.name} {shown(column.type)}" for column in [*_routing_columns(fleet), *fleet.union.columns]
-    )
-
-
-def _routing_columns(fleet: Fleet) -> list[Column]:
-    """Columns that only routing reads; optional where a parameter may carry the key."""
-    known = {column.name for column in fleet.union.columns}
-    found = {}
-    for inputs in fleet.inputs.values():
-        for name, kind in inputs.columns.items():
-            if name not in known:
-                found[name] = Column(name, kind, not inputs.params)
-    # They are only hashed, so any type will do.
-    return list(found.values()) + [
-        Column(name, "any") for name in fleet.spec.traffic.sticky if name not in known and name not in found
-    ]
-
-
-def _nulls(fleet: Fleet) -> set[str]:
-    """Notes that a row may be without: no sub-model answers it, or one that has no version."""
-    if fleet.spec.output.missing_note is not None:
-        return set()
-    if fleet.spec.may_skip:
-        return {"model_id", "model_version", "arm"}
-    return {"model_version"} if any(model.version is None for model in fleet.models if model.routed) else set()
-
-
-def _signature(fleet: Fleet) -> Any:
-    spec = fleet.spec
-    params = dict.fromkeys(name for inputs in fleet.inputs.values() for name in inputs.params)
-    routing = _routing_columns(fleet)
-    read = {name for inputs in fleet.inputs.values() for name in inputs.columns} | {*spec.traffic.sticky}
-    needed = {name for it in fleet.inputs.values() if not it.params for name in it.columns} | {*spec.traffic.sticky}
-    # A column that some sub-model does without is required all the same if routing reads it.
-    union = [replace(column, required=column.required or column.name in needed) for column in fleet.union.columns]
-    return mlflow_signature(
-        spec.signature.mode,
-        [as_sent(column) if column.name in read else column for column in union],
-        [as_sent(column) for column in routing],
-        fleet.outputs,
-        params,
-        spec.output.annotate,
-        _nulls(fleet),
-        fleet.params,
-    )
-
-
-def _save(path: str, model: Any, fleet: Fleet, bundle: Path, around: Wrapping, scratch: Path) -> str:
-    """Write the router's model folder, whole; returns the digest that covers it."""
-    import mlflow.pyfunc
-
-    archive = scratch / ARCHIVE
-    if around.code.files:
-        write_archive(archive, around.code)
-    rows, given = example_request(fleet)
-    columns = {it.name: shown(it.type) for it in [*_routing_columns(fleet), *fleet.union.columns]}
-    # A uv project in the working directory would replace the requirements; and nothing needs to be installed to log.
-    with variables({"MLFLOW_UV_AUTO_DETECT": "false", "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true"}):
-        mlflow.pyfunc.save_model(
-            path,
-            python_model=str(files("mmeframe") / "runtime" / "entrypoint.py"),
-            artifacts={_BUNDLE: str(bundle)},
-            code_paths=[str(archive)] if around.code else None,
-            signature=around.signature,
-            input_example=(rows, given) if given else rows,
-            pip_requirements=around.requirements,
-            mlflow_model=model,
-            # What a deployment may change: MLflow drops overrides of names that are not stored.
-            model_config=_deployment(fleet.spec),
-            # One text: MLflow reads the file three times to load a model, and each name and value takes a while.
-            metadata={"mmeframe": {"sub_models": len(fleet.models), "columns": json.dumps(columns)}},
-        )
-    # MLflow notes where things lay on this machine; only their names matter to whoever loads the model.
-    flavor = model.flavors["python_function"]
-    flavor["artifacts"][_BUNDLE]["uri"] = _BUNDLE
-    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
-    described = Path(path) / "MLmodel"
-    model.save(str(described))
-    digest = seal(Path(path))
-    # Outside of what it covers.
-    model.metadata["mmeframe"]["digest"] = digest
-    model.save(str(described))
-    return digest
-
-
-def _deployment(spec: RouterSpec) -> dict[str, str]:
-    """What a deployment may change, in the form of its variables; ``runtime.deployment`` reads it."""
-    shares = ",".join(f"{arm}={share!r}" for arm, share in sorted(spec.traffic.arms.items()))
-    residency = {f"residency_{name}": _setting(value) for name, value in spec.residency.to_json().items()}
-    return {
-        "traffic_arms": shares,
-        "disabled_models": _line(spec.disabled_models),
-        "observers": _line(name for name, _ in spec.observers),
-        "bundle_allow_pickle": str(spec.bundle.allow_pickle).lower(),
-        **residency,
-    }
-
-
-def _setting(value: Any) -> str:
-    return "none" if value is None else _line(value) if isinstance(value, list) else str(value)
-
-
-def _line(values: Iterable[str]) -> str:
-    """One line of CSV; what would end it is quoted."""
-    line = io.StringIO()
-    csv.writer(line).writerow(values)
-    return line.getvalue().removesuffix("\r\n")
 
 
 def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]:
@@ -492,7 +257,7 @@ def prove_fleet(fleet: Fleet, plugins: Plugins, progress: Progress) -> list[str]
         journal = BuildJournal(folder / "journal", {})
         _, notes = pack(fleet, plugins, journal, progress)
         journal.close()
-        digest = _save(str(folder / "model"), Model(), fleet, journal.bundle, around, folder)
+        digest = save(str(folder / "model"), Model(), fleet, journal.bundle, around, folder)
         return notes + _prove(str(folder / "model"), digest, fleet, progress)
 
 

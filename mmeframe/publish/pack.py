@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mmeframe
 from mmeframe.budget import check_residency
-from mmeframe.bundle import BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle import BundleWriter, FileRef, Manifest, SubModelRecord
 from mmeframe.bundle.format import canonical_json
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, Report
-from mmeframe.fleet.describe import SubModel, kept_files
 from mmeframe.fleet.embed import code_digests, recorded, used_plugins
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.manifest import components, settings
@@ -21,12 +19,13 @@ from mmeframe.fleet.methods import tried, unanswered
 from mmeframe.fleet.pickles import session_problem
 from mmeframe.fleet.released import Packed
 from mmeframe.fleet.resolve import Fleet
-from mmeframe.fleet.signature import Outputs, alike_labels
+from mmeframe.fleet.signature import alike_labels
+from mmeframe.fleet.submodel import SubModel, kept_files
 from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
 from mmeframe.publish.journal import BuildJournal
+from mmeframe.rows.outputs import Outputs
 from mmeframe.shipped import CODE
-from mmeframe.spec import Component
 from mmeframe.store.folders import fetched
 from mmeframe.store.store import Progress
 from mmeframe.versions import HERE, minor
@@ -50,10 +49,10 @@ _LEFT_OUT = (
 
 
 class _Numbered:
-    """Values that are stored once each, as JSON, numbered as they come. key: by what two are the same."""
+    """Values that are stored once each, numbered as they come. key: by what two are the same."""
 
-    def __init__(self, to_json: Callable[[Any], Any], key: Callable[[Any], Hashable] = lambda value: value) -> None:
-        self._to_json, self._key = to_json, key
+    def __init__(self, key: Callable[[Any], Hashable] = lambda value: value) -> None:
+        self._key = key
         self._numbers: dict[Hashable, int] = {}
         self._last: tuple[Any, int] = (object(), 0)
         self.values: list[Any] = []
@@ -63,9 +62,54 @@ class _Numbered:
         if value is not self._last[0]:
             number = self._numbers.setdefault(self._key(value), len(self._numbers))
             if number == len(self.values):
-                self.values.append(self._to_json(value))
+                self.values.append(value)
             self._last = value, number
         return self._last[1]
+
+
+class _Records:
+    """Records of sub-models as they are packed, and what they have the numbers of."""
+
+    def __init__(self) -> None:
+        self.made: list[SubModelRecord] = []
+        self._schemas, self._outputs, self._requirements = _Numbered(), _Numbered(), _Numbered()
+        self._loaders = _Numbered(lambda loader: canonical_json(loader.to_json()))
+
+    def add(self, model: SubModel, packed: Packed, size: int) -> None:
+        """size: of its files in the pack."""
+        record = SubModelRecord(
+            id=model.id,
+            uri=model.uri,
+            name=model.name,
+            version=model.version,
+            model_id=model.model_id,
+            arm=model.arm,
+            key=model.key,
+            flavor=model.flavor,
+            flavor_options=model.options,
+            loader=self._loaders(model.loader),
+            inputs=self._schemas(model.inputs),
+            outputs=self._outputs(_labelled(model.outputs, packed.labels)),
+            requirements=self._requirements(model.requirements),
+            bytes=size,
+            memory=packed.memory,
+            files=packed.files,
+            routed=model.routed,
+            form=packed.form,
+            of=model.of,
+            python=packed.python,
+        )
+        self.made.append(record)
+
+    def said_by(self, manifest: Manifest) -> Manifest:
+        """With what the records have the numbers of."""
+        return replace(
+            manifest,
+            outputs=tuple(self._outputs.values),
+            schemas=tuple(self._schemas.values),
+            requirements=tuple(self._requirements.values),
+            loaders=tuple(self._loaders.values),
+        )
 
 
 def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progress) -> tuple[str, list[str]]:
@@ -74,14 +118,34 @@ def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progre
     Raises MissingError for a sub-model that cannot be downloaded, BuildError if the bundle cannot be written, and
     ProblemsError with all sub-models that cannot be loaded, or that answer none of their probe rows.
     """
-    report = Report()
-    schemas = _Numbered(lambda columns: [column.to_json() for column in columns])
-    outputs, requirements = _Numbered(Outputs.to_json), _Numbered(list)
-    loaders = _Numbered(Component.to_json, lambda loader: canonical_json(loader.to_json()))
-    spec, records = fleet.spec, []
+    records = _Records()
     labels: dict[str, tuple[str, ...]] = {}
+    with BundleWriter(journal.bundle) as writer:
+        for model, packed in _all_packed(fleet, journal, writer, progress):
+            if model.routed:
+                labels[model.id] = packed.labels
+            records.add(model, packed, sum(writer.place(ref.sha256)[1] for ref in packed.files))
+        made = records.made
+        combined = {record.id for record in made if record.of}
+        check_residency(fleet.spec.residency, [record.id for record in made], combined, lambda at: made[at].memory)
+        used = used_plugins(components(fleet).values(), plugins)
+        manifest = replace(
+            records.said_by(settings(fleet)),
+            plugins=recorded(used),
+            code=code_digests(used),
+            components=_prepare(fleet, writer),
+        )
+        digest = writer.finish(manifest, made)
+    return digest, alike_labels(labels)
+
+
+def _all_packed(
+    fleet: Fleet, journal: BuildJournal, writer: BundleWriter, progress: Progress
+) -> Iterator[tuple[SubModel, Packed]]:
+    """Sub-models as they are packed. Raises ProblemsError in the end, with all that cannot be."""
+    report = Report()
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
-    with BundleWriter(journal.bundle) as writer, closing(fetched(todo)) as folders:
+    with closing(fetched(todo)) as folders:
         for number, model in enumerate(fleet.models):
             progress("packing", number, len(fleet.models))
             try:
@@ -90,50 +154,9 @@ def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progre
                 report.take([refused.problem])
                 continue
             journal.pack(model, writer, packed)
-            if model.routed:
-                labels[model.id] = packed.labels
-            records.append(
-                SubModelRecord(
-                    id=model.id,
-                    uri=model.uri,
-                    name=model.name,
-                    version=model.version,
-                    model_id=model.model_id,
-                    arm=model.arm,
-                    key=model.key,
-                    flavor=model.flavor,
-                    flavor_options=model.options,
-                    loader=loaders(model.loader),
-                    inputs=schemas(model.inputs),
-                    outputs=outputs(_labelled(model.outputs, packed.labels)),
-                    requirements=requirements(model.requirements),
-                    bytes=sum(writer.place(ref.sha256)[1] for ref in packed.files),
-                    memory=packed.memory,
-                    files=packed.files,
-                    routed=model.routed,
-                    arrays=packed.arrays,
-                    of=model.of,
-                    python=packed.python,
-                )
-            )
-        progress("packing", len(fleet.models), len(fleet.models))
-        report.check()
-        combined = {record.id for record in records if record.of}
-        check_residency(spec.residency, [record.id for record in records], combined, lambda at: records[at].memory)
-        used = used_plugins(components(fleet).values(), plugins)
-        facts = {
-            **settings(fleet),
-            "mmeframe": mmeframe.__version__,
-            "outputs": outputs.values,
-            "schemas": schemas.values,
-            "requirements": requirements.values,
-            "loaders": loaders.values,
-            "plugins": recorded(used),
-            "code": code_digests(used),
-            "components": _prepare(fleet, writer),
-        }
-        digest = writer.finish(facts, [part.name for part in spec.routing.parts], spec.routing.levels, records)
-    return digest, alike_labels(labels)
+            yield model, packed
+    progress("packing", len(fleet.models), len(fleet.models))
+    report.check()
 
 
 def _labelled(outputs: Outputs, labels: tuple[str, ...]) -> Outputs:
@@ -183,7 +206,7 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     if trial.refusal and model.prove:
         why = "; ".join(filter(None, [trial.refusal, live.doubt(model)]))
         raise _RefusedError(unanswered(model.id, f"it answered none of its probe rows: {why}", trial.hint))
-    return Packed(files, _pickled_by(model, files), trial.memory, trial.arrays, trial.labels)
+    return Packed(files, _pickled_by(model, files), trial.memory, trial.form, trial.labels)
 
 
 def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:

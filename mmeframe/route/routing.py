@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from graphlib import TopologicalSorter
 from itertools import islice
@@ -29,7 +29,7 @@ from mmeframe.spec import ANNOTATE, Column
 if TYPE_CHECKING:
     from mmeframe.rows.key_index import Codes
 
-__all__ = ["Members", "Routable", "Routing", "as_given"]
+__all__ = ["Arms", "Members", "Parts", "Routable", "Routing", "as_given"]
 
 # Keys of rows, declared keys, and characters of a key that a message shows.
 _SHOWN, _SHOWN_KNOWN, _SHOWN_TEXT = 5, 16, 40
@@ -110,39 +110,50 @@ class ExplainedRow:
         }
 
 
-class Routing:
-    """Immutable after construction; shared by threads.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What computes key parts.
 
-    models: of the fleet. table: of their keys. strategies: key part -> strategy, not bound yet. files: part -> what its
-    strategy prepared. disabled: ids that get no rows; what combines one of them gets none either. columns: of the
-    union schema, which decide a row's arm where ``traffic.sticky`` names none. score: answers of a sub-model, for
-    strategies that ask one.
+    strategies: by key part, not bound yet. files: part -> what its strategy prepared. score: answers of a sub-model,
+    for strategies that ask one.
     """
 
-    def __init__(
-        self,
-        spec: RoutingSpec,
-        models: Members,
-        table: RouteTable,
-        strategies: Mapping[str, RoutingStrategy[Any]],
-        files: Mapping[str, Mapping[str, bytes | memoryview]],
-        traffic: TrafficSpec,
-        disabled: Collection[str],
-        columns: Sequence[Column],
-        score: Callable[[str, Batch], Any],
-    ) -> None:
+    strategies: Mapping[str, RoutingStrategy[Any]]
+    files: Mapping[str, Mapping[str, bytes | memoryview]]
+    score: Callable[[str, Batch], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """What decides beside keys.
+
+    traffic: shares of arms. disabled: ids that get no rows; what combines one of them gets none either. columns: of the
+    union schema, which decide a row's arm where ``traffic.sticky`` names none.
+    """
+
+    traffic: TrafficSpec = field(default_factory=TrafficSpec)
+    disabled: Collection[str] = ()
+    columns: Sequence[Column] = ()
+
+
+class Routing:
+    """Immutable after construction; shared by threads. models: of the fleet. table: of their keys."""
+
+    def __init__(self, spec: RoutingSpec, models: Members, table: RouteTable, parts: Parts, arms: Arms) -> None:
         self.spec, self.models, self.table = spec, models, table
-        self.strategies, self.traffic = strategies, traffic
-        inputs = {name: strategy.inputs() for name, strategy in strategies.items()}
+        self.strategies, self.traffic = parts.strategies, arms.traffic
+        inputs = {name: strategy.inputs() for name, strategy in parts.strategies.items()}
         self.order = tuple(TopologicalSorter({name: it.parts for name, it in inputs.items()}).static_order())
         self.params = frozenset(name for it in inputs.values() for name in it.params)
         self._columns = {name: tuple(it.columns) for name, it in inputs.items()}
-        self.disabled = frozenset(disabled)
-        self._typed = {column.name: column for column in columns}
-        self._sticky, self._named = (traffic.sticky, True) if traffic.sticky else (tuple(self._typed), False)
-        for name, strategy in strategies.items():
-            index = self.table.indexes[name]
-            strategy.bind(ComponentContext(files.get(name, {}), partial(_known, index), partial(_scored, score)))
+        self.disabled = frozenset(arms.disabled)
+        self._typed = {column.name: column for column in arms.columns}
+        self._named = bool(arms.traffic.sticky)
+        self._sticky = arms.traffic.sticky or tuple(self._typed)
+        ask = partial(_scored, parts.score)
+        for name, strategy in parts.strategies.items():
+            known = partial(_known, self.table.indexes[name])
+            strategy.bind(ComponentContext(parts.files.get(name, {}), known, ask))
         self._written = self._keys_of_files(inputs)
         self._arms = self._shares()
         # The last entry is for no sub-model.

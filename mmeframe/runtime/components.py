@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mmeframe import imports
+from mmeframe.bundle import Bundle, Manifest
 from mmeframe.bundle.artifact import check_code
+from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import ConfigError, PluginError
-from mmeframe.plugin import MISSING, Conf, Observer, ObserverConf
+from mmeframe.plugin import MISSING, ComponentContext, Conf, Observer, ObserverConf
 from mmeframe.plugin.components import import_target, make_component
 from mmeframe.plugin.conf import defaults_of
 from mmeframe.spec import Component
 
-__all__ = ["bring_code", "load_component", "observer_of", "required"]
+__all__ = ["bound_component", "bring_code", "load_component", "observer_of", "required"]
 
 _BUILTIN = "mmeframe.builtin."
 
 
-def bring_code(manifest: Mapping[str, Any], code: Path | None) -> None:
+def bring_code(manifest: Manifest, code: Path | None) -> None:
     """Import the plugins that an artifact carries, whatever else is installed.
 
     Raises CorruptBundleError for another archive than the manifest says, before anything of it runs; PluginError if
@@ -30,7 +32,7 @@ def bring_code(manifest: Mapping[str, Any], code: Path | None) -> None:
     if code is None:
         return
     check_code(code, manifest)
-    carried = [module for module in imports.carried(code) if module in {"mmeframe", *manifest["plugins"]}]
+    carried = [module for module in imports.carried(code) if module in {"mmeframe", *manifest.plugins}]
     try:
         rival = imports.bring(code, carried)
     except ImportError as error:
@@ -40,15 +42,15 @@ def bring_code(manifest: Mapping[str, Any], code: Path | None) -> None:
         raise PluginError(what, hint=hint)
 
 
-def required(manifest: Mapping[str, Any], code: Path | None) -> list[str]:
+def required(manifest: Manifest, code: Path | None) -> list[str]:
     """What a router needs here: what its sub-models require, and the versions of the plugins that it does not carry."""
     carried = {} if code is None else imports.carried(code)
-    plugins = [facts for module, facts in manifest["plugins"].items() if module not in carried]
-    pins = {f"{facts['distribution']}=={facts['version']}" for facts in plugins if facts["distribution"]}
-    return [*manifest["environment"], *sorted(pins)]
+    plugins = [facts for module, facts in manifest.plugins.items() if module not in carried]
+    pins = {f"{facts.distribution}=={facts.version}" for facts in plugins if facts.distribution}
+    return [*manifest.environment, *sorted(pins)]
 
 
-def load_component(component: Component, manifest: Mapping[str, Any], code: Path | None) -> Any:
+def load_component(component: Component, manifest: Manifest, code: Path | None) -> Any:
     """A component whose class and options are built in, embedded in the artifact, or in a recorded plugin.
 
     code: the artifact's own archive, which ``bring_code`` has read. Raises PluginError for anything else: a bundle
@@ -58,7 +60,7 @@ def load_component(component: Component, manifest: Mapping[str, Any], code: Path
 
     for target in (component.target, component.config):
         if not target.startswith(_BUILTIN):
-            _allow(_module(target), component.kind, manifest["plugins"], code)
+            _allow(_module(target), component.kind, manifest.plugins, code)
     try:
         return make_component(component)
     except ValidationError as error:
@@ -69,11 +71,18 @@ def load_component(component: Component, manifest: Mapping[str, Any], code: Path
         raise _misfit(component, manifest, f"its class: {error.what}") from error
 
 
-def _misfit(component: Component, manifest: Mapping[str, Any], what: str) -> PluginError:
+def bound_component(component: Component, bundle: Bundle, code: Path | None, where: str) -> Any:
+    """The same, with what it prepared at build for the config path ``where``."""
+    found = load_component(component, bundle.manifest, code)
+    found.bind(ComponentContext(bundle.component_files(where)))
+    return found
+
+
+def _misfit(component: Component, manifest: Manifest, what: str) -> PluginError:
     """What to raise where the version that runs does not know what another one has recorded."""
     module = _module(component.target)
-    logged = manifest["plugins"].get(module, {"distribution": module, "version": manifest.get("mmeframe")})
-    name, version = logged["distribution"] or module, logged["version"] or ""
+    logged = manifest.plugins.get(module, PluginFacts(module, manifest.mmeframe))
+    name, version = logged.distribution or module, logged.version or ""
     return PluginError(
         f"the router was logged with {name} {version}".rstrip()
         + f", and {name} {imports.version_of(module, name) or ''}".rstrip()
@@ -126,12 +135,12 @@ def _conf_of(observer: type[Observer[Any]]) -> type[Conf]:
     return ObserverConf
 
 
-def _allow(module: str, kind: str, plugins: Mapping[str, Any], code: Path | None) -> None:
+def _allow(module: str, kind: str, plugins: Mapping[str, PluginFacts], code: Path | None) -> None:
     if module not in plugins:
         raise PluginError(f"the router names {module}, which no plugin of it ships.", where=kind)
     if code is not None and module in imports.carried(code):
         return
-    name, version = plugins[module]["distribution"], plugins[module]["version"]
+    name, version = plugins[module].distribution, plugins[module].version
     try:
         dist = metadata.distribution(name or "")
     except (metadata.PackageNotFoundError, ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmeframe.bundle import Bundle, FileRef, SubModelRecord
+from mmeframe.bundle.format import ARRAY
 from mmeframe.cache import cache_folder, digests_in, put, work_folder
 from mmeframe.errors import MmeframeError, ModelError
 from mmeframe.imports import modules_of, rival_of
@@ -89,13 +90,13 @@ def add_code(bundle: Bundle, record: SubModelRecord) -> None:
     with _lock:
         if folder in sys.path:
             return
-        owner = f"sub-model {record.id!r} of the router {bundle.manifest.get('name')!r}"
+        owner = f"sub-model {record.id!r} of the router {bundle.manifest.name!r}"
         if clash := _clash(modules):
             module, place = clash
             raise ModelError(
                 f"it ships a module {module!r}, and this process has other code of that name, from {place}.",
                 where=record.id,
-                hint=_APART if bundle.manifest.get("isolation") != "process" else "Rename the module.",
+                hint=_APART if bundle.manifest.isolation != "process" else "Rename the module.",
             )
         sys.path.insert(0, folder)
         _added[folder] = (owner, modules)
@@ -126,7 +127,7 @@ def load_record(bundle: Bundle, record: SubModelRecord, loader: ModelLoader[Any]
     """The live sub-model of a record, as its rows will be given to it."""
     add_code(bundle, record)
     model = _loaded(BundleFiles(bundle, record), loader)
-    return loader.for_arrays(model) if record.arrays else model
+    return loader.for_arrays(model) if record.form == ARRAY else model
 
 
 def _loaded(files: SubModelFiles, loader: ModelLoader[Any]) -> Any:
@@ -151,7 +152,7 @@ class BundleFiles:
 
     @property
     def columns(self) -> Sequence[Column]:
-        return self._bundle.schemas[self._record.inputs]
+        return self._bundle.manifest.schemas[self._record.inputs]
 
     @property
     def names(self) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmeframe.errors import ModelError, suggest
 from mmeframe.rows.answers import frame_of, gather, nulls, of_kind
+from mmeframe.rows.outputs import Outputs
 from mmeframe.spec import Column
 
 __all__ = ["Answers"]
@@ -27,21 +28,19 @@ class Answers:
 
     def __init__(
         self,
-        answer: Mapping[str, Any],
+        answer: Outputs,
         own: Sequence[Sequence[Column]],
         of: Sequence[int],
         name: Callable[[int], str],
     ) -> None:
-        self.columns = tuple(Column(*column) for column in answer["columns"])
+        self.columns = answer.columns
         # The type of a row's one value, "" of answers with several.
-        self.kind = (
-            self.columns[0].type if len(self.columns) == 1 and not answer["width"] and not answer["aligned"] else ""
-        )
-        self._width, self._fill, self._name = answer["width"], float(answer["fill"]), name
+        self.kind = self.columns[0].type if answer.single else ""
+        self._width, self._fill, self._name = answer.width, float(answer.fill), name
         declared = [column.name for column in self.columns]
         # Columns that are classes make an array; several others a frame.
-        self._classes = declared if answer["aligned"] else []
-        self._frame = declared if len(declared) > 1 and not answer["aligned"] and not self._width else []
+        self._classes = declared if answer.aligned else []
+        self._frame = declared if len(declared) > 1 and not answer.aligned and not self._width else []
         self._own, self._of = [[column.name for column in columns] for columns in own], of
         self._needed = [[column.name for column in columns if column.required] for columns in own]
         places = {name: place for place, name in enumerate(self._classes)}

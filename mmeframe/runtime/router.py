@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmeframe.budget import KEPT, chosen
+from mmeframe.budget import chosen
 from mmeframe.bundle import Bundle
-from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, forgotten, known_names, suggest
+from mmeframe.errors import BadInputError, ConfigError, MissingError, ModelError, forgotten, suggest
 from mmeframe.graph import reached
 from mmeframe.plugin import (
     Batch,
@@ -26,25 +25,23 @@ from mmeframe.plugin import (
     LoadEvent,
     ShadowEvent,
 )
-from mmeframe.plugin.components import runs_code
 from mmeframe.plugin.observers import Observers
 from mmeframe.route.asking import Question
-from mmeframe.route.routing import Members, Routing
+from mmeframe.route.routing import Arms, Members, Parts, Routing
 from mmeframe.route.table import NO_TARGET, Routed
-from mmeframe.rows.batch import FrameBatch, as_batch
-from mmeframe.rows.types import RefusedError, converter, is_compound, shown
+from mmeframe.rows.batch import FrameBatch
+from mmeframe.runtime.account import Host
 from mmeframe.runtime.background import Background
-from mmeframe.runtime.components import bring_code, load_component, observer_of, required
-from mmeframe.runtime.deployment import Deployment, is_nested, nested
-from mmeframe.runtime.files import load_record, shipped_code
+from mmeframe.runtime.components import bound_component, bring_code, load_component, observer_of, required
+from mmeframe.runtime.deployment import Deployment, is_nested
+from mmeframe.runtime.loading import Loading
 from mmeframe.runtime.outputs import Answers
-from mmeframe.runtime.residency import Host, Residency
-from mmeframe.runtime.scoring import Scorer
-from mmeframe.runtime.workers import Workers
-from mmeframe.sections import ResidencySpec, RoutingSpec, TrafficSpec
-from mmeframe.spec import ANNOTATE, Column, Component
+from mmeframe.runtime.request import Requests
+from mmeframe.runtime.residency import Residency
+from mmeframe.runtime.scoring import Scorer, SubModels
+from mmeframe.runtime.taking import takings
+from mmeframe.spec import ANNOTATE, Component
 from mmeframe.versions import HERE, faults, tell
-from mmeframe.worker import Remote
 
 __all__ = ["Answer", "Router"]
 
@@ -86,27 +83,6 @@ class Answer:
         return {**columns, "model_id": model_id, "model_version": version, "reason": reasons, "arm": arm}
 
 
-def _as_declared(name: str, value: Any, kind: str) -> Any:
-    """A parameter's value in its declared type; times as MLflow hands them over."""
-    try:
-        found = converter(kind)(value)
-    except RefusedError as error:
-        raise BadInputError(f"parameter {name!r} must be {shown(kind)}: {error}.") from None
-    if kind == "datetime":
-        return _time(value, found)
-    return [*map(_time, value, found)] if isinstance(found, list) and _of_times(kind) else found
-
-
-def _of_times(kind: str) -> bool:
-    return bool(json.loads(kind)["items"]["type"] == "datetime")
-
-
-def _time(given: Any, read: Any) -> Any:
-    """A date where a date was given, else a time; ``read``: it, as a column has it."""
-    moment = read.astype("M8[us]").item()
-    return moment.date() if len(str(given)) == len("2024-01-01") else moment
-
-
 class Labels:
     """Id, version and arm of sub-models by number, read when the first row needs them; None for none."""
 
@@ -135,70 +111,35 @@ class Router:
     """
 
     def __init__(self, bundle: Bundle, code: Path | None = None, deployment: Deployment | None = None) -> None:
-        manifest = bundle.manifest
+        manifest, output = bundle.manifest, bundle.manifest.output
         self.bundle = bundle
-        self.name: str = manifest["name"]
-        self.spec = RoutingSpec.from_json(manifest["routing"])
-        self.annotate: bool = manifest["output"]["annotate"]
-        self.method: str = manifest["output"]["method"]
-        self.missing_note: str | None = manifest["output"]["missing_note"]
-        self.schemas = bundle.schemas
-        self.union = tuple(Column(*column) for column in manifest["union"])
-        self._nested = frozenset(it.name for it in self.union if it.type == "any" or is_compound(it.type))
-        # Parameters of sub-models, with their types.
-        self._params: dict[str, str] = {name: kind for name, (kind, _) in manifest["params"].items()}
-        self._skip: bool = manifest["output"]["on_error"] == "skip"
-        self._code = code
-        bring_code(manifest, code)
         # Made one by one when asked for: there may be many.
         self.records = bundle
-        self._inputs, self._arrays = bundle.array("inputs"), bundle.array("arrays")
+        self.name, self.spec = manifest.name, manifest.routing
+        self.schemas, self.union = manifest.schemas, manifest.union
+        self.annotate, self.method, self.missing_note = output.annotate, output.method, output.missing_note
+        self._skip = output.on_error == "skip"
+        self._code, self._deployment = code, deployment or Deployment()
+        bring_code(manifest, code)
         self.labels = Labels(bundle)
         self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
-        deployment = self._deployment = deployment or Deployment()
         if not is_nested():
             # Before anything is loaded, which may end the process.
             tell(faults(required(manifest, code), bundle.pickled(HERE)))
-        self.observers = self._observers(dict(manifest["observers"]), deployment)
+        self.observers = self._observers(dict(manifest.observers))
         self.background = Background(_WAITING)
-        self.routing = self._routing(manifest, deployment)
+        self.routing = self._routing()
         self.table, self.strategies, self.params = self.routing.table, self.routing.strategies, self.routing.params
         self.reasons = np.array(self.table.reasons, object)
         read = [name for strategy in self.strategies.values() for name in strategy.inputs().columns]
-        self._declared = frozenset([*(column.name for column in self.union), *read])
-        # Of equal combiners, which are one, any has what all have prepared.
-        combiner_of = {number: bundle[number].loader for number in self.members.of}
-        places = {at: f"models.{bundle.id(number)}.combine" for number, at in combiner_of.items()}
-        self._loaders = [self._component(it, places.get(at, "")) for at, it in enumerate(manifest["loaders"])]
-        self._workers = Workers(bundle, code) if manifest["isolation"] == "process" else None
-        forbidden = deployment.who_forbids_pickle(manifest["allow_pickle"])
-        if forbidden:
-            self._refuse_code(forbidden)
-        combiners = {
-            number: (self._loaders[combiner_of[number]], [self._number(id_) for id_ in of])
-            for number, of in self.members.of.items()
-        }
-        self.residency = self._residency(ResidencySpec.from_json(manifest["residency"]), deployment)
-        # What combines others answers in the fleet's shape.
-        outputs = [[Column(*column) for column in it["columns"]] for it in manifest["outputs"]]
-        shapes = bundle.array("outputs")
-        if combiners:
-            shapes = shapes.copy()
-            shapes[[*combiners]] = len(outputs)
-        self._answers = Answers(manifest["answer"], [*outputs, []], shapes, bundle.id)
-        self._scorer = Scorer(
-            bundle.id,
-            self._inputs,
-            self._arrays,
-            self.schemas,
-            self.union,
-            self._answers,
-            combiners,
-            self.residency,
-            self.method,
-            self._skip,
-            self._params_of,
-        )
+        requests = Requests(self.union, read, manifest.params, self.params)
+        # Bound once, and not for each request.
+        self._request, self._batch = requests.read, requests.batch
+        self._loading = Loading(bundle, code, self.members.of)
+        if forbidden := self._deployment.who_forbids_pickle(manifest.allow_pickle):
+            self._loading.refuse_code(forbidden)
+        self.residency = self._residency()
+        self._answers, self._scorer = self._scoring()
 
     @classmethod
     def open(
@@ -216,17 +157,10 @@ class Router:
         """A copy, also one in another process, opens the same bundle with the same settings: nothing live is copied."""
         return _reopened, (self.bundle.folder.absolute(), self.bundle.digest, self._code, self._deployment)
 
-    def _residency(self, built: ResidencySpec, deployment: Deployment) -> Residency:
-        spec = deployment.residency(built)
-        host = Host(
-            self.bundle.id,
-            self.bundle.array("memory").item,
-            self._load,
-            self._size,
-            self._unload,
-            self._loaded,
-            self._evicted,
-        )
+    def _residency(self) -> Residency:
+        bundle, deployment, loading = self.bundle, self._deployment, self._loading
+        spec, memory = deployment.residency(bundle.manifest.residency), bundle.array("memory").item
+        host = Host(bundle.id, memory, loading.load, loading.size, loading.unload, self._loaded, self._evicted)
         numbers: Sequence[int] = range(len(self.bundle))
         if self.members.of:
             numbers = [number for number in numbers if number not in self.members.of]
@@ -243,90 +177,52 @@ class Router:
             error.where = deployment.place(error.where)
             raise
 
+    def _scoring(self) -> tuple[Answers, Scorer]:
+        bundle, manifest = self.bundle, self.bundle.manifest
+        combiners = {
+            number: (self._loading.combiner(number), [self._number(id_) for id_ in of])
+            for number, of in self.members.of.items()
+        }
+        # What combines others answers in the fleet's shape.
+        outputs = [it.columns for it in manifest.outputs]
+        shapes = bundle.array("outputs")
+        if combiners:
+            shapes = shapes.copy()
+            shapes[[*combiners]] = len(outputs)
+        answers = Answers(manifest.answer, [*outputs, ()], shapes, bundle.id)
+        form, forms = bundle.coded("form")
+        taking = bundle.array("inputs") * len(forms) + form
+        models = SubModels(bundle.id, taking, takings(self.schemas, forms), combiners, self._params_of)
+        return answers, Scorer(models, self.union, answers, self.residency, manifest.output)
+
     def _ids(self) -> list[str]:
         return self.bundle.column("id")
 
     def close(self) -> None:
         """End the processes that sub-models live in, as also happens when the router is collected."""
-        if self._workers is not None:
-            self._workers.close()
+        self._loading.close()
 
-    def _routing(self, manifest: Mapping[str, Any], deployment: Deployment) -> Routing:
+    def _routing(self) -> Routing:
+        manifest, deployment = self.bundle.manifest, self._deployment
         strategies = {part.name: load_component(part.strategy, manifest, self._code) for part in self.spec.parts}
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
-        return Routing(
-            self.spec,
-            self.members,
-            self.bundle.routes(),
-            strategies,
-            {part.name: self.bundle.component_files(f"routing.keys.{part.name}") for part in self.spec.parts},
-            deployment.traffic(TrafficSpec.from_json(manifest["traffic"]), self.bundle.arms()),
-            deployment.disabled_models(manifest["disabled_models"], self._ids, gates),
+        files = {name: self.bundle.component_files(f"routing.keys.{name}") for name in strategies}
+        arms = Arms(
+            deployment.traffic(manifest.traffic, self.bundle.arms()),
+            deployment.disabled_models(manifest.disabled_models, self._ids, gates),
             self.union,
-            self._ask,
         )
+        return Routing(self.spec, self.members, self.bundle.routes(), Parts(strategies, files, self._ask), arms)
 
-    def _component(self, recorded: Mapping[str, Any], where: str) -> Any:
-        component = load_component(Component.from_json(recorded), self.bundle.manifest, self._code)
-        component.bind(ComponentContext(self.bundle.component_files(where)))
-        return component
-
-    def _observers(self, built: Mapping[str, Any], deployment: Deployment) -> Observers:
+    def _observers(self, built: Mapping[str, Component]) -> Observers:
         found = {}
-        for name in deployment.observers(built):
+        for name in self._deployment.observers(built):
             if name in built:
-                found[name] = self._component(built[name], f"observers.{name}")
+                found[name] = bound_component(built[name], self.bundle, self._code, f"observers.{name}")
             else:
-                found[name], files = observer_of(name, deployment.place("observers"))
+                found[name], files = observer_of(name, self._deployment.place("observers"))
                 found[name].bind(ComponentContext(files))
         return Observers(found)
-
-    def _refuse_code(self, where: str) -> None:
-        """Raises ModelError naming the sub-models that could run code of their own, before any is deserialised."""
-        # Sub-models are many, and few of them differ in what decides.
-        known: dict[tuple[Any, ...], bool] = {}
-        columns = zip(*map(self.bundle.column, ("id", "loader", "flavor_options", "files")), strict=True)
-        ids = []
-        for number, (id_, loader, options, files) in enumerate(columns):
-            # What combines others has no files.
-            if number in self.members.of:
-                continue
-            names = tuple(file["path"] for file in files)
-            place = (loader, options, names)
-            if place not in known:
-                known[place] = runs_code(self._loaders[loader], names, json.loads(options))
-            if known[place]:
-                ids.append(id_)
-        if ids:
-            raise ModelError(
-                "there are sub-models whose files can run code, which is not allowed here.",
-                where=where,
-                hint=known_names(ids, "They are"),
-            )
-
-    def _load(self, number: int) -> Any:
-        record = self.records[number]
-        model: Any
-        with nested():
-            if self._workers is not None and shipped_code(record):
-                model = self._workers.load(number, record, (self.method, "predict"))
-            else:
-                model = load_record(self.bundle, record, self._loaders[record.loader])
-        if record.routed and not callable(getattr(model, self.method, None)):
-            raise ModelError(f"it has no method {self.method!r}.", where=record.id)
-        return model
-
-    def _size(self, number: int, model: Any) -> int:
-        record = self.records[number]
-        # What another process holds was measured when it was built.
-        if isinstance(model, Remote):
-            return record.memory
-        size: int = self._loaders[record.loader].size(model)
-        return size + KEPT
-
-    def _unload(self, model: Any) -> None:
-        if isinstance(model, Remote):
-            model.unload()
 
     def _loaded(self, event: LoadEvent) -> None:
         self.observers.tell("on_load", event)
@@ -386,28 +282,6 @@ class Router:
             if self.observers:
                 self.observers.tell("on_error", ErrorEvent(error.where, len(batch), forgotten(error), shadow=False))
             return Routed(NO_TARGET, self.table.failed)
-
-    def _request(self, data: Any, params: Mapping[str, Any] | None) -> tuple[FrameBatch, Mapping[str, Any]]:
-        """Rows with the parameters of sub-models, and those of routing."""
-        batch = self._batch(data)
-        if not params:
-            return batch, {}
-        if not isinstance(params, Mapping):
-            raise BadInputError(f"parameters must be a map of names to values, not {type(params).__name__}.")
-        if unnamed := [type(name).__name__ for name in params if not isinstance(name, str)]:
-            raise BadInputError(f"the name of a parameter must be text, not {unnamed[0]}.")
-        given = dict(params)
-        for name in [name for name in given if name in self._params]:
-            value = given.pop(name)
-            if value is not None:
-                batch.params[name] = _as_declared(name, value, self._params[name])
-        if unknown := [name for name in given if name not in self.routing.params]:
-            known = [*self.routing.params, *self._params, ANNOTATE]
-            raise BadInputError(f"there is no parameter {unknown[0]!r}.", hint=suggest(unknown[0], known, "Parameters"))
-        return batch, given
-
-    def _batch(self, data: Any) -> FrameBatch:
-        return as_batch(data, self._declared, self._nested)
 
     def _params_of(self, number: int) -> Mapping[str, Any]:
         """Parameters that a sub-model declares."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from typing import Any, Protocol
@@ -18,9 +19,11 @@ from mmeframe.rows.batch import FrameBatch
 from mmeframe.rows.labels import unlabelled
 from mmeframe.rows.schema import check_frame, required
 from mmeframe.runtime.outputs import Answers
+from mmeframe.runtime.taking import Taking
+from mmeframe.sections import OutputSpec
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer", "gathered"]
+__all__ = ["Residency", "Scorer", "SubModels", "gathered"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -33,44 +36,44 @@ class Residency(Protocol):
     def waves(self, groups: Sequence[Sequence[int]]) -> Generator[tuple[Sequence[int], Mapping[int, Any]]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class SubModels:
+    """The sub-models of a fleet by their numbers.
+
+    name: the id of one. taking: which of ``takings`` is its own. combiners: of those that combine others, with the
+    numbers of those. params_of: names of the parameters that one declares.
+    """
+
+    name: Callable[[int], str]
+    taking: Sequence[int]
+    takings: Sequence[Taking]
+    combiners: Mapping[int, tuple[Combiner[Any], Sequence[int]]] = field(default_factory=dict)
+    params_of: Callable[[int], Collection[str]] = lambda _: ()
+
+
 class Scorer:
     """Immutable after construction; shared by threads.
 
-    name: the id of a number. inputs: by number, which of ``schemas`` are its inputs; arrays: whether it takes arrays.
-    combiners: by number, for those that combine others, and those others. skip: rows of a sub-model that fails are
-    left without an answer, instead of the request. params_of: names of the parameters that one declares.
+    union: the columns of all sub-models. output: the method that is called; with ``on_error: skip`` the rows of a
+    sub-model that fails are left without an answer, instead of the request.
     """
 
     def __init__(
-        self,
-        name: Callable[[int], str],
-        inputs: Sequence[int],
-        arrays: Sequence[bool],
-        schemas: Sequence[Sequence[Column]],
-        union: Sequence[Column],
-        answers: Answers,
-        combiners: Mapping[int, tuple[Combiner[Any], Sequence[int]]],
-        residency: Residency,
-        method: str,
-        skip: bool,
-        params_of: Callable[[int], Collection[str]] = lambda _: (),
+        self, models: SubModels, union: Sequence[Column], answers: Answers, residency: Residency, output: OutputSpec
     ) -> None:
-        self._name, self._inputs, self._arrays, self._schemas = name, inputs, arrays, schemas
+        self._name, self._params_of = models.name, models.params_of
+        self._taking, self._takings = models.taking, models.takings
         self._union, self._answers, self.residency = union, answers, residency
-        self._method, self._skip, self._params_of = method, skip, params_of
+        self._method, self._skip = output.method, output.on_error == "skip"
         # Of a request without parameters.
-        self._question = Question(method)
-        self._combiners = {number: combiner for number, (combiner, _) in combiners.items()}
-        self._of = {number: others for number, (_, others) in combiners.items()}
-        self._holed = [holed(schema) for schema in schemas]
+        self._question = Question(output.method)
+        self._combiners = {number: combiner for number, (combiner, _) in models.combiners.items()}
+        self._of = {number: others for number, (_, others) in models.combiners.items()}
+        # All forms of a schema share it.
+        schemas = {id(taking.schema): taking.schema for taking in models.takings}.values()
         self._shared = tuple(
             column for column in union if all(_has(schema, column) for schema in schemas) and not holed([column])
         )
-        # Of the schemas whose sub-models know numbers for names.
-        self._labels = [
-            {column.name: column.label for column in schema} if any(it.number is not None for it in schema) else None
-            for schema in schemas
-        ]
 
     def score(self, batch: FrameBatch, target: Any) -> tuple[Any, Mapping[int, ModelError]]:
         """Answers in the order of the rows, and the sub-models that failed, whose rows are null.
@@ -111,7 +114,8 @@ class Scorer:
         held = self.residency.acquire(leaves)
         try:
             live = next(held)
-            if self._arrays[target] and (matrix := batch.matrix(self._schemas[self._inputs[target]])) is not None:
+            taking = self._takings[self._taking[target]]
+            if taking.takes_matrix and (matrix := batch.matrix(taking.schema)) is not None:
                 answer = self._call(live[target], target, question, matrix)
             else:
                 answer = self._ask(live, target, partial(self._own_frame, batch.frame), question)
@@ -129,8 +133,11 @@ class Scorer:
         answers = [flat(self.key(batch, number)) for number in self._of[target]]
         return combine(self._combiners[target], self._name(target), answers)
 
+    def _schema(self, target: int) -> Sequence[Column]:
+        return self._takings[self._taking[target]].schema
+
     def _own_frame(self, frame: pd.DataFrame, target: int) -> pd.DataFrame:
-        own = self._schemas[self._inputs[target]]
+        own = self._schema(target)
         return check_frame(frame, own, required(own))
 
     def _leaves(self, targets: Iterable[int]) -> list[int]:
@@ -178,9 +185,9 @@ class Scorer:
 
     def _cut(self, batch: FrameBatch, order: Rows, groups: Sequence[tuple[int, int, int]]) -> Any:
         """How a group is asked: on slices of an array where all sub-models take arrays of one schema, or of frames."""
-        inputs = {self._inputs[number] for number, _, _ in groups}
-        if len(inputs) == 1 and all(self._arrays[number] for number, _, _ in groups):
-            matrix = batch.matrix(self._schemas[inputs.pop()])
+        ways = {self._taking[number] for number, _, _ in groups}
+        if len(ways) == 1 and (taking := self._takings[ways.pop()]).takes_matrix:
+            matrix = batch.matrix(taking.schema)
             if matrix is not None:
                 rows, question = gathered(matrix, order, len(groups)), self._asks(batch)
                 return lambda live, number, start, end: self._call(live[number], number, question, rows[start:end])
@@ -211,7 +218,7 @@ class Scorer:
         self, shared: pd.DataFrame, rest: Callable[[], pd.DataFrame], also: Sequence[str], target: int
     ) -> pd.DataFrame:
         """A sub-model's own columns, in its order: the shared ones, and its others from what was sent."""
-        schema = self._schemas[self._inputs[target]]
+        schema = self._schema(target)
         own = [column for column in schema if column.name not in shared.columns]
         if own:
             try:
@@ -228,20 +235,14 @@ class Scorer:
         Sub-models that are combined get a frame each: what one writes into its own, the others do not see.
         """
         if target not in self._of:
+            taking = self._takings[self._taking[target]]
 
             def ask(rows: pd.DataFrame) -> Any:
-                return self._call(live[target], target, question, self._as_it_takes(rows, target))
+                return self._call(live[target], target, question, taking.give(rows))
 
-            return asked(self._holed[self._inputs[target]], own(target), ask)
+            return asked(taking.holed, own(target), ask)
         answers = [self._answers.aligned(self._ask(live, it, own, question), it) for it in self._of[target]]
         return self._answers.combined(answers, partial(combine, self._combiners[target], self._name(target)))
-
-    def _as_it_takes(self, frame: pd.DataFrame, target: int) -> Any:
-        """Sub-models that were made to take arrays have lost the names of their columns; others may know numbers."""
-        if self._arrays[target]:
-            return frame.to_numpy(np.float64)
-        labels = self._labels[self._inputs[target]]
-        return frame.set_axis([labels[name] for name in frame.columns], axis=1) if labels else frame
 
     def _call(self, model: Any, target: int, question: Question, rows: Any) -> Any:
         if type(model) is ModelError:
@@ -257,7 +258,7 @@ class Scorer:
 
     def _excused(self, error: ModelError, rows: Any, target: int) -> None:
         """Name the columns whose values a sub-model may not take, which is then for the caller to mend."""
-        schema = self._schemas[self._inputs[target]]
+        schema = self._schema(target)
         frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=[it.label for it in schema])
         missing = [it.name for it in schema if it.label not in frame or frame[it.label].isna().any()]
         endless = [it.name for it in schema if it.type in _FLOATING and np.isinf(frame[it.label]).any()]

@@ -15,7 +15,6 @@ from mmeframe.bundle import Bundle, FileRef, SubModelRecord
 from mmeframe.plugin import ComponentContext
 from mmeframe.runtime.components import bring_code, load_component
 from mmeframe.runtime.files import load_record, shipped_code
-from mmeframe.spec import Component
 from mmeframe.worker import Remote, Worker
 
 __all__ = ["Workers"]
@@ -49,7 +48,7 @@ def _from_bundle(folder: str, digest: str, code: Path | None, number: int) -> An
     """Runs in a worker: the sub-model by its own loader, from the same verified bytes."""
     bundle = _opened(folder, digest, code)
     record, manifest = bundle.record(number), bundle.manifest
-    loader = load_component(Component.from_json(manifest["loaders"][record.loader]), manifest, code)
+    loader = load_component(manifest.loaders[record.loader], manifest, code)
     loader.bind(ComponentContext())
     return load_record(bundle, record, loader)
 

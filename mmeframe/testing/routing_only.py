@@ -7,10 +7,9 @@ from typing import Any
 
 from mmeframe.errors import ConfigError, MissingError
 from mmeframe.fleet.resolve import declared
-from mmeframe.fleet.routing import members_of, table_of
-from mmeframe.plugin.components import make_component
+from mmeframe.fleet.routing import members_of, parts_of, table_of
 from mmeframe.plugin.manager import Plugins
-from mmeframe.route.routing import Routing
+from mmeframe.route.routing import Arms, Routing
 from mmeframe.route.table import NO_TARGET
 from mmeframe.rows.batch import as_batch
 from mmeframe.sections import RouterSpec
@@ -41,12 +40,8 @@ class DryRouter:
             spec.routing,
             members_of(models),
             table_of(spec.routing, models),
-            {part.name: make_component(part.strategy) for part in spec.routing.parts},
-            {part.name: prepared[f"routing.keys.{part.name}"] for part in spec.routing.parts},
-            spec.traffic,
-            spec.disabled_models,
-            (),
-            _not_read,
+            parts_of(spec.routing, prepared, _not_read),
+            Arms(spec.traffic, spec.disabled_models),
         )
 
     def route(self, rows: Any, params: Mapping[str, Any] | None = None) -> list[str | None]:

@@ -20,7 +20,7 @@ from mmeframe.graph import reached
 from mmeframe.plugin import Batch, RoutingStrategy
 from mmeframe.plugin.components import make_component
 from mmeframe.route.reading import file_types
-from mmeframe.route.routing import Members, Routing
+from mmeframe.route.routing import Arms, Members, Parts, Routing
 from mmeframe.route.table import RouteTable
 from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.formats import untyped
@@ -28,7 +28,7 @@ from mmeframe.rows.keys import is_whole
 from mmeframe.rows.reading import read_whole
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.separated import Kind
-from mmeframe.sections import Reader, RouterSpec, TrafficSpec, TrainSpec
+from mmeframe.sections import Reader, RouterSpec, TrainSpec
 from mmeframe.spec import Column
 from mmeframe.train.allow import table_object
 
@@ -167,7 +167,7 @@ class _Keys:
         nobody = Members([].__getitem__, lambda _: None, [], {})
         chosen = {part: strategies[part] for part in needed}
         files = {part: _prepared(part, strategy) for part, strategy in chosen.items()}
-        self._routing = Routing(spec.routing, nobody, table, chosen, files, TrafficSpec(), (), (), _asked)
+        self._routing = Routing(spec.routing, nobody, table, Parts(chosen, files, _asked), Arms())
         self._parts = settings.key
 
     def rows(self, table: pd.DataFrame) -> tuple[dict[Key, Ints], int]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError
-from mmeframe.publish.log import experiment_id, log_folder, move_alias, record_config, register, taken
+from mmeframe.publish.steps import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.redact import redact_tree
 from mmeframe.sections import RouterSpec, TrainSpec
 from mmeframe.store.cleanup import BUILD_TAG, Undo, close_leftovers, forget_empty, lease

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -322,11 +323,20 @@ def described(change: Callable[[dict[str, Any]], object]) -> Callable[[Path, ran
     return done
 
 
-def manifest(change: Callable[[dict[str, Any], random.Random], object]) -> Callable[[Path, random.Random], object]:
+def manifest(
+    change: Callable[[dict[str, Any], random.Random], object], renewed: bool = False
+) -> Callable[[Path, random.Random], object]:
+    """Change what the manifest says. renewed: with a digest of that."""
+
     def done(root: Path, chance: random.Random) -> None:
+        from mmeframe.bundle.format import canonical_json
+
         path = root / BUNDLE / "manifest.json"
         facts = json.loads(path.read_text())
         change(facts, chance)
+        if renewed:
+            facts.pop("digest", None)
+            facts["digest"] = hashlib.sha256(canonical_json(facts)).hexdigest()
         path.write_text(json.dumps(facts))
 
     return done
@@ -358,7 +368,7 @@ def forgeries(original: Path) -> Iterator[Case]:
 
     for what, edit in {"other levels": levels, "a field left out": any_field}.items():
         yield Case(what, f"{BUNDLE}/manifest.json", manifest(edit))
-        yield Case(f"{what}, sealed", f"{BUNDLE}/manifest.json", sealed(manifest(edit)), forged=True)
+        yield Case(f"{what}, sealed", f"{BUNDLE}/manifest.json", manifest(edit, renewed=True), forged=True)
 
     def own_loader(root: Path, chance: random.Random) -> None:
         described(lambda facts: facts["flavors"]["python_function"].update(loader_module="own_loader"))(root, chance)

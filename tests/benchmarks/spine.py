@@ -47,7 +47,7 @@ def logging_speed() -> str:
     import mlflow
     from mlflow.models import infer_signature
 
-    from mmeframe.publish.log import log_folder, register
+    from mmeframe.publish.steps import log_folder, register
     from mmeframe.store.cleanup import Undo
 
     example = fleets.rows(5)[["x1", "x2"]]

@@ -115,10 +115,10 @@ def test_classes_are_kept_by_a_build_that_reuses(make, keep, module_store):
 
     second = make(*routed(paths), name="again")
 
-    assert [it["classes"] for it in second.bundle.manifest["outputs"]] == [
-        ["bird", "dog"],
-        ["cat", "dog"],
-        ["cat", "dog", "emu"],
+    assert [it.classes for it in second.bundle.manifest.outputs] == [
+        ("bird", "dog"),
+        ("cat", "dog"),
+        ("cat", "dog", "emu"),
     ]
     assert second.bundle.digest == first.bundle.digest
 

@@ -195,7 +195,7 @@ def test_a_bundle_that_forbids_pickles_says_so_and_is_served(module_store, tmp_p
     with fleets.active(module_store.uri):
         model = mlflow.pyfunc.load_model(logged.model_uri)
     assert model.model_config["bundle_allow_pickle"] == "false"
-    assert model.unwrap_python_model().router.bundle.manifest["allow_pickle"] is False
+    assert model.unwrap_python_model().router.bundle.manifest.allow_pickle is False
     expected = flavors.load(paths["trees"]).predict(ROWS)
     np.testing.assert_array_equal(model.predict(ROWS.assign(key="trees")), expected)
 
@@ -207,13 +207,11 @@ def test_a_planted_pickle_is_refused_at_load(module_store, tmp_path, pickled, st
     allowed = by != "bundle.allow_pickle"
     safe = skops(tmp_path, fleets.fitted(0))
     opened = router(module_store, build(module_store, safe, f"bundle.allow_pickle={str(allowed).lower()}"))
-    written = ("digest", "format", "pack", "routes")
-    facts = {name: it for name, it in opened.bundle.manifest.items() if name not in written}
     with BundleWriter(tmp_path / "bundle") as writer:
         stored = writer.add((Path(pickled) / "model.pkl").read_bytes())
         options = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
         record = replace(opened.records[0], files=(FileRef("model.pkl", stored),), flavor_options=options)
-        writer.finish(facts, ["key"], [["key"]], [record])
+        writer.finish(opened.bundle.manifest, [record])
 
     with pytest.raises(ModelError, match=rf"^{by}: there are sub-models .*\n  They are: m"):
         Router.open(

@@ -10,7 +10,6 @@ from mlflow.types import ColSpec, DataType, ParamSpec, Schema, TensorSpec
 
 from mmeframe.errors import Problem, Report
 from mmeframe.fleet.signature import (
-    Outputs,
     Union,
     mlflow_signature,
     read_columns,
@@ -18,6 +17,7 @@ from mmeframe.fleet.signature import (
     union_columns,
     union_outputs,
 )
+from mmeframe.rows.outputs import Outputs
 from mmeframe.spec import Column
 
 F = pd.DataFrame

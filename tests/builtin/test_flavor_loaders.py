@@ -131,7 +131,7 @@ def test_a_bundle_keeps_one_file_and_says_who_takes_arrays(routers, group, flavo
     record = next(it for it in router.records if it.id == f"{flavor}_{name}")
 
     assert [ref.path for ref in record.files] == [record.flavor_options.get("data")]
-    assert record.arrays is GROUPED[group][flavor][name].arrays
+    assert (record.form == "array") is GROUPED[group][flavor][name].arrays
 
 
 @EVERY

@@ -9,17 +9,46 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmeframe.bundle import MANIFEST, MEMORY, PACK, RECORDS, Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle import MANIFEST, MEMORY, PACK, RECORDS, Bundle, BundleWriter, FileRef, Manifest, SubModelRecord
+from mmeframe.bundle.format import canonical_json
+from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
+from mmeframe.rows.outputs import Outputs
+from mmeframe.sections import OutputSpec, ResidencySpec, RoutingSpec, TrafficSpec
+from mmeframe.spec import Column, Component, KeyPart
 
 MODEL, CODE = b"model bytes " * 20, b"print()"
-FACTS = {"name": "shops", "mmeframe": "0.1.0", "components": {}, "schemas": [[["x", "double", True]]]}
-LEVELS = (("shop", "kind"), ("shop",), ())
+
+
+def key_parts(*names: str) -> tuple[KeyPart, ...]:
+    return tuple(KeyPart(name, Component("column", "m:Column", "m:Conf", {"column": name})) for name in names)
+
+
+SHOPS = Manifest(
+    name="shops",
+    routing=RoutingSpec(key_parts("shop", "kind"), (("shop", "kind"), ("shop",), ())),
+    schemas=((Column("x", "double"), Column("7", "long", False, 7)),),
+    outputs=(Outputs((), 3), Outputs((Column("p", "string"),), labels=("a", "b"))),
+    answer=Outputs((Column("p", "double"),), aligned=True, classes=(True, "a", 1.5)),
+    requirements=(("numpy",), ()),
+    loaders=(Component("sklearn", "m:Loader", "m:Conf", {"threads": 2}),),
+    observers=(("log", Component("log", "m:Log", "m:Conf")),),
+    traffic=TrafficSpec({"canary": 0.5}, ("x",), {"canary": ({"shop": "berlin"},)}),
+    residency=ResidencySpec("lazy", max_bytes=9, pin=("berlin",)),
+    output=OutputSpec(missing_note="none"),
+    params={"alpha": ("double", None)},
+    inputs={"shop": {"shop": "key"}},
+    plugins={"geo": PluginFacts("mmeframe-geo", None)},
+    code={"mmeframe": None},
+    components={"routing.keys.shop": {"table.csv": "0" * 64}},
+)
+PLAIN = Manifest(name="shops")
 
 
 def sha(data: bytes) -> bytes:
@@ -56,12 +85,12 @@ RECORDS_OF_SHOPS = (
 )
 
 
-def write(folder: Path, records: tuple[SubModelRecord, ...] = RECORDS_OF_SHOPS, **facts: object) -> str:
+def write(folder: Path, records: tuple[SubModelRecord, ...] = RECORDS_OF_SHOPS, **facts: Any) -> str:
     """A bundle with two blobs; returns its digest."""
     with BundleWriter(folder) as writer:
         for data in (MODEL, CODE):
             writer.add(data)
-        return writer.finish({**FACTS, **facts}, ("shop", "kind"), LEVELS, records)
+        return writer.finish(replace(SHOPS, **facts), records)
 
 
 @pytest.fixture
@@ -99,15 +128,30 @@ def test_records_are_in_the_order_of_their_ids(tmp_path):
 
 
 def test_facts_come_back_as_they_were(folder):
-    """The manifest holds what the build gave, and its own counts."""
+    """The manifest holds what the build gave, and its own counts: every field, as the value that it was."""
     manifest = Bundle(folder).manifest
+    stored = {name: getattr(manifest, name) for name in ("routes", "records", "pack")}
 
-    assert {name: manifest[name] for name in (*FACTS, "format", "sub_models", "bytes")} == {
-        **FACTS,
-        "format": 1,
-        "sub_models": 3,
-        "bytes": 3 * len(MODEL),
-    }
+    params = {"alpha": ["double", None]}
+    assert manifest == replace(SHOPS, format=1, sub_models=3, bytes=3 * len(MODEL), params=params, **stored)
+    assert all(stored.values())
+
+
+@pytest.mark.parametrize("name", [*SHOPS.to_json(), "another"])
+def test_a_manifest_with_other_fields(folder, name):
+    """Whoever makes its digest anew has made no manifest, and is told which field is wrong and what wrote it."""
+    data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    del data["digest"]
+    data = {**data, name: 1} if name == "another" else {key: it for key, it in data.items() if key != name}
+    digest = hashlib.sha256(canonical_json(data)).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps({**data, "digest": digest}), encoding="utf-8")
+
+    with pytest.raises(MmeframeError) as caught:
+        Bundle(folder)
+
+    assert str(folder / MANIFEST) in str(caught.value)
+    assert "not a manifest" in str(caught.value)
+    assert name == "format" or f"missing or unknown: {name}" in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [MODEL, CODE], ids=["model", "code"])
@@ -131,17 +175,17 @@ def test_equal_blobs_are_stored_once(tmp_path):
     """A thousand sub-models with the same bytes cost as much as one."""
     with BundleWriter(tmp_path) as writer:
         addresses = {writer.add(bytes(MODEL)) for _ in range(1000)}
-        writer.finish(FACTS, (), (), ())
+        writer.finish(PLAIN, ())
 
     manifest = Bundle(tmp_path).manifest
-    assert (addresses, manifest["pack"]["blobs"], (tmp_path / PACK).read_bytes().count(MODEL)) == ({sha(MODEL)}, 1, 1)
+    assert (addresses, manifest.pack.blobs, (tmp_path / PACK).read_bytes().count(MODEL)) == ({sha(MODEL)}, 1, 1)
 
 
 def test_an_empty_blob(tmp_path):
     """A file without content is a file."""
     with BundleWriter(tmp_path) as writer:
         address = writer.add(b"")
-        writer.finish(FACTS, (), (), ())
+        writer.finish(PLAIN, ())
 
     assert bytes(Bundle(tmp_path).blob(address)) == b""
 
@@ -149,7 +193,7 @@ def test_an_empty_blob(tmp_path):
 def test_an_empty_bundle(tmp_path):
     """No sub-models and no blobs are a bundle too."""
     with BundleWriter(tmp_path) as writer:
-        writer.finish(FACTS, (), (), ())
+        writer.finish(PLAIN, ())
 
     bundle = Bundle(tmp_path)
     assert (len(bundle), list(bundle), bundle.position("x")) == (0, [], None)
@@ -198,7 +242,7 @@ def test_another_blob_gives_another_digest(tmp_path):
     for data in (b"one", b"two"):
         with BundleWriter(tmp_path / data.decode()) as writer:
             writer.add(data)
-            digests.append(writer.finish(FACTS, (), (), ()))
+            digests.append(writer.finish(PLAIN, ()))
 
     assert digests[0] != digests[1]
 
@@ -240,7 +284,7 @@ def test_anything_comes_back(present, absent, blobs):
     with tempfile.TemporaryDirectory() as folder:
         with BundleWriter(Path(folder)) as writer:
             addresses = [writer.add(blob) for blob in blobs]
-            writer.finish(FACTS, ("shop",), (("shop",), ()), records)
+            writer.finish(replace(PLAIN, routing=RoutingSpec(key_parts("shop"), (("shop",), ()))), records)
         bundle = Bundle(folder)
 
         assert tuple(bundle) == records
@@ -291,16 +335,18 @@ def test_something_else_in_place_of_the_manifest(folder, content):
     assert caught.value.file == str(folder / MANIFEST)
 
 
-def test_any_damaged_byte_of_the_manifest(folder):
+def test_any_damaged_byte_of_the_manifest(tmp_path):
     """Whichever byte of the manifest changes, the bundle is refused with one of our errors."""
-    path = folder / MANIFEST
+    with BundleWriter(tmp_path) as writer:
+        writer.finish(PLAIN, ())
+    path = tmp_path / MANIFEST
     data = path.read_bytes()
     opened = []
     for position in range(len(data)):
         for mask in (0x01, 0x20, 0x80):
             path.write_bytes(data[:position] + bytes([data[position] ^ mask]) + data[position + 1 :])
             try:
-                Bundle(folder)
+                Bundle(tmp_path)
             except MmeframeError:
                 continue
             opened.append((position, mask))
@@ -311,7 +357,7 @@ def test_any_damaged_byte_of_the_manifest(folder):
 @pytest.mark.parametrize("position", [0, 100, -1], ids=["first", "middle", "last"])
 def test_damaged_records(folder, position):
     """A changed byte of the records is found before they are read."""
-    digest = Bundle(folder).manifest["records"]["sha256"]
+    digest = Bundle(folder).manifest.records
     flip(folder / RECORDS, position)
 
     with pytest.raises(CorruptBundleError) as caught:
@@ -382,7 +428,7 @@ def test_a_blob_that_is_not_there(folder):
 @pytest.mark.parametrize("position", [-1, -17, -96], ids=["lengths", "offsets", "digests"])
 def test_damaged_pack_index(folder, position):
     """A changed byte of the pack's index is found when the bundle is opened."""
-    digest = Bundle(folder).manifest["pack"]["index_sha256"]
+    digest = Bundle(folder).manifest.pack.index_sha256
     flip(folder / PACK, position)
 
     with pytest.raises(CorruptBundleError) as caught:
@@ -412,7 +458,7 @@ def test_a_file_that_changes_while_it_is_served(tmp_path, name, size):
     with BundleWriter(tmp_path / "bundle") as writer:
         for data in large:
             writer.add(data)
-        writer.finish(FACTS, ("shop", "kind"), LEVELS, RECORDS_OF_SHOPS)
+        writer.finish(SHOPS, RECORDS_OF_SHOPS)
     bundle = Bundle(tmp_path / "bundle")
     held = bundle.blob(sha(large[0]))
     path = tmp_path / "bundle" / name
@@ -423,7 +469,7 @@ def test_a_file_that_changes_while_it_is_served(tmp_path, name, size):
 
     assert tuple(bundle) == RECORDS_OF_SHOPS
     assert [bundle.position(record.id) for record in RECORDS_OF_SHOPS] == [0, 1, 2]
-    assert bundle.manifest["sub_models"] == 3
+    assert bundle.manifest.sub_models == 3
     assert held == large[0]
     for data in large:
         with contextlib.suppress(*[CorruptBundleError] if name == PACK else []):

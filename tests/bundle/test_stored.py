@@ -22,4 +22,4 @@ def test_a_stored_bundle_is_read(number):
     np.testing.assert_allclose(answer["prediction"], ANSWERS, rtol=1e-12)
     assert list(answer["model_id"]) == ["north", "south", "anywhere"]
     assert list(answer["reason"]) == ["exact", "exact", "fallback"]
-    assert router.bundle.manifest["format"] == number
+    assert router.bundle.manifest.format == number

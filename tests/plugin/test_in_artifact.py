@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 from mmeframe import api
-from mmeframe.bundle.format import manifest_digest
+from mmeframe.bundle import Manifest
+from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import PluginError
 from mmeframe.runtime.components import load_component
 from mmeframe.spec import Component
@@ -154,12 +155,13 @@ def test_a_module_plugin_travels_in_the_artifact(store, tmp_path):
 def tampered(uri: str, change) -> Path:
     """A logged model folder whose manifest was changed by somebody who also renewed its digest."""
     folder = Path(mlflow.artifacts.download_artifacts(uri))
-    path = folder / "artifacts" / "bundle" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    manifest["digest"] = manifest_digest(manifest)
-    path.write_text(json.dumps(manifest))
+    bundle = folder / "artifacts" / "bundle"
+    change(Manifest.read(bundle)).write(bundle)
     return folder
+
+
+def with_plugin(manifest: Manifest, module: str, *facts: str) -> Manifest:
+    return replace(manifest, plugins={**manifest.plugins, module: PluginFacts(*facts)})
 
 
 @pytest.mark.build
@@ -171,7 +173,7 @@ def test_a_bundle_names_no_arbitrary_class(airports, target):
     logged = api.build(*airports)
 
     def change(manifest):
-        manifest["routing"]["parts"][0][1]["target"] = target
+        return fleets.with_strategy(manifest, target=target)
 
     with pytest.raises(Exception, match=f"the router names {target.split(':')[0]}, which no plugin of it ships"):
         api.load_router(str(tampered(logged.model_uri, change)))
@@ -183,8 +185,7 @@ def test_a_recorded_plugin_must_be_a_plugin(airports):
     logged = api.build(*airports)
 
     def change(manifest):
-        manifest["routing"]["parts"][0][1]["target"] = "os:system"
-        manifest["plugins"]["os"] = {"distribution": "mmeframe-nearest", "version": "0.1.0"}
+        return with_plugin(fleets.with_strategy(manifest, target="os:system"), "os", "mmeframe-nearest", "0.1.0")
 
     with pytest.raises(Exception, match="os is not part of an mmeframe plugin in mmeframe-nearest"):
         api.load_router(str(tampered(logged.model_uri, change)))
@@ -196,7 +197,7 @@ def test_a_plugin_that_is_not_installed_is_named(airports):
     logged = api.build(*airports, "environment.indexed=[mmeframe-nearest]")
 
     def change(manifest):
-        manifest["plugins"]["mmeframe_nearest"] = {"distribution": "mmeframe-absent", "version": "0.3.1"}
+        return with_plugin(manifest, "mmeframe_nearest", "mmeframe-absent", "0.3.1")
 
     with pytest.raises(
         Exception, match=r"This router was logged with mmeframe-absent 0.3.1, which is not installed here."
@@ -241,11 +242,11 @@ def released(install, week):
 def test_the_release_that_is_installed_where_a_router_is_loaded(install, week, released, release, said):
     """A plugin that an index serves is required by name, so what is installed decides: real distributions."""
 
-    load = "import sys; from mmeframe import api; print(api.load_router(sys.argv[1]).bundle.manifest['plugins'])"
+    load = "import sys; from mmeframe import api; print(api.load_router(sys.argv[1]).bundle.manifest.plugins)"
     loaded = among(install(RELEASES[release]) if release else None, week, "-c", load, released)
 
     if said is None:
-        assert loaded.stdout == "{'geo_of_a_release': {'distribution': 'mmeframe-geo', 'version': '0.3.1'}}\n"
+        assert loaded.stdout == "{'geo_of_a_release': PluginFacts(distribution='mmeframe-geo', version='0.3.1')}\n"
         told = f"mmeframe-geo==0.3.1 is required, and {release} is installed here."
         assert loaded.stderr.count(told) == (release != "0.3.1")
     else:
@@ -376,10 +377,10 @@ def test_what_another_version_of_a_plugin_does_not_know(change, said):
     """The plugin, both versions and the cure are named."""
     home = "mmeframe_nearest.strategy"
     component = Component("nearest", f"{home}:NearestStrategy", f"{home}:NearestConf", {})
-    plugins = {"mmeframe_nearest": {"distribution": "mmeframe-nearest", "version": "0.0.9"}}
+    manifest = Manifest(name="r", plugins={"mmeframe_nearest": PluginFacts("mmeframe-nearest", "0.0.9")})
 
     with pytest.raises(PluginError) as caught:
-        load_component(replace(component, **change), {"plugins": plugins, "mmeframe": "0.1.0"}, None)
+        load_component(replace(component, **change), manifest, None)
 
     assert str(caught.value) == (
         "nearest: the router was logged with mmeframe-nearest 0.0.9, and mmeframe-nearest 0.1.0 does not take "

@@ -23,6 +23,7 @@ from scipy import sparse
 
 from mmeframe.errors import ModelError
 from mmeframe.rows.answers import as_prediction, for_json, gather
+from mmeframe.rows.outputs import Outputs
 from mmeframe.rows.types import type_text
 from mmeframe.runtime.outputs import Answers
 from mmeframe.spec import Column
@@ -110,7 +111,7 @@ def test_nulls_in_tables_of_doubles_are_nan(aligned):
     """Also of several numbers in a row, or one for each class: what adds them up cannot add None."""
     columns = [Column("a", "double"), Column("b", "double")] if aligned else [Column("prediction", "double")]
     answers = Answers(
-        {"columns": [it.to_json() for it in columns], "width": 0 if aligned else 2, "aligned": aligned, "fill": "0"},
+        Outputs(tuple(columns), 0 if aligned else 2, aligned, "0"),
         [columns],
         [0],
         lambda _: "m",
@@ -132,7 +133,7 @@ def test_records_are_columns():
 def test_records_of_one_column_of_lists():
     """The column is declared by its type alone."""
     answers = Answers(
-        {"columns": [["prediction", DOUBLES, True]], "width": 0, "aligned": False, "fill": "nan"},
+        Outputs((Column("prediction", DOUBLES),)),
         [[Column("prediction", DOUBLES)]],
         [0],
         lambda _: "m",
@@ -218,7 +219,7 @@ def test_a_column_that_is_declared_and_not_answered():
     """No null in its place: nobody would see that the names differ."""
     columns = [Column("low", "double"), Column("high", "double"), Column("note", "string", required=False)]
     answers = Answers(
-        {"columns": [it.to_json() for it in columns], "width": 0, "aligned": False, "fill": "nan"},
+        Outputs(tuple(columns)),
         [columns],
         [0],
         lambda _: "m",
@@ -308,7 +309,7 @@ def test_a_frame_for_json():
 def test_a_column_that_a_sub_model_lacks_is_null():
     """In the type that is declared: large whole numbers of others stay."""
     answers = Answers(
-        {"columns": [["n", "long", False], ["t", "string", False]], "width": 0, "aligned": False, "fill": "nan"},
+        Outputs((Column("n", "long", False), Column("t", "string", False))),
         [[Column("n", "long"), Column("t", "string")], [Column("t", "string")]],
         [0, 1],
         lambda _: "m",

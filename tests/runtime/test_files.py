@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmeframe.bundle import PACK, Bundle, BundleWriter, FileRef, SubModelRecord
+from mmeframe.bundle import PACK, Bundle, BundleWriter, FileRef, Manifest, SubModelRecord
 from mmeframe.cache import digests_in, work_folder
 from mmeframe.errors import CorruptBundleError, MmeframeError, ModelError
 from mmeframe.plugin import LoaderConf, ModelLoader
@@ -51,7 +51,7 @@ def bundle(tmp_path: Path) -> Bundle:
     with BundleWriter(tmp_path / "bundle") as writer:
         for data in CONTENT.values():
             writer.add(data)
-        writer.finish({}, (), (), ())
+        writer.finish(Manifest(name="r"), ())
     return Bundle(tmp_path / "bundle")
 
 
@@ -288,7 +288,7 @@ def large(tmp_path: Path) -> Path:
     """A bundle with one blob that takes a while to write."""
     with BundleWriter(tmp_path / "large") as writer:
         writer.add(bytes(64 << 20))
-        writer.finish({}, (), (), ())
+        writer.finish(Manifest(name="r"), ())
     return tmp_path / "large"
 
 
@@ -424,7 +424,7 @@ def ship(tmp_path, cache, paths) -> Iterator[Callable[[Mapping[str, str | bytes]
         with BundleWriter(tmp_path / "shipped") as writer:
             for data in content.values():
                 writer.add(data)
-            writer.finish({"name": "r"}, (), (), ())
+            writer.finish(Manifest(name="r"), ())
         refs = tuple(ref(f"code/{path}", data) for path, data in content.items())
         facts = ("m", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
         add_code(Bundle(tmp_path / "shipped"), SubModelRecord(*facts))
@@ -608,7 +608,7 @@ def array(tmp_path):
     np.save(buffer, np.arange(5.0))
     with BundleWriter(tmp_path / "array") as writer:
         writer.add(buffer.getvalue())
-        writer.finish({}, (), (), ())
+        writer.finish(Manifest(name="r"), ())
     refs = (ref("model.npy", buffer.getvalue()),)
     record = SubModelRecord("a", "", None, None, None, "main", {}, "", {}, 0, 0, 0, 0, 5, 90, refs)
     return Bundle(tmp_path / "array"), record

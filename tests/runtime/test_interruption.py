@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from types import FrameType
@@ -23,11 +23,12 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from mmeframe.errors import ModelError
-from mmeframe.runtime import residency, scoring
+from mmeframe.runtime import account, residency, scoring
 from mmeframe.runtime.residency import Residency
 from tests.runtime.test_residency import SIZE, Shelf, scored, use
 
 N = 6
+MANAGER = (residency.__file__, account.__file__)
 SIGNED = "sources.all.signature={inputs:[x],outputs:double}"
 # After these Python looks whether it is to be interrupted.
 _LOOKS = {"CALL", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD"}
@@ -38,18 +39,18 @@ class Interrupted(BaseException):
 
 
 class Strike:
-    """Raises at one of the places in a file's own code where Python could be interrupted, the ``at``-th.
+    """Raises at one of the places in the own code of some files where Python could be interrupted, the ``at``-th.
 
     Without ``at``, counts them.
     """
 
-    def __init__(self, at: int = -1, file: str = residency.__file__) -> None:
-        self.file = file
+    def __init__(self, at: int = -1, files: Collection[str] = MANAGER) -> None:
+        self.files = files
         self.at, self.seen, self.where = at, 0, ""
         self._last: dict[FrameType, str] = {}
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if frame.f_code.co_filename != self.file:
+        if frame.f_code.co_filename not in self.files:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event != "opcode":
@@ -200,7 +201,7 @@ def test_an_interruption_anywhere_in_scoring(make, module_store):
 
     at = 0
     while True:
-        strike = Strike(at, scoring.__file__)
+        strike = Strike(at, (scoring.__file__,))
         with struck(strike):
             for rows in batches:
                 router.predict(rows)

@@ -472,6 +472,6 @@ def test_a_worker_ends_with_its_last_sub_model(router):
         same.unload()
 
     assert gone(first)
-    again = router._load(numbers["new"])
+    again = router._loading.load(numbers["new"])
     assert again.predict(ROWS.assign(x1=2.0)).tolist() == [6.0] * 4
     assert again.size > 0

@@ -476,7 +476,7 @@ def test_frames_are_put_together_by_name(framed):
 @pytest.mark.parametrize("keys", [["up", "up"], ["down", "down"], ["down", "up"], ["nobody", "nobody"]])
 def test_frames_have_one_order_of_columns(framed, keys):
     """The declared one: it does not depend on which sub-models a batch happens to meet."""
-    declared = [name for name, *_ in framed.bundle.manifest["answer"]["columns"]]
+    declared = [column.name for column in framed.bundle.manifest.answer.columns]
 
     answer = framed.predict(ROWS.head(2).assign(key=keys))
 
@@ -627,9 +627,9 @@ def own_answers(frame: pd.DataFrame) -> np.ndarray:
 
 def test_which_sub_models_take_arrays(mixed):
     """Those that never look at the names of their columns; the build has tried."""
-    found = {record.id: record.arrays for record in mixed.records}
+    found = {record.id: record.form for record in mixed.records}
 
-    assert found == {**dict.fromkeys(TAKE_ARRAYS, True), **dict.fromkeys(NEED_FRAMES, False)}
+    assert found == {**dict.fromkeys(TAKE_ARRAYS, "array"), **dict.fromkeys(NEED_FRAMES, "frame")}
 
 
 @pytest.mark.build
@@ -643,7 +643,7 @@ def test_columns_that_are_no_doubles_need_frames(make, keep, column):
     model = model if isinstance(column[0], str) else Ridge()
     router = make(*routed({"a": keep(model.fit(frame, TARGET), frame)}))
 
-    assert [record.arrays for record in router.records] == [False]
+    assert [record.form for record in router.records] == ["frame"]
     answer = router.predict(frame.head(5).assign(key="a"))
     np.testing.assert_allclose(answer, model.predict(frame.head(5)), rtol=1e-12)
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from mmeframe.errors import ConfigError, ModelError
-from mmeframe.runtime.residency import Host, Residency
+from mmeframe.runtime.account import Host
+from mmeframe.runtime.residency import Residency
 from mmeframe.sections import ResidencySpec
 
 SIZE = 100

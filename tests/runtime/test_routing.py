@@ -19,7 +19,7 @@ from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count
 from mmeframe.route.explain import Coverage
-from mmeframe.route.routing import Members, Routing
+from mmeframe.route.routing import Arms, Members, Parts, Routing
 from mmeframe.route.table import NO_TARGET, RouteTable
 from mmeframe.rows.batch import as_batch
 from mmeframe.runtime import Router
@@ -72,12 +72,12 @@ def made(fleet: Fleet, strategies: Mapping[str, Any] | None = None, union: Seque
         RoutingSpec(tuple(KeyPart(part, COLUMN) for part in fleet.parts), tuple(fleet.levels), fleet.on_unknown),
         members(fleet),
         route_table(fleet),
-        strategies or {part: ColumnStrategy(ColumnConf(part)) for part in fleet.parts},
-        {},
-        fleet.traffic,
-        fleet.disabled,
-        union,
-        lambda model_id, batch: None,
+        Parts(
+            strategies or {part: ColumnStrategy(ColumnConf(part)) for part in fleet.parts},
+            {},
+            lambda model_id, batch: None,
+        ),
+        Arms(fleet.traffic, fleet.disabled, union),
     )
 
 

@@ -417,7 +417,8 @@ from mmeframe import api
 uri, store, table, answers = sys.argv[1:]
 router = api.load_router(uri, tracking_uri=store)
 router.predict(pd.read_parquet(table)).dump(answers)
-print(*sorted({loader["kind"] for loader in router.bundle.manifest["loaders"]}), router.bundle.array("arrays").tolist())
+kinds = sorted({loader.kind for loader in router.bundle.manifest.loaders})
+print(*kinds, [it.form == "array" for it in router.records])
 """
 
 
