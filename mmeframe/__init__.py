@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from mmeframe._version import __version__
+
 if TYPE_CHECKING:
     from mmeframe.api import build, compose, coverage, explain, load_router, plan, predict_table, show, train, validate
-
-__version__ = "0.1.0"
 
 __all__ = [
     "__version__",

@@ -25,8 +25,8 @@ from mmeframe.spec import Logged
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle
     from mmeframe.fleet.facts import Planned, RouterFacts
+    from mmeframe.fleet.fleet import Fleet
     from mmeframe.fleet.released import ReleasedBuild
-    from mmeframe.fleet.resolve import Fleet
     from mmeframe.publish.journal import BuildJournal
     from mmeframe.route.explain import Covered, Explained
     from mmeframe.route.routing import Routing

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.commandline import Command, Flags, PlainCommand, parse
 from mmeframe.commands import COMMANDS
 from mmeframe.errors import MmeframeError, Problem, ProblemsError, UsageError, legible_lines, nearest
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(flags: Flags) -> int:
     if flags.version:
-        print(mmeframe.__version__)
+        print(__version__)
         return 0
     if not flags.command and "--hydra-help" in flags.hydra:
         flags.command = "build"

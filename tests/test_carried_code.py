@@ -377,7 +377,7 @@ def other_mmeframe(tmp_path_factory) -> Path:
     """A folder with an mmeframe of another version."""
     home = tmp_path_factory.mktemp("other")
     shutil.copytree(Path(mmeframe.__file__).parent, home / "mmeframe")
-    init = home / "mmeframe" / "__init__.py"
+    init = home / "mmeframe" / "_version.py"
     init.write_text(init.read_text().replace(f'"{mmeframe.__version__}"', '"0.0.9"'))
     return home
 

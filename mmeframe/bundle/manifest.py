@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from mmeframe import __version__
+from mmeframe._version import __version__
 from mmeframe.bundle.format import FORMAT, MANIFEST, canonical_json, file_of
 from mmeframe.errors import CorruptBundleError, MmeframeError
 from mmeframe.rows.outputs import Outputs

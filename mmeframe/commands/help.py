@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.commandline import FLAGS, Command, ConfigCommand
 from mmeframe.commands import COMMANDS
 from mmeframe.output import say
@@ -38,7 +38,7 @@ def overview() -> str:
     """What ``mmeframe --help`` prints."""
     width = max(map(len, COMMANDS))
     return _OVERVIEW.format(
-        version=mmeframe.__version__,
+        version=__version__,
         commands="\n".join(f"  {it.name:<{width}}  {it.summary}" for it in COMMANDS.values()),
         flags="\n".join(_flag_lines(FLAGS)),
     )

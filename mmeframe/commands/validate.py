@@ -16,7 +16,7 @@ from mmeframe.output import emit, note, progress_bar, say, table
 if TYPE_CHECKING:
     from mmeframe.api import Job
     from mmeframe.commandline import Flags
-    from mmeframe.fleet.resolve import Fleet
+    from mmeframe.fleet.fleet import Fleet
     from mmeframe.route.explain import Covered
     from mmeframe.store.store import Progress, Store
 

@@ -15,7 +15,7 @@ from mmeframe.spec import MAIN_ARM, Component
 
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle
-    from mmeframe.fleet.resolve import Fleet
+    from mmeframe.fleet.fleet import Fleet
     from mmeframe.plugin.manager import Plugins
 
 __all__ = ["PARTS", "Changed", "Difference", "Retargeted", "compare"]

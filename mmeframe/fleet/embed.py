@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.bundle import Manifest
 from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import BuildError
@@ -43,6 +43,7 @@ ARCHIVE = "mmeframe.zip"
 # What the layer contract keeps free of Hydra and pluggy is what serving needs.
 _RUNTIME = (
     "__init__.py",
+    "_version.py",
     "errors.py",
     "spec.py",
     "option_types.py",
@@ -104,7 +105,7 @@ def embedded_files(modules: Mapping[str, PluginInfo], indexed: Sequence[str]) ->
     facts = recorded({module: modules[module] for module in embedded})
     if "mmeframe" not in indexed:
         embedded["mmeframe"] = _files_of("mmeframe")
-        facts["mmeframe"] = PluginFacts("mmeframe", mmeframe.__version__)
+        facts["mmeframe"] = PluginFacts("mmeframe", __version__)
     said = {module: {**asdict(found), "sha256": code_here(module)} for module, found in facts.items()}
     return Embedded(sorted(found for files in embedded.values() for found in files), said)
 
@@ -190,7 +191,7 @@ def plugin_requirements(modules: Mapping[str, PluginInfo], indexed: Sequence[str
                 lines.append(str(need))
         wanted.append((name, lines))
     if "mmeframe" in indexed:
-        wanted.append(("mmeframe", [f"mmeframe=={mmeframe.__version__}"]))
+        wanted.append(("mmeframe", [f"mmeframe=={__version__}"]))
     return wanted
 
 
@@ -224,7 +225,7 @@ def code_changes(manifest: Manifest, modules: Mapping[str, PluginInfo] | None = 
     plugins = _installed(manifest.plugins) if modules is None else recorded(modules)
     digests = code_digests(plugins)
     then = {**manifest.plugins, "mmeframe": PluginFacts("mmeframe", manifest.mmeframe)}
-    now = {**plugins, "mmeframe": PluginFacts("mmeframe", mmeframe.__version__)}
+    now = {**plugins, "mmeframe": PluginFacts("mmeframe", __version__)}
     found = []
     for module in sorted(then.keys() | now.keys()):
         before, after = _said(then.get(module)), _said(now.get(module))

@@ -20,7 +20,7 @@ from mmeframe.spec import Column
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mmeframe.fleet.resolve import Fleet
+    from mmeframe.fleet.fleet import Fleet
     from mmeframe.fleet.submodel import SubModel
 
 __all__ = ["Rows", "example_request", "fresh", "learnt_rows", "made_up", "probe_rows", "same"]

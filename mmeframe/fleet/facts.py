@@ -21,7 +21,7 @@ from mmeframe.spec import Column
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle, Manifest, SubModelRecord
     from mmeframe.fleet.changes import Difference
-    from mmeframe.fleet.resolve import Fleet
+    from mmeframe.fleet.fleet import Fleet
 
 __all__ = ["Plan", "Planned", "RouterFacts", "promoted"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmeframe.bundle import Manifest
-from mmeframe.fleet.resolve import Fleet
+from mmeframe.fleet.fleet import Fleet
 from mmeframe.spec import Component
 
 __all__ = ["components", "settings"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from mmeframe.errors import BadInputError, MmeframeError, ModelError, Report, UnknownKeyError
 from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, same
+from mmeframe.fleet.fleet import Fleet
 from mmeframe.fleet.methods import Asked, asked, asked_alone, said, unanswered
-from mmeframe.fleet.resolve import Fleet
 from mmeframe.fleet.submodel import SubModel
 from mmeframe.store.store import Progress
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.bundle import Bundle, FileRef, Manifest
 from mmeframe.bundle.format import FRAME
 from mmeframe.cache import work_folder
@@ -229,7 +229,7 @@ def _open(store: Store, name: str, folder: Path, version: str | None, home: Path
     model = store.named([name]).get(name)
     versions = model.versions if model else ()
     wanted = next((it for it in versions if version in (None, it.version)), None)
-    if wanted is None or wanted.model_id is None or wanted.tags.get("mmeframe.version") != mmeframe.__version__:
+    if wanted is None or wanted.model_id is None or wanted.tags.get("mmeframe.version") != __version__:
         return None
     run_id = store.client.get_model_version(name, wanted.version).run_id
     found = json.loads(Path(store.client.download_artifacts(run_id, STAMPS, str(folder))).read_text(encoding="utf-8"))
@@ -261,7 +261,7 @@ def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> s
         source.append(folder.location)
     loader = entry.loader.to_json() if isinstance(entry.loader, Component) else entry.loader
     # What was built in unproved is tried once it is to be proved.
-    read = [entry.flavor, loader, entry.signature, entry.prove, mmeframe.__version__, sys.version_info[:2], how]
+    read = [entry.flavor, loader, entry.signature, entry.prove, __version__, sys.version_info[:2], how]
     # In its own order: that of a signature's columns is the order in which a sub-model gets them.
     text = json.dumps([source, read], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

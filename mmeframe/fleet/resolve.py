@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from mmeframe.errors import MmeframeError, Report, count, known_names
-from mmeframe.fleet.declared import Declared, read_as_keys
+from mmeframe.fleet.declared import Declared
 from mmeframe.fleet.describe import Describer, Journal
 from mmeframe.fleet.environment import merge
+from mmeframe.fleet.fleet import Fleet
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.loadable import Loadable
 from mmeframe.fleet.methods import discover, has_classes, labels
@@ -26,7 +26,6 @@ from mmeframe.fleet.signature import (
     Union,
     alike_labels,
     as_sent,
-    natural,
     readable,
     union_columns,
     union_outputs,
@@ -34,10 +33,10 @@ from mmeframe.fleet.signature import (
 )
 from mmeframe.fleet.submodel import SubModel, sub_model
 from mmeframe.graph import reached
-from mmeframe.plugin import ComponentContext, RoutingInputs, RoutingStrategy, SubModelEntry
+from mmeframe.plugin import ComponentContext, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
-from mmeframe.rows.keys import canonical, csv_hazard
+from mmeframe.rows.keys import canonical
 from mmeframe.rows.outputs import Outputs
 from mmeframe.rows.types import is_compound, shown
 from mmeframe.sections import RouterSpec
@@ -46,52 +45,7 @@ from mmeframe.store.folders import ModelFolder, fetched
 from mmeframe.store.store import Progress, Store, registered_name
 from mmeframe.versions import other_libraries
 
-__all__ = ["Fleet", "declared", "resolve"]
-
-
-@dataclass
-class Fleet:
-    """Everything that a bundle needs to know. ``dropped``: source entries that explicit ones replaced."""
-
-    spec: RouterSpec
-    models: tuple[SubModel, ...]
-    union: Union
-    outputs: Outputs
-    requirements: tuple[str, ...]
-    inputs: Mapping[str, RoutingInputs]
-    # Of sub-models: what a request may set.
-    params: Mapping[str, Param] = field(default_factory=dict)
-    # Config path of a component -> the files that it puts into the bundle.
-    prepared: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
-    # Key part -> values that strategies of other parts know of it.
-    looked_up: Mapping[str, Collection[str]] = field(default_factory=dict)
-    dropped: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
-    live: LiveModels = field(default_factory=lambda: LiveModels("shared"))
-
-    @property
-    def answering(self) -> set[str]:
-        """Ids of the sub-models whose answers callers see, alone or in a combination; gates are not among them."""
-        return reached([it.id for it in self.models if it.routed], {it.id: it.of for it in self.models})
-
-    @property
-    def csv_changes(self) -> dict[str, dict[str, str]]:
-        """Key part -> its values, declared or looked up, that CSV readers change -> what they make of them."""
-        known = {part: {*self.looked_up.get(part, ()), *self.declared[part]} for part in read_as_keys(self.inputs)}
-        return {part: changes for part, values in known.items() if (changes := _csv_changes(values))}
-
-    @cached_property
-    def declared(self) -> dict[str, tuple[str, ...]]:
-        """Key part -> its declared values, sorted."""
-        values: dict[str, set[str]] = {part.name: set() for part in self.spec.routing.parts}
-        for model in self.models:
-            for part, value in model.key.items() if model.routed else ():
-                values[part].add(value)
-        return {part: tuple(sorted(found, key=natural)) for part, found in values.items()}
-
-
-def _csv_changes(keys: Iterable[str]) -> dict[str, str]:
-    return {key: change for key in sorted(keys, key=natural) if (change := csv_hazard(key))}
+__all__ = ["declared", "resolve"]
 
 
 def resolve(

@@ -14,7 +14,7 @@ from mmeframe.rows.batch import FrameBatch
 from mmeframe.rows.schema import check_frame, required
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.resolve import Fleet
+    from mmeframe.fleet.fleet import Fleet
     from mmeframe.sections import RoutingSpec
 
 __all__ = ["members_of", "parts_of", "routing_of", "table_of"]

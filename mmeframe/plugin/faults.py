@@ -11,7 +11,7 @@ from typing import Any
 
 import pluggy
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.errors import nearest
 from mmeframe.plugin import hookspecs
 from mmeframe.plugin.kinds import CHOSEN, Kind
@@ -61,10 +61,10 @@ def _version_clash(info: PluginInfo, requires: Iterable[str]) -> str:
     for text in requires:
         need = Requirement(text)
         applies = need.marker is None or need.marker.evaluate({"extra": ""})
-        if need.name == "mmeframe" and applies and not need.specifier.contains(mmeframe.__version__, prereleases=True):
+        if need.name == "mmeframe" and applies and not need.specifier.contains(__version__, prereleases=True):
             later = any(_after(it) for it in need.specifier)
             cure = f"a newer mmeframe, or an older {info.distribution}" if later else f"a newer {info.distribution}"
-            return f"{info.title} needs mmeframe {need.specifier}; this is {mmeframe.__version__}. Install {cure}."
+            return f"{info.title} needs mmeframe {need.specifier}; this is {__version__}. Install {cure}."
     return ""
 
 
@@ -72,7 +72,7 @@ def _after(wanted: Any) -> bool:
     """Whether one clause of a requirement asks for a later mmeframe than this."""
     from packaging.version import Version
 
-    return wanted.operator in (">=", ">", "~=") and Version(wanted.version) >= Version(mmeframe.__version__)
+    return wanted.operator in (">=", ">", "~=") and Version(wanted.version) >= Version(__version__)
 
 
 def hook_fault(name: str, module: Any, manager: pluggy.PluginManager) -> str:

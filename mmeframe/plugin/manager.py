@@ -20,7 +20,7 @@ from typing import Any
 
 import pluggy
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.errors import PluginError, UsageError, suggest
 from mmeframe.imports import from_router
 from mmeframe.plugin import hookspecs
@@ -61,7 +61,7 @@ def load_plugins(switches: Iterable[str] = ()) -> Plugins:
     loader = _Loader(disable, switches)
     # What a plugin prints would be part of an answer: of --json, or to a shell that completes.
     with redirect_stdout(sys.stderr):
-        loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
+        loader.add_module("builtin", BUILTIN, "mmeframe", __version__)
         loader.add_installed()
         for name in dict.fromkeys(enable):
             loader.add_named(name)
@@ -86,7 +86,7 @@ def isolated_plugins(*plugins: Any) -> Plugins:
     Raises PluginError for one that cannot be used, and for a name registered twice.
     """
     loader = _Loader((), ())
-    loader.add_module("builtin", BUILTIN, "mmeframe", mmeframe.__version__)
+    loader.add_module("builtin", BUILTIN, "mmeframe", __version__)
     for plugin in plugins:
         loader.add_object(plugin)
     found = loader.collect()

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.bundle import PACK, BundleWriter, FileRef
 from mmeframe.cache import cache_folder, locked, refused
 from mmeframe.errors import CorruptBundleError, ProblemsError
@@ -54,7 +54,7 @@ class BuildJournal:
         # How many things this build has noted; and the ids of sub-models that are as they were.
         self._things = 0
         self._current: set[str] = set()
-        self._line({"mmeframe": mmeframe.__version__})
+        self._line({"mmeframe": __version__})
 
     def facts(self, id_: str, stamp: str) -> Facts | None:
         """What is known of a sub-model that is the same as then, None for all others."""
@@ -209,7 +209,7 @@ def _read(folder: Path, held: contextlib.ExitStack) -> dict[str, tuple[str, Fact
     with contextlib.suppress(OSError):
         pack = held.enter_context((folder / _BUNDLE / PACK).open("rb")).fileno()
     for line in map(_parsed, lines):
-        if line is None or line.get("mmeframe", mmeframe.__version__) != mmeframe.__version__:
+        if line is None or line.get("mmeframe", __version__) != __version__:
             break
         if "facts" in line:
             facts.append(_facts(line["facts"]))

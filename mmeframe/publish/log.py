@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.bundle import Bundle
 from mmeframe.cache import work_folder
 from mmeframe.errors import BuildError, CorruptBundleError, UsageError
+from mmeframe.fleet.fleet import Fleet
 from mmeframe.fleet.probe import probe
 from mmeframe.fleet.released import STAMPS, WRAPPING, ReleasedBuild
-from mmeframe.fleet.resolve import Fleet
 from mmeframe.plugin.manager import Plugins
 from mmeframe.publish.journal import FULL, BuildJournal
 from mmeframe.publish.pack import pack
@@ -119,7 +119,7 @@ class _NewVersion:
         names = ", ".join(f"{name} {kind}" for name, kind in columns(self.fleet).items())
         return {
             **redact_tree(self.fleet.spec.tracking.tags, "tags"),
-            "mmeframe.version": mmeframe.__version__,
+            "mmeframe.version": __version__,
             "mmeframe.sub_models": str(len(self.fleet.models)),
             "mmeframe.columns": names[:5000],
             WRAPPING: around.digest,

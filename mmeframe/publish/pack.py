@@ -13,12 +13,12 @@ from mmeframe.bundle import BundleWriter, FileRef, Manifest, SubModelRecord
 from mmeframe.bundle.format import canonical_json
 from mmeframe.errors import BuildError, CorruptBundleError, MmeframeError, Problem, Report
 from mmeframe.fleet.embed import code_digests, recorded, used_plugins
+from mmeframe.fleet.fleet import Fleet
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.manifest import components, settings
 from mmeframe.fleet.methods import tried, unanswered
 from mmeframe.fleet.pickles import session_problem
 from mmeframe.fleet.released import Packed
-from mmeframe.fleet.resolve import Fleet
 from mmeframe.fleet.signature import alike_labels
 from mmeframe.fleet.submodel import SubModel, kept_files
 from mmeframe.plugin.components import holds_pickles

@@ -12,15 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.bundle.artifact import seal
 from mmeframe.environ import variables
 from mmeframe.errors import Report
 from mmeframe.fleet.embed import ARCHIVE, Embedded, embedded_files, plugin_requirements, used_plugins, write_archive
 from mmeframe.fleet.environment import merge
 from mmeframe.fleet.examples import example_request
+from mmeframe.fleet.fleet import Fleet
 from mmeframe.fleet.manifest import components
-from mmeframe.fleet.resolve import Fleet
 from mmeframe.fleet.signature import as_sent, mlflow_signature
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.types import shown
@@ -98,7 +98,7 @@ def _requirements(fleet: Fleet, modules: Mapping[str, Any]) -> list[str]:
     merged = list(merge(wanted, fleet.spec.environment, report))
     report.check()
     if "mmeframe" in fleet.spec.environment.indexed:
-        merged.append(f"mmeframe=={mmeframe.__version__}")
+        merged.append(f"mmeframe=={__version__}")
     return merged
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
-import mmeframe
+from mmeframe._version import __version__
 from mmeframe.errors import UsageError, suggest
 from mmeframe.plugin.kinds import KINDS
 from mmeframe.plugin.manager import isolated_plugins
@@ -68,7 +68,7 @@ def new_plugin(name: str, kind: str, folder: Path | None = None) -> list[Path]:
 
 
 def _versions() -> dict[str, str]:
-    major, minor = mmeframe.__version__.split(".")[:2]
+    major, minor = __version__.split(".")[:2]
     return {"version": f"{major}.{minor}", "next_version": f"{major}.{int(minor) + 1}"}
 
 

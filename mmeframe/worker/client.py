@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-import mmeframe
 from mmeframe.errors import ModelError
 from mmeframe.shipped import plain_path
 from mmeframe.worker import process as far
@@ -31,7 +30,7 @@ __all__ = ["Ended", "Remote", "RemoteError", "Worker"]
 
 # Not ``-m``: the process finds mmeframe where this one did, which may be an archive inside a model.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from mmeframe.worker.process import main; main(int(sys.argv[1]))"
-_HOME = str(Path(mmeframe.__file__).parents[1])
+_HOME = str(Path(__file__).parents[2])
 # Seconds that a process has to end once its connection is gone.
 _GRACE = 5.0
 
