@@ -7,8 +7,8 @@ import pytest
 from tests import shape
 
 
-def test_no_circle_of_imports_at_run_time():
-    """Neither when modules are imported nor when a function imports on use; type checkers may go round."""
+def test_no_circle_of_imports():
+    """Neither when modules are imported, nor when a function imports on use, nor for type checkers."""
     assert shape.circles(shape.imports(shape.modules(), type_checking=True)) == []
 
 
