@@ -44,7 +44,8 @@ def cache_folder() -> Path:
         raise MmeframeError(
             "the cache folder is not a private folder of this user: somebody else may have filled it.",
             where=str(path),
-            hint="Remove it; it is made anew. Or set MMEFRAME_CACHE_DIR to another folder that this user can write.",
+            hint="Remove it; it is created again. Or set MMEFRAME_CACHE_DIR to another folder that this "
+            "user can write.",
         )
     return path
 

@@ -109,7 +109,7 @@ class _Verified:
         data: bytes = super().get_data(path)  # type: ignore[misc]
         expected, actual = self.files[path], hashlib.sha256(data).digest()
         if actual != expected:
-            hint = "It was changed after it was verified. Begin a new process: that makes the folder anew."
+            hint = "It was changed after it was verified. Start a new process: it unpacks the folder again."
             raise CorruptBundleError(path, expected.hex(), actual.hex(), hint=hint)
         return data
 
@@ -117,7 +117,7 @@ class _Verified:
 class _Source(_Verified, SourceFileLoader):  # type: ignore[misc]  # typeshed: its bases disagree
     def path_stats(self, path: str) -> Any:
         # Where there are none importlib does without bytecode: it neither reads nor writes any.
-        raise OSError(f"no bytecode is used of {path}")
+        raise OSError(f"bytecode is not used: {path}")
 
 
 class _Bytecode(_Verified, SourcelessFileLoader):

@@ -71,7 +71,7 @@ def test_a_cache_folder_that_others_can_enter(private, mode):
 
     assert str(caught.value) == (
         f"{private}: the cache folder is not a private folder of this user: somebody else may have filled it.\n"
-        "  Remove it; it is made anew. Or set MMEFRAME_CACHE_DIR to another folder that this user can write."
+        "  Remove it; it is created again. Or set MMEFRAME_CACHE_DIR to another folder that this user can write."
     )
 
 

@@ -352,7 +352,8 @@ def test_the_warning_counts_and_the_plan_lists(week, run):
     (warning,) = fleet_.warnings
     assert warning == (
         "routing.keys.zip: CSV readers change 4 of 6 keys: they take '02108' as the number 2108, '1e3' as the number "
-        "1000, 'NA' as a missing value ... Rows that come so are refused: send the column as text. 'mmeframe predict' "
+        "1000, 'NA' as a missing value ... Rows with the changed value are refused: send the column as "
+        "text. 'mmeframe predict' "
         "reads it so, and 'mmeframe plan' lists all."
     )
     plan = run("plan", "name=z", *overrides(ZIPS), week.override)

@@ -136,8 +136,9 @@ def test_type_hints_that_replace_a_signature_are_named(store):
     found = problem_of(api.validate, *KEYED, *fleet)
 
     assert found.hint == (
-        "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame"
-        " as the type hint of what predict takes, and with signature=infer_signature(X, answers)."
+        "MLflow derives it from the type hints of predict, and then ignores signature=. Log the model with "
+        "pandas.DataFrame"
+        " as the type hint of predict's input, and with signature=infer_signature(X, answers)."
     )
     log(OfFrames())
     answer = api.load_router(api.build(*KEYED, *fleet).model_uri).predict(EXAMPLE.assign(dow=1))

@@ -137,7 +137,7 @@ def test_the_table_is_not_written_over(run, week, table, other, monkeypatch):
 
     assert (done.code, done.err.splitlines()[0]) == (
         2,
-        "error: --out: this is the table that is read, whose columns would be lost.",
+        "error: --out: this is the input table; its columns would be lost.",
     )
     assert (table.parent / "rows.csv").read_bytes() == before
 

@@ -33,9 +33,9 @@ from tests.runtime.test_routing import Fleet, made, reached
 
 BIG = 2**53
 REFUSED = (
-    "a routing key is a whole number that came as float64, which is exact only below 2**53.\n"
-    "  Send it as text or as an integer. Beside an empty cell JSON, CSV and Spark make floats of whole numbers: "
-    "send that column as text."
+    "a routing key is a whole number sent as float64, which is exact only below 2**53.\n"
+    "  Send it as text or as an integer. JSON, CSV and Spark turn whole numbers beside an empty cell into "
+    "floats: send such a column as text."
 )
 # Bits of each width: whole numbers of fewer bits are exact.
 BITS = {"float16": 11, "float32": 24, "float64": 53, "longdouble": np.finfo(np.longdouble).nmant + 1}
@@ -186,7 +186,7 @@ def test_a_parameter(value):
     """A parameter is a key like others."""
     routing = made(STORES, {"p": ParamStrategy(ParamConf("p"))})
 
-    with pytest.raises(BadInputError, match=r"^parameter 'p': a routing key is a whole number that came as float"):
+    with pytest.raises(BadInputError, match=r"^parameter 'p': a routing key is a whole number sent as float"):
         routing.reach(as_batch([{"x": 1}]), {"p": value})
     assert reached(routing, pd.DataFrame({"x": [1]}), {"p": BIG})[0][0] == "big"
 
@@ -213,7 +213,7 @@ def test_sticky_values(kind, value, refused, more):
     frame = pd.DataFrame({"u": pd.Series(cells, dtype="float64" if isinstance(value, float) else object), "x": 1})
 
     if refused:
-        with pytest.raises(BadInputError, match=r"^column 'u': a routing key is a whole number that came as float64"):
+        with pytest.raises(BadInputError, match=r"^column 'u': a routing key is a whole number sent as float64"):
             reached(routing, frame)
     else:
         assert len(reached(routing, frame)) == len(cells)
@@ -235,7 +235,7 @@ def test_a_hash_of_a_rounded_id_is_refused():
     """Half of the customers is half of the ids that they have."""
     strategy = bound(HashStrategy(HashConf("id", {"a": 0.5, "b": 0.5})))
 
-    with pytest.raises(BadInputError, match=r"^column 'id': a routing key is a whole number that came as float64"):
+    with pytest.raises(BadInputError, match=r"^column 'id': a routing key is a whole number sent as float64"):
         keys_of(strategy, pd.DataFrame({"id": [float(BIG), 7.0]}))
     assert None not in keys_of(strategy, pd.DataFrame({"id": [BIG + 1, 7]}))
 
@@ -249,7 +249,7 @@ def test_a_table_with_rounded_keys_is_refused(tmp_path):
         LookupStrategy(LookupConf("store", table=str(path), to="region")).prepare()
 
     assert str(caught.value) == (
-        "key: in the column 'store' a routing key is a whole number that came as float64, which is exact only below "
+        "key: in the column 'store' a routing key is a whole number sent as float64, which is exact only below "
         "2**53.\n  Save it as text."
     )
 
@@ -300,7 +300,7 @@ def test_a_border_that_no_double_is_is_refused():
     told = problems("routing strategy", kind="bins", column="x", bins={"a": [None, BIG + 1], "b": [BIG + 2, None]})
 
     assert told == [
-        "at.bins.a[1]: no double is this whole number, so the border would be another one; name one that is."
+        "at.bins.a[1]: no double equals this whole number, so the border would move; choose one that a double holds."
     ]
 
 

@@ -83,7 +83,8 @@ def test_what_is_no_key_and_no_array_is_refused(keys: Callable[[], Any], kind: s
         reached(routing, ROWS.head(n_rows))
 
     assert str(caught.value) == (
-        f"routing.keys.p: the strategy gave a {kind}, which is neither one value nor an array with one for each row.\n"
+        f"routing.keys.p: the strategy returned a {kind}, which is neither one value nor an array with one "
+        f"for each row.\n"
         "  route_keys returns one scalar for all rows, or an array, a Series or a list with one for each."
     )
 
@@ -133,7 +134,7 @@ def test_an_array_of_another_length_is_refused(name, n_rows):
     """Also where it has one value, which could be meant for all rows."""
     rows = ROWS.reindex(range(n_rows))
 
-    with pytest.raises(PluginError, match=f"^routing.keys.p: the strategy gave 3 key values for {n_rows} rows"):
+    with pytest.raises(PluginError, match=f"^routing.keys.p: the strategy returned 3 key values for {n_rows} rows"):
         reached(made(FLEET, {"p": Raw(lambda frame: ARRAYS[name])}), rows)
 
 

@@ -64,7 +64,7 @@ def _skops(data: bytes, files: SubModelFiles) -> Any:
         raise ModelError(
             f"its skops file has types that are not trusted: {', '.join(missing)}.",
             where=files.id,
-            hint=f"Where you know that making them does no harm, set {_VARIABLE}={','.join(missing)} where the router "
+            hint=f"If you trust these types, set {_VARIABLE}={','.join(missing)} where the router "
             f"is served, and bundle.skops_trusted=[{','.join(missing)}] where it is built.",
         )
     return skops.loads(data, trusted=asked)

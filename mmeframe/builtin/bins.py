@@ -22,7 +22,7 @@ Edges = list[float | None]
 
 def _unrounded(edge: Any) -> Any:
     if isinstance(edge, int) and (abs(edge) >= 2**1023 or int(float(edge)) != edge):
-        raise ValueError("no double is this whole number, so the border would be another one; name one that is")
+        raise ValueError("no double equals this whole number, so the border would move; choose one that a double holds")
     return edge
 
 

@@ -44,9 +44,7 @@ def _distinct(of: list[str]) -> list[str]:
 def _one_each(weights: list[float], info: ValidationInfo) -> list[float]:
     of = info.data.get("of")
     if of is not None and len(weights) != len(of):
-        raise ValueError(
-            f"there are {len(weights)} weights for {len(of)} sub-models; write one for each, in their order"
-        )
+        raise ValueError(f"there are {len(weights)} weights for {len(of)} sub-models; write one for each, in order")
     if weights and not math.fsum(weights) > 0:
         raise ValueError("all weights are 0")
     return weights
@@ -103,9 +101,10 @@ class _OfNumbers(Combiner[K], Generic[K]):
         del width
         if kind not in ("integer", "long", "float", "double"):
             if _nested(kind):
-                raise ConfigError("answers that are lists or objects are no numbers to combine.")
+                raise ConfigError("answers that are lists or objects cannot be combined as numbers.")
             raise ConfigError(
-                f"answers of type {kind} are no numbers to combine.", hint="kind: vote takes what most of them say."
+                f"answers of type {kind} cannot be combined as numbers.",
+                hint="kind: vote takes the most frequent answer.",
             )
         return "double"
 

@@ -119,7 +119,7 @@ class Compare:
 
     def _doubtful(self) -> BadInputError:
         return BadInputError(
-            f"column {self.column!r} is compared with a whole number, and has floats that it may have been rounded to.",
+            f"column {self.column!r} is compared with a whole number, and has floats that may be rounded forms of it.",
             hint="Send the column as text or as integers.",
         )
 

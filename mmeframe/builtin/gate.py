@@ -46,7 +46,7 @@ class GateStrategy(RoutingStrategy[GateConf]):
             keys = keys[:, 0]
         if keys.ndim != 1:
             raise ModelError(
-                f"it gives an answer of shape {keys.shape[1:]} for each row, which is no routing key.",
+                f"it returns an answer of shape {keys.shape[1:]} for each row, which is no routing key.",
                 where=self.conf.model,
                 hint="A gate predicts one value per row: a class or a cluster, not probabilities.",
             )

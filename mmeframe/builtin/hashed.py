@@ -32,7 +32,7 @@ _TOLERANCE = 1e-9
 def _columns(columns: str | list[str]) -> str | list[str]:
     names = [columns] if isinstance(columns, str) else columns
     if not names:
-        raise ValueError("no columns are named; name what identifies who or what stays with one key")
+        raise ValueError("no columns are named; name the columns whose values keep one key, such as customer")
     if len(set(names)) < len(names):
         raise ValueError("duplicate column")
     return names

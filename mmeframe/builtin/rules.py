@@ -91,20 +91,20 @@ class _Reader:
 
     def _key(self, key: Any, at: Path) -> str:
         if key is None or key == "":
-            self._fault(at, "a key is text or a whole number; a row without a key is one that no rule names")
+            self._fault(at, "a key is text or a whole number; to give rows no key, leave their rule out")
         elif not isinstance(key, str | int) or isinstance(key, bool):
             self._fault(at, f"YAML read this as {type(key).__name__} {_shown(key)}; quote it")
         return str(key)
 
     def _condition(self, when: Any, at: Path, depth: int) -> Condition | None:
         if depth > MAX_DEPTH:
-            self._fault(at, f"conditions stand in one another more than {MAX_DEPTH} deep")
+            self._fault(at, f"conditions are nested more than {MAX_DEPTH} deep")
             return None
         joins = [name for name in _JOINS if isinstance(when, Mapping) and name in when]
         if not joins:
             return self._compare(when, at)
         if len(when) > 1:
-            self._fault(at, f"{joins[0]!r} stands alone; put what is beside it into one list with all or any")
+            self._fault(at, f"{joins[0]!r} must be the only name; combine conditions in one list with all or any")
             return None
         return self._join(joins[0], when[joins[0]], (*at, joins[0]), depth)
 
@@ -113,7 +113,7 @@ class _Reader:
             part = self._condition(value, at, depth + 1)
             return None if part is None else Join(how, (part,))
         if not isinstance(value, list) or not value:
-            self._fault(at, "this must be a list of conditions, one at least")
+            self._fault(at, "this must be a list of at least one condition")
             return None
         parts = [self._condition(item, (*at, number), depth + 1) for number, item in enumerate(value)]
         return Join(how, tuple(part for part in parts if part is not None))
@@ -148,7 +148,7 @@ class _Reader:
             return "any"
         if name in LISTED:
             if not isinstance(value, list) or not value:
-                self._fault(at, f"{name!r} needs a list of values, one at least")
+                self._fault(at, f"{name!r} needs a list of at least one value")
                 return None
             # All of them, so that all that is wrong is one report.
             good = [self._equal(item, (*at, number)) for number, item in enumerate(value)]
@@ -292,7 +292,8 @@ class RulesStrategy(RoutingStrategy[RulesConf]):
         for column, forms in self._changed.items():
             if changed_by_csv(batch.column(column), forms):
                 raise BadInputError(
-                    f"column {column!r} is compared with text, and has what CSV readers make of it: numbers, booleans.",
+                    f"column {column!r} is compared with text, and has numbers or booleans, which CSV "
+                    f"readers make of text.",
                     hint="Send it as text: in quotes in JSON, a CSV file read with dtype=str. Or compare with numbers.",
                 )
         rows = Rows(batch)

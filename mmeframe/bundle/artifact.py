@@ -66,8 +66,8 @@ def forget_bytecode(root: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink() if path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
     if any(path.glob("*")):
-        what = f"this bytecode may say something else than {ENTRYPOINT}, and cannot be removed."
-        hint = "Have it removed by whoever may write there. MLflow leaves it where it loads a router in place."
+        what = f"this bytecode may differ from {ENTRYPOINT}, and cannot be removed."
+        hint = "Ask somebody who may write there to remove it. MLflow leaves it when it loads a router in place."
         raise MmeframeError(what, where=str(path), hint=hint)
 
 

@@ -48,7 +48,7 @@ def _refuse(flags: Flags) -> None:
         return
     out, data = Path(flags.out), Path(flags.data)
     if out.exists() and data.exists() and out.samefile(data):
-        what = "this is the table that is read, whose columns would be lost."
+        what = "this is the input table; its columns would be lost."
         raise UsageError(what, where="--out", hint="Name another file.")
 
 

@@ -229,7 +229,7 @@ def _undone(path: str, file: Path, package: str | None, last: Any) -> Problem:
     if "/" in name and last.parent != "_base":
         name = f"/{name.replace('/', f'@{last.package}: ')}"
         hint = f"Name '{name}' in the defaults of {file.name}, before _self_."
-    what = f"{file.name} says this in line {line}, and the defaults of '{name}' come later and set it back."
+    what = f"{file.name} sets this in line {line}, but the later defaults of '{name}' replace it."
     return Problem(path, what, hint)
 
 

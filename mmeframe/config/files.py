@@ -48,14 +48,14 @@ class Counter:
         for inner in given.values() if isinstance(given, dict) else given if isinstance(given, list) else ():
             self.add(inner)
         if self._values > _GIVEN or self._letters > _BYTES:
-            what = "interpolations give too much: each of ${...} that names others holds all that they give."
+            what = "interpolations expand to too much: ${...} repeats everything that it refers to."
             raise TooMuch(what, "Look at values that name one another.")
 
     def add_file(self) -> None:
         """A file that a list of defaults named. Raises TooMuch."""
         self._files += 1
         if self._files > _FILES:
-            what = f"lists of defaults name more than {_FILES:,} files, those that named files list themselves counted."
+            what = f"lists of defaults name more than {_FILES:,} files, directly and through one another."
             raise TooMuch(what, "Look at files that several others name in their defaults.")
 
 
@@ -80,7 +80,7 @@ def text_of(file: Path) -> str:
         raise RefusedError(file, f"it is larger than {_BYTES // 2**20} MiB.", _SMALLER)
     text = raw.decode("utf-8")
     if _values(text) > _VALUES:
-        raise RefusedError(file, f"it holds more than {_VALUES:,} values, those of its anchors counted.", _SMALLER)
+        raise RefusedError(file, f"it holds more than {_VALUES:,} values, counting those of its anchors.", _SMALLER)
     return text
 
 
@@ -138,7 +138,7 @@ def check_content(file: Path, content: Any, header: str | None) -> None:
     """Refuse what a file says of Hydra itself: in its section, or by where it puts something."""
     placed = [header or "", *(place.partition("@")[2] for place in _places(content))]
     if (isinstance(content, Mapping) and "hydra" in content) or any(_HYDRA.search(place) for place in placed):
-        raise RefusedError(file, "a config file says nothing of hydra: its options can name code.", _COMMAND_LINE)
+        raise RefusedError(file, "a config file cannot set hydra: its options can name code.", _COMMAND_LINE)
 
 
 _COMMAND_LINE = "Give them on the command line, or folders of configs with --config-dir."

@@ -71,7 +71,7 @@ def broken_file(config_name: str, error: Exception) -> ProblemsError:
 
 def endless(where: str) -> Problem:
     """Of what nobody can follow to its end."""
-    what = "it is nested too deeply, or something in it holds itself: an anchor, or its defaults."
+    what = "it is nested too deeply, or refers to itself, through an anchor or its defaults."
     return Problem(where, what, "Look at its anchors (&a, *a), at the defaults of its files, and at the overrides.")
 
 
@@ -412,6 +412,6 @@ def bad_interpolations(tree: Any, error: Exception) -> list[Problem]:
                 resolved(node)
             except OmegaConfBaseException as fault:
                 # What OmegaConf says may hold a piece of the value.
-                of = f"this cannot be made of the value of {listed([*seen])}."
+                of = f"this cannot be resolved from the value of {listed([*seen])}."
                 problems.append(Problem(path, of if seen else reason(fault)))
     return problems or [Problem(str(getattr(error, "full_key", None) or "config"), reason(error))]

@@ -253,11 +253,11 @@ class _Parser(Checker):
             for need in needs:
                 if need not in reads:
                     hint = suggest(need, [other for other in reads if other != name], "Key parts")
-                    self.report.add(f"routing.keys.{name}", f"it builds on {need!r}, which is no key part.", hint)
+                    self.report.add(f"routing.keys.{name}", f"it depends on {need!r}, which is no key part.", hint)
         if names := circle({name: [need for need in needs if need in reads] for name, needs in reads.items()}):
             shown = " -> ".join([*names, names[0]])
             self.report.add(
-                f"routing.keys.{names[0]}", f"these parts build on one another: {shown}.", "Break the circle."
+                f"routing.keys.{names[0]}", f"these parts depend on one another: {shown}.", "Break the circle."
             )
 
     def _levels(self, levels: Any, parts: list[KeyPart], declared: bool) -> tuple[tuple[str, ...], ...]:

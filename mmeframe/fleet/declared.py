@@ -115,7 +115,7 @@ class Declared:
                 self.report.add(
                     f"routing.keys.{part}",
                     f"the keys {value!r} and {plain!r} differ only in {how}.",
-                    "A CSV file or a spreadsheet makes them one. Rename one.",
+                    "CSV files and spreadsheets cannot tell them apart. Rename one.",
                 )
 
     def _arms(self, entries: Sequence[SubModelEntry], overlaid: Mapping[str, SubModelEntry]) -> None:
@@ -134,9 +134,7 @@ class Declared:
                 what = f"{lost[0]!r}{more} of arm {arm!r} has no main sub-model for its key."
                 hint = "Declare one: an arm is a variant of it."
                 if (theirs := overlaid.get(lost[0])) is not None and theirs.arm == MAIN_ARM:
-                    hint = (
-                        f"It takes the place of the one that {theirs.origin} brings under its id. Give it another id, "
-                    )
+                    hint = f"It replaces the sub-model of {theirs.origin} with the same id. Give it another id, "
                     hint += f"with its uri and key: models.{lost[0]}_{arm}."
                 self.report.add(f"models.{lost[0]}", what, hint)
         traffic = self.spec.traffic

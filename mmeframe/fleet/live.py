@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LiveModels"]
 
 _AGAIN = (
-    "Write it again with this Python and the libraries that are here, or in a format that holds no code, such as "
+    "Save it again with this Python and the libraries installed here, or in a format that holds no code, such as "
     'serialization_format="skops".'
 )
 

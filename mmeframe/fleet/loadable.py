@@ -50,8 +50,8 @@ class Loadable:
                 refused |= {*risky}
                 hint = (
                     "Such a pickle may fail, or crash the process. Log them with this Python, or in a format that "
-                    'holds no code (serialization_format="skops"); or build with that one. '
-                    "environment.python=warn takes them."
+                    'holds no code (serialization_format="skops"); or build with that Python. '
+                    "environment.python=warn accepts them."
                 )
                 self.report.add("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
         return [model for model in models if model.id not in refused]

@@ -27,8 +27,9 @@ ROUTER = (
     "+models.{id}.signature='{{inputs: {{<column>: double}}, outputs: double}}'."
 )
 _HINTED = (
-    "MLflow makes it of the type hints of predict, and ignores signature= then. Log the model with pandas.DataFrame as "
-    "the type hint of what predict takes, and with signature=infer_signature(X, answers)."
+    "MLflow derives it from the type hints of predict, and then ignores signature=. Log the model with "
+    "pandas.DataFrame as "
+    "the type hint of predict's input, and with signature=infer_signature(X, answers)."
 )
 
 

@@ -47,6 +47,6 @@ def shadowing(models: Iterable[SubModel], report: Report) -> None:
     for module, id_ in sorted(owner.items()):
         if module in installed:
             report.warnings.append(
-                f"models.{id_}: it ships a module {module!r}, which {installed[module]} has too; where other "
-                "code of that name is imported already, it does not load. isolation=process keeps it to this one."
+                f"models.{id_}: it ships a module {module!r}, which {installed[module]} has too; it does not "
+                "load in a process that has imported the other one. isolation=process avoids that."
             )

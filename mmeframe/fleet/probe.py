@@ -80,7 +80,7 @@ class _Proof:
     def refused(self, id_: str, what: str, hint: str = "") -> None:
         """A problem, or a warning where the config says that it is none."""
         if id_ in self._unproved:
-            self.warnings.append(f"{id_}: {what.rstrip('.')}; it is built in all the same, as prove=false says.")
+            self.warnings.append(f"{id_}: {what.rstrip('.')}; it is included all the same, because of prove=false.")
         else:
             self.report.take([unanswered(id_, what, hint)])
 
@@ -158,7 +158,7 @@ class _Proof:
             return
         # Its rows are made up, so the text holds nobody's data.
         text = str(first).splitlines()[0]
-        self.warnings.append(f"the input example is only an outline, and the router refused it: {text}")
+        self.warnings.append(f"the router refused its made-up input example: {text}")
         routed = [model for model in self.fleet.models if model.routed]
         for model in routed[:_FEW]:
             if not model.of and model.id not in self.taken:

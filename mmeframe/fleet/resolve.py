@@ -178,7 +178,8 @@ class _Resolver:
             some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
             yield (
                 f"routing.keys.{part}: CSV readers change {len(changes)} of {count(len(known), 'key')}: they take "
-                f"{some}{' ...' if len(changes) > 3 else '.'} Rows that come so are refused: send the column as text. "
+                f"{some}{' ...' if len(changes) > 3 else '.'} Rows with the changed value are refused: send "
+                f"the column as text. "
                 "'mmeframe predict' reads it so, and 'mmeframe plan' lists all."
             )
 
@@ -191,7 +192,7 @@ class _Resolver:
                 if found is not None and not readable(found, kind):
                     self.report.add(
                         f"routing.keys.{part}",
-                        f"it reads column {name!r} as {kind}, and the sub-models have it as {found}.",
+                        f"it reads column {name!r} as {kind}, but the sub-models declare it as {found}.",
                         "Route by another column, or log the sub-models with the other type.",
                     )
 
@@ -269,7 +270,10 @@ class _Resolver:
         wanted = [(owner, lines) for lines, owner in distinct.items()]
         merged = merge(wanted, self.spec.environment, self.report)
         self.report.warnings.extend(
-            [f"environment: {it} The proof is made with that." for it in other_libraries(merged)]
+            [
+                f"environment: {it} The build proves the sub-models with the installed one."
+                for it in other_libraries(merged)
+            ]
         )
         return merged
 
@@ -345,8 +349,8 @@ class _Resolver:
         free = [name for name in read if as_sent(Column(name, types[name])).type == "any"]
         if self.spec.signature.mode == "union" and free:
             self.report.warnings.append(
-                f"signature.mode=union declares {free[0]!r} as a column of any type, which MLflow leaves as it is "
-                "sent: its server then takes no CSV. signature.mode=checked does."
+                f"signature.mode=union declares {free[0]!r} with any type, so that MLflow leaves it as it is "
+                "sent, and its server accepts no CSV. With signature.mode=checked it does."
             )
 
     def _params(self, models: Sequence[SubModel]) -> dict[str, Param]:

@@ -150,7 +150,9 @@ def open_journal(store: Store, spec: RouterSpec) -> Iterator[BuildJournal]:
             mine = not full and journal.further
             _forget(old if mine else folder)
             if (mine or old is not None) and not isinstance(error, ProblemsError):
-                error.add_note("What was read and packed is kept: the next build of this router goes on from there.")
+                error.add_note(
+                    "The sub-models read and packed so far are kept: the next build of this router resumes from there."
+                )
             raise
         finally:
             journal.close()

@@ -274,7 +274,7 @@ def _prove(uri: str, digest: str, fleet: Fleet, progress: Progress, copy: Path |
     router = loaded.unwrap_python_model().router
     router.observers.mute()
     if router.bundle.digest != digest:
-        raise BuildError(f"the store gave back another bundle: {router.bundle.digest} instead of {digest}.")
+        raise BuildError(f"the store returned another bundle: {router.bundle.digest} instead of {digest}.")
     try:
         return probe(router, lambda rows, given: loaded.predict(rows, params=given), fleet, progress)
     finally:

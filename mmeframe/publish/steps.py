@@ -113,5 +113,5 @@ def taken(what: str, where: str = "tracking.uri") -> Iterator[None]:
         while found := cause.__cause__ or cause.__context__:
             cause = found
         said = getattr(cause, "strerror", None) or f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}"
-        hint = "Look at who may write there, and at the artifact location of the experiment (tracking.experiment_name)."
+        hint = "Check the permissions there, and the artifact location of the experiment (tracking.experiment_name)."
         raise ConfigError(f"{what}: {said.rstrip('.')}.", where=where, hint=hint) from error

@@ -205,7 +205,7 @@ class Routing:
                 batch.raw_parts[name] = raw = one_per_row(raw, n_rows)
             except (TypeError, ValueError) as error:
                 hint = "route_keys returns one scalar for all rows, or an array, a Series or a list with one for each."
-                raise PluginError(f"the strategy gave {error}.", where=f"routing.keys.{name}", hint=hint) from None
+                raise PluginError(f"the strategy returned {error}.", where=f"routing.keys.{name}", hint=hint) from None
             index = self.table.indexes[name]
             try:
                 alike = _alike(raw)

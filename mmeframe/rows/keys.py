@@ -70,7 +70,7 @@ def canonical(value: Any, exact: bool = True) -> str | None:
     except BadInputError:
         raise
     except Exception as error:
-        raise BadInputError(f"a routing key is one that has no text: {kind.__name__}.") from error
+        raise BadInputError(f"a routing key has no text form: {kind.__name__}.") from error
 
 
 def _of_object(value: Any, exact: bool) -> str | None:
@@ -145,9 +145,9 @@ def exact_below(kind: Any) -> float:
 def rounded(kind: Any) -> BadInputError:
     name, bits = np.dtype(kind).name, np.finfo(kind).nmant + 1
     return BadInputError(
-        f"a routing key is a whole number that came as {name}, which is exact only below 2**{bits}.",
-        hint="Send it as text or as an integer. Beside an empty cell JSON, CSV and Spark make floats of whole numbers: "
-        "send that column as text.",
+        f"a routing key is a whole number sent as {name}, which is exact only below 2**{bits}.",
+        hint="Send it as text or as an integer. JSON, CSV and Spark turn whole numbers beside an empty cell into "
+        "floats: send such a column as text.",
     )
 
 

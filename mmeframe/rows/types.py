@@ -159,7 +159,7 @@ def _object(known: Mapping[str, tuple[Convert, bool]], wanted: str) -> Convert:
         if lacking := [key for key, (_, required) in known.items() if required and key not in given]:
             raise RefusedError(f"it lacks {lacking[0]!r} of {wanted}")
         if more := [key for key in given if key not in known]:
-            raise RefusedError(f"it has {len(more)} names more than {wanted}")
+            raise RefusedError(f"it has {len(more)} names that {wanted} does not declare")
         return {key: convert(given[key]) for key, (convert, _) in known.items() if key in given}
 
     return convert

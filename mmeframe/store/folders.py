@@ -194,7 +194,7 @@ def _opened(
         held, root = begun.pop(place).result() if place in begun else _fetch(folder)
     except Exception as error:
         what = f"{folder.location} cannot be downloaded: {said(error)}"
-        raise MissingError(what, where=where, hint="Look whether it is there, and run the command again.") from error
+        raise MissingError(what, where=where, hint="Check that it exists, and run the command again.") from error
     with held:
         yield root
 

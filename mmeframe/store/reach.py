@@ -87,7 +87,7 @@ def _check_server(uri: str, where: str) -> None:
     except ssl.SSLError:
         return
     except TimeoutError:
-        reason = f"nothing came for {_FIRST_ANSWER:g} seconds"
+        reason = f"no answer within {_FIRST_ANSWER:g} seconds"
     except (OSError, UnicodeError) as error:
         reason = str(error)
     if reason:

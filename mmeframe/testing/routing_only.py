@@ -27,7 +27,7 @@ class DryRouter:
     def __init__(self, spec: RouterSpec, plugins: Plugins) -> None:
         if any(spec.traffic.arms.values()) and not spec.traffic.sticky:
             raise ConfigError(
-                "all columns of the sub-models decide a row's arm, and they are not read here.",
+                "all columns of the sub-models decide a row's arm, and this router does not read them.",
                 where="traffic.sticky",
                 hint="Name the columns that decide, or build the router: mmeframe_built.",
             )
@@ -64,7 +64,7 @@ class DryRouter:
 def _not_read(model_id: str, batch: Any) -> Any:
     del batch
     raise MissingError(
-        "a gate asks it for keys, and no sub-model is read here.",
+        "a gate asks it for keys, and this router has no sub-models.",
         where=f"models.{model_id}",
         hint="Build the router: mmeframe_built.",
     )

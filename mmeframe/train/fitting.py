@@ -78,7 +78,7 @@ def make_estimator(kind: Any, settings: TrainSpec) -> Any:
     except TypeError as error:
         raise ConfigError(str(error), where="train.estimator.params") from None
     if lacks := [name for name in ("fit", "predict", "get_params") if not hasattr(estimator, name)]:
-        what = f"{settings.estimator.class_} is no estimator that answers rows: it has no {' and no '.join(lacks)}."
+        what = f"{settings.estimator.class_} cannot score rows: it has no {' and no '.join(lacks)}."
         raise ConfigError(what, where="train.estimator.class", hint="Name a regressor or a classifier.")
     if "random_state" in estimator.get_params() and "random_state" not in settings.estimator.params:
         estimator.set_params(random_state=settings.seed)

@@ -49,7 +49,7 @@ def registered_names(
     names: dict[Key | None, str] = {key: name(key) for key in kept}
     shared = len(names) - len(set(names.values()))
     if shared:
-        hint = "Put another separator between the parts, one that no key holds."
+        hint = "Put a separator between the parts that no key holds."
         raise ConfigError(
             f"{count(shared + 1, 'key')} would share registered names.", where="train.register_as", hint=hint
         )
@@ -66,8 +66,8 @@ def _check_twins(keys: Collection[Key], spec: RouterSpec, settings: TrainSpec) -
             continue
         texts = {key[settings.key.index(part.name)] for key in keys}
         if twins := csv_twins(sorted(texts)):
-            what = f"{count(len(twins), 'key')} and another one differ only in how they are written, as 007 and 7 do."
-            hint = "A CSV file or a spreadsheet makes them one, and no router takes both. Clean the column first."
+            what = f"{count(len(twins), 'key')} and another key differ only in spelling, as 007 and 7 do."
+            hint = "CSV files and spreadsheets cannot tell them apart, so no router takes both. Clean the column first."
             raise ConfigError(what, where=f"routing.keys.{part.name}", hint=hint)
 
 
@@ -86,7 +86,7 @@ def _collisions(spec: RouterSpec, settings: TrainSpec, names: Mapping[Key | None
     router, everyone = spec.tracking.register_as, names.get(None)
     of_keys = {name for key, name in names.items() if key is not None}
     if everyone in of_keys:
-        what = f"{everyone!r} is also the name of a key's sub-model (train.register_as), and would take its alias."
+        what = f"{everyone!r} is also the name of a key's sub-model (train.register_as), and would take over its alias."
         yield Problem("train.global_as", what, f"Choose another name: train.global_as={everyone}_of_all.")
     if everyone is not None and everyone == router:
         what = f"{everyone!r} is also the name of the router."
@@ -104,7 +104,7 @@ def _collisions(spec: RouterSpec, settings: TrainSpec, names: Mapping[Key | None
 
 
 def _routers(names: Mapping[Key | None, str], store: Store) -> Iterator[Problem]:
-    """Names under which a router is registered: a sub-model would take its alias."""
+    """Names under which a router is registered: a sub-model would take over its alias."""
     try:
         found = store.named([*names.values()])
     except MissingError:

@@ -159,9 +159,9 @@ class _Keys:
             if inputs[part].models:
                 asks = ", ".join(inputs[part].models)
                 raise ConfigError(
-                    f"the key part {part!r} is what a sub-model answers ({asks}), which training does not ask.",
+                    f"the key part {part!r} is what a sub-model answers ({asks}), which training does not do.",
                     where="train.key",
-                    hint="Score the table with it first, and train over the column of its answers: routing=column.",
+                    hint="Score the table with it first, and train on the column of its answers: routing=column.",
                 )
         table = RouteTable.of(needed, [needed], dict.fromkeys(needed, ()), [], [])
         nobody = Members([].__getitem__, lambda _: None, [], {})

@@ -88,7 +88,7 @@ def _trusted(**dump: Any) -> list[str]:
 
     unknown: list[str] = skops.io.get_untrusted_types(**dump)
     if others := [name for name in unknown if name.split(".")[0] not in _OURS]:
-        what = f"a skops file that anybody loads cannot hold these types: {listed(others)}."
+        what = f"a skops file that loads everywhere cannot hold these types: {listed(others)}."
         hint = "Set train.serialization=cloudpickle, for sub-models whose files can run code."
         raise ConfigError(what, where="train.serialization", hint=hint)
     return unknown

@@ -127,8 +127,8 @@ def test_a_module_that_a_distribution_has_too(store, ship):
 
     (warning,) = validate(ship("one", files)).warnings
     assert warning == (
-        "models.one: it ships a module 'yaml', which PyYAML has too; where other code of that name is imported "
-        "already, it does not load. isolation=process keeps it to this one."
+        "models.one: it ships a module 'yaml', which PyYAML has too; it does not load in a process that "
+        "has imported the other one. isolation=process avoids that."
     )
     assert validate(ship("two", files), "isolation=process").warnings == ()
 

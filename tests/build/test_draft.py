@@ -37,7 +37,7 @@ PLUGINS = load_plugins([])
 ROUTED = ("routing=column", "routing.column=key")
 KEYS = [f"k{number}" for number in range(8)]
 ROWS = fleets.rows(8)[["x1", "x2"]].assign(key=KEYS)
-KEPT = "What was read and packed is kept: the next build of this router goes on from there."
+KEPT = "The sub-models read and packed so far are kept: the next build of this router resumes from there."
 
 
 def put(folder: Path, key: str, seed: int) -> None:

@@ -528,8 +528,8 @@ def test_union_mode_warns_about_csv(week):
 
     (warning,) = fleet.warnings
     assert warning == (
-        "signature.mode=union declares 'dow' as a column of any type, which MLflow leaves as it is sent: its server "
-        "then takes no CSV. signature.mode=checked does."
+        "signature.mode=union declares 'dow' with any type, so that MLflow leaves it as it is sent, and its server "
+        "accepts no CSV. With signature.mode=checked it does."
     )
 
 

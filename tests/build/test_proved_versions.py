@@ -43,5 +43,8 @@ def test_the_highest_of_several_versions_is_compared_with_the_one_here(module_st
     )
 
     about = [line for line in plan["warnings"] if line.startswith("environment: scikit-learn")]
-    said = f"environment: scikit-learn=={told} is required, and {HERE} is installed here. The proof is made with that."
+    said = (
+        f"environment: scikit-learn=={told} is required, and {HERE} is installed here. The build proves "
+        f"the sub-models with the installed one."
+    )
     assert about == ([said] if told else [])

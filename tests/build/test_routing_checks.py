@@ -282,7 +282,7 @@ def test_sticky_columns_are_columns_of_the_router(store, mode):
             "^shop-(?P<key>[a-z]+)/",
             [
                 (
-                    "the input example is only an outline, and the router refused it: 2 rows have no routing key "
+                    "the router refused its made-up input example: 2 rows have no routing key "
                     "(shop), and no level takes rows without one."
                 )
             ],
@@ -317,22 +317,22 @@ def lookup(name: str, part: str) -> tuple[str, ...]:
     [
         pytest.param(
             (*lookup("city", "region"), *lookup("region", "city")),
-            "routing.keys.city: these parts build on one another: city -> region -> city.\n  Break the circle.",
+            "routing.keys.city: these parts depend on one another: city -> region -> city.\n  Break the circle.",
             id="two",
         ),
         pytest.param(
             (*lookup("a", "b"), *lookup("b", "c"), *lookup("c", "a")),
-            "routing.keys.a: these parts build on one another: a -> b -> c -> a.\n  Break the circle.",
+            "routing.keys.a: these parts depend on one another: a -> b -> c -> a.\n  Break the circle.",
             id="three",
         ),
         pytest.param(
             lookup("region", "region"),
-            "routing.keys.region: these parts build on one another: region -> region.\n  Break the circle.",
+            "routing.keys.region: these parts depend on one another: region -> region.\n  Break the circle.",
             id="itself",
         ),
         pytest.param(
             ("+routing@routing.keys.shop=column", "routing.keys.shop.column=shop", *lookup("region", "shp")),
-            "routing.keys.region: it builds on 'shp', which is no key part.\n  Did you mean 'shop'? Key parts: shop.",
+            "routing.keys.region: it depends on 'shp', which is no key part.\n  Did you mean 'shop'? Key parts: shop.",
             id="unknown-part",
         ),
     ],
@@ -682,47 +682,47 @@ RULE = "routing.rules=[{{key:mixed,when:{{column:{},operator:'{}',value:{}}}}}]"
     [
         pytest.param(
             ["routing=pattern", "routing.column=x1", "routing.prefix_length=1"],
-            "routing.keys.x1: it reads column 'x1' as string, and the sub-models have it as double.",
+            "routing.keys.x1: it reads column 'x1' as string, but the sub-models declare it as double.",
             id="pattern-of-double",
         ),
         pytest.param(
             ["routing=pattern", "routing.column=seen", "routing.prefix_length=1"],
-            "routing.keys.seen: it reads column 'seen' as string, and the sub-models have it as datetime.",
+            "routing.keys.seen: it reads column 'seen' as string, but the sub-models declare it as datetime.",
             id="pattern-of-datetime",
         ),
         pytest.param(
             ["routing=datepart", "routing.column=x1"],
-            "routing.keys.x1: it reads column 'x1' as datetime, and the sub-models have it as double.",
+            "routing.keys.x1: it reads column 'x1' as datetime, but the sub-models declare it as double.",
             id="datepart-of-double",
         ),
         pytest.param(
             ["routing=datepart", "routing.column=new"],
-            "routing.keys.new: it reads column 'new' as datetime, and the sub-models have it as boolean.",
+            "routing.keys.new: it reads column 'new' as datetime, but the sub-models declare it as boolean.",
             id="datepart-of-boolean",
         ),
         pytest.param(
             ["routing=bins", "routing.column=note", "+routing.bins={mixed:[null,0]}"],
-            "routing.keys.note: it reads column 'note' as double, and the sub-models have it as string.",
+            "routing.keys.note: it reads column 'note' as double, but the sub-models declare it as string.",
             id="bins-of-string",
         ),
         pytest.param(
             ["routing=bins", "routing.column=seen", "+routing.bins={mixed:[null,0]}"],
-            "routing.keys.seen: it reads column 'seen' as double, and the sub-models have it as datetime.",
+            "routing.keys.seen: it reads column 'seen' as double, but the sub-models declare it as datetime.",
             id="bins-of-datetime",
         ),
         pytest.param(
             ["routing=rules", RULE.format("note", ">", 5)],
-            "routing.keys.rules: it reads column 'note' as double, and the sub-models have it as string.",
+            "routing.keys.rules: it reads column 'note' as double, but the sub-models declare it as string.",
             id="rules-of-string-as-number",
         ),
         pytest.param(
             ["routing=rules", RULE.format("x1", "contains", "a")],
-            "routing.keys.rules: it reads column 'x1' as string, and the sub-models have it as double.",
+            "routing.keys.rules: it reads column 'x1' as string, but the sub-models declare it as double.",
             id="rules-of-double-as-text",
         ),
         pytest.param(
             ["routing=rules", RULE.format("x1", "<", "'2020-01-01'")],
-            "routing.keys.rules: it reads column 'x1' as datetime, and the sub-models have it as double.",
+            "routing.keys.rules: it reads column 'x1' as datetime, but the sub-models declare it as double.",
             id="rules-of-double-as-time",
         ),
         pytest.param(
@@ -731,7 +731,7 @@ RULE = "routing.rules=[{{key:mixed,when:{{column:{},operator:'{}',value:{}}}}}]"
                 "routing.keys.hour.column=x2",
                 "routing.levels=[[hour]]",
             ],
-            "routing.keys.hour: it reads column 'x2' as datetime, and the sub-models have it as double.",
+            "routing.keys.hour: it reads column 'x2' as datetime, but the sub-models declare it as double.",
             id="a-part-with-a-name",
         ),
     ],

@@ -305,7 +305,7 @@ def test_a_crafted_skops_file_never_runs_untrusted(module_store, crafted, struck
 
     assert str(caught.value) == (
         "models.m: its skops file has types that are not trusted: evil_types.Made.\n"
-        "  Where you know that making them does no harm, set MMEFRAME_SKOPS_TRUSTED=evil_types.Made where the router "
+        "  If you trust these types, set MMEFRAME_SKOPS_TRUSTED=evil_types.Made where the router "
         "is served, and bundle.skops_trusted=[evil_types.Made] where it is built."
     )
     assert not struck.exists()

@@ -182,9 +182,9 @@ def listening(answer):
 @pytest.mark.parametrize(
     ("scheme", "answer", "reason"),
     [
-        pytest.param("http", None, "nothing came for 0.2 seconds", id="silent"),
-        pytest.param("HTTP", None, "nothing came for 0.2 seconds", id="upper"),
-        pytest.param("https", None, "nothing came for 0.2 seconds", id="silent-tls"),
+        pytest.param("http", None, "no answer within 0.2 seconds", id="silent"),
+        pytest.param("HTTP", None, "no answer within 0.2 seconds", id="upper"),
+        pytest.param("https", None, "no answer within 0.2 seconds", id="silent-tls"),
         pytest.param("http", b"", "it closes the connection", id="closing"),
     ],
 )

@@ -230,8 +230,11 @@ def test_what_need_not_be_proved_is_built_in(module_store, keep_own, said, reque
 
     logged = api.build(name, *ROUTED, *models, *said, module_store.override, plugins=fleets.plugins())
 
-    unproved = "a: it answered none of its probe rows: ValueError: no luck; it is built in all the same, as prove=false"
-    assert [note for note in logged.notes if "outline" not in note] == [f"{unproved} says."]
+    unproved = (
+        "a: it answered none of its probe rows: ValueError: no luck; it is included all the same, "
+        "because of prove=false"
+    )
+    assert [note for note in logged.notes if "made-up" not in note] == [f"{unproved}."]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +342,7 @@ def test_encoders_that_know_only_their_own_categories(module_store, keep, estima
         plugins=fleets.plugins(),
     )
 
-    assert [note.split(",")[0] for note in fleet.warnings] == ["the input example is only an outline"]
+    assert [note.split(":")[0] for note in fleet.warnings] == ["the router refused its made-up input example"]
 
 
 @pytest.mark.build

@@ -193,7 +193,7 @@ def test_other_versions_of_libraries_are_told_once_by_name(module_store, keep, c
         for _ in range(2):
             api.load_router(logged.model_uri, tracking_uri=module_store.uri)
 
-    assert fleet.warnings == (f"environment: {said} The proof is made with that.",)
+    assert fleet.warnings == (f"environment: {said} The build proves the sub-models with the installed one.",)
     assert logged.notes == fleet.warnings
     assert ours(caplog) == [said]
 

@@ -204,7 +204,7 @@ def test_types_that_are_no_numbers(kind):
     for one in ("boolean", "string", "datetime", "binary"):
         with pytest.raises(ConfigError, match=f"answers of type {one} are no numbers to combine") as caught:
             combiner.answer_type(one, 1)
-        assert caught.value.hint == "kind: vote takes what most of them say."
+        assert caught.value.hint == "kind: vote takes the most frequent answer."
 
 
 @pytest.mark.parametrize(("kind", "what"), [("vote", "cannot be voted on"), ("mean", "are no numbers to combine")])

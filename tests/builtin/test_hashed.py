@@ -181,7 +181,7 @@ def test_lists_in_a_column():
         ),
         pytest.param(
             {"columns": [], "shares": HALVES},
-            ["at.columns: no columns are named; name what identifies who or what stays with one key."],
+            ["at.columns: no columns are named; name the columns whose values keep one key, such as customer."],
             id="columns-empty",
         ),
         pytest.param({"columns": ["x", "x"], "shares": HALVES}, ["at.columns: duplicate column."], id="columns-twice"),

@@ -236,7 +236,7 @@ def test_a_file_about_the_whole_config_says_so(tmp_path, path, text, end):
         assert told(choice, **options) == []
 
 
-ENDLESS = "it is nested too deeply, or something in it holds itself: an anchor, or its defaults."
+ENDLESS = "it is nested too deeply, or refers to itself, through an anchor or its defaults."
 MISSING = "these sections are missing: {}"
 
 

@@ -103,7 +103,7 @@ def test_a_file_says_nothing_of_hydra(attack, command, text):
     code, told = attack(command, own=f"{DEFAULTS}{ROUTER}{text}\n")
 
     assert code == 2
-    assert told.startswith("error: own.yaml: a config file says nothing of hydra: its options can name code.")
+    assert told.startswith("error: own.yaml: a config file cannot set hydra: its options can name code.")
     assert "command line" in told
 
 

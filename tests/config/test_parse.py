@@ -1074,13 +1074,13 @@ def test_a_part_that_builds_on_another(spec):
     [
         pytest.param(
             "{region: {kind: lookup, part: stor, values: {a: eu}}, store: {kind: column, column: x}}",
-            "routing.keys.region: it builds on 'stor', which is no key part.\n"
+            "routing.keys.region: it depends on 'stor', which is no key part.\n"
             "  Did you mean 'store'? Key parts: store.",
             id="part-that-is-not-there",
         ),
         pytest.param(
             "{a: {kind: lookup, part: b, values: {x: y}}, b: {kind: lookup, part: a, values: {x: y}}}",
-            "routing.keys.a: these parts build on one another: a -> b -> a.\n  Break the circle.",
+            "routing.keys.a: these parts depend on one another: a -> b -> a.\n  Break the circle.",
             id="circle",
         ),
     ],

@@ -247,7 +247,7 @@ def test_a_value_that_cannot_be_read_is_not_repeated(monkeypatch):
     with pytest.raises(MmeframeError) as caught:
         api.compose(*COLUMN, 'routing.column="${oc.decode:${oc.env:PLANTED}}"', plugins=fleets.plugins())
 
-    assert str(caught.value) == "routing.column: this cannot be made of the value of PLANTED."
+    assert str(caught.value) == "routing.column: this cannot be resolved from the value of PLANTED."
 
 
 def test_resolvers_are_as_they_were(monkeypatch):

@@ -439,7 +439,7 @@ def files(keep: Keep, paths: dict[str, str]) -> dict[str, str]:
         ),
         pytest.param(
             [WORDS, "+models.pair.combine={kind:mean,of:[words]}"],
-            "models.pair.combine: answers of type string are no numbers to combine.",
+            "models.pair.combine: answers of type string cannot be combined as numbers.",
             id="mean-of-text",
         ),
         pytest.param(
@@ -471,7 +471,7 @@ def test_a_mean_of_text_is_one_problem(module_store, files):
     ]
 
     assert problems("name=bad", *ROUTED, *models, module_store.override) == [
-        "models.pair.combine: answers of type string are no numbers to combine."
+        "models.pair.combine: answers of type string cannot be combined as numbers."
     ]
 
 

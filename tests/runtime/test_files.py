@@ -492,7 +492,7 @@ def test_a_module_that_was_changed_is_not_run(ship, path):
     before, after = (hashlib.sha256(it).hexdigest() for it in (b"", b"raise SystemExit"))
     assert str(caught.value) == (
         f"{home / path}: its digest does not match: expected sha256 {before}, found {after}.\n"
-        "  It was changed after it was verified. Begin a new process: that makes the folder anew."
+        "  It was changed after it was verified. Start a new process: it unpacks the folder again."
     )
 
 

@@ -567,7 +567,7 @@ def test_keys_in_a_matrix(n_rows, column):
         routing.reach(as_batch(pd.DataFrame({"p": ["a"] * n_rows, "n": 1})), {})
 
     assert str(caught.value) == (
-        "routing.keys.p: the strategy gave keys of 2 dimensions.\n"
+        "routing.keys.p: the strategy returned keys of 2 dimensions.\n"
         "  route_keys returns one scalar for all rows, or an array, a Series or a list with one for each."
     )
 

@@ -155,8 +155,8 @@ def test_a_gate_is_refused_by_name(module_store, tmp_path):
         )
 
     assert str(caught.value) == (
-        "train.key: the key part 'g' is what a sub-model answers (clusters), which training does not ask.\n"
-        "  Score the table with it first, and train over the column of its answers: routing=column."
+        "train.key: the key part 'g' is what a sub-model answers (clusters), which training does not do.\n"
+        "  Score the table with it first, and train on the column of its answers: routing=column."
     )
 
 

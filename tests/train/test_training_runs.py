@@ -282,7 +282,7 @@ def test_an_estimator_that_skops_does_not_know_is_refused(shops, local, tmp_path
 
     assert (error.where, error.what) == (
         "train.serialization",
-        "a skops file that anybody loads cannot hold these types: local_estimators.Mine.",
+        "a skops file that loads everywhere cannot hold these types: local_estimators.Mine.",
     )
     assert error.hint == "Set train.serialization=cloudpickle, for sub-models whose files can run code."
     with pytest.raises(SystemExit, match="a fit has begun"):
@@ -379,7 +379,7 @@ def test_what_answers_no_rows_is_refused_before_the_first_fit(shops, estimator):
     error = refused(shops, f"train.estimator.class=sklearn.{estimator}", "~train.estimator.params")
 
     assert error.where == "train.estimator.class"
-    assert error.what == f"sklearn.{estimator} is no estimator that answers rows: it has no predict."
+    assert error.what == f"sklearn.{estimator} cannot score rows: it has no predict."
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ class TrimmedCombiner(Combiner[TrimmedConf]):
         del width
         if kind not in _NUMBERS:
             raise ConfigError(
-                f"answers of type {kind} are no numbers to combine.",
-                hint="kind: vote takes what most of them say.",
+                f"answers of type {kind} cannot be combined as numbers.",
+                hint="kind: vote takes the most frequent answer.",
             )
         return "double"
 

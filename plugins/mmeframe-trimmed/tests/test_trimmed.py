@@ -162,7 +162,7 @@ def test_types_of_answers():
     for kind in ("boolean", "string", "datetime", "binary"):
         with pytest.raises(ConfigError, match=f"answers of type {kind} are no numbers to combine") as caught:
             combiner.answer_type(kind, 1)
-        assert caught.value.hint == "kind: vote takes what most of them say."
+        assert caught.value.hint == "kind: vote takes the most frequent answer."
 
 
 # -- as a plugin ---------------------------------------------------------------
