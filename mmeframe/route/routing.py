@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from graphlib import TopologicalSorter
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,18 +19,20 @@ from mmeframe.plugin import Batch, ComponentContext, RoutingInputs, RoutingStrat
 from mmeframe.route.table import NO_TARGET, Routed, RouteTable
 from mmeframe.rows.batch import FrameBatch, values_of
 from mmeframe.rows.key_columns import changed_by_csv, normalised, one_per_row
-from mmeframe.rows.key_index import MISSING, Codes, KeyIndex
+from mmeframe.rows.key_index import MISSING, KeyIndex
 from mmeframe.rows.keys import canonical, csv_form
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.shares import fractions
 from mmeframe.sections import RoutingSpec, TrafficSpec
 from mmeframe.spec import ANNOTATE, Column
 
+if TYPE_CHECKING:
+    from mmeframe.rows.key_index import Codes
+
 __all__ = ["Arms", "Members", "Parts", "Routable", "Routing", "as_given"]
 
 # Keys of rows, declared keys, and characters of a key that a message shows.
 _SHOWN, _SHOWN_KNOWN, _SHOWN_TEXT = 5, 16, 40
-
 Ints = np.ndarray[Any, np.dtype[np.int32]]
 
 
