@@ -31,7 +31,7 @@ from mmeframe.option_types import (
     adapter_of,
     visible,
 )
-from mmeframe.spec import Component, KeyPart, SubModelEntry
+from mmeframe.spec import ComponentSpec, KeyPart, SubModelEntry
 
 __all__ = [
     "ALL",
@@ -126,7 +126,7 @@ class RoutingSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RoutingSpec:
         return cls(
-            tuple(KeyPart(name, Component.from_json(strategy)) for name, strategy in data["parts"]),
+            tuple(KeyPart(name, ComponentSpec.from_json(strategy)) for name, strategy in data["parts"]),
             tuple(tuple(level) for level in data["levels"]),
             data["on_unknown"],
         )
@@ -363,7 +363,7 @@ class RouterSpec:
     # sources.
     models: tuple[SubModelEntry, ...] = field(default=(), metadata=about(open=True))
     # Named families of sub-models: +source@sources.<name>=template | registry | logged_models | manifest | folder
-    sources: tuple[tuple[str, Component], ...] = field(default=(), metadata=about(open=True))
+    sources: tuple[tuple[str, ComponentSpec], ...] = field(default=(), metadata=about(open=True))
     model_defaults: ModelDefaults = ModelDefaults()
     # ids (or patterns such as old_*) that sources must not bring
     exclude: Names = field(default=(), metadata=about(logged=False))
@@ -376,7 +376,7 @@ class RouterSpec:
         default="shared", metadata=about(compared="shared or process", unread=_TRAIN)
     )
     # What is told about batches, loads, shadows and errors: +observer@observers.<name>=log
-    observers: tuple[tuple[str, Component], ...] = field(
+    observers: tuple[tuple[str, ComponentSpec], ...] = field(
         default=(), metadata=about(open=True, compared="observers or their options", unread=_TRAIN)
     )
     # Which files may make the sub-models live.

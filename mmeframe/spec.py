@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ANNOTATE", "MAIN_ARM", "Column", "Component", "KeyPart", "Logged", "SubModelEntry"]
+__all__ = ["ANNOTATE", "MAIN_ARM", "Column", "ComponentSpec", "KeyPart", "Logged", "SubModelEntry"]
 
 MAIN_ARM = "main"
 # The request parameter that asks for annotated answers; it never routes.
@@ -17,7 +17,7 @@ ANNOTATE = "annotate"
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class ComponentSpec:
     """A plugin component with its options, ready to be made: ``target`` is ``package.module:Class``."""
 
     kind: str
@@ -29,7 +29,7 @@ class Component:
         return {"kind": self.kind, "target": self.target, "config": self.config, "options": dict(self.options)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Component:
+    def from_json(cls, data: Mapping[str, Any]) -> ComponentSpec:
         return cls(data["kind"], data["target"], data["config"], data["options"])
 
 
@@ -71,14 +71,14 @@ class SubModelEntry:
     uri: str
     key: Mapping[str, str | int] | None = None
     flavor: str = "auto"
-    loader: Component | str = "auto"
+    loader: ComponentSpec | str = "auto"
     arm: str = MAIN_ARM
     name: str | None = None
     version: str | None = None
     model_id: str | None = None
     origin: str = ""
     routed: bool = True
-    combine: Component | None = None
+    combine: ComponentSpec | None = None
     signature: Mapping[str, Any] | None = None
     prove: bool | None = None
 
@@ -93,7 +93,7 @@ class KeyPart:
     """A named part of the routing key and the strategy that computes it."""
 
     name: str
-    strategy: Component
+    strategy: ComponentSpec
 
 
 @dataclass(frozen=True)

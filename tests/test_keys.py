@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mmeframe.errors import BadInputError
 from mmeframe.rows.distinct import factorized
 from mmeframe.rows.key_columns import normalised
-from mmeframe.rows.key_index import MISSING, UNKNOWN, KeyIndex
+from mmeframe.rows.key_index import NO_KEY, UNKNOWN, KeyIndex
 from mmeframe.rows.keys import canonical, csv_hazard, is_whole
 
 UTC = dt.UTC
@@ -188,7 +188,7 @@ def test_csv_hazard_agrees_with_pandas(text):
 
 
 def expected(index: KeyIndex, keys: list[str | int]) -> list[int]:
-    """Codes of declared values; ``MISSING`` and ``UNKNOWN`` as they are."""
+    """Codes of declared values; ``NO_KEY`` and ``UNKNOWN`` as they are."""
     return [[*index].index(key) if isinstance(key, str) else key for key in keys]
 
 
@@ -228,7 +228,7 @@ def test_codes_of_floats(dtype):
     """Whole floats are whole numbers, NaN is missing, fractions are keys of their own."""
     codes = MIXED.codes(np.array([7.0, np.nan, 1.5, 2.5, -3.0, np.inf], dtype), 6)
 
-    assert codes.tolist() == expected(MIXED, ["7", MISSING, "1.5", UNKNOWN, "-3", "inf"])
+    assert codes.tolist() == expected(MIXED, ["7", NO_KEY, "1.5", UNKNOWN, "-3", "inf"])
 
 
 def test_codes_of_floats_where_all_keys_are_whole():
@@ -238,7 +238,7 @@ def test_codes_of_floats_where_all_keys_are_whole():
 
     codes = index.codes(np.array([7.0, 7.5, -0.0, np.inf, float(most), float(-most), np.nan]), 7)
 
-    assert codes.tolist() == expected(index, ["7", UNKNOWN, "0", UNKNOWN, str(most), str(-most), MISSING])
+    assert codes.tolist() == expected(index, ["7", UNKNOWN, "0", UNKNOWN, str(most), str(-most), NO_KEY])
 
 
 def test_codes_of_float16_are_silent():
@@ -247,7 +247,7 @@ def test_codes_of_float16_are_silent():
         warnings.simplefilter("error")
         codes = WHOLE.codes(np.array([7, 2047, np.nan], "float16"), 3)
 
-    assert codes.tolist() == expected(WHOLE, ["7", UNKNOWN, MISSING])
+    assert codes.tolist() == expected(WHOLE, ["7", UNKNOWN, NO_KEY])
 
 
 @pytest.mark.parametrize(
@@ -256,26 +256,26 @@ def test_codes_of_float16_are_silent():
         pytest.param(np.array([True, False]), ["True", UNKNOWN], id="bool"),
         pytest.param(np.array([7, 7.0, "7", "07", 7.5], object), ["7", "7", "7", "07", UNKNOWN], id="object-mixed"),
         pytest.param(np.array([1, 1.0, True, "1", "True"], object), ["1", "1", "True", "1", "True"], id="object-ones"),
-        pytest.param(np.array(["a", None, np.nan, pd.NaT], object), ["a", *[MISSING] * 3], id="object-text"),
-        pytest.param(np.array([7, "a", pd.NA], object), ["7", "a", MISSING], id="object-NA"),
-        pytest.param(np.array([None, None], object), [MISSING, MISSING], id="object-all-missing"),
-        pytest.param(np.array([7, None, 10**30], object), ["7", MISSING, UNKNOWN], id="object-integers"),
-        pytest.param(np.array([DAY, None], object), ["2020-01-02", MISSING], id="object-dates"),
+        pytest.param(np.array(["a", None, np.nan, pd.NaT], object), ["a", *[NO_KEY] * 3], id="object-text"),
+        pytest.param(np.array([7, "a", pd.NA], object), ["7", "a", NO_KEY], id="object-NA"),
+        pytest.param(np.array([None, None], object), [NO_KEY, NO_KEY], id="object-all-missing"),
+        pytest.param(np.array([7, None, 10**30], object), ["7", NO_KEY, UNKNOWN], id="object-integers"),
+        pytest.param(np.array([DAY, None], object), ["2020-01-02", NO_KEY], id="object-dates"),
         pytest.param(np.array(["7", "07", "x"]), ["7", "07", UNKNOWN], id="numpy-text"),
-        pytest.param(np.array(["2020-01-02", "NaT"], "M8[s]"), ["2020-01-02T00:00:00", MISSING], id="datetime64-s"),
-        pytest.param(np.array(["2020-01-02", "NaT"], "M8[ns]"), ["2020-01-02T00:00:00", MISSING], id="datetime64-ns"),
-        pytest.param(pd.array(["a", None, "07"], dtype="str"), ["a", MISSING, "07"], id="str"),
-        pytest.param(pd.array(["a", None, "07"], dtype="string"), ["a", MISSING, "07"], id="string"),
-        pytest.param(pd.array([7, None, 5], dtype="Int64"), ["7", MISSING, UNKNOWN], id="Int64"),
-        pytest.param(pd.array([7.0, None, 1.5], dtype="Float64"), ["7", MISSING, "1.5"], id="Float64"),
-        pytest.param(pd.array([True, None, False], dtype="boolean"), ["True", MISSING, UNKNOWN], id="boolean"),
-        pytest.param(pd.array([7, None], dtype="int64[pyarrow]"), ["7", MISSING], id="arrow-integers"),
-        pytest.param(pd.Categorical(["a", None, "zz", "07"]), ["a", MISSING, UNKNOWN, "07"], id="category-text"),
-        pytest.param(pd.Categorical([7, None, 5]), ["7", MISSING, UNKNOWN], id="category-integers"),
+        pytest.param(np.array(["2020-01-02", "NaT"], "M8[s]"), ["2020-01-02T00:00:00", NO_KEY], id="datetime64-s"),
+        pytest.param(np.array(["2020-01-02", "NaT"], "M8[ns]"), ["2020-01-02T00:00:00", NO_KEY], id="datetime64-ns"),
+        pytest.param(pd.array(["a", None, "07"], dtype="str"), ["a", NO_KEY, "07"], id="str"),
+        pytest.param(pd.array(["a", None, "07"], dtype="string"), ["a", NO_KEY, "07"], id="string"),
+        pytest.param(pd.array([7, None, 5], dtype="Int64"), ["7", NO_KEY, UNKNOWN], id="Int64"),
+        pytest.param(pd.array([7.0, None, 1.5], dtype="Float64"), ["7", NO_KEY, "1.5"], id="Float64"),
+        pytest.param(pd.array([True, None, False], dtype="boolean"), ["True", NO_KEY, UNKNOWN], id="boolean"),
+        pytest.param(pd.array([7, None], dtype="int64[pyarrow]"), ["7", NO_KEY], id="arrow-integers"),
+        pytest.param(pd.Categorical(["a", None, "zz", "07"]), ["a", NO_KEY, UNKNOWN, "07"], id="category-text"),
+        pytest.param(pd.Categorical([7, None, 5]), ["7", NO_KEY, UNKNOWN], id="category-integers"),
         pytest.param(pd.Categorical([7.0, 1.5]), ["7", "1.5"], id="category-floats"),
         pytest.param(pd.Categorical([True, False]), ["True", UNKNOWN], id="category-bools"),
-        pytest.param([7, "07", None, True], ["7", "07", MISSING, "True"], id="list"),
-        pytest.param((7.0, float("nan")), ["7", MISSING], id="tuple"),
+        pytest.param([7, "07", None, True], ["7", "07", NO_KEY, "True"], id="list"),
+        pytest.param((7.0, float("nan")), ["7", NO_KEY], id="tuple"),
     ],
 )
 def test_codes_of_other_arrays(raw, keys):
@@ -300,14 +300,14 @@ def test_codes_keep_the_offset_of_each_time():
     [
         pytest.param(np.array([7]), "7", id="integer"),
         pytest.param(np.array([7.0]), "7", id="float"),
-        pytest.param(np.array([np.nan]), MISSING, id="nan"),
+        pytest.param(np.array([np.nan]), NO_KEY, id="nan"),
         pytest.param(pd.Categorical(["a"]), "a", id="category"),
-        pytest.param(pd.Categorical([None], ["a"]), MISSING, id="category-missing"),
+        pytest.param(pd.Categorical([None], ["a"]), NO_KEY, id="category-missing"),
         pytest.param(pd.array([7], dtype="Int64"), "7", id="Int64"),
-        pytest.param(pd.array([None], dtype="Int64"), MISSING, id="Int64-missing"),
-        pytest.param(pd.array([None], dtype="boolean"), MISSING, id="boolean-missing"),
-        pytest.param(pd.array([None], dtype="string"), MISSING, id="string-missing"),
-        pytest.param(pd.array([pd.NaT], dtype="M8[ns, UTC]"), MISSING, id="time-missing"),
+        pytest.param(pd.array([None], dtype="Int64"), NO_KEY, id="Int64-missing"),
+        pytest.param(pd.array([None], dtype="boolean"), NO_KEY, id="boolean-missing"),
+        pytest.param(pd.array([None], dtype="string"), NO_KEY, id="string-missing"),
+        pytest.param(pd.array([pd.NaT], dtype="M8[ns, UTC]"), NO_KEY, id="time-missing"),
         pytest.param(["zz"], UNKNOWN, id="list"),
     ],
 )
@@ -341,8 +341,8 @@ def test_codes_of_no_rows(raw):
         pytest.param(7, "7", id="int"),
         pytest.param("07", "07", id="text"),
         pytest.param(np.array(7.0), "7", id="0d-array"),
-        pytest.param(None, MISSING, id="None"),
-        pytest.param(pd.NA, MISSING, id="NA"),
+        pytest.param(None, NO_KEY, id="None"),
+        pytest.param(pd.NA, NO_KEY, id="NA"),
         pytest.param("zz", UNKNOWN, id="unknown"),
     ],
 )
@@ -380,7 +380,7 @@ def test_no_declared_values():
     """A part without declared values knows no key, and still tells missing from unknown."""
     codes = KeyIndex.of([]).codes(np.array([1.0, np.nan]), 2)
 
-    assert codes.tolist() == [UNKNOWN, MISSING]
+    assert codes.tolist() == [UNKNOWN, NO_KEY]
 
 
 DECLARED = ["7", "07", "7.0", "-3", "0", "1", "True", "False", "a", "é", "", "nan", "1.5", "inf", "127", "65504"]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmeframe.route.table import NO_TARGET, RouteTable
-from mmeframe.rows.key_index import MISSING, UNKNOWN
+from mmeframe.rows.key_index import NO_KEY, UNKNOWN
 
 
 def route(table: RouteTable, rows: list[dict[str, str | None]]) -> list[tuple[int, str]]:
@@ -185,7 +185,7 @@ def test_missing_and_unknown_codes_reach_no_neighbour():
     """The codes -1 and -2 never combine with another part's code to the key of somebody else."""
     routes = [Route({"a": f"{a}", "b": f"{b}"}, 3 * a + b) for a in range(3) for b in range(3)]
     table = table_of(["a", "b"], [["a", "b"]], routes)
-    codes = np.array([MISSING, UNKNOWN, 0, 1, 2], np.int32)
+    codes = np.array([NO_KEY, UNKNOWN, 0, 1, 2], np.int32)
 
     routed = table.route({"a": np.repeat(codes, 5), "b": np.tile(codes, 5)}, 25)
 

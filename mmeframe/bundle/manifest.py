@@ -18,7 +18,7 @@ from mmeframe.bundle.format import FORMAT, MANIFEST, canonical_json, file_of
 from mmeframe.errors import CorruptBundleError, MmeframeError
 from mmeframe.rows.outputs import Outputs
 from mmeframe.sections import OutputSpec, ResidencySpec, RoutingSpec, SignatureSpec, TrafficSpec
-from mmeframe.spec import Column, Component
+from mmeframe.spec import Column, ComponentSpec
 
 __all__ = ["Manifest", "PackFacts", "PluginFacts", "StoredArray"]
 
@@ -71,7 +71,7 @@ class Manifest:
     traffic: TrafficSpec = field(default_factory=TrafficSpec)
     disabled_models: tuple[str, ...] = ()
     isolation: str = "shared"
-    observers: tuple[tuple[str, Component], ...] = ()
+    observers: tuple[tuple[str, ComponentSpec], ...] = ()
     residency: ResidencySpec = field(default_factory=ResidencySpec)
     allow_pickle: bool = True
     output: OutputSpec = field(default_factory=OutputSpec)
@@ -84,7 +84,7 @@ class Manifest:
     outputs: tuple[Outputs, ...] = ()
     schemas: tuple[tuple[Column, ...], ...] = ()
     requirements: tuple[tuple[str, ...], ...] = ()
-    loaders: tuple[Component, ...] = ()
+    loaders: tuple[ComponentSpec, ...] = ()
     plugins: Mapping[str, PluginFacts] = field(default_factory=dict)
     code: Mapping[str, str | None] = field(default_factory=dict)
     components: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -200,7 +200,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "routing": RoutingSpec.from_json,
     "traffic": TrafficSpec.from_json,
     "disabled_models": tuple,
-    "observers": _each(lambda it: (it[0], Component.from_json(it[1]))),
+    "observers": _each(lambda it: (it[0], ComponentSpec.from_json(it[1]))),
     "residency": ResidencySpec.from_json,
     "output": lambda it: OutputSpec(**it),
     "signature": lambda it: SignatureSpec(**it),
@@ -210,7 +210,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "outputs": _each(Outputs.from_json),
     "schemas": _each(_columns),
     "requirements": _each(tuple),
-    "loaders": _each(Component.from_json),
+    "loaders": _each(ComponentSpec.from_json),
     "plugins": _by_name(PluginFacts),
     "routes": _by_name(StoredArray),
     "pack": lambda it: PackFacts(**it),

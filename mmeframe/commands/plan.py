@@ -55,7 +55,7 @@ def _show_plan(plan: Plan) -> None:
     alias = f"@{tracking.alias}" if tracking.alias else ""
     say(f"router {spec.name}, to be registered as {tracking.register_as}{alias}")
     for part in spec.routing.parts:
-        _show_part(part, fleet.declared[part.name])
+        _show_part(part, fleet.declared_keys[part.name])
     say(f"levels: {levels_text(spec.routing.levels)}; unknown keys: {spec.routing.on_unknown}")
     rows = [of_model(it, it.loader.kind) for it in fleet.models]
     table(count(len(rows), "sub-model"), ["id", "key", "arm", "uri", "flavor", "loader"], rows)

@@ -15,7 +15,7 @@ from mmeframe.config.consistency import contradictions, misplaced, misread_integ
 from mmeframe.config.files import Counter, TooMuch
 from mmeframe.config.hydra_api import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.origins import origins
-from mmeframe.config.override_errors import bad_interpolations, broken_file, endless, explain
+from mmeframe.config.override_errors import bad_interpolations, broken_file, endless, problem_of
 from mmeframe.config.quick_choices import located
 from mmeframe.errors import ConfigError, Problem, ProblemsError, UsageError
 from mmeframe.plugin.manager import Plugins
@@ -219,7 +219,7 @@ def _compose_all(config_name: str, overrides: list[str]) -> tuple[Any, list[str]
     tree = run_hydra(config_name, good)
     if not rest:
         return tree, good, [Problem("overrides", reason(first))]
-    return tree, good, [explain(override, failed[override], tree) for override in rest]
+    return tree, good, [problem_of(override, failed[override], tree) for override in rest]
 
 
 def _finish(command: str, tree: Any, overrides: tuple[str, ...], problems: tuple[Problem, ...]) -> Composed:

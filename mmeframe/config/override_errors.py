@@ -29,7 +29,7 @@ from mmeframe.errors import Problem, ProblemsError, known_names, legible, listed
 from mmeframe.plugin.kinds import CHOSEN, of_group
 from mmeframe.sections import open_maps
 
-__all__ = ["bad_interpolations", "broken_file", "endless", "explain", "headless"]
+__all__ = ["bad_interpolations", "broken_file", "endless", "headless", "problem_of"]
 
 # Maps of open sections that take any key, in which a new one needs a plus.
 _OPEN = re.compile(r"models(\.[^.]+)?(\.key|\.combine)?|sources\.[^.]+\.(key|each)")
@@ -166,7 +166,7 @@ def _yaml_fault(error: Any) -> str:
     return f"{getattr(error, 'problem', None) or reason(error)}{at}"
 
 
-def explain(override: str, error: Exception, tree: Any) -> Problem:
+def problem_of(override: str, error: Exception, tree: Any) -> Problem:
     """Say what is wrong with one override: syntax, a sweep, a group, an option, a key."""
     import yaml
 

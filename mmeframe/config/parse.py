@@ -31,14 +31,14 @@ from mmeframe.sections import (
     TrafficSpec,
     TrainSpec,
 )
-from mmeframe.spec import MAIN_ARM, Component, KeyPart, SubModelEntry
+from mmeframe.spec import MAIN_ARM, ComponentSpec, KeyPart, SubModelEntry
 
 __all__ = ["key_fault", "parse", "parse_client"]
 
 _FORBIDDEN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 _PART = re.compile(r"[A-Za-z_]\w*")
 # Stands for a strategy that was refused: its part is one all the same, for whatever names it.
-_REFUSED = Component("", "", "")
+_REFUSED = ComponentSpec("", "", "")
 # MLflow's scoring server takes a body with one of these names for a chat request.
 _RESERVED_INPUTS = ("messages", "prompt", "input")
 
@@ -279,7 +279,7 @@ class _Parser(Checker):
 
     # -- sub-models --------------------------------------------------------------------------------------------
 
-    def named(self, kind: Kind) -> Iterator[tuple[str, Component]]:
+    def named(self, kind: Kind) -> Iterator[tuple[str, ComponentSpec]]:
         """A map of names to components: ``sources``, ``observers``."""
         value = self.tree[kind.place]
         if not isinstance(value, Mapping):
@@ -385,7 +385,7 @@ class _Parser(Checker):
             if item.get(name, default) != default:
                 self.report.add(f"{where}.{name}", "it combines others, and has no files to load.", "Remove it.")
 
-    def _combine(self, value: Any, where: str) -> Component | None:
+    def _combine(self, value: Any, where: str) -> ComponentSpec | None:
         """A combiner over other sub-models. Which of them exist is known once sources are expanded."""
         component = self.component(COMBINER.noun, value, where) if value is not None else None
         if component is not None and not component.options["of"]:
@@ -405,7 +405,7 @@ class _Parser(Checker):
                 found[part] = str(canonical(value))
         return found
 
-    def loader(self, value: Any, where: str) -> Component | str:
+    def loader(self, value: Any, where: str) -> ComponentSpec | str:
         if value == "auto":
             return "auto"
         if isinstance(value, str):

@@ -18,7 +18,7 @@ from mmeframe.option_types import adapter_of
 from mmeframe.plugin.conf import MISSING, defaults_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.sections import OWN_ROUTING
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 
 __all__ = ["LEVELS_HINT", "Checker", "missing_paths", "walk", "without_missing"]
 
@@ -101,7 +101,7 @@ class Checker:
             conf = adapter_of(kind.type).validate_python(_right(kind.type, value))
         return conf or kind.type()
 
-    def component(self, noun: str, value: Any, where: str) -> Component | None:
+    def component(self, noun: str, value: Any, where: str) -> ComponentSpec | None:
         """A ``{kind, options}`` map, checked against the dataclass that its kind names."""
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             self.report.add(where, f"choose a {noun}: kind is missing.", suggest("", self.plugins.names(noun), "Kinds"))

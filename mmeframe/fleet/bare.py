@@ -17,11 +17,11 @@ from mmeframe.fleet.examples import learnt_rows, made_up
 from mmeframe.fleet.methods import answers, lost_class
 from mmeframe.plugin.components import make_component
 from mmeframe.rows.outputs import Outputs
-from mmeframe.spec import Column, Component
+from mmeframe.spec import Column, ComponentSpec
 from mmeframe.store.folders import ModelFile
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.submodel import SubModel
+    from mmeframe.fleet.submodel import PinnedModel
     from mmeframe.plugin import SubModelFiles
     from mmeframe.plugin.manager import Plugins
 
@@ -41,7 +41,7 @@ def bare_file(location: str, suffixes: Collection[str]) -> ModelFile | None:
     return None if file.here is not None and file.here.is_dir() else file
 
 
-def form_of(file: ModelFile, plugins: Plugins, loader: Component | None) -> tuple[str, dict[str, str]]:
+def form_of(file: ModelFile, plugins: Plugins, loader: ComponentSpec | None) -> tuple[str, dict[str, str]]:
     """The flavor of a bare file, and its loader's options. loader: the one that is chosen for it.
 
     Raises PluginError if several loaders read such a file in different ways, and none of these is chosen.
@@ -62,7 +62,7 @@ def declared(signature: Mapping[str, Any] | None) -> tuple[tuple[Column, ...], O
     return inputs, Outputs(tuple(Column(name, kind) for name, kind in named.items()))
 
 
-def requirements(loader: Component, options: Mapping[str, Any]) -> tuple[str, ...]:
+def requirements(loader: ComponentSpec, options: Mapping[str, Any]) -> tuple[str, ...]:
     """What its loader needs, in the versions that are installed here.
 
     Raises BuildError for a distribution that is not installed.
@@ -81,7 +81,7 @@ def _pinned(name: str) -> str:
 class FileAlone:
     """The ``SubModelFiles`` of the plugin API over one file: a folder is made only for loaders that want one."""
 
-    def __init__(self, model: SubModel, file: ModelFile, folders: ExitStack) -> None:
+    def __init__(self, model: PinnedModel, file: ModelFile, folders: ExitStack) -> None:
         self.id, self.flavor, self.options, self.columns = model.id, model.flavor, model.options, model.inputs
         self.names = [file.name]
         self._file, self._folders = file, folders
@@ -93,7 +93,7 @@ class FileAlone:
         return self._folders.enter_context(self._file.local())
 
 
-def look_into(model: SubModel, files: SubModelFiles, columns: Doubles) -> tuple[tuple[Column, ...], Outputs]:
+def look_into(model: PinnedModel, files: SubModelFiles, columns: Doubles) -> tuple[tuple[Column, ...], Outputs]:
     """The columns and the answers of an estimator: as declared, or as loading and asking it shows.
 
     Raises BuildError for a file that cannot be loaded, or that holds something else.
@@ -103,7 +103,7 @@ def look_into(model: SubModel, files: SubModelFiles, columns: Doubles) -> tuple[
     return inputs, model.outputs if model.outputs.columns else _find_outputs(live, inputs)
 
 
-def look_into_folder(model: SubModel, root: Path) -> tuple[tuple[Column, ...], Outputs]:
+def look_into_folder(model: PinnedModel, root: Path) -> tuple[tuple[Column, ...], Outputs]:
     """The same of the one file in a folder."""
     return look_into(model, model.files(root), doubles)
 
@@ -113,7 +113,7 @@ def doubles(names: tuple[str, ...]) -> tuple[Column, ...]:
     return tuple(Column(name, "double") for name in names)
 
 
-def _load(model: SubModel, files: SubModelFiles) -> Any:
+def _load(model: PinnedModel, files: SubModelFiles) -> Any:
     try:
         live = make_component(model.loader).load(files)
     except FAULTS as error:

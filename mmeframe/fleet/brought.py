@@ -11,7 +11,7 @@ from mmeframe.errors import listed
 from mmeframe.option_types import adapter_of
 from mmeframe.plugin import RegisteredModel, SubModelEntry
 from mmeframe.plugin.conf import FileSignatureConf
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 from mmeframe.store.store import ROUTER_TAG, Store
 
 __all__ = ["SourceRegistry", "entry_fault", "routers_left_out"]
@@ -85,7 +85,7 @@ def entry_fault(entry: Any) -> str:
         return f"its arm is {_shown(entry.arm)}; an arm's name is letters, digits and underscores"
     if not isinstance(entry.flavor, str) or not entry.flavor:
         return f"its flavor is {_shown(entry.flavor)}, not text"
-    if not entry.loader or not (isinstance(entry.loader, str | Component) or _has(entry.loader, "kind")):
+    if not entry.loader or not (isinstance(entry.loader, str | ComponentSpec) or _has(entry.loader, "kind")):
         return f"its loader is {_shown(entry.loader)}, neither a name nor a map with a kind"
     for name in ("name", "version", "model_id"):
         if (value := getattr(entry, name)) is not None and (not isinstance(value, str) or not value):

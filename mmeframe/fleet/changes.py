@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.fleet.embed import CodeChange, code_changes, used_plugins
 from mmeframe.fleet.manifest import components, settings
 from mmeframe.sections import SECTIONS
-from mmeframe.spec import MAIN_ARM, Component
+from mmeframe.spec import MAIN_ARM, ComponentSpec
 
 if TYPE_CHECKING:
     from mmeframe.bundle import Bundle
@@ -139,7 +139,7 @@ def _retargeted(fleet: Fleet, bundle: Bundle) -> list[Retargeted]:
     return found
 
 
-def _facts(model: Any, loader: Component) -> dict[str, str]:
+def _facts(model: Any, loader: ComponentSpec) -> dict[str, str]:
     """What can change of a sub-model, in words."""
     made_of = f"{model.name} {model.version}" if model.version else str(model.model_id or model.uri)
     key = ", ".join(f"{part}={value}" for part, value in sorted(model.key.items()))

@@ -16,7 +16,7 @@ from mmeframe.plugin.components import make_component
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import csv_twins
 from mmeframe.sections import RouterSpec
-from mmeframe.spec import MAIN_ARM, Component
+from mmeframe.spec import MAIN_ARM, ComponentSpec
 from mmeframe.store.store import Store
 
 __all__ = ["Declared", "read_as_keys"]
@@ -67,7 +67,7 @@ class Declared:
         self.inputs = {part: strategy.inputs() for part, strategy in strategies.items()}
         return strategies
 
-    def prepare(self, components: Mapping[str, Component]) -> dict[str, Any]:
+    def prepare(self, components: Mapping[str, ComponentSpec]) -> dict[str, Any]:
         """The components, made, with what each puts into the bundle; their faults join the report."""
         made = {}
         for where, component in components.items():

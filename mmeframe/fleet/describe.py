@@ -28,7 +28,7 @@ from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.mlmodel import ROUTER, Descriptions, code_modules, text_of
 from mmeframe.fleet.pickles import PICKLES, holds_code, session_problem
 from mmeframe.fleet.released import EarlierBuild, Facts, stamp_of
-from mmeframe.fleet.submodel import SubModel, kept_files, sub_model
+from mmeframe.fleet.submodel import PinnedModel, kept_files, sub_model
 from mmeframe.plugin import RegisteredModel, SubModelEntry
 from mmeframe.plugin.components import make_component, runs_code
 from mmeframe.plugin.kinds import LOADER
@@ -36,7 +36,7 @@ from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.outputs import Outputs
 from mmeframe.sections import BundleSpec
 from mmeframe.shipped import STANDARD, standard
-from mmeframe.spec import ANNOTATE, Column, Component
+from mmeframe.spec import ANNOTATE, Column, ComponentSpec
 from mmeframe.store.folders import ModelFile, ModelFolder, fetched
 from mmeframe.store.store import Progress, Store, as_written, registered_name
 
@@ -53,7 +53,7 @@ _FILES = ("data", "pickled_model", "model_path", "model_data", "python_model")
 class Journal(EarlierBuild, Protocol):
     """What a build notes as it goes, and knows of an interrupted one."""
 
-    def describe(self, model: SubModel) -> None:
+    def describe(self, model: PinnedModel) -> None:
         """Note what a sub-model is."""
         ...
 
@@ -95,7 +95,7 @@ class Describer:
     # Requirements of bare files, None where a distribution is missing.
     _needed: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
 
-    def read(self, entries: Sequence[SubModelEntry]) -> list[SubModel]:
+    def read(self, entries: Sequence[SubModelEntry]) -> list[PinnedModel]:
         """Pin and describe every entry that has a URI, in parallel; those that cannot be are left out."""
         pinned = self._pinned([entry for entry in entries if entry.uri])
         known = {it.entry.id: model for it in pinned if (model := self._known(it)) is not None}
@@ -142,7 +142,7 @@ class Describer:
             for (entry, _), folder in zip(pinned, places, strict=True)
         ]
 
-    def _noted(self, model: SubModel, stamp: str | None) -> SubModel:
+    def _noted(self, model: PinnedModel, stamp: str | None) -> PinnedModel:
         found = model if model.stamp else replace(model, stamp=stamp)
         if self.journal is not None:
             self.journal.describe(found)
@@ -173,7 +173,7 @@ class Describer:
             # Reading it will say what is wrong.
             return None
 
-    def _known(self, pinned: _Pinned) -> SubModel | None:
+    def _known(self, pinned: _Pinned) -> PinnedModel | None:
         """The sub-model as an earlier build has it, if it did not change."""
         entry, folder, stamp = pinned.entry, pinned.folder, pinned.stamp
         if stamp is None or folder is None:
@@ -220,7 +220,7 @@ class Describer:
         entry = replace(entry, name=version.name, version=version.version, model_id=model_id, uri=uri)
         return entry, version.source if model_id is None else uri
 
-    def _describe(self, entry: SubModelEntry, folder: ModelFolder | None) -> SubModel | None:
+    def _describe(self, entry: SubModelEntry, folder: ModelFolder | None) -> PinnedModel | None:
         where = _where(entry)
         if folder is None:
             return None
@@ -243,7 +243,7 @@ class Describer:
 
     def _bare(
         self, entry: SubModelEntry, file: ModelFile, download: AbstractContextManager[Path] | None
-    ) -> SubModel | None:
+    ) -> PinnedModel | None:
         """A bare file: what config does not declare of it is found by loading it, from where it was downloaded to."""
         where = _where(entry)
         if file.here is not None and not file.here.is_file():
@@ -253,7 +253,9 @@ class Describer:
             self.report.take([problem])
             return None
         try:
-            flavor, options = form_of(file, self.plugins, entry.loader if isinstance(entry.loader, Component) else None)
+            flavor, options = form_of(
+                file, self.plugins, entry.loader if isinstance(entry.loader, ComponentSpec) else None
+            )
             chosen = self._choose(entry, {flavor: options}, where)
             if chosen is None:
                 return None
@@ -285,7 +287,9 @@ class Describer:
             return None
         return replace(model, inputs=inputs, outputs=self._outputs.setdefault(found, found))
 
-    def _looked_into(self, model: SubModel, file: ModelFile, folders: ExitStack) -> tuple[tuple[Column, ...], Outputs]:
+    def _looked_into(
+        self, model: PinnedModel, file: ModelFile, folders: ExitStack
+    ) -> tuple[tuple[Column, ...], Outputs]:
         """What a file shows that is loaded: elsewhere, if it holds code, since nobody knows which Python's."""
         if file.name.endswith(PICKLES) and holds_code(file.read(file.name) or b""):
             inputs, outputs = self.live.run(look_into_folder, model, folders.enter_context(file.local()))
@@ -305,7 +309,7 @@ class Describer:
             known = self._columns[names] = doubles(names)
         return known
 
-    def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> SubModel | None:
+    def _facts(self, entry: SubModelEntry, folder: ModelFolder, raw: bytes, where: str) -> PinnedModel | None:
         flavors, inputs, outputs, params, is_router, how = self._descriptions.read(raw)
         if is_router and not entry.origin.startswith("models."):
             self.routers.add(entry.id)
@@ -331,7 +335,7 @@ class Describer:
         options["predict_fn"] = flavors.get(PYFUNC, {}).get("predict_fn", "predict")
         if not self._usable(folder, options, where):
             return None
-        if folder.here is not None and isinstance(entry.loader, Component):
+        if folder.here is not None and isinstance(entry.loader, ComponentSpec):
             # One that is chosen by the flavor takes it.
             kept_files(component, folder.names(), options, f"{where}.loader")
         ships = any(isinstance(conf, dict) and conf.get("code") for conf in flavors.values())
@@ -369,7 +373,7 @@ class Describer:
 
     def _choose(
         self, entry: SubModelEntry, flavors: Mapping[str, Any], where: str, wanted: str | None = None
-    ) -> tuple[str, Component] | None:
+    ) -> tuple[str, ComponentSpec] | None:
         """The flavor and the loader of a sub-model: its native flavor's, pyfunc where nobody claims that.
 
         wanted: the loader that it needs where its entry leaves that open: MLflow's knows what parameters do.
@@ -388,7 +392,7 @@ class Describer:
                 known = suggest(flavor, [*native, "pyfunc"], "Its flavors")
                 self.report.add(f"{where}.flavor", f"the model has no flavor {flavor!r}.", known, "fleet")
                 return None
-        if isinstance(entry.loader, Component):
+        if isinstance(entry.loader, ComponentSpec):
             return flavor, entry.loader
         loader = wanted or self.plugins.loader_for(flavor) or "pyfunc"
         if loader == "pyfunc" and PYFUNC not in flavors:

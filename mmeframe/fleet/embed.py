@@ -23,7 +23,7 @@ from mmeframe.errors import BuildError
 from mmeframe.imports import code_digest, version_of
 from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import PluginInfo, Plugins
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 
 __all__ = [
     "ARCHIVE",
@@ -66,7 +66,7 @@ _RUNTIME = (
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def used_plugins(components: Iterable[Component], plugins: Plugins) -> dict[str, PluginInfo]:
+def used_plugins(components: Iterable[ComponentSpec], plugins: Plugins) -> dict[str, PluginInfo]:
     """Top-level modules of third-party components -> the plugin that registered them."""
     found: dict[str, PluginInfo] = {}
     # Thousands of sub-models have the same loader.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmeframe.fleet.fleet import Fleet
-    from mmeframe.fleet.submodel import SubModel
+    from mmeframe.fleet.submodel import PinnedModel
 
 __all__ = ["Rows", "example_request", "fresh", "learnt_rows", "made_up", "probe_rows", "same"]
 
@@ -82,7 +82,7 @@ def _same_cell(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-def probe_rows(model: SubModel, root: Path, live: Any) -> Iterator[Rows]:
+def probe_rows(model: PinnedModel, root: Path, live: Any) -> Iterator[Rows]:
     """Rows to try a sub-model on, in turn, with its types: its logged input example, then what can be made up.
 
     live: it, live. An encoder inside may take nothing but the values that it was fitted on, so the last try has those.
@@ -213,11 +213,11 @@ def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = Non
         if taken is not None:
             row |= {str(name): value for name, value in fresh(taken[model.id]).iloc[0].items()}
         for part, inputs in fleet.inputs.items():
-            key: Any = model.key.get(part, fleet.declared[part][0] if fleet.declared[part] else None)
+            key: Any = model.key.get(part, fleet.declared_keys[part][0] if fleet.declared_keys[part] else None)
             if inputs.params:
                 params.setdefault(inputs.params[0], key)
                 continue
-            if all(map(is_whole, fleet.declared[part])) and key is not None:
+            if all(map(is_whole, fleet.declared_keys[part])) and key is not None:
                 key = int(key)
             for name, kind in inputs.columns.items():
                 made_up: Any = f"2024-01-{number + 1:02}T12:00:00Z" if kind == "datetime" else 0.0
@@ -233,7 +233,7 @@ def example_request(fleet: Fleet, taken: Mapping[str, pd.DataFrame] | None = Non
     return frame.astype(dtypes), params
 
 
-def _logged_example(model: SubModel, root: Path) -> Any:
+def _logged_example(model: PinnedModel, root: Path) -> Any:
     """The rows that were logged with a sub-model, with its types; None where there are none that can be used."""
     import pandas as pd
 

@@ -58,7 +58,7 @@ class Plan:
             part.name: {
                 "kind": part.strategy.kind,
                 **part.strategy.options,
-                "declared": list(fleet.declared[part.name]),
+                "declared": list(fleet.declared_keys[part.name]),
             }
             for part in spec.routing.parts
         }

@@ -9,7 +9,7 @@ from functools import cached_property
 from mmeframe.fleet.declared import read_as_keys
 from mmeframe.fleet.live import LiveModels
 from mmeframe.fleet.signature import Param, Union, natural
-from mmeframe.fleet.submodel import SubModel
+from mmeframe.fleet.submodel import PinnedModel
 from mmeframe.graph import reached
 from mmeframe.plugin import RoutingInputs
 from mmeframe.rows.keys import csv_hazard
@@ -24,7 +24,7 @@ class Fleet:
     """Everything that a bundle needs to know. ``dropped``: source entries that explicit ones replaced."""
 
     spec: RouterSpec
-    models: tuple[SubModel, ...]
+    models: tuple[PinnedModel, ...]
     union: Union
     outputs: Outputs
     requirements: tuple[str, ...]
@@ -47,11 +47,11 @@ class Fleet:
     @property
     def csv_changes(self) -> dict[str, dict[str, str]]:
         """Key part -> its values, declared or looked up, that CSV readers change -> what they make of them."""
-        known = {part: {*self.looked_up.get(part, ()), *self.declared[part]} for part in read_as_keys(self.inputs)}
+        known = {part: {*self.looked_up.get(part, ()), *self.declared_keys[part]} for part in read_as_keys(self.inputs)}
         return {part: changes for part, values in known.items() if (changes := _csv_changes(values))}
 
     @cached_property
-    def declared(self) -> dict[str, tuple[str, ...]]:
+    def declared_keys(self) -> dict[str, tuple[str, ...]]:
         """Key part -> its declared values, sorted."""
         values: dict[str, set[str]] = {part.name: set() for part in self.spec.routing.parts}
         for model in self.models:

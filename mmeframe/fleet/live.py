@@ -21,7 +21,7 @@ from mmeframe.store.folders import code_of
 from mmeframe.worker import Ended, Remote, Worker
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.submodel import SubModel
+    from mmeframe.fleet.submodel import PinnedModel
 
 __all__ = ["LiveModels"]
 
@@ -45,7 +45,7 @@ class LiveModels:
         self._untold: dict[str, bool] = {}
         self._known: set[frozenset[tuple[str, str]]] = set()
 
-    def run(self, function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
+    def run(self, function: Callable[..., Any], model: PinnedModel, root: Path, *args: Any) -> Any:
         """``function(model, root, *args)``, where the modules that the sub-model ships can be imported.
 
         root: the sub-model's own folder. Raises what the function raises, ModelError if its process ends, BuildError if
@@ -61,13 +61,13 @@ class LiveModels:
             hint = f"{doubt[:1].upper()}{doubt[1:]}. {_AGAIN}" if doubt else ""
             raise ModelError(str(error), where=f"models.{model.id}", hint=hint) from None
 
-    def doubt(self, model: SubModel) -> str:
+    def doubt(self, model: PinnedModel) -> str:
         """Why a sub-model may fail whatever rows it is asked with, an empty text for those that nothing is known of."""
         if model.id in self.risky:
             return "another version of Python or of a library has pickled it"
         return "it holds code, and does not say which Python has pickled it" if self._untold.get(model.id) else ""
 
-    def load(self, model: SubModel, root: Path) -> Any:
+    def load(self, model: PinnedModel, root: Path) -> Any:
         """A live sub-model that can ``predict``."""
         if not self._elsewhere(model, root):
             with self._importable(model, root):
@@ -75,7 +75,7 @@ class LiveModels:
         return Remote(self._worker(model), model.id, partial(_there, _load, model, root), ("predict",))
 
     @contextmanager
-    def _importable(self, model: SubModel, root: Path) -> Iterator[None]:
+    def _importable(self, model: PinnedModel, root: Path) -> Iterator[None]:
         if not model.code:
             yield
             return
@@ -91,7 +91,7 @@ class LiveModels:
             # It is somebody's own folder, and may hold something else the next time.
             as_ever(code)
 
-    def _refuse(self, model: SubModel, files: Mapping[str, bytes]) -> None:
+    def _refuse(self, model: PinnedModel, files: Mapping[str, bytes]) -> None:
         """This process may have imported other modules of these names, from wherever; of this fleet they are alike."""
         known = frozenset(model.code.items())
         if known not in self._known and (rival := rival_of(modules_of(files))):
@@ -103,10 +103,10 @@ class LiveModels:
             )
         self._known.add(known)
 
-    def _elsewhere(self, model: SubModel, root: Path) -> bool:
+    def _elsewhere(self, model: PinnedModel, root: Path) -> bool:
         return bool(self._apart and model.code) or model.id in self.risky or self._is_untold(model, root)
 
-    def _is_untold(self, model: SubModel, root: Path) -> bool:
+    def _is_untold(self, model: PinnedModel, root: Path) -> bool:
         if model.python:
             return False
         if model.id not in self._untold:
@@ -114,15 +114,15 @@ class LiveModels:
             self._untold[model.id] = any(holds_code(path.read_bytes()) for path in pickles)
         return self._untold[model.id]
 
-    def _worker(self, model: SubModel) -> Worker:
+    def _worker(self, model: PinnedModel) -> Worker:
         return self._workers.setdefault(frozenset(model.code.items()), Worker())
 
 
-def _load(model: SubModel, root: Path) -> Any:
+def _load(model: PinnedModel, root: Path) -> Any:
     return model.load(root)
 
 
-def _there(function: Callable[..., Any], model: SubModel, root: Path, *args: Any) -> Any:
+def _there(function: Callable[..., Any], model: PinnedModel, root: Path, *args: Any) -> Any:
     """Runs in a worker, whose path keeps the code: a sub-model may import when it predicts."""
     if model.code and str(code := root / CODE) not in sys.path:
         importable(code, code_of(model.folder, root))

@@ -9,7 +9,7 @@ from functools import cache
 
 from mmeframe.errors import Report, count, known_names
 from mmeframe.fleet.live import LiveModels
-from mmeframe.fleet.submodel import SubModel
+from mmeframe.fleet.submodel import PinnedModel
 from mmeframe.plugin.components import holds_pickles, make_component, runs_code
 from mmeframe.sections import RouterSpec
 from mmeframe.versions import HERE, minor, other_libraries, other_pythons, pickled_by
@@ -25,7 +25,7 @@ class Loadable:
     report: Report
     live: LiveModels
 
-    def of_this_python(self, models: Sequence[SubModel]) -> list[SubModel]:
+    def of_this_python(self, models: Sequence[PinnedModel]) -> list[PinnedModel]:
         """The sub-models without pickles of another Python, unless those are wanted; and which may crash a process.
 
         Called before anything of a sub-model is loaded: a pickle of another Python may end this one without a word.
@@ -56,11 +56,11 @@ class Loadable:
                 self.report.add("environment.python", f"{pickled_by(python, risky)}.", hint, "fleet")
         return [model for model in models if model.id not in refused]
 
-    def _holds_pickles(self, model: SubModel) -> bool:
+    def _holds_pickles(self, model: PinnedModel) -> bool:
         names = self._names(model)
         return names is not None and holds_pickles(model.loader, names, model.options)
 
-    def without_code(self, models: Sequence[SubModel]) -> list[SubModel]:
+    def without_code(self, models: Sequence[PinnedModel]) -> list[PinnedModel]:
         """The sub-models that can be made live without running code of their files; the others are reported.
 
         Called before anything of a sub-model is loaded, so that nothing of those runs here either.
@@ -79,11 +79,11 @@ class Loadable:
             )
         return [model for model in models if model.id not in refused]
 
-    def _runs_code(self, model: SubModel) -> bool:
+    def _runs_code(self, model: PinnedModel) -> bool:
         names = self._names(model)
         return names is not None and runs_code(make_component(model.loader), names, model.options)
 
-    def _names(self, model: SubModel) -> list[str] | None:
+    def _names(self, model: PinnedModel) -> list[str] | None:
         """The files of a sub-model, None, with a problem, if they cannot be listed."""
         try:
             return model.folder.names()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mmeframe.bundle import Manifest
 from mmeframe.fleet.fleet import Fleet
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 
 __all__ = ["components", "settings"]
 
 
-def components(fleet: Fleet) -> dict[str, Component]:
+def components(fleet: Fleet) -> dict[str, ComponentSpec]:
     """Every component that the bundle will name, by config path."""
     found = {f"routing.keys.{part.name}": part.strategy for part in fleet.spec.routing.parts}
     found |= {f"observers.{name}": component for name, component in fleet.spec.observers}

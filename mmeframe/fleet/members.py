@@ -16,7 +16,7 @@ from mmeframe.plugin.kinds import LOADER
 from mmeframe.plugin.manager import Plugins
 from mmeframe.rows.keys import canonical
 from mmeframe.sections import RouterSpec
-from mmeframe.spec import MAIN_ARM, Component
+from mmeframe.spec import MAIN_ARM, ComponentSpec
 from mmeframe.store.store import Store, registered_name
 
 __all__ = ["Members"]
@@ -104,7 +104,7 @@ class Members:
         named = ((entry.id, registered_name(entry.uri)) for entry in mine)
         return frozenset(name for id_, name in named if name and id_ not in (name, f"{name}~{arm}"))
 
-    def _brought(self, component: Component, context: SourceContext) -> Iterator[SubModelEntry]:
+    def _brought(self, component: ComponentSpec, context: SourceContext) -> Iterator[SubModelEntry]:
         """What a source yields; each thing that cannot be a sub-model is a problem."""
         where = f"sources.{context.name}"
         try:
@@ -158,8 +158,8 @@ class Members:
         id_ = entry.id if arm == MAIN_ARM else f"{entry.id}~{arm}"
         return replace(entry, id=id_, arm=arm, flavor=flavor, loader=loader, signature=signature, prove=prove)
 
-    def _loader(self, loader: Any, where: str) -> Component | str:
-        if isinstance(loader, Component):
+    def _loader(self, loader: Any, where: str) -> ComponentSpec | str:
+        if isinstance(loader, ComponentSpec):
             return loader
         if loader == "auto":
             return "auto"

@@ -23,7 +23,7 @@ from mmeframe.rows.outputs import Outputs
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.submodel import SubModel
+    from mmeframe.fleet.submodel import PinnedModel
 
 __all__ = [
     "FILL",
@@ -83,19 +83,19 @@ def lost_class(error: BaseException) -> str:
     return ""
 
 
-def labels(model: SubModel, root: Path) -> list[Any] | None:
+def labels(model: PinnedModel, root: Path) -> list[Any] | None:
     """The same of a sub-model from its own folder ``root``; None if its ``predict`` answers with other values."""
     return None if _asked(model) in FILL else classes_of(_loaded(model, root))
 
 
-def has_classes(model: SubModel) -> bool:
+def has_classes(model: PinnedModel) -> bool:
     """Whether what a sub-model declares to predict may be a value for each class, which its signature does not name."""
     if model.outputs.classes or model.of:
         return False
     return _asked(model) in FILL or (_unnamed(model.outputs).width > 0 and make_component(model.loader).knows_classes)
 
 
-def discover(model: SubModel, root: Path, method: str) -> Outputs:
+def discover(model: PinnedModel, root: Path, method: str) -> Outputs:
     """The answers of ``method``, from a call on a few rows; columns are classes where there is one for each.
 
     Those of ``predict`` are declared, and only get the names of their classes.
@@ -118,7 +118,7 @@ def _unnamed(outputs: Outputs) -> Outputs:
     return Outputs((replace(outputs.columns[0], name="prediction"),), len(names))
 
 
-def _asked(model: SubModel) -> str:
+def _asked(model: PinnedModel) -> str:
     """The method that a sub-model's ``predict`` calls, as it was logged."""
     return str(model.options.get("predict_fn", "predict"))
 
@@ -140,7 +140,7 @@ def _plain(label: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float) else str(value)
 
 
-def _loaded(model: SubModel, root: Path) -> Any:
+def _loaded(model: PinnedModel, root: Path) -> Any:
     """The live sub-model. Raises BuildError if it cannot be loaded."""
     try:
         return model.load(root)
@@ -215,13 +215,13 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def asked_alone(live: Any, model: SubModel, root: Path, method: str) -> Asked:
+def asked_alone(live: Any, model: PinnedModel, root: Path, method: str) -> Asked:
     """Ask a live sub-model with its probe rows."""
     found = asked(getattr(live, method), probe_rows(model, root, live))
     return found if found.rows is not None else replace(found, hint=_misnamed(live, model))
 
 
-def _misnamed(live: Any, model: SubModel) -> str:
+def _misnamed(live: Any, model: PinnedModel) -> str:
     """What to do about a signature without columns that scikit-learn's estimator knows; an empty text if it has all."""
     fitted = [str(name) for name in getattr(_unwrapped(live), "feature_names_in_", ())]
     declared = [column.name for column in model.inputs]
@@ -252,7 +252,7 @@ class Trial:
     hint: str = ""
 
 
-def tried(model: SubModel, root: Path, method: str) -> Trial:
+def tried(model: PinnedModel, root: Path, method: str) -> Trial:
     """Load a sub-model once, and ask it. Raises BuildError if it cannot be loaded, or has no such method."""
     live = _loaded(model, root)
     loader = make_component(model.loader)

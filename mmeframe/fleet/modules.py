@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from mmeframe.errors import Report
 from mmeframe.fleet.environment import distributions_of
-from mmeframe.fleet.submodel import SubModel
+from mmeframe.fleet.submodel import PinnedModel
 
 __all__ = ["code_clashes", "shadowing"]
 
 
-def code_clashes(models: Iterable[SubModel], report: Report) -> None:
+def code_clashes(models: Iterable[PinnedModel], report: Report) -> None:
     """One process has one module of a name: the second model would silently run the first one's code."""
     owner: dict[str, tuple[str, str]] = {}
     # A package hides the parts of a namespace package of its name, whose modules have its name before theirs.
@@ -40,7 +40,7 @@ def _clash(report: Report, model_id: str, rival: str, module: str, how: str) -> 
     )
 
 
-def shadowing(models: Iterable[SubModel], report: Report) -> None:
+def shadowing(models: Iterable[PinnedModel], report: Report) -> None:
     """Which of a shipped and an installed module is imported depends on who comes first, for everybody."""
     owner = {module.split(".")[0]: model.id for model in models for module in model.code}
     installed = distributions_of(owner)

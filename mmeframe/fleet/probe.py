@@ -13,7 +13,7 @@ from mmeframe.errors import BadInputError, MmeframeError, ModelError, Report, Un
 from mmeframe.fleet.examples import Rows, example_request, fresh, made_up, same
 from mmeframe.fleet.fleet import Fleet
 from mmeframe.fleet.methods import Asked, asked, asked_alone, said, unanswered
-from mmeframe.fleet.submodel import SubModel
+from mmeframe.fleet.submodel import PinnedModel
 from mmeframe.store.store import Progress
 
 __all__ = ["probe"]
@@ -50,7 +50,7 @@ def probe(router: Any, ask: Ask, fleet: Fleet, progress: Progress) -> list[str]:
     return list(dict.fromkeys(proof.warnings))
 
 
-def _sampled(models: list[SubModel]) -> list[SubModel]:
+def _sampled(models: list[PinnedModel]) -> list[PinnedModel]:
     return models[:: max(1, len(models) // _SAMPLE)]
 
 
@@ -68,7 +68,7 @@ class _Proof:
         self._unproved = {model.id for model in self.fleet.models if not model.prove}
 
     @contextmanager
-    def of(self, model: SubModel) -> Iterator[None]:
+    def of(self, model: PinnedModel) -> Iterator[None]:
         """Whatever goes wrong is this sub-model's, and the others are looked at all the same."""
         try:
             yield
@@ -84,7 +84,7 @@ class _Proof:
         else:
             self.report.take([unanswered(id_, what, hint)])
 
-    def compared(self, model: SubModel) -> None:
+    def compared(self, model: PinnedModel) -> None:
         """The router answers as the sub-model's own files do, and in the shape that the sub-model declares."""
         from mmeframe.rows.answers import as_prediction
 
@@ -108,7 +108,7 @@ class _Proof:
         if model.routed:
             self._shaped(model, answer)
 
-    def _shaped(self, model: SubModel, answer: Any) -> None:
+    def _shaped(self, model: PinnedModel, answer: Any) -> None:
         """An answer of another shape than the sub-model declares is a problem; what is left out of one is a warning."""
         try:
             self.router.shaped(model.id, answer)
@@ -121,7 +121,7 @@ class _Proof:
             left_out = f"its signature does not declare its answers {', '.join(more)}; they are left out."
             self.warnings.append(f"{model.id}: {left_out}")
 
-    def combined(self, model: SubModel) -> None:
+    def combined(self, model: PinnedModel) -> None:
         """What combines others answers; how, nobody else knows."""
 
         def ask(rows: Any) -> Any:
@@ -134,7 +134,7 @@ class _Proof:
         else:
             self.taken[model.id] = found.rows
 
-    def _of_members(self, model: SubModel) -> Iterator[Rows]:
+    def _of_members(self, model: PinnedModel) -> Iterator[Rows]:
         """Rows with what each of the combined sub-models takes."""
         members = {member.id: member for member in self.fleet.models}
         rows = next(made_up(model.inputs)).frame.astype(object)
@@ -143,7 +143,7 @@ class _Proof:
                 rows[name] = [values[number % len(values)] for number in range(len(rows))]
         yield Rows(rows, made_up=False)
 
-    def _known(self, model: SubModel) -> dict[str, list[Any]]:
+    def _known(self, model: PinnedModel) -> dict[str, list[Any]]:
         """Columns of rows that a sub-model takes."""
         rows = self.taken.get(model.id)
         if rows is None and not model.of:
@@ -189,5 +189,5 @@ class _Proof:
             self.report.add(where, what, hint, "fleet")
 
 
-def _own_answer(model: SubModel, root: Path, method: str) -> Asked:
+def _own_answer(model: PinnedModel, root: Path, method: str) -> Asked:
     return asked_alone(model.load(root), model, root, method)

@@ -26,7 +26,7 @@ from mmeframe.errors import count, listed
 from mmeframe.fleet.signature import Param
 from mmeframe.rows.outputs import Outputs
 from mmeframe.shipped import CODE
-from mmeframe.spec import Column, Component
+from mmeframe.spec import Column, ComponentSpec
 from mmeframe.versions import installed
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Facts:
 
     flavor: str
     options: Mapping[str, Any]
-    loader: Component
+    loader: ComponentSpec
     inputs: tuple[Column, ...]
     outputs: Outputs
     requirements: tuple[str, ...] = ()
@@ -259,7 +259,7 @@ def stamp_of(entry: SubModelEntry, folder: ModelFolder, how: Sequence[Any]) -> s
     else:
         # A registered model that was deleted may have been made again, with the same versions of others.
         source.append(folder.location)
-    loader = entry.loader.to_json() if isinstance(entry.loader, Component) else entry.loader
+    loader = entry.loader.to_json() if isinstance(entry.loader, ComponentSpec) else entry.loader
     # What was built in unproved is tried once it is to be proved.
     read = [entry.flavor, loader, entry.signature, entry.prove, __version__, sys.version_info[:2], how]
     # In its own order: that of a signature's columns is the order in which a sub-model gets them.

@@ -31,7 +31,7 @@ from mmeframe.fleet.signature import (
     union_outputs,
     union_params,
 )
-from mmeframe.fleet.submodel import SubModel, sub_model
+from mmeframe.fleet.submodel import PinnedModel, sub_model
 from mmeframe.graph import reached
 from mmeframe.plugin import ComponentContext, RoutingStrategy, SubModelEntry
 from mmeframe.plugin.components import make_component
@@ -45,7 +45,7 @@ from mmeframe.store.folders import ModelFolder, fetched
 from mmeframe.store.store import Progress, Store, registered_name
 from mmeframe.versions import other_libraries
 
-__all__ = ["declared", "resolve"]
+__all__ = ["declared_entries", "resolve"]
 
 
 def resolve(
@@ -64,7 +64,7 @@ def resolve(
     return _Resolver(Declared(spec, plugins, store), progress, previous, journal).run()
 
 
-def declared(
+def declared_entries(
     spec: RouterSpec, plugins: Plugins, store: Store
 ) -> tuple[list[SubModelEntry], Mapping[str, Mapping[str, bytes]]]:
     """The sub-models that a config declares, with their keys, and what its components prepare: nothing of them is read.
@@ -126,7 +126,9 @@ class _Resolver:
             self.progress,
         )
 
-    def _fleet(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel], union: Union) -> Fleet:
+    def _fleet(
+        self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[PinnedModel], union: Union
+    ) -> Fleet:
         """Of sub-models that are read, checked against one another. Raises ProblemsError."""
         self._reads(union)
         self._decides(union)
@@ -157,7 +159,7 @@ class _Resolver:
         )
         return replace(fleet, warnings=(*self.report.warnings, *self._changed_by_csv(fleet)))
 
-    def _name(self, entries: Sequence[SubModelEntry], models: Sequence[SubModel]) -> None:
+    def _name(self, entries: Sequence[SubModelEntry], models: Sequence[PinnedModel]) -> None:
         """The name that a build writes is none that it reads: the router would be the sub-model's next version."""
         target = self.spec.tracking.register_as
         if not target:
@@ -174,7 +176,7 @@ class _Resolver:
     def _changed_by_csv(self, fleet: Fleet) -> Iterator[str]:
         """Warnings of keys that a CSV reader would change."""
         for part, changes in fleet.csv_changes.items():
-            known = {*fleet.declared[part], *self.looked_up.get(part, ())}
+            known = {*fleet.declared_keys[part], *self.looked_up.get(part, ())}
             some = ", ".join(f"{value!r} as {change}" for value, change in islice(changes.items(), 3))
             yield (
                 f"routing.keys.{part}: CSV readers change {len(changes)} of {count(len(known), 'key')}: they take "
@@ -207,7 +209,7 @@ class _Resolver:
                     "Name columns with one value in a row.",
                 )
 
-    def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[SubModel]) -> None:
+    def _possible(self, strategies: Mapping[str, RoutingStrategy[Any]], models: Sequence[PinnedModel]) -> None:
         """Sub-models that no row can reach, and keys without a sub-model that rows could have."""
         if self.report:
             return
@@ -240,7 +242,7 @@ class _Resolver:
                         f"{where}: no sub-model is declared for {shown}, and every level uses this part."
                     )
 
-    def _keys_of(self, strategy: RoutingStrategy[Any], where: str, models: Sequence[SubModel]) -> list[str] | None:
+    def _keys_of(self, strategy: RoutingStrategy[Any], where: str, models: Sequence[PinnedModel]) -> list[str] | None:
         """All keys that a strategy can give: what it says, or the classes of the sub-model that it asks."""
         strategy.bind(ComponentContext(self.config.prepared.get(where, {})))
         for part, values in strategy.part_keys().items():
@@ -251,7 +253,7 @@ class _Resolver:
             keys = self._classes({model.id: model for model in models}, gates[0])
         return None if keys is None else [str(canonical(key)) for key in keys]
 
-    def _classes(self, models: Mapping[str, SubModel], id_: str) -> list[Any] | None:
+    def _classes(self, models: Mapping[str, PinnedModel], id_: str) -> list[Any] | None:
         """The classes of a sub-model, or of those among which it lets them vote; None if it has none."""
         model = models[id_]
         if model.of:
@@ -263,7 +265,7 @@ class _Resolver:
 
     # -- how the models fit -----------------------------------------------------------------------------------
 
-    def _requirements(self, models: Iterable[SubModel]) -> tuple[str, ...]:
+    def _requirements(self, models: Iterable[PinnedModel]) -> tuple[str, ...]:
         distinct: dict[tuple[str, ...], str] = {}
         for model in models:
             distinct.setdefault(model.requirements, f"models.{model.id}")
@@ -277,7 +279,7 @@ class _Resolver:
         )
         return merged
 
-    def _methods(self, models: Sequence[SubModel]) -> list[SubModel]:
+    def _methods(self, models: Sequence[PinnedModel]) -> list[PinnedModel]:
         """Sub-models with what ``output.method`` answers, and their classes; a gate is always asked to predict."""
         method = self.spec.output.method
         answering = [model for model in models if model.id in self._answering]
@@ -301,7 +303,7 @@ class _Resolver:
         self.progress(f"asking for {method}", len(todo), len(todo))
         return list(found.values())
 
-    def _combined(self, models: Sequence[SubModel], entries: Sequence[SubModelEntry]) -> list[SubModel]:
+    def _combined(self, models: Sequence[PinnedModel], entries: Sequence[SubModelEntry]) -> list[PinnedModel]:
         """With the sub-models that combine others: they take what those take together, and answer as their combiner."""
         found = {model.id: model for model in models}
         todo = {entry.id: entry for entry in entries if entry.combine}
@@ -311,7 +313,7 @@ class _Resolver:
                 found[id_] = self._combine(todo[id_], [found[name] for name in needs.pop(id_)])
         return sorted(found.values(), key=lambda model: model.id)
 
-    def _combine(self, entry: SubModelEntry, of: Sequence[SubModel]) -> SubModel:
+    def _combine(self, entry: SubModelEntry, of: Sequence[PinnedModel]) -> PinnedModel:
         combiner = entry.combine
         assert combiner is not None  # noqa: S101 - only called for those that have one
         inputs = union_columns({model.id: model.inputs for model in of}, Report()).columns
@@ -325,7 +327,7 @@ class _Resolver:
         made = {"loader": combiner, "inputs": inputs, "outputs": outputs}
         return sub_model(entry, ModelFolder(""), flavor="", options={}, **made)
 
-    def _answers(self, models: Sequence[SubModel]) -> Outputs:
+    def _answers(self, models: Sequence[PinnedModel]) -> Outputs:
         """What the router answers with. A gate answers with a key, and a shadow nobody: no caller sees either."""
         # A combination without outputs is reported already.
         answers = {model.id: model.outputs for model in models if model.routed and model.outputs.columns}
@@ -353,7 +355,7 @@ class _Resolver:
                 "sent, and its server accepts no CSV. With signature.mode=checked it does."
             )
 
-    def _params(self, models: Sequence[SubModel]) -> dict[str, Param]:
+    def _params(self, models: Sequence[PinnedModel]) -> dict[str, Param]:
         routing = {name for inputs in self.config.inputs.values() for name in inputs.params}
         own = {model.id: model.params for model in models if model.params}
         return union_params(own, {*routing, ANNOTATE}, self.report)

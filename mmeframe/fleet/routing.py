@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmeframe.plugin import Batch, ComponentContext
 from mmeframe.plugin.components import make_component
 from mmeframe.route.asking import Question, asked, call, combine, flat, holed
-from mmeframe.route.routing import Arms, Members, Parts, Routing
+from mmeframe.route.routing import Arms, ModelIndex, Parts, Routing
 from mmeframe.route.table import RouteTable
 from mmeframe.rows.batch import FrameBatch
 from mmeframe.rows.schema import check_frame, required
@@ -60,10 +60,10 @@ def parts_of(
     )
 
 
-def members_of(models: Sequence[Any]) -> Members:
+def members_of(models: Sequence[Any]) -> ModelIndex:
     """Sub-models of a config, described or only declared, by their place."""
     numbers = {model.id: number for number, model in enumerate(models)}
-    return Members(
+    return ModelIndex(
         models.__getitem__,
         numbers.get,
         [model.routed for model in models],

@@ -13,14 +13,14 @@ from mmeframe.fleet.released import Facts
 from mmeframe.plugin import SubModelEntry, SubModelFiles
 from mmeframe.plugin.components import make_component
 from mmeframe.redact import redact
-from mmeframe.spec import Column, Component
+from mmeframe.spec import Column, ComponentSpec
 from mmeframe.store.folders import ModelFolder
 
-__all__ = ["OwnFiles", "SubModel", "kept_files", "sub_model"]
+__all__ = ["OwnFiles", "PinnedModel", "kept_files", "sub_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubModel(Facts, SubModelFacts):
+class PinnedModel(Facts, SubModelFacts):
     """A pinned sub-model. ``loader`` is the combiner of one that combines others."""
 
     folder: ModelFolder
@@ -44,7 +44,7 @@ class SubModel(Facts, SubModelFacts):
 class OwnFiles:
     """The ``SubModelFiles`` of the plugin API over a sub-model's original folder."""
 
-    def __init__(self, model: SubModel, root: Path) -> None:
+    def __init__(self, model: PinnedModel, root: Path) -> None:
         self.id, self.flavor, self._root, self._place = model.id, model.flavor, root, model.folder
         self.options: Mapping[str, Any] = model.options
         self.columns: Sequence[Column] = model.inputs
@@ -62,9 +62,9 @@ class OwnFiles:
         return self._root
 
 
-def sub_model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubModel:
+def sub_model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> PinnedModel:
     """The sub-model of a pinned entry. facts: what ``Facts`` has, and more that is known of it."""
-    return SubModel(
+    return PinnedModel(
         id=entry.id,
         uri=redact(entry.uri),
         key={part: str(value) for part, value in (entry.key or {}).items()},
@@ -81,7 +81,7 @@ def sub_model(entry: SubModelEntry, folder: ModelFolder, **facts: Any) -> SubMod
     )
 
 
-def kept_files(loader: Component, names: Sequence[str], options: Mapping[str, Any], where: str) -> set[str]:
+def kept_files(loader: ComponentSpec, names: Sequence[str], options: Mapping[str, Any], where: str) -> set[str]:
     """The files that a loader keeps of a model folder. Raises BuildError for one that is for other models."""
     try:
         return set(make_component(loader).keep(names, options))

@@ -9,7 +9,7 @@ from typing import Any
 from mmeframe.errors import PluginError
 from mmeframe.option_types import adapter_of
 from mmeframe.plugin.interfaces import ModelLoader
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 
 __all__ = ["holds_pickles", "import_target", "make_component", "runs_code"]
 
@@ -29,7 +29,7 @@ def import_target(target: str) -> Any:
         raise PluginError(f"module {module} has no {name!r}.", where=target) from None
 
 
-def make_component(component: Component) -> Any:
+def make_component(component: ComponentSpec) -> Any:
     """A fresh component: its config dataclass filled with the options, its class called with it."""
     options: Mapping[str, Any] = component.options
     conf = adapter_of(import_target(component.config)).validate_python(dict(options))
@@ -41,7 +41,7 @@ def runs_code(loader: ModelLoader[Any], names: Sequence[str], options: Mapping[s
     return any(name.startswith(_CODE) for name in names) or loader.runs_code(names, options)
 
 
-def holds_pickles(component: Component, names: Sequence[str], options: Mapping[str, Any]) -> bool:
+def holds_pickles(component: ComponentSpec, names: Sequence[str], options: Mapping[str, Any]) -> bool:
     """Whether a sub-model is made of pickles, which only the Python that wrote them reads for certain."""
     loader: ModelLoader[Any] = make_component(component)
     if not loader.runs_code(names, options):

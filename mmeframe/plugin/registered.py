@@ -12,7 +12,7 @@ from mmeframe.errors import PluginError, Problem, UnknownNameError
 from mmeframe.plugin.kinds import LOADER, Kind, of_group
 from mmeframe.plugin.records import ComponentPlugin, ModelLoaderPlugin
 from mmeframe.sections import RouterSpec
-from mmeframe.spec import Component, Logged
+from mmeframe.spec import ComponentSpec, Logged
 
 __all__ = ["PACKAGE", "Calls", "PluginInfo", "Plugins", "Registered", "folders_of", "of_plugin"]
 
@@ -61,10 +61,12 @@ class Registered:
         owners = (self.plugin.distribution, self.plugin.name)
         return [f"{owner}.{self.record.name}" for owner in dict.fromkeys(owners) if owner]
 
-    def component(self, options: Mapping[str, Any]) -> Component:
+    def component(self, options: Mapping[str, Any]) -> ComponentSpec:
         """The component as a spec or a bundle records it."""
         conf = self.record.config
-        return Component(self.record.name, self.record.target, f"{conf.__module__}:{conf.__qualname__}", dict(options))
+        return ComponentSpec(
+            self.record.name, self.record.target, f"{conf.__module__}:{conf.__qualname__}", dict(options)
+        )
 
 
 # Implementations of one hook: whose, and what calls it with the arguments that it takes.
@@ -203,7 +205,7 @@ class Plugins:
         """The suffixes of the bare files that some loader reads."""
         return list(dict.fromkeys(suffix for record in self.loaders.values() for suffix in record.suffixes))
 
-    def form(self, suffix: str, loader: Component | None, where: str = "") -> tuple[str, Mapping[str, str]]:
+    def form(self, suffix: str, loader: ComponentSpec | None, where: str = "") -> tuple[str, Mapping[str, str]]:
         """The flavor of bare files with a suffix, and what its section of an MLmodel file would say.
 
         loader: the one that is chosen for such a file; others may read it, too, or instead.

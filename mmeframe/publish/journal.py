@@ -26,10 +26,10 @@ from mmeframe.cache import cache_folder, locked, refused
 from mmeframe.errors import CorruptBundleError, ProblemsError
 from mmeframe.fleet.released import Facts, Kept, Packed
 from mmeframe.rows.outputs import Outputs
-from mmeframe.spec import Column, Component
+from mmeframe.spec import Column, ComponentSpec
 
 if TYPE_CHECKING:
-    from mmeframe.fleet.submodel import SubModel
+    from mmeframe.fleet.submodel import PinnedModel
     from mmeframe.sections import RouterSpec
     from mmeframe.store.store import Store
 
@@ -69,7 +69,7 @@ class BuildJournal:
         """Whether this build has come further than the interrupted one that it resumed."""
         return self._things > sum(1 + (self.known[id_][1].kept is not None) for id_ in self._current)
 
-    def describe(self, model: SubModel) -> None:
+    def describe(self, model: PinnedModel) -> None:
         """Note what a sub-model is, unless that cannot be told again without reading it."""
         if not _noted(model):
             return
@@ -91,7 +91,7 @@ class BuildJournal:
         self._line({"id": model.id, "stamp": model.stamp, "of": self._facts[text]})
         self._things += 1
 
-    def pack(self, model: SubModel, writer: BundleWriter, packed: Packed) -> None:
+    def pack(self, model: PinnedModel, writer: BundleWriter, packed: Packed) -> None:
         """Note where a sub-model's bytes lie, which have been written."""
         if not _noted(model):
             return
@@ -114,7 +114,7 @@ class BuildJournal:
             self._journal.close()
 
 
-def _noted(model: SubModel) -> bool:
+def _noted(model: PinnedModel) -> bool:
     """Not what ships code, nor what the registered version has: the next build takes it from there, too.
 
     Nor what was refused before it was loaded: its columns, or its answers, are not known.
@@ -240,7 +240,7 @@ def _facts(stored: Mapping[str, Any]) -> Facts:
     return Facts(
         flavor=stored["flavor"],
         options=stored["options"],
-        loader=Component.from_json(stored["loader"]),
+        loader=ComponentSpec.from_json(stored["loader"]),
         inputs=tuple(Column(*column) for column in stored["inputs"]),
         outputs=Outputs.from_json(stored["outputs"]),
         requirements=tuple(stored["requirements"]),

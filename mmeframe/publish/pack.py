@@ -20,7 +20,7 @@ from mmeframe.fleet.methods import tried, unanswered
 from mmeframe.fleet.pickles import session_problem
 from mmeframe.fleet.released import Packed
 from mmeframe.fleet.signature import alike_labels
-from mmeframe.fleet.submodel import SubModel, kept_files
+from mmeframe.fleet.submodel import PinnedModel, kept_files
 from mmeframe.plugin.components import holds_pickles
 from mmeframe.plugin.manager import Plugins
 from mmeframe.publish.journal import BuildJournal
@@ -75,7 +75,7 @@ class _Records:
         self._schemas, self._outputs, self._requirements = _Numbered(), _Numbered(), _Numbered()
         self._loaders = _Numbered(lambda loader: canonical_json(loader.to_json()))
 
-    def add(self, model: SubModel, packed: Packed, size: int) -> None:
+    def add(self, model: PinnedModel, packed: Packed, size: int) -> None:
         """size: of its files in the pack."""
         record = SubModelRecord(
             id=model.id,
@@ -141,7 +141,7 @@ def pack(fleet: Fleet, plugins: Plugins, journal: BuildJournal, progress: Progre
 
 def _all_packed(
     fleet: Fleet, journal: BuildJournal, writer: BundleWriter, progress: Progress
-) -> Iterator[tuple[SubModel, Packed]]:
+) -> Iterator[tuple[PinnedModel, Packed]]:
     """Sub-models as they are packed. Raises ProblemsError in the end, with all that cannot be."""
     report = Report()
     todo = [(f"models.{model.id}", model.folder) for model in fleet.models if not model.of and model.kept is None]
@@ -164,7 +164,7 @@ def _labelled(outputs: Outputs, labels: tuple[str, ...]) -> Outputs:
 
 
 def _packed(
-    model: SubModel, live: LiveModels, folders: Iterator[AbstractContextManager[Path]], writer: BundleWriter
+    model: PinnedModel, live: LiveModels, folders: Iterator[AbstractContextManager[Path]], writer: BundleWriter
 ) -> Packed:
     """Store a sub-model's files: from an earlier build where that has them, else from the next of the folders."""
     if model.of:
@@ -183,7 +183,7 @@ def _packed(
     return model.kept.packed
 
 
-def _pickled_by(model: SubModel, files: Sequence[FileRef]) -> str:
+def _pickled_by(model: PinnedModel, files: Sequence[FileRef]) -> str:
     """The minor version of Python whose pickles they are: where nobody has said so, the one that reads them here."""
     pickled = holds_pickles(model.loader, [ref.path for ref in files], model.options)
     return (minor(model.python) or HERE) if pickled else ""
@@ -197,7 +197,7 @@ class _RefusedError(Exception):
         self.problem = problem
 
 
-def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -> Packed:
+def _copy(model: PinnedModel, root: Path, live: LiveModels, writer: BundleWriter) -> Packed:
     files = tuple(_files(model, root, writer))
     try:
         trial = live.run(tried, model, root, model.method)
@@ -209,7 +209,7 @@ def _copy(model: SubModel, root: Path, live: LiveModels, writer: BundleWriter) -
     return Packed(files, _pickled_by(model, files), trial.memory, trial.form, trial.labels)
 
 
-def _files(model: SubModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
+def _files(model: PinnedModel, root: Path, writer: BundleWriter) -> Iterator[FileRef]:
     """The files that the sub-model's loader keeps, and the code that it ships."""
     names = [
         name for name in model.folder.files(root) if name.split("/")[0] not in _LEFT_OUT and "__pycache__" not in name

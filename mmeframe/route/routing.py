@@ -19,7 +19,7 @@ from mmeframe.plugin import Batch, ComponentContext, RoutingInputs, RoutingStrat
 from mmeframe.route.table import NO_TARGET, Routed, RouteTable
 from mmeframe.rows.batch import FrameBatch, values_of
 from mmeframe.rows.key_columns import changed_by_csv, normalised, one_per_row
-from mmeframe.rows.key_index import MISSING, KeyIndex
+from mmeframe.rows.key_index import NO_KEY, KeyIndex
 from mmeframe.rows.keys import canonical, csv_form
 from mmeframe.rows.schema import check_frame
 from mmeframe.rows.shares import fractions
@@ -29,7 +29,7 @@ from mmeframe.spec import ANNOTATE, Column
 if TYPE_CHECKING:
     from mmeframe.rows.key_index import Codes
 
-__all__ = ["Arms", "Members", "Parts", "Routable", "Routing", "as_given"]
+__all__ = ["Arms", "ModelIndex", "Parts", "Routable", "Routing", "as_given"]
 
 # Keys of rows, declared keys, and characters of a key that a message shows.
 _SHOWN, _SHOWN_KNOWN, _SHOWN_TEXT = 5, 16, 40
@@ -50,7 +50,7 @@ class Routable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class ModelIndex:
     """The sub-models of a fleet by their numbers: there may be many, and most are never looked at.
 
     at: one of them. number: of an id, None if there is none. routed: whether a key reaches it. of: the ids whose
@@ -138,7 +138,7 @@ class Arms:
 class Routing:
     """Immutable after construction; shared by threads. models: of the fleet. table: of their keys."""
 
-    def __init__(self, spec: RoutingSpec, models: Members, table: RouteTable, parts: Parts, arms: Arms) -> None:
+    def __init__(self, spec: RoutingSpec, models: ModelIndex, table: RouteTable, parts: Parts, arms: Arms) -> None:
         self.spec, self.models, self.table = spec, models, table
         self.strategies, self.traffic = parts.strategies, arms.traffic
         inputs = {name: strategy.inputs() for name, strategy in parts.strategies.items()}
@@ -378,7 +378,7 @@ class Routing:
         steps = []
         for number, level in enumerate(self.table.levels):
             name = "+".join(level) or "global"
-            absent = [part for part in level if codes[part] == MISSING]
+            absent = [part for part in level if codes[part] == NO_KEY]
             hit = self.table.at(number, codes)
             if absent:
                 said = f"{', '.join(absent)} missing"

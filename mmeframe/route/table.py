@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmeframe.rows.key_index import MISSING, KeyIndex
+from mmeframe.rows.key_index import NO_KEY, KeyIndex
 from mmeframe.spec import MAIN_ARM
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RouteTable:
             target = self.at(number, codes)
             if target != NO_TARGET:
                 return Routed(target, number)
-        lacks = MISSING in [codes[part] for part in self.in_levels]
+        lacks = NO_KEY in [codes[part] for part in self.in_levels]
         return Routed(NO_TARGET, self.missing if lacks else self.unknown)
 
     def at(self, level: int, codes: Mapping[str, int]) -> int:
@@ -156,7 +156,7 @@ class RouteTable:
         if not isinstance(rest, slice) and len(rest):
             missing = np.zeros(len(rest), bool)
             for part in self.in_levels:
-                missing |= full[part][rest] == MISSING
+                missing |= full[part][rest] == NO_KEY
             reason[rest[missing]] = self.missing
         if choose:
             reason[refused] = self.disabled
@@ -201,7 +201,7 @@ class _Level:
         if not self._steps:
             return np.full(n_rows, self.one({}), np.int32)
         if len(self._steps) == 1 and self._dense is not None:
-            # UNKNOWN and MISSING are -1 and -2: the table's last two entries are for them.
+            # UNKNOWN and NO_KEY are -1 and -2: the table's last two entries are for them.
             return np.asarray(self._dense.take(codes[self._steps[0][0]]))
         combined = self._combined(codes)
         if self._dense is not None:

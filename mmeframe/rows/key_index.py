@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Codes = int | np.ndarray[Any, np.dtype[np.int32]]
 
-__all__ = ["MISSING", "UNKNOWN", "KeyIndex"]
+__all__ = ["NO_KEY", "UNKNOWN", "KeyIndex"]
 
 UNKNOWN = -1
-MISSING = -2
+NO_KEY = -2
 
 # Integers that span no more than this are looked up in a table.
 _DENSE = 65_536
@@ -86,16 +86,16 @@ class KeyIndex:
         return bytes(self._text[self._ends[code] : self._ends[code + 1]])
 
     def declared(self, values: Sequence[str | None]) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Codes of declared values, which are canonical already; ``MISSING`` for None."""
+        """Codes of declared values, which are canonical already; ``NO_KEY`` for None."""
         found = self._all()
-        return np.fromiter((MISSING if value is None else found[value] for value in values), np.int32, len(values))
+        return np.fromiter((NO_KEY if value is None else found[value] for value in values), np.int32, len(values))
 
     def code(self, value: Any) -> int:
-        """The code of one value; ``UNKNOWN`` or ``MISSING`` if it has none."""
+        """The code of one value; ``UNKNOWN`` or ``NO_KEY`` if it has none."""
         text = canonical(value)
         # An empty text is no key: files without types have nothing else for a missing one.
         if not text:
-            return MISSING
+            return NO_KEY
         code = self._codes.get(text)
         return self._find(text) if code is None else code
 
@@ -140,7 +140,7 @@ class KeyIndex:
 
         dtype = raw.dtype
         if isinstance(dtype, pd.CategoricalDtype):
-            table = np.array([self.code(value) for value in floats_as_such(raw.categories)] + [MISSING], np.int32)
+            table = np.array([self.code(value) for value in floats_as_such(raw.categories)] + [NO_KEY], np.int32)
             return table.take(np.asarray(raw.codes))
         if isinstance(dtype, np.dtype):
             if dtype.kind == "b":
@@ -154,7 +154,7 @@ class KeyIndex:
         if in_arrow(dtype) and len(raw) * _SEARCHES > len(self):
             return self._texts(raw)
         positions, uniques = factorized(raw)
-        table = np.array([self.code(value) for value in uniques] + [MISSING], np.int32)
+        table = np.array([self.code(value) for value in uniques] + [NO_KEY], np.int32)
         return np.asarray(table.take(positions), np.int32)
 
     def _integers(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -204,7 +204,7 @@ class KeyIndex:
         found = pc.index_in(column, value_set=whole.cast(column.type))
         # Where nothing was written there is no key.
         missing = pc.fill_null(pc.equal(pc.binary_length(column), 0), True)
-        codes = pc.if_else(missing, pa.scalar(MISSING, pa.int32()), pc.fill_null(found, UNKNOWN))
+        codes = pc.if_else(missing, pa.scalar(NO_KEY, pa.int32()), pc.fill_null(found, UNKNOWN))
         return np.asarray(codes, np.int32)
 
     def _floats(self, raw: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -223,7 +223,7 @@ class KeyIndex:
                 raise rounded(kind)
             if not self.integer:
                 codes[rest] = np.fromiter((self.code(value) for value in others.tolist()), np.int32, len(others))
-        codes[missing] = MISSING
+        codes[missing] = NO_KEY
         return codes
 
 

@@ -15,7 +15,7 @@ from mmeframe.errors import ConfigError, PluginError
 from mmeframe.plugin import MISSING, ComponentContext, Conf, Observer, ObserverConf
 from mmeframe.plugin.components import import_target, make_component
 from mmeframe.plugin.conf import defaults_of
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 
 __all__ = ["bound_component", "bring_code", "load_component", "observer_of", "required"]
 
@@ -50,7 +50,7 @@ def required(manifest: Manifest, code: Path | None) -> list[str]:
     return [*manifest.environment, *sorted(pins)]
 
 
-def load_component(component: Component, manifest: Manifest, code: Path | None) -> Any:
+def load_component(component: ComponentSpec, manifest: Manifest, code: Path | None) -> Any:
     """A component whose class and options are built in, embedded in the artifact, or in a recorded plugin.
 
     code: the artifact's own archive, which ``bring_code`` has read. Raises PluginError for anything else: a bundle
@@ -71,14 +71,14 @@ def load_component(component: Component, manifest: Manifest, code: Path | None) 
         raise _misfit(component, manifest, f"its class: {error.what}") from error
 
 
-def bound_component(component: Component, bundle: Bundle, code: Path | None, where: str) -> Any:
+def bound_component(component: ComponentSpec, bundle: Bundle, code: Path | None, where: str) -> Any:
     """The same, with what it prepared at build for the config path ``where``."""
     found = load_component(component, bundle.manifest, code)
     found.bind(ComponentContext(bundle.component_files(where)))
     return found
 
 
-def _misfit(component: Component, manifest: Manifest, what: str) -> PluginError:
+def _misfit(component: ComponentSpec, manifest: Manifest, what: str) -> PluginError:
     """What to raise where the version that runs does not know what another one has recorded."""
     module = _module(component.target)
     logged = manifest.plugins.get(module, PluginFacts(module, manifest.mmeframe))
@@ -119,7 +119,7 @@ def observer_of(target: str, where: str) -> tuple[Observer[Any], Mapping[str, by
         )
     config = f"{conf.__module__}:{conf.__qualname__}"
     try:
-        observer = make_component(Component(target, target, config, options))
+        observer = make_component(ComponentSpec(target, target, config, options))
         return observer, observer.prepare()
     except Exception as error:
         raise ConfigError(f"{target} cannot be used: {type(error).__name__}: {error}.", where=where) from error

@@ -27,7 +27,7 @@ from mmeframe.plugin import (
 )
 from mmeframe.plugin.observers import Observers
 from mmeframe.route.asking import Question
-from mmeframe.route.routing import Arms, Members, Parts, Routing
+from mmeframe.route.routing import Arms, ModelIndex, Parts, Routing
 from mmeframe.route.table import NO_TARGET, Routed
 from mmeframe.rows.batch import FrameBatch
 from mmeframe.runtime.account import Host
@@ -40,7 +40,7 @@ from mmeframe.runtime.request import Requests
 from mmeframe.runtime.residency import Residency
 from mmeframe.runtime.scoring import Scorer, SubModels
 from mmeframe.runtime.taking import takings
-from mmeframe.spec import ANNOTATE, Component
+from mmeframe.spec import ANNOTATE, ComponentSpec
 from mmeframe.versions import HERE, faults, tell
 
 __all__ = ["Answer", "Router"]
@@ -115,14 +115,14 @@ class Router:
         self.bundle = bundle
         # Made one by one when asked for: there may be many.
         self.records = bundle
-        self.name, self.spec = manifest.name, manifest.routing
+        self.name, self.routing_spec = manifest.name, manifest.routing
         self.schemas, self.union = manifest.schemas, manifest.union
         self.annotate, self.method, self.missing_note = output.annotate, output.method, output.missing_note
         self._skip = output.on_error == "skip"
         self._code, self._deployment = code, deployment or Deployment()
         bring_code(manifest, code)
         self.labels = Labels(bundle)
-        self.members = Members(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
+        self.members = ModelIndex(bundle.record, bundle.position, bundle.array("routed"), bundle.combined())
         if not is_nested():
             # Before anything is loaded, which may end the process.
             tell(faults(required(manifest, code), bundle.pickled(HERE)))
@@ -204,7 +204,9 @@ class Router:
 
     def _routing(self) -> Routing:
         manifest, deployment = self.bundle.manifest, self._deployment
-        strategies = {part.name: load_component(part.strategy, manifest, self._code) for part in self.spec.parts}
+        strategies = {
+            part.name: load_component(part.strategy, manifest, self._code) for part in self.routing_spec.parts
+        }
         gates = {name for strategy in strategies.values() for name in strategy.inputs().models}
         files = {name: self.bundle.component_files(f"routing.keys.{name}") for name in strategies}
         arms = Arms(
@@ -212,9 +214,9 @@ class Router:
             deployment.disabled_models(manifest.disabled_models, self._ids, gates),
             self.union,
         )
-        return Routing(self.spec, self.members, self.bundle.routes(), Parts(strategies, files, self._ask), arms)
+        return Routing(self.routing_spec, self.members, self.bundle.routes(), Parts(strategies, files, self._ask), arms)
 
-    def _observers(self, built: Mapping[str, Component]) -> Observers:
+    def _observers(self, built: Mapping[str, ComponentSpec]) -> Observers:
         found = {}
         for name in self._deployment.observers(built):
             if name in built:

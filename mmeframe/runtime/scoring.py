@@ -23,13 +23,13 @@ from mmeframe.runtime.taking import Taking
 from mmeframe.sections import OutputSpec
 from mmeframe.spec import Column
 
-__all__ = ["Residency", "Scorer", "SubModels", "gathered"]
+__all__ = ["ModelHolder", "Scorer", "SubModels", "gathered"]
 
 Rows = np.ndarray[Any, np.dtype[np.intp]]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class Residency(Protocol):
+class ModelHolder(Protocol):
     """Hands out live sub-models, and errors in place of those that cannot be loaded."""
 
     def acquire(self, targets: Sequence[int]) -> Generator[Mapping[int, Any]]: ...
@@ -59,7 +59,7 @@ class Scorer:
     """
 
     def __init__(
-        self, models: SubModels, union: Sequence[Column], answers: Answers, residency: Residency, output: OutputSpec
+        self, models: SubModels, union: Sequence[Column], answers: Answers, residency: ModelHolder, output: OutputSpec
     ) -> None:
         self._name, self._params_of = models.name, models.params_of
         self._taking, self._takings = models.taking, models.takings

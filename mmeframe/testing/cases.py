@@ -30,7 +30,7 @@ from mmeframe.plugin import (
 from mmeframe.plugin.components import make_component
 from mmeframe.plugin.kinds import COMBINER, LOADER, OBSERVER, SOURCE, STRATEGY, Kind
 from mmeframe.plugin.manager import Plugins, Registered
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 from mmeframe.testing.installed import found_plugins
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Case:
         return False
 
     @cached_property
-    def component(self) -> Component:
+    def component(self) -> ComponentSpec:
         """The component as a validated config has it. Raises ProblemsError for what is wrong with the options."""
         if not self._preset:
             self.known.get(self.noun, self.kind, "kind")
@@ -121,13 +121,13 @@ class Case:
         """Choices for a ``defaults`` list, and the config below it."""
         raise NotImplementedError
 
-    def _found(self, spec: RouterSpec) -> Component:
+    def _found(self, spec: RouterSpec) -> ComponentSpec:
         raise NotImplementedError
 
     def make(self) -> Any:
         """A fresh component, made of what a bundle would record: JSON with sorted maps."""
         recorded = json.loads(json.dumps(self.component.to_json(), sort_keys=True, allow_nan=False))
-        return make_component(Component.from_json(recorded))
+        return make_component(ComponentSpec.from_json(recorded))
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -190,7 +190,7 @@ class StrategyCase(Case):
         keys = {**parts, NAME: dict(self.options)}
         return [{f"/routing@routing.keys.{NAME}": self.kind}], {"routing": {"keys": keys, "levels": [[NAME]]}}
 
-    def _found(self, spec: RouterSpec) -> Component:
+    def _found(self, spec: RouterSpec) -> ComponentSpec:
         (found,) = [part.strategy for part in spec.routing.parts if part.name == NAME]
         return found
 
@@ -246,8 +246,8 @@ class LoaderCase(Case):
         model = {"uri": NAME, "key": {}, "loader": {"kind": self.kind, **self.options}}
         return [], {"routing": {"levels": [[]]}, "models": {NAME: model}}
 
-    def _found(self, spec: RouterSpec) -> Component:
-        (found,) = [model.loader for model in spec.models if isinstance(model.loader, Component)]
+    def _found(self, spec: RouterSpec) -> ComponentSpec:
+        (found,) = [model.loader for model in spec.models if isinstance(model.loader, ComponentSpec)]
         return found
 
 
@@ -270,7 +270,7 @@ class SourceCase(Case):
         routing: dict[str, Any] = {"keys": keys} if keys else {"levels": [[]]}
         return [{f"/source@sources.{NAME}": self.kind}], {"routing": routing, "sources": {NAME: dict(self.options)}}
 
-    def _found(self, spec: RouterSpec) -> Component:
+    def _found(self, spec: RouterSpec) -> ComponentSpec:
         ((_, found),) = spec.sources
         return found
 
@@ -318,7 +318,7 @@ class CombinerCase(Case):
         models = {**others, NAME: {"key": {}, "combine": combine}}
         return [], {"routing": {"levels": [[]]}, "models": models}
 
-    def _found(self, spec: RouterSpec) -> Component:
+    def _found(self, spec: RouterSpec) -> ComponentSpec:
         (found,) = [model.combine for model in spec.models if model.combine is not None]
         return found
 
@@ -333,7 +333,7 @@ class ObserverCase(Case):
         tree = {"routing": {"levels": [[]]}, "observers": {NAME: dict(self.options)}}
         return [{f"/observer@observers.{NAME}": self.kind}], tree
 
-    def _found(self, spec: RouterSpec) -> Component:
+    def _found(self, spec: RouterSpec) -> ComponentSpec:
         ((_, found),) = spec.observers
         return found
 

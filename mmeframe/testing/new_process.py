@@ -158,9 +158,9 @@ def _ended(child: int) -> int | None:
 
 def _made(component: dict[str, Any]) -> Any:
     from mmeframe.plugin.components import make_component
-    from mmeframe.spec import Component
+    from mmeframe.spec import ComponentSpec
 
-    return make_component(Component.from_json(component))
+    return make_component(ComponentSpec.from_json(component))
 
 
 def _said(function: Callable[[], Any]) -> str:

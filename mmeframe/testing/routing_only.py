@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmeframe.errors import ConfigError, MissingError
-from mmeframe.fleet.resolve import declared
+from mmeframe.fleet.resolve import declared_entries
 from mmeframe.fleet.routing import members_of, parts_of, table_of
 from mmeframe.plugin.manager import Plugins
 from mmeframe.route.routing import Arms, Routing
@@ -33,9 +33,9 @@ class DryRouter:
             )
         if spec.sources:
             with using_store(spec.tracking.uri) as store:
-                models, prepared = declared(spec, plugins, store)
+                models, prepared = declared_entries(spec, plugins, store)
         else:
-            models, prepared = declared(spec, plugins, Store(""))
+            models, prepared = declared_entries(spec, plugins, Store(""))
         self._routing = Routing(
             spec.routing,
             members_of(models),

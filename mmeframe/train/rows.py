@@ -20,7 +20,7 @@ from mmeframe.graph import reached
 from mmeframe.plugin import Batch, RoutingStrategy
 from mmeframe.plugin.components import make_component
 from mmeframe.route.reading import file_types
-from mmeframe.route.routing import Arms, Members, Parts, Routing
+from mmeframe.route.routing import Arms, ModelIndex, Parts, Routing
 from mmeframe.route.table import RouteTable
 from mmeframe.rows.batch import FrameBatch, as_batch
 from mmeframe.rows.formats import untyped
@@ -164,7 +164,7 @@ class _Keys:
                     hint="Score the table with it first, and train on the column of its answers: routing=column.",
                 )
         table = RouteTable.of(needed, [needed], dict.fromkeys(needed, ()), [], [])
-        nobody = Members([].__getitem__, lambda _: None, [], {})
+        nobody = ModelIndex([].__getitem__, lambda _: None, [], {})
         chosen = {part: strategies[part] for part in needed}
         files = {part: _prepared(part, strategy) for part, strategy in chosen.items()}
         self._routing = Routing(spec.routing, nobody, table, Parts(chosen, files, _asked), Arms())

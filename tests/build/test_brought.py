@@ -17,7 +17,7 @@ from mmeframe.fleet.members import Members
 from mmeframe.plugin import ModelSource, ModelSourcePlugin, SourceConf, SubModelEntry, hookimpl
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.sections import RouterSpec, RoutingSpec
-from mmeframe.spec import Component, KeyPart
+from mmeframe.spec import ComponentSpec, KeyPart
 from mmeframe.store.store import Store
 
 GOOD = SubModelEntry("a", "models:/a/1", {"shop": "berlin"}, origin="sources.s")
@@ -49,7 +49,7 @@ OPTIONS = {"arm": "main", "signature": None, "prove": None}
 SOURCE = PLUGINS.get("model source", "anything", "sources.s").component(OPTIONS)
 
 
-def members(things, sources: tuple[tuple[str, Component], ...] = (("s", SOURCE),), **more):
+def members(things, sources: tuple[tuple[str, ComponentSpec], ...] = (("s", SOURCE),), **more):
     """The entries of a fleet with one source that brings these things, and what is wrong, each as one text."""
     brings[:] = things
     spec = RouterSpec("r", RoutingSpec((KeyPart("shop", COLUMN),), (("shop",),)), sources=sources, **more)

@@ -21,13 +21,13 @@ from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import CorruptBundleError, MissingError, MmeframeError
 from mmeframe.rows.outputs import Outputs
 from mmeframe.sections import OutputSpec, ResidencySpec, RoutingSpec, TrafficSpec
-from mmeframe.spec import Column, Component, KeyPart
+from mmeframe.spec import Column, ComponentSpec, KeyPart
 
 MODEL, CODE = b"model bytes " * 20, b"print()"
 
 
 def key_parts(*names: str) -> tuple[KeyPart, ...]:
-    return tuple(KeyPart(name, Component("column", "m:Column", "m:Conf", {"column": name})) for name in names)
+    return tuple(KeyPart(name, ComponentSpec("column", "m:Column", "m:Conf", {"column": name})) for name in names)
 
 
 SHOPS = Manifest(
@@ -37,8 +37,8 @@ SHOPS = Manifest(
     outputs=(Outputs((), 3), Outputs((Column("p", "string"),), labels=("a", "b"))),
     answer=Outputs((Column("p", "double"),), aligned=True, classes=(True, "a", 1.5)),
     requirements=(("numpy",), ()),
-    loaders=(Component("sklearn", "m:Loader", "m:Conf", {"threads": 2}),),
-    observers=(("log", Component("log", "m:Log", "m:Conf")),),
+    loaders=(ComponentSpec("sklearn", "m:Loader", "m:Conf", {"threads": 2}),),
+    observers=(("log", ComponentSpec("log", "m:Log", "m:Conf")),),
     traffic=TrafficSpec({"canary": 0.5}, ("x",), {"canary": ({"shop": "berlin"},)}),
     residency=ResidencySpec("lazy", max_bytes=9, pin=("berlin",)),
     output=OutputSpec(missing_note="none"),

@@ -31,7 +31,7 @@ from mmeframe.sections import (
     TrainSpec,
     ValidateSpec,
 )
-from mmeframe.spec import Component, SubModelEntry
+from mmeframe.spec import ComponentSpec, SubModelEntry
 
 ROUTED = "name: r\nrouting: {kind: column, column: dow}\n"
 SECTION_NAMES = (
@@ -829,7 +829,7 @@ def test_a_time_zone_that_does_not_exist(report):
 
 # -- models and loaders ----------------------------------------------------------------------------------------------
 
-SKLEARN = Component(
+SKLEARN = ComponentSpec(
     "sklearn", "mmeframe.builtin.sklearn_loader:SklearnLoader", "mmeframe.builtin.sklearn_loader:SklearnConf", {}
 )
 
@@ -876,7 +876,7 @@ def test_the_key_of_a_model(spec, model, key):
     assert spec(f"{ROUTED}models: {{a: {model}}}\n").models[0].key == key
 
 
-MEAN = Component(
+MEAN = ComponentSpec(
     "mean", "mmeframe.builtin.combiners:MeanCombiner", "mmeframe.builtin.combiners:MeanConf", {"of": ["b", "c"]}
 )
 
@@ -1031,7 +1031,7 @@ def test_observers(spec):
 
     assert (name, observer) == (
         "o",
-        Component(
+        ComponentSpec(
             "log",
             "mmeframe.builtin.log_observer:LogObserver",
             "mmeframe.builtin.log_observer:LogConf",

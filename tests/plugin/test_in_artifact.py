@@ -21,7 +21,7 @@ from mmeframe.bundle import Manifest
 from mmeframe.bundle.manifest import PluginFacts
 from mmeframe.errors import PluginError
 from mmeframe.runtime.components import load_component
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 from tests import fleets
 from tests.causes import causes
 from tests.conftest import Store
@@ -376,7 +376,7 @@ def test_another_version_is_installed(install, week, run, monkeypatch, tmp_path)
 def test_what_another_version_of_a_plugin_does_not_know(change, said):
     """The plugin, both versions and the cure are named."""
     home = "mmeframe_nearest.strategy"
-    component = Component("nearest", f"{home}:NearestStrategy", f"{home}:NearestConf", {})
+    component = ComponentSpec("nearest", f"{home}:NearestStrategy", f"{home}:NearestConf", {})
     manifest = Manifest(name="r", plugins={"mmeframe_nearest": PluginFacts("mmeframe-nearest", "0.0.9")})
 
     with pytest.raises(PluginError) as caught:

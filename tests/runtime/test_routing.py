@@ -19,15 +19,15 @@ from mmeframe.builtin.column import ColumnConf, ColumnStrategy
 from mmeframe.builtin.param import ParamConf, ParamStrategy
 from mmeframe.errors import BadInputError, MmeframeError, PluginError, UnknownKeyError, count
 from mmeframe.route.explain import Coverage
-from mmeframe.route.routing import Arms, Members, Parts, Routing
+from mmeframe.route.routing import Arms, ModelIndex, Parts, Routing
 from mmeframe.route.table import NO_TARGET, RouteTable
 from mmeframe.rows.batch import as_batch
 from mmeframe.runtime import Router
 from mmeframe.sections import RoutingSpec, TrafficSpec
-from mmeframe.spec import Column, Component, KeyPart, SubModelEntry
+from mmeframe.spec import Column, ComponentSpec, KeyPart, SubModelEntry
 from tests.test_shares import by_contract
 
-COLUMN = Component("column", "mmeframe.builtin.column:ColumnStrategy", "mmeframe.builtin.column:ColumnConf")
+COLUMN = ComponentSpec("column", "mmeframe.builtin.column:ColumnStrategy", "mmeframe.builtin.column:ColumnConf")
 # Columns of the union schema. y is optional, and never sent here.
 UNION = ("x", "y")
 TEXTS = tuple(Column(name, "string") for name in UNION)
@@ -48,9 +48,9 @@ class Fleet:
     parts: Sequence[str] = field(default=("p", "q", "r", "s"))
 
 
-def members(fleet: Fleet) -> Members:
+def members(fleet: Fleet) -> ModelIndex:
     models = fleet.models
-    return Members(
+    return ModelIndex(
         models.__getitem__,
         {model.id: number for number, model in enumerate(models)}.get,
         [model.routed for model in models],

@@ -11,7 +11,7 @@ from mmeframe.config.parse import key_fault
 from mmeframe.errors import MmeframeError
 from mmeframe.plugin import MAIN_ARM, SubModelEntry, canonical
 from mmeframe.plugin.kinds import LOADER
-from mmeframe.spec import Component
+from mmeframe.spec import ComponentSpec
 from mmeframe.testing.cases import NAME, SourceCase
 from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS
@@ -90,7 +90,7 @@ def check_loaders_exist(case: SourceCase) -> None:
     """An entry's loader is ``auto``, or one that is registered."""
     known = case.known.names(LOADER.noun)
     for entry in case.expanded():
-        name = entry.loader.kind if isinstance(entry.loader, Component) else entry.loader
+        name = entry.loader.kind if isinstance(entry.loader, ComponentSpec) else entry.loader
         expect(name == "auto" or name in known, f"the loader of {entry.id!r} is {name!r}, which nobody registers")
 
 

@@ -22,7 +22,7 @@ from mmeframe.errors import ProblemsError
 from mmeframe.plugin import BadInputError, ComponentContext, ConfigError, MissingError
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.rows.batch import as_batch
-from mmeframe.rows.key_index import MISSING as MISSING_CODE
+from mmeframe.rows.key_index import MISSING_CODE as MISSING_CODE
 from mmeframe.rows.key_index import KeyIndex
 from mmeframe.testing import RoutingStrategyConformance, StrategyCase
 from mmeframe.testing import bound as as_served
