@@ -270,7 +270,7 @@ def test_a_canary_by_the_id_of_the_main_one(week):
 
     assert (found.where, found.what) == ("models.day_3", "'day_3' of arm 'canary' has no main sub-model for its key.")
     assert found.hint == (
-        "It takes the place of the one that sources.days brings under its id. Give it another id, with its uri and key:"
+        "It replaces the sub-model of sources.days with the same id. Give it another id, with its uri and key:"
         " models.day_3_canary."
     )
     assert api.plan(*KEYED, *DAYS, f"+models.day_3_canary={entry}", week.override)["sub_models"]

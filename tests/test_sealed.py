@@ -219,7 +219,7 @@ def test_bytecode_that_cannot_be_removed():
         try:
             if user == 0:
                 os.seteuid(65534)
-            with pytest.raises(MmeframeError, match=r"something else than entrypoint\.py, and cannot be removed"):
+            with pytest.raises(MmeframeError, match=r"may differ from entrypoint\.py, and cannot be removed"):
                 artifact.forget_bytecode(root)
         finally:
             os.seteuid(user)

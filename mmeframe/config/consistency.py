@@ -213,9 +213,7 @@ def _names(value: Any) -> list[str]:
 
 def _outdone(path: str, file: Path, item: Any, last: Any) -> Problem:
     line, group = _line(file, path.removeprefix(f"{item.package}.")), item.config_path.split("/")[0]
-    what = (
-        f"{item.config_path}.yaml says this in line {line}, and {last.config_path}.yaml comes later and sets it back."
-    )
+    what = f"{item.config_path}.yaml sets this in line {line}, but {last.config_path}.yaml replaces it later."
     own = f"{last.config_path}.yaml: [_base, _self_, {group}: null]"
     return Problem(path, what, f"Put '{group}: null' after _self_ in the defaults of {own}.")
 

@@ -202,12 +202,12 @@ def test_types_that_are_no_numbers(kind):
 
     assert {combiner.answer_type(one, 1) for one in ("integer", "long", "float", "double")} == {"double"}
     for one in ("boolean", "string", "datetime", "binary"):
-        with pytest.raises(ConfigError, match=f"answers of type {one} are no numbers to combine") as caught:
+        with pytest.raises(ConfigError, match=f"answers of type {one} cannot be combined as numbers") as caught:
             combiner.answer_type(one, 1)
         assert caught.value.hint == "kind: vote takes the most frequent answer."
 
 
-@pytest.mark.parametrize(("kind", "what"), [("vote", "cannot be voted on"), ("mean", "are no numbers to combine")])
+@pytest.mark.parametrize(("kind", "what"), [("vote", "cannot be voted on"), ("mean", "cannot be combined as numbers")])
 def test_lists_are_not_combined(kind, what):
     """No cure is told that does not help."""
     with pytest.raises(ConfigError, match=f"answers that are lists or objects {what}") as caught:
@@ -248,11 +248,11 @@ def test_wrong_ids(kind, of, found):
     [
         pytest.param(
             None,
-            "at.weights: there are 0 weights for 2 sub-models; write one for each, in their order.",
+            "at.weights: there are 0 weights for 2 sub-models; write one for each, in order.",
             id="left-out",
         ),
         pytest.param(
-            [1], "at.weights: there are 1 weights for 2 sub-models; write one for each, in their order.", id="too-few"
+            [1], "at.weights: there are 1 weights for 2 sub-models; write one for each, in order.", id="too-few"
         ),
         pytest.param([0, 0.0], "at.weights: all weights are 0.", id="zero"),
         pytest.param([1, -1], "at.weights[1]: input should be greater than or equal to 0.", id="negative"),

@@ -168,7 +168,7 @@ def test_equal_keys_of_numbers(array, value):
     reader may have made of the rule's text is refused.
     """
     if csv_form(str(canonical(value, exact=False))) in {canonical(one, exact=False) for one in array} - {None}:
-        with pytest.raises(BadInputError, match="compared with text, and has what CSV readers make of it"):
+        with pytest.raises(BadInputError, match="compared with text, and has numbers or booleans"):
             holds(when("==", value), array)
         return
     same = [canonical(one, exact=False) == canonical(value) for one in array]
@@ -198,7 +198,7 @@ def test_a_column_that_a_csv_reader_changed(name, text, values):
     """It was text in the file, and no rule would hold: refused, as a key of that text is."""
     condition = when(name, [text, "a"] if "in" in name else text)
     for rows in (values, values[:2]):
-        with pytest.raises(BadInputError, match="compared with text, and has what CSV readers make of it"):
+        with pytest.raises(BadInputError, match="compared with text, and has numbers or booleans"):
             holds(condition, rows)
     assert holds(condition, ["a"]) == [name in ("in", "!=")]
 
@@ -388,8 +388,8 @@ BOOL = "YAML read this as bool True; quote it: 'True' is the key of true."
         pytest.param("x > 5", f"{AT}: this must be a map of column, operator, value.", id="an-expression"),
         pytest.param({"all": []}, f"{AT}.all: this must be a list of at least one condition.", id="all-nothing"),
         pytest.param({"any": A}, f"{AT}.any: this must be a list of at least one condition.", id="any-map"),
-        pytest.param({"all": [A], "not": B}, f"{AT}: 'all' stands alone; put ", id="two-joins"),
-        pytest.param({**A, "not": B}, f"{AT}: 'not' stands alone; put ", id="join-beside-a-column"),
+        pytest.param({"all": [A], "not": B}, f"{AT}: 'all' must be the only name; ", id="two-joins"),
+        pytest.param({**A, "not": B}, f"{AT}: 'not' must be the only name; ", id="join-beside-a-column"),
         pytest.param(
             {"all": [when("<", 1), {"not": when(">", "m")}]},
             f"{AT}.all[1].not: column 'x' is compared as text here, as a number in rules[0].when.all[0].",
@@ -481,7 +481,7 @@ def test_depth():
     assert holds(nested(MAX_DEPTH - 1), ["a", "b"]) == [True, False]
     for depth in (MAX_DEPTH + 1, 900):
         (told,) = problems("routing strategy", kind="rules", rules=[{"key": "k", "when": nested(depth)}])
-        assert told.endswith("conditions stand in one another more than 20 deep.")
+        assert told.endswith("conditions are nested more than 20 deep.")
 
 
 def test_made_from_a_bundle():

@@ -880,5 +880,5 @@ def test_a_name_with_leading_zeros_in_an_override(answers):
 def test_a_file_that_has_no_end(tmp_path, text):
     """It is told with its name, as is one that is nested too deeply for anybody."""
     (tmp_path / "odd.yaml").write_text(f"defaults: [build, _self_]\nname: a\n{text}")
-    with pytest.raises(MmeframeError, match=r"odd\.yaml: it is nested too deeply, or something in it holds itself"):
+    with pytest.raises(MmeframeError, match=r"odd\.yaml: it is nested too deeply, or refers to itself"):
         compose("plan", plugins=load_plugins(), config_dirs=[tmp_path], config_name="odd")

@@ -32,9 +32,7 @@ tracking:
   alias: champion
 exclude: [old_*]
 """
-LATE = (
-    "and the defaults of '_base' come later and set it back.\n  Put _self_ after the shipped config in the defaults of"
-)
+LATE = "but the later defaults of '_base' replace it.\n  Put _self_ after the shipped config in the defaults of"
 LOST = ["exclude 9", "output.annotate 5", "output.on_error 6", "routing.on_unknown 3", "tracking.alias 8"]
 
 
@@ -46,7 +44,7 @@ def test_defaults_after_a_file_set_nothing_back_silently(tmp_path, shipped):
     (tmp_path / "cured.yaml").write_text(top.format(f"{shipped}, _self_") + BODY)
 
     assert sorted(told(tmp_path, "mine")) == [
-        f"{path}: mine.yaml says this in line {line}, {LATE} mine.yaml: [build, _self_]."
+        f"{path}: mine.yaml sets this in line {line}, {LATE} mine.yaml: [build, _self_]."
         for path, line in map(str.split, LOST)
     ]
     assert told(tmp_path, "cured") == []
@@ -77,11 +75,11 @@ def test_defaults_of_a_kind_set_nothing_back_silently(tmp_path, defaults, overri
     cured = "[build, /source@sources.days: registry, _self_, override /routing: column]"
     (tmp_path / "cured.yaml").write_text(f"defaults: {cured}\n{SOURCE}")
 
-    what = "and the defaults of '/source@sources.days: registry' come later and set it back."
+    what = "but the later defaults of '/source@sources.days: registry' replace it."
     hint = "Name '/source@sources.days: registry' in the defaults of mine.yaml, before _self_."
     assert told(tmp_path, "mine", *overrides) == [
-        f"sources.days.version: mine.yaml says this in line 7, {what}\n  {hint}",
-        f"sources.days.arm: mine.yaml says this in line 8, {what}\n  {hint}",
+        f"sources.days.version: mine.yaml sets this in line 7, {what}\n  {hint}",
+        f"sources.days.arm: mine.yaml sets this in line 8, {what}\n  {hint}",
     ]
     assert told(tmp_path, "cured") == []
 
@@ -96,7 +94,7 @@ def test_an_experiment_is_a_file_like_others(tmp_path):
 
     assert [problem.where for problem in found] == ["sources.days.version", "sources.days.arm"]
     assert found[0].what.startswith(
-        "mine.yaml says this in line 8, and the defaults of '/source@sources.days: registry'"
+        "mine.yaml sets this in line 8, but the later defaults of '/source@sources.days: registry'"
     )
 
 
@@ -149,7 +147,7 @@ def test_a_choice_of_the_command_line_is_not_set_back_silently(tmp_path, choice,
     for name, top in {"mine": defaults, "cured": f"[_base, _self_, {group}: null]"}.items():
         (tmp_path / f"{name}.yaml").write_text(f"defaults: {top}\nname: r\noutput: {{annotate: true}}\n")
 
-    what = f"{path}.yaml says this in line 3, and mine.yaml comes later and sets it back."
+    what = f"{path}.yaml sets this in line 3, but mine.yaml replaces it later."
     hint = f"Put '{group}: null' after _self_ in the defaults of mine.yaml: [_base, _self_, {group}: null]."
     assert told(tmp_path, "mine", choice) == [f"output.annotate: {what}\n  {hint}"]
     assert told(tmp_path, "mine", choice, "output.annotate=true") == []
@@ -173,7 +171,7 @@ def test_each_run_of_a_sweep_is_checked(tmp_path, run):
     done = run("plan", "--config-dir", str(tmp_path), "--config-name", "mine", "-m", "output.on_error=raise,skip")
 
     assert done.code == 2
-    assert "routing.on_unknown: mine.yaml says this in line 3" in done.err
+    assert "routing.on_unknown: mine.yaml sets this in line 3" in done.err
 
 
 OPTIONS: dict[str, Any] = {

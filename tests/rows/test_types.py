@@ -110,7 +110,10 @@ def test_a_missing_double_in_a_list_is_nan():
         pytest.param(MAP, {1: 1.0}, "it holds objects, not map(double)", id="number-as-name"),
         pytest.param(POINT, {}, "it lacks 'lat' of object(lat: double, tags: array(string))", id="lacks"),
         pytest.param(
-            POINT, {"lat": 1, "x": 1}, "it has 1 names more than object(lat: double, tags: array(string))", id="more"
+            POINT,
+            {"lat": 1, "x": 1},
+            "it has 1 names that object(lat: double, tags: array(string)) does not declare",
+            id="more",
         ),
         pytest.param("binary", "no base64!", "it holds text that is not base64", id="base64"),
         pytest.param("binary", 1, "it holds numbers, not binary", id="number-for-bytes"),

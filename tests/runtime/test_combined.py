@@ -399,7 +399,7 @@ def files(keep: Keep, paths: dict[str, str]) -> dict[str, str]:
         ),
         pytest.param(
             [LINEAR, TOKYO, "+models.pair.combine={kind:weighted,of:[linear,tokyo],weights:[1]}"],
-            "models.pair.combine.weights: there are 1 weights for 2 sub-models; write one for each, in their order.",
+            "models.pair.combine.weights: there are 1 weights for 2 sub-models; write one for each, in order.",
             id="weights",
         ),
         pytest.param(

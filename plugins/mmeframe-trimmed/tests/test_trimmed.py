@@ -160,7 +160,7 @@ def test_types_of_answers():
 
     assert {combiner.answer_type(kind, 1) for kind in ("integer", "long", "float", "double")} == {"double"}
     for kind in ("boolean", "string", "datetime", "binary"):
-        with pytest.raises(ConfigError, match=f"answers of type {kind} are no numbers to combine") as caught:
+        with pytest.raises(ConfigError, match=f"answers of type {kind} cannot be combined as numbers") as caught:
             combiner.answer_type(kind, 1)
         assert caught.value.hint == "kind: vote takes the most frequent answer."
 
