@@ -265,7 +265,7 @@ class ValidateSpec(Options):
 
 @dataclass(frozen=True, slots=True)
 class Reader(Options):
-    # CSV, Parquet, JSON or JSON lines
+    # CSV, TSV, Parquet, Arrow, JSON or JSON lines
     path: str | None = None
     # or package:attribute, a DataFrame or a function that returns one
     object: str | None = None

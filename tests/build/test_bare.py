@@ -165,7 +165,7 @@ def test_files_with_a_declared_signature_are_loaded_too(store, content, text):
     [
         pytest.param(
             "gone.pkl",
-            "models.a: there is no file gone.pkl.\n  Relative paths are from the working directory",
+            "gone.pkl.\n  Relative paths are from the working directory",
             id="gone",
         ),
         pytest.param("a.bin", "or a file: .pkl, .pickle, .cloudpickle, .joblib, .skops", id="unknown-suffix"),

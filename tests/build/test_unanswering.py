@@ -141,7 +141,7 @@ def model(id_: str, path: str, more: str = "") -> str:
     return f"+models.{id_}={{uri:'{path}'{more}}}"
 
 
-NO_LUCK = "it answered none of its probe rows: ValueError: no luck."
+NO_LUCK = "it answered none of its probe rows: ValueError: no luck with these rows."
 
 
 @pytest.mark.build
@@ -211,7 +211,7 @@ def test_another_method_that_never_answers(refused, keep_own):
     """Before anything is packed: its answers are not known either."""
     found = refused(model("a", keep_own("good")), "output.method=raises")
 
-    assert found == ["models.a: its raises refused the example rows (ValueError: no luck)."]
+    assert found == ["models.a: its raises refused the example rows (ValueError: no luck with these rows)."]
 
 
 @pytest.mark.build
@@ -231,7 +231,7 @@ def test_what_need_not_be_proved_is_built_in(module_store, keep_own, said, reque
     logged = api.build(name, *ROUTED, *models, *said, module_store.override, plugins=fleets.plugins())
 
     unproved = (
-        "a: it answered none of its probe rows: ValueError: no luck; it is included all the same, "
+        "a: it answered none of its probe rows: ValueError: no luck with these rows; it is included all the same, "
         "because of prove=false"
     )
     assert [note for note in logged.notes if "made-up" not in note] == [f"{unproved}."]

@@ -13,7 +13,7 @@ def problems(noun: str, **options: Any) -> list[str]:
     """Everything that is wrong with the options of ``kind``, at the config path ``at``."""
     checker = Checker(plugins())
     checker.component(noun, options, "at")
-    return [str(problem) for problem in checker.problems]
+    return [str(problem) for problem in checker.report.problems]
 
 
 def made(noun: str, **options: Any) -> Any:
@@ -22,6 +22,6 @@ def made(noun: str, **options: Any) -> Any:
 
     checker = Checker(plugins())
     component = checker.component(noun, options, "at")
-    assert component is not None, checker.problems
+    assert component is not None, checker.report.problems
     recorded = json.loads(json.dumps(component.to_json(), sort_keys=True, allow_nan=False))
     return make_component(type(component).from_json(recorded))

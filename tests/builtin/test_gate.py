@@ -57,7 +57,7 @@ def test_probabilities_are_no_key():
         keys(np.full((3, 2), 0.5))
 
     assert str(caught.value) == (
-        "clusters: it gives an answer of shape (2,) for each row, which is no routing key.\n"
+        "clusters: it returns an answer of shape (2,) for each row, which is no routing key.\n"
         "  A gate predicts one value per row: a class or a cluster, not probabilities."
     )
 

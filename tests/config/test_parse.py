@@ -919,7 +919,7 @@ def test_sub_models_of_other_forms(spec, model, expected):
         ),
         pytest.param(
             "{combine: {kind: weighted, of: [b, c], weights: [1]}}",
-            "models.a.combine.weights: there are 1 weights for 2 sub-models; write one for each, in their order.",
+            "models.a.combine.weights: there are 1 weights for 2 sub-models; write one for each, in order.",
             id="too-few-weights",
         ),
         pytest.param(

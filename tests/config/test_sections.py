@@ -96,7 +96,7 @@ def test_comments_of_the_shipped_yaml():
     comments = yaml_comments(conf_dir() / "_base.yaml")
 
     assert comments["output.on_error"] == "a failing sub-model fails the request; skip: only its rows"
-    assert comments["train.reader.path"] == "CSV, Parquet, JSON or JSON lines"
+    assert comments["train.reader.path"] == "CSV, TSV, Parquet, Arrow, JSON or JSON lines"
     assert comments["bundle"] == "Which files may make the sub-models live."
     assert "serve.host" not in comments
 

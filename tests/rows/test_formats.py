@@ -27,7 +27,7 @@ from mmeframe.rows.parts import Types
 from mmeframe.rows.reading import read_table, read_whole
 from mmeframe.rows.writing import writer
 from mmeframe.runtime import Router
-from mmeframe.tables import score_table
+from mmeframe.tables import Wanted, score_table
 from tests import fleets
 
 Rows = Sequence[Mapping[str, Any]]
@@ -223,7 +223,7 @@ DAYS = [{"x1": 0.5 * row, "x2": -0.25, "dow": row if row < 6 else None} for row 
 def test_commands_take_every_format(router, week, tmp_path, name):
     """The same rows have the same answers, the same ways, and the same coverage."""
     data = given_as(name, tmp_path, DAYS)
-    score_table(router, data, out=tmp_path / "out.jsonl", batch_rows=3, keep="none", annotate=True)
+    score_table(router, data, Wanted(batch_rows=3, keep="none", annotate=True), out=tmp_path / "out.jsonl")
     ways = list(api.explain(*fleets.WEEK, "name=x", week.override, data=data, plugins=fleets.plugins()))
     covered = api.coverage(*fleets.WEEK, "name=x", week.override, data=data, plugins=fleets.plugins())
 
@@ -278,7 +278,7 @@ def test_predict_writes_every_format(router, tmp_path, name):
     """Zero rows, too."""
     for rows in (DAYS, []):
         pq.write_table(table_of(DAYS).slice(0, len(rows)), tmp_path / "rows.parquet")
-        score_table(router, tmp_path / "rows.parquet", out=tmp_path / name, batch_rows=3)
+        score_table(router, tmp_path / "rows.parquet", Wanted(batch_rows=3), out=tmp_path / name)
 
         found = read_whole(tmp_path / name, lambda _: "any", "x")
         assert len(found) == len(rows)
@@ -291,8 +291,10 @@ def test_kept_columns_of_an_arrow_file_stay_what_they_are(router, tmp_path):
     with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as file:
         file.write_table(table)
 
-    score_table(router, tmp_path / "rows.arrow", out=tmp_path / "out.parquet", batch_rows=1)
-    score_table(router, tmp_path / "out.parquet", out=tmp_path / "out.arrow", batch_rows=5, keep=["small", "dow"])
+    score_table(router, tmp_path / "rows.arrow", Wanted(batch_rows=1), out=tmp_path / "out.parquet")
+    score_table(
+        router, tmp_path / "out.parquet", Wanted(batch_rows=5, keep=["small", "dow"]), out=tmp_path / "out.arrow"
+    )
 
     assert pq.read_schema(tmp_path / "out.parquet").field("small").type == pa.int8()
     found = pa.ipc.open_file(str(tmp_path / "out.arrow")).read_all()

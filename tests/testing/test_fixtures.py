@@ -243,7 +243,7 @@ def test_arms_that_only_a_build_can_tell(request):
 @pytest.mark.mmeframe("name=r", "routing=gate", "routing.model=g", "+models.g={uri:g,key:none}", "+models.a={uri:a}")
 def test_a_gate(mmeframe_router):
     """Its sub-model is not there to be asked."""
-    with pytest.raises(MissingError, match=r"models.g: a gate asks it for keys, and no sub-model is read here"):
+    with pytest.raises(MissingError, match=r"models.g: a gate asks it for keys, and this router has no sub-models"):
         mmeframe_router.route([{"x": 1}])
 
 
