@@ -22,8 +22,7 @@ from mmeframe.errors import ProblemsError
 from mmeframe.plugin import BadInputError, ComponentContext, ConfigError, MissingError
 from mmeframe.plugin.manager import load_plugins
 from mmeframe.rows.batch import as_batch
-from mmeframe.rows.key_index import MISSING_CODE as MISSING_CODE
-from mmeframe.rows.key_index import KeyIndex
+from mmeframe.rows.key_index import NO_KEY, KeyIndex
 from mmeframe.testing import RoutingStrategyConformance, StrategyCase
 from mmeframe.testing import bound as as_served
 
@@ -381,7 +380,7 @@ def test_the_host_finds_the_keys_it_declared(csv):
 
     codes = KeyIndex.of(["02108", "10001"]).codes(strategy.route_keys(as_batch(frame), {}), 3)
 
-    assert np.asarray(codes).tolist() == [1, 0, MISSING_CODE]
+    assert np.asarray(codes).tolist() == [1, 0, NO_KEY]
 
 
 def test_columns_of_the_table_are_chosen_by_config(csv):
