@@ -37,7 +37,7 @@ from mmeframe.plugin.manager import PluginInfo
 from mmeframe.runtime.files import add_code
 from mmeframe.store import routers
 from tests import fleets
-from tests.build.test_code import ALIKE, DIFFERENT
+from tests.fleet.test_embed import ALIKE, DIFFERENT
 
 PLUGIN = """
 from dataclasses import dataclass

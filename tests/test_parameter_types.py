@@ -19,7 +19,7 @@ from mmeframe.plugin import RoutingInputs
 from mmeframe.rows.batch import as_batch
 from mmeframe.spec import SubModelEntry
 from tests import fleets
-from tests.runtime.test_routing import Fleet, made
+from tests.route.test_routing import Fleet, made
 
 ROWS = fleets.rows(2)[["x1", "x2"]]
 HOLIDAY = "+models.holiday={uri:'models:/all_days@champion',key:{dow:holiday}}"

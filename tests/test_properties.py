@@ -21,7 +21,7 @@ from mmeframe.plugin.manager import load_plugins
 from mmeframe.route.explain import Coverage
 from mmeframe.runtime import Router
 from tests import fleets
-from tests.test_shares import by_contract
+from tests.rows.test_shares import by_contract
 
 RULES = (
     "[{key:late,when:{column:dep_delay,operator:'>',value:30}},"

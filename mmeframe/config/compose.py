@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mmeframe.config.active import Active, active
 from mmeframe.config.consistency import contradictions, misplaced, misread_integers, undone
 from mmeframe.config.files import Counter, TooMuch
-from mmeframe.config.hydra_api import conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
+from mmeframe.config.hydra_api import Active, active, conf_dir, failures, hydra_base, is_group_choice, reason, run_hydra
 from mmeframe.config.origins import origins
 from mmeframe.config.override_errors import bad_interpolations, broken_file, endless, problem_of
 from mmeframe.config.quick_choices import located

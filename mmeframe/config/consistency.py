@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmeframe.config.active import active, own_files
 from mmeframe.config.files import text_of
 from mmeframe.config.hydra_api import (
+    active,
     as_hydra,
     conf_dir,
     failures,
     group_options,
     groups,
     is_group_choice,
+    own_files,
     parse_override,
     run_hydra,
 )

@@ -1,19 +1,28 @@
-"""What is asked of Hydra, and what it answers, while a composition of ours is active."""
+"""What is asked of Hydra, and what it answers, while a composition of ours is active.
+
+Imports no Hydra before it is asked: completion and ``--help`` must be quick.
+"""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from mmeframe.errors import MissingError
+from mmeframe.plugin.manager import Registered
 from mmeframe.redact import redact_override
 
 __all__ = [
+    "Active",
+    "Options",
+    "active",
     "as_hydra",
     "conf_dir",
     "failures",
@@ -25,6 +34,7 @@ __all__ = [
     "innermost",
     "is_group_choice",
     "named",
+    "own_files",
     "parse_override",
     "paths",
     "reason",
@@ -32,6 +42,33 @@ __all__ = [
     "swept",
     "tried_runs",
 ]
+
+# Group -> name -> what registered it.
+Options = Mapping[str, Mapping[str, Registered]]
+
+
+@dataclass(frozen=True)
+class Active:
+    """The user's own config folders, and the options of plugins.
+
+    paths: folders of YAML files that plugins ship. absent: what broken and disabled plugins may have provided, for
+    messages.
+    """
+
+    config_dirs: tuple[str, ...]
+    options: Options
+    paths: tuple[str, ...] = ()
+    absent: str = ""
+
+
+active: ContextVar[Active | None] = ContextVar("mmeframe_active", default=None)
+
+
+def own_files(path: str) -> list[Path]:
+    """Files of the user's folders that a config's path may mean, the one that Hydra takes first."""
+    current = active.get()
+    folders = current.config_dirs if current else ()
+    return [file for folder in folders if (file := Path(folder) / f"{path}.yaml").is_file()]
 
 
 def conf_dir() -> Path:

@@ -19,8 +19,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from mmeframe.config.active import Options, active
 from mmeframe.config.files import check_content, check_path, text_of
+from mmeframe.config.hydra_api import Options, active
 from mmeframe.config.options import plain_defaults
 from mmeframe.plugin.kinds import CHOSEN
 from mmeframe.plugin.manager import Plugins

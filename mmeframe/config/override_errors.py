@@ -10,14 +10,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from mmeframe.config.active import active, own_files
 from mmeframe.config.files import RefusedError
 from mmeframe.config.hydra_api import (
+    active,
     conf_dir,
     grammar_fault,
     group_options,
     groups,
     innermost,
+    own_files,
     parse_override,
     paths,
     reason,

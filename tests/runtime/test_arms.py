@@ -20,7 +20,7 @@ from mmeframe import api
 from mmeframe.errors import BadInputError
 from mmeframe.runtime import Router
 from tests import fleets
-from tests.test_shares import by_contract
+from tests.rows.test_shares import by_contract
 
 # Every day, and a global sub-model; a source would leave out the models that variants name.
 DAYS = (

@@ -21,7 +21,7 @@ from mmeframe.rows.keys import canonical, csv_form, csv_hazard
 from mmeframe.runtime import Router
 from mmeframe.spec import SubModelEntry
 from tests import fleets
-from tests.runtime.test_routing import Fleet, Routing, made, reached
+from tests.route.test_routing import Fleet, Routing, made, reached
 
 # Keys, and what pandas makes of a column of one of them.
 CHANGED = {

@@ -23,7 +23,7 @@ from mmeframe.rows.key_columns import normalised
 from mmeframe.rows.key_index import KeyIndex
 from mmeframe.rows.keys import canonical
 from mmeframe.spec import SubModelEntry
-from tests.runtime.test_routing import Fleet, Raw, made, reached
+from tests.route.test_routing import Fleet, Raw, made, reached
 
 KEYS = ["a", "7", "b"]
 ROWS = pd.DataFrame({"p": KEYS}, index=[2, 0, 1])

@@ -13,7 +13,7 @@ import pytest
 from mmeframe import api, versions
 from mmeframe.errors import ConfigError
 from tests import fleets, servers
-from tests.test_shares import by_contract
+from tests.rows.test_shares import by_contract
 
 # Monday has a canary, a second arm and a shadow; Tuesday is disabled when built.
 FLEET = (

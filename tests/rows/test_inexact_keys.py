@@ -29,7 +29,7 @@ from mmeframe.sections import TrafficSpec
 from mmeframe.spec import Column, SubModelEntry
 from mmeframe.testing import bound, keys_of
 from tests.builtin.options import problems
-from tests.runtime.test_routing import Fleet, made, reached
+from tests.route.test_routing import Fleet, made, reached
 
 BIG = 2**53
 REFUSED = (

@@ -25,7 +25,7 @@ from mmeframe.rows.batch import as_batch
 from mmeframe.runtime import Router
 from mmeframe.sections import RoutingSpec, TrafficSpec
 from mmeframe.spec import Column, ComponentSpec, KeyPart, SubModelEntry
-from tests.test_shares import by_contract
+from tests.rows.test_shares import by_contract
 
 COLUMN = ComponentSpec("column", "mmeframe.builtin.column:ColumnStrategy", "mmeframe.builtin.column:ColumnConf")
 # Columns of the union schema. y is optional, and never sent here.
