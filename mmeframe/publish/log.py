@@ -19,7 +19,6 @@ from mmeframe.fleet.released import STAMPS, WRAPPING, ReleasedBuild
 from mmeframe.plugin.manager import Plugins
 from mmeframe.publish.journal import FULL, BuildJournal
 from mmeframe.publish.pack import pack
-from mmeframe.publish.steps import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.publish.wrapping import Wrapping, columns, save, wrapping
 from mmeframe.redact import redact_tree
 from mmeframe.sections import RouterSpec, TrackingSpec
@@ -28,6 +27,7 @@ from mmeframe.spec import Logged
 from mmeframe.store.cleanup import BUILD_TAG, Undo, close_leftovers, end_runs, lease
 from mmeframe.store.folders import ModelFolder
 from mmeframe.store.store import ROUTER_TAG, Progress, Store
+from mmeframe.store.writing import RunWriter, experiment_id, record_config, taken
 from mmeframe.versions import installed, quietly
 
 __all__ = ["find_router", "log_router", "prove_fleet"]
@@ -89,11 +89,12 @@ class _NewVersion:
         record_config(client, run_id, config)
         client.log_text(run_id, json.dumps(_stamps(fleet)), STAMPS)
         tags = self._tags(around)
-        model_id = self._upload(experiment, run_id, around, tags)
+        writer = RunWriter(client, experiment, run_id, self.undo)
+        model_id = self._upload(writer, around, tags)
         notes = notes + self._prove(model_id, tags[ROUTER_TAG])
         _lineage(client, run_id, fleet)
         size = Bundle(journal.bundle).manifest.bytes
-        version = self._register(model_id, run_id, tags)
+        version = self._register(writer, model_id, tags)
         client.set_terminated(run_id, "FINISHED")
         return Logged(
             model_uri=f"models:/{tracking.register_as}/{version}" if version else f"models:/{model_id}",
@@ -125,7 +126,7 @@ class _NewVersion:
             WRAPPING: around.digest,
         }
 
-    def _upload(self, experiment: str, run_id: str, around: Wrapping, tags: dict[str, str]) -> str:
+    def _upload(self, writer: RunWriter, around: Wrapping, tags: dict[str, str]) -> str:
         """Save and upload the model; returns its id. tags: get the digest. Raises BuildError for a full disk."""
 
         def write(path: str, model: Any) -> None:
@@ -134,7 +135,7 @@ class _NewVersion:
         name, folder = self.fleet.spec.name, self.folder / "model"
         self.progress("logging", 0, 1)
         try:
-            model_id = log_folder(self.client, experiment, run_id, name, write, folder, tags, self.undo)
+            model_id = writer.log_folder(name, write, folder, tags)
         except Exception as error:
             said = _of_the_disk(error)
             if said is None:
@@ -154,14 +155,14 @@ class _NewVersion:
             copy.mkdir()
         return _prove(f"models:/{model_id}", digest, self.fleet, self.progress, copy)
 
-    def _register(self, model_id: str, run_id: str, tags: Mapping[str, str]) -> str | None:
+    def _register(self, writer: RunWriter, model_id: str, tags: Mapping[str, str]) -> str | None:
         """The new version, with the alias; None where it is not to be registered."""
         tracking = self.fleet.spec.tracking
         if not tracking.register_as:
             return None
-        version = register(self.client, tracking.register_as, model_id, run_id, tags, self.undo)
+        version = writer.register(tracking.register_as, model_id, tags)
         if tracking.alias:
-            move_alias(self.client, tracking.register_as, tracking.alias, version, self.undo)
+            writer.move_alias(tracking.register_as, tracking.alias, version)
         return version
 
 
@@ -188,19 +189,20 @@ def _same(previous: ReleasedBuild, store: Store, fleet: Fleet, notes: list[str],
     tracking, client = fleet.spec.tracking, store.client
     name = str(tracking.register_as)
     stamps = _stamps(fleet)
+    experiment = str(client.get_run(previous.run_id).info.experiment_id)
     if stamps != {"sub_models": previous.stamps, "installed": previous.installed}:
         # Files that were only touched, or proved with another library: neither is read, or told of, again.
         client.log_text(previous.run_id, json.dumps(stamps), STAMPS)
     before = dict(client.get_registered_model(name).aliases).get(tracking.alias)
     if tracking.alias and str(before) != previous.version:
-        move_alias(client, name, tracking.alias, previous.version, undo)
+        RunWriter(client, experiment, previous.run_id, undo).move_alias(name, tracking.alias, previous.version)
         was = f"it was version {before}" if before else "it is new"
         notes.append(f"alias {tracking.alias} now means version {previous.version} of {name}; {was}.")
     return Logged(
         model_uri=f"models:/{name}/{previous.version}",
         model_id=previous.model_id,
         run_id=previous.run_id,
-        experiment_id=str(client.get_run(previous.run_id).info.experiment_id),
+        experiment_id=experiment,
         name=name,
         version=previous.version,
         alias=tracking.alias,

@@ -18,11 +18,11 @@ import numpy as np
 
 from mmeframe.cache import work_folder
 from mmeframe.errors import ConfigError
-from mmeframe.publish.steps import experiment_id, log_folder, move_alias, record_config, register, taken
 from mmeframe.redact import redact_tree
 from mmeframe.sections import RouterSpec, TrainSpec
 from mmeframe.store.cleanup import BUILD_TAG, Undo, close_leftovers, forget_empty, lease
 from mmeframe.store.store import Store
+from mmeframe.store.writing import RunWriter, experiment_id, record_config, taken
 from mmeframe.train.allow import estimator_class
 from mmeframe.train.fitting import Fitted, fit_all, make_estimator, rows_for
 from mmeframe.train.names import key_text, registered_names
@@ -203,7 +203,7 @@ class _Log:
         return logged
 
     def _one(self, model: Fitted, global_metrics: Mapping[str, float], folder: Path) -> TrainedModel:
-        client, settings, name = self.client, self.writer.settings, self.names[model.key]
+        settings, name = self.writer.settings, self.names[model.key]
         parts = {} if model.key is None else dict(zip(settings.key, model.key, strict=True))
         tags = {**self.tags, "mmeframe.rows": str(model.rows), **parts}
 
@@ -211,14 +211,13 @@ class _Log:
             self.writer.write(model.model, path, described)
 
         with Undo() as undo:
-            model_id = log_folder(
-                client, self.experiment, self.run_id, _model_name(name), save, folder, tags, undo, _params(settings)
-            )
+            store = RunWriter(self.client, self.experiment, self.run_id, undo)
+            model_id = store.log_folder(_model_name(name), save, folder, tags, _params(settings))
             shutil.rmtree(folder, ignore_errors=True)
-            version = register(client, name, model_id, self.run_id, tags, undo)
+            version = store.register(name, model_id, tags)
             self._log_metrics(model_id, model.metrics, global_metrics)
             if settings.alias:
-                move_alias(client, name, settings.alias, version, undo)
+                store.move_alias(name, settings.alias, version)
             undo.keep()
         key = None if model.key is None else key_text(model.key, settings)
         return TrainedModel(name, version, model_id, key, parts, model.rows, model.metrics, global_metrics)

@@ -47,8 +47,8 @@ def logging_speed() -> str:
     import mlflow
     from mlflow.models import infer_signature
 
-    from mmeframe.publish.steps import log_folder, register
     from mmeframe.store.cleanup import Undo
+    from mmeframe.store.writing import RunWriter
 
     example = fleets.rows(5)[["x1", "x2"]]
     model = fleets.fitted(0)
@@ -66,8 +66,8 @@ def logging_speed() -> str:
             )
 
         with Undo() as undo, tempfile.TemporaryDirectory() as folder:
-            model_id = log_folder(client, "0", run_id, name, save, Path(folder) / "model", {}, undo)
-            register(client, name, model_id, run_id, {}, undo)
+            writer = RunWriter(client, "0", run_id, undo)
+            writer.register(name, writer.log_folder(name, save, Path(folder) / "model", {}), {})
             undo.keep()
 
     def given() -> None:
