@@ -56,11 +56,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _builds_are_noted() -> Iterator[None]:
     from mmeframe.publish import log
-    from mmeframe.train import trainer
+    from mmeframe.store import writing
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "log_router", _noted(log.log_router))
-        patch.setattr(trainer, "log_folder", _noted(trainer.log_folder))
+        patch.setattr(writing.RunWriter, "log_folder", _noted(writing.RunWriter.log_folder))
         yield
 
 
