@@ -190,7 +190,7 @@ def test_keys_that_no_router_takes_together(module_store, tmp_path, keys, suffix
     table, path = pd.DataFrame({"k": keys * 10, "x": np.arange(30.0), "y": np.arange(30.0)}), tmp_path / f"rows{suffix}"
     table.to_csv(path, index=False) if suffix == ".csv" else table.to_json(path, orient="records", lines=True)
 
-    with pytest.raises(ConfigError, match="1 key and another one differ only in how they are written") as caught:
+    with pytest.raises(ConfigError, match="1 key and another key differ only in spelling") as caught:
         train(module_store, path, "routing=column", "routing.column=k", "train.min_rows=1")
 
     assert caught.value.where == "routing.keys.k"
