@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmeframe.rows.keys import is_whole
 from mmeframe.rows.labels import unlabelled
-from mmeframe.rows.types import converter, is_compound, is_missing
+from mmeframe.rows.types import TYPES, converter, is_compound, is_missing
 from mmeframe.spec import Column
 
 if TYPE_CHECKING:
@@ -26,19 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "example_request", "fresh", "learnt_rows", "made_up", "probe_rows", "same"]
 
 _ROWS = 3
-_NOON = datetime.datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
-_WHOLE, _FLOATING = ((0, 1, 7), (1, 2, 3), (50, 100, 200)), ((0.0, 1.0, 0.5), (1.0, 2.0, 3.0), (50.0, 100.0, 200.0))
-# Type -> the values of a column in each try: one may be nonsense to an honest model, which then takes another.
-_VALUES: Mapping[str, Sequence[Sequence[Any]]] = {
-    "boolean": ((False, True, True),),
-    "integer": _WHOLE,
-    "long": _WHOLE,
-    "float": _FLOATING,
-    "double": _FLOATING,
-    "string": (("a", "b", "c"), ("1", "2", "3"), ("2024-01-01", "2024-01-02", "2024-01-03")),
-    "datetime": ((_NOON, _NOON, _NOON),),
-    "binary": ((b"a", b"b", b"c"),),
-}
 _TRIES = 3
 
 
@@ -193,7 +179,7 @@ def _inner(kind: Mapping[str, Any], number: int) -> list[Any]:
 
 
 def _plain(kind: str, number: int) -> list[Any]:
-    tries = _VALUES.get(kind, ((None,) * _ROWS,))
+    tries = TYPES[kind].samples if kind in TYPES else ((None,) * _ROWS,)
     return list(tries[number % len(tries)])
 
 
@@ -257,5 +243,6 @@ def _logged_example(model: PinnedModel, root: Path) -> Any:
 
 
 def _dtypes(columns: Sequence[Column]) -> dict[str, str]:
-    known = {"integer": "int32", "long": "int64", "float": "float32", "double": "float64", "boolean": "bool"}
+    """Of numbers and booleans; of times numpy's type has no zone."""
+    known = {name: it.numpy for name, it in TYPES.items() if it.numpy and name != "datetime"}
     return {column.name: known[column.type] for column in columns if column.type in known}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmeframe.errors import UsageError
+from mmeframe.rows.types import TYPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,18 +42,6 @@ class Types:
     stored: Callable[[], Mapping[str, Any]] = dict
 
 
-# MLflow's names of types -> Arrow's.
-_ALIASES = {
-    "integer": "int32",
-    "long": "int64",
-    "float": "float32",
-    "double": "float64",
-    "boolean": "bool",
-    "string": "string",
-    "datetime": "timestamp[ns]",
-}
-
-
 class _Parts:
     """Parquet files that become one file: a part ends where a piece needs wider types than the pieces before it."""
 
@@ -78,8 +67,8 @@ class _Parts:
         if self._content == "arrow" and pa.types.is_dictionary(field.type):
             # A file has one dictionary for all its pieces, which is not known before the last.
             return field.type.value_type
-        alias = _ALIASES.get(self._types.declared.get(field.name, ""))
-        return pa.type_for_alias(alias) if alias and pa.types.is_null(field.type) else field.type
+        known = TYPES.get(self._types.declared.get(field.name, ""))
+        return pa.type_for_alias(known.arrow) if known and known.arrow and pa.types.is_null(field.type) else field.type
 
     def _part(self, number: int) -> Path:
         return self._path.with_name(f"part-{number}")

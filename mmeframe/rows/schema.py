@@ -17,6 +17,7 @@ from pandas.api.types import infer_dtype, is_bool_dtype, is_complex_dtype, is_nu
 from mmeframe.errors import BadInputError, suggest
 from mmeframe.rows.types import (
     EXACT,
+    TYPES,
     RefusedError,
     converter,
     instant,
@@ -28,14 +29,7 @@ from mmeframe.rows.types import (
 )
 from mmeframe.spec import Column
 
-__all__ = ["NUMBERS", "check_frame", "required"]
-
-NUMBERS: Mapping[str, np.dtype[Any]] = {
-    "integer": np.dtype(np.int32),
-    "long": np.dtype(np.int64),
-    "float": np.dtype(np.float32),
-    "double": np.dtype(np.float64),
-}
+__all__ = ["check_frame", "required"]
 
 
 def check_frame(
@@ -100,7 +94,7 @@ def _convert(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
         return _cells(series, kind, needed)
     if not needed and not nullable(kind) and (missing := series.isna()).any():
         return _with_holes(series, kind, missing)
-    if kind in NUMBERS:
+    if kind in _NUMBERS:
         return _number(series, kind)
     if kind == "boolean":
         return _boolean(series)
@@ -109,7 +103,8 @@ def _convert(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
 
 # Objects before pandas 3.
 _TEXT = pd.Series(["a"]).dtype
-_PLAIN: Mapping[str, Any] = {**NUMBERS, "boolean": bool, "string": _TEXT, "datetime": "datetime64[ns]"}
+_PLAIN: Mapping[str, Any] = {"string": _TEXT, **{name: np.dtype(it.numpy) for name, it in TYPES.items() if it.numpy}}
+_NUMBERS = frozenset(name for name, it in _PLAIN.items() if it.kind in "if")
 
 
 def _cells(series: pd.Series[Any], kind: str, needed: bool) -> pd.Series[Any]:
@@ -137,7 +132,7 @@ def _with_holes(series: pd.Series[Any], kind: str, missing: pd.Series[Any]) -> p
 
 
 def _number(series: pd.Series[Any], kind: str) -> pd.Series[Any]:
-    wanted = NUMBERS[kind]
+    wanted = _PLAIN[kind]
     if series.dtype == wanted:
         return series
     if series.dtype == object:

@@ -1,7 +1,8 @@
 """MLflow's column types, and how one value of each is checked and converted: the same for every way in.
 
 A type is text: MLflow's name of it (``double``, ``string`` ...), ``any``, or, of an array, a map or an object, MLflow's
-own description as JSON. Whole columns of the plain types are converted by ``runtime.schema``, by the same rules.
+own description as JSON. ``TYPES`` says all that is to be known of the plain ones; ``rows.schema`` converts whole
+columns of them, by the same rules.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -20,6 +22,8 @@ import numpy as np
 
 __all__ = [
     "EXACT",
+    "TYPES",
+    "PlainType",
     "RefusedError",
     "converter",
     "instant",
@@ -34,8 +38,6 @@ __all__ = [
 
 # Whole numbers are exact as doubles below this.
 EXACT = 2**53
-# Types without a null: numpy has none for them.
-_NEVER_NULL = frozenset(["integer", "long", "boolean"])
 # pandas takes "now" and "today" for ISO 8601, too. Missing times are written in several ways.
 _ISO = re.compile(r"\d|(NaT|nan|)$")
 
@@ -61,7 +63,7 @@ def is_compound(kind: str) -> bool:
 
 def nullable(kind: str) -> bool:
     """Whether a type has a null: numpy has none for whole numbers and booleans."""
-    return kind not in _NEVER_NULL
+    return kind not in TYPES or TYPES[kind].has_null
 
 
 @lru_cache(maxsize=256)
@@ -115,9 +117,9 @@ def _converter(kind: Mapping[str, Any]) -> Convert:
     if name == "object":
         known = {key: (_converter(it), it.get("required", True)) for key, it in kind["properties"].items()}
         return _object(known, _shown(kind))
-    if name not in _PLAIN:
-        return _unknown(name)
-    return _PLAIN[name]
+    if name == "any":
+        return _anything
+    return TYPES[name].convert if name in TYPES else _unknown(name)
 
 
 def _or_null(kind: Mapping[str, Any]) -> Convert:
@@ -313,14 +315,35 @@ _DATA: tuple[type, ...] = (
     *(bytes, bytearray, memoryview, list, tuple, np.ndarray, Mapping),
 )
 
-_PLAIN: Mapping[str, Convert] = {
-    "double": _double,
-    "float": _float,
-    "integer": _whole("integer", np.int32),
-    "long": _whole("long", int),
-    "boolean": _boolean,
-    "string": _string,
-    "binary": _bytes,
-    "datetime": _datetime,
-    "any": _anything,
+
+@dataclass(frozen=True, slots=True)
+class PlainType:
+    """What is to be known of a plain type.
+
+    convert: one value. numpy, arrow: their names of it, for a column; empty where cells are Python's objects. has_null:
+    whether numpy's type has one. samples: values of made-up columns, in each try: one may be nonsense to an honest
+    model, which then takes another.
+    """
+
+    convert: Convert
+    numpy: str = ""
+    arrow: str = ""
+    has_null: bool = True
+    samples: Sequence[Sequence[Any]] = ()
+
+
+_WHOLE, _FLOATING = ((0, 1, 7), (1, 2, 3), (50, 100, 200)), ((0.0, 1.0, 0.5), (1.0, 2.0, 3.0), (50.0, 100.0, 200.0))
+_TEXTS = (("a", "b", "c"), ("1", "2", "3"), ("2024-01-01", "2024-01-02", "2024-01-03"))
+_NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - MLflow's datetime columns are naive
+
+# One table: a type is added here, and to the names that a config may write (``plugin.conf.ColumnType``).
+TYPES: Mapping[str, PlainType] = {
+    "boolean": PlainType(_boolean, "bool", "bool", has_null=False, samples=((False, True, True),)),
+    "integer": PlainType(_whole("integer", np.int32), "int32", "int32", has_null=False, samples=_WHOLE),
+    "long": PlainType(_whole("long", int), "int64", "int64", has_null=False, samples=_WHOLE),
+    "float": PlainType(_float, "float32", "float32", samples=_FLOATING),
+    "double": PlainType(_double, "float64", "float64", samples=_FLOATING),
+    "string": PlainType(_string, "", "string", samples=_TEXTS),
+    "datetime": PlainType(_datetime, "datetime64[ns]", "timestamp[ns]", samples=((_NOON, _NOON, _NOON),)),
+    "binary": PlainType(_bytes, samples=((b"a", b"b", b"c"),)),
 }

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from mlflow.types import DataType
 from mlflow.types.schema import AnyType, Array, Map, Object, Property
 
 from mmeframe.errors import BadInputError
+from mmeframe.plugin.conf import ColumnType
 from mmeframe.rows.schema import check_frame
-from mmeframe.rows.types import RefusedError, converter, is_compound, nullable, shown, type_text
+from mmeframe.rows.types import TYPES, RefusedError, converter, is_compound, nullable, shown, type_text
 from mmeframe.spec import Column
 
 DOUBLES = type_text(Array(DataType.double))
@@ -25,6 +27,23 @@ POINT = type_text(Object([Property("lat", DataType.double), Property("tags", Arr
 POINTS = type_text(Array(Object([Property("lat", DataType.double)])))
 LABELS = type_text(Array(DataType.string))
 NOON = np.datetime64("2024-01-02T12:00", "ns")
+
+
+def test_the_table_has_every_plain_type():
+    """All of MLflow's, and those are what a config may write."""
+    assert set(TYPES) == {kind.name for kind in DataType} == set(get_args(ColumnType))
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_what_the_table_says_of_a_type_agrees(name):
+    """Its samples are of it, numpy and Arrow hold them as it says, and null is what numpy has one for."""
+    it = TYPES[name]
+    for values in it.samples:
+        column = check_frame(pd.DataFrame({"x": values}), [Column("x", name)], frozenset("x"))["x"]
+        assert [it.convert(value) for value in values] == column.tolist()
+        assert not it.numpy or column.dtype == np.dtype(it.numpy)
+        assert not it.arrow or pa.Array.from_pandas(column).type in (pa.type_for_alias(it.arrow), pa.large_string())
+    assert it.has_null == (np.dtype(it.numpy or object).kind not in "ib")
 
 
 @pytest.mark.parametrize(

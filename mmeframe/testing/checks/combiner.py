@@ -10,6 +10,7 @@ import numpy as np
 from mmeframe.errors import ConfigError
 from mmeframe.fleet.examples import same
 from mmeframe.fleet.signature import type_of
+from mmeframe.rows.types import TYPES
 from mmeframe.testing.cases import CombinerCase
 from mmeframe.testing.check import BrokenError, Check, expect
 from mmeframe.testing.checks.common import COMMON_CHECKS, check_prepare
@@ -29,7 +30,7 @@ __all__ = [
 
 Array = np.ndarray[Any, Any]
 # MLflow's names of the types that answers have.
-_KINDS = ("boolean", "integer", "long", "float", "double", "string", "datetime", "binary")
+_KINDS = tuple(TYPES)
 
 
 @Check
