@@ -100,7 +100,7 @@ def _show_coverage(found: Covered) -> None:
         ("keys without a sub-model", [key_text(it.key) for it in found.without_model]),
         ("sub-models that no row reaches", found.unreached),
         ("columns with several types", [f"{name} ({', '.join(types)})" for name, types in found.promoted.items()]),
-        ("columns of the table", found.faults),
+        ("predict would refuse this table", found.faults),
     ):
         if names:
             say(f"{title}: {few(names, '; ')}")

@@ -190,7 +190,7 @@ def test_columns_of_the_table_are_checked(run, which, tmp_path):
 
     done = run("validate", *which, "data=bad.csv")
 
-    (line,) = [line for line in done.lines if line.startswith("columns of the table: ")]
+    (line,) = [line for line in done.lines if line.startswith("predict would refuse this table: ")]
     assert "column 'x1' must be double: it is" in line
     assert "column 'x2' (double) is missing." in line
     assert "Did you mean 'x22'?" in line
