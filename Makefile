@@ -39,6 +39,10 @@ $(BIN)/.ready: pyproject.toml constraints.txt $(PLUGIN_SOURCES)
 demo: $(BIN)/.ready
 	$(BIN)/mmeframe demo
 
+# Two workers share the processors: threads of numeric libraries, in them and in what they start, would only wait for
+# one another.
+test test-rest: export OMP_NUM_THREADS := 1
+test test-rest: export OPENBLAS_NUM_THREADS := 1
 # Tests start many processes: each would compile mmeframe anew where Python may not keep bytecode.
 test: $(BIN)/.ready
 	$(BIN)/python -m compileall -q mmeframe
