@@ -35,8 +35,8 @@ def shops(store, tmp_path):
     [
         pytest.param(
             ["train.global_as=shop_all"],
-            "train.global_as: 'shop_all' is also the name of a key's sub-model (train.register_as), and would take its"
-            " alias.",
+            "train.global_as: 'shop_all' is also the name of a key's sub-model (train.register_as), and would take "
+            "over its alias.",
             ["train.global_as=shop_all_of_all"],
             id="global-and-key",
         ),
