@@ -19,19 +19,27 @@ from mmeframe import api
 from mmeframe.cache import cache_folder
 from mmeframe.errors import ProblemsError
 from mmeframe.store.cleanup import BUILD_TAG, lease
+from mmeframe.testing.stores import copy_of
 from tests import fleets, servers
 
 pytestmark = pytest.mark.build
 
 
-@pytest.fixture
-def three(store):
-    """A store of the test's own with day_0, day_1 and all_days."""
+@pytest.fixture(scope="module")
+def logged_once(module_store):
+    """A store with day_0, day_1 and all_days: logging them takes longer than most of the builds below."""
     example = fleets.rows(5)[["x1", "x2"]]
-    for day in (0, 1):
-        fleets.log_sklearn(fleets.fitted(day), f"day_{day}", example)
-    fleets.log_sklearn(fleets.fitted(20), "all_days", example)
-    return store
+    with fleets.active(module_store.uri):
+        for day in (0, 1):
+            fleets.log_sklearn(fleets.fitted(day), f"day_{day}", example)
+        fleets.log_sklearn(fleets.fitted(20), "all_days", example)
+    return module_store
+
+
+@pytest.fixture
+def three(store, logged_once):
+    """A store of the test's own with the three; their files stay where they are, what is logged goes to its folder."""
+    return copy_of(logged_once, store.folder)
 
 
 def folder_of(uri: str) -> Path:
@@ -340,6 +348,7 @@ _KILLED = """
 import os, signal, sys
 from mlflow import MlflowClient
 from mmeframe import api
+from mmeframe.testing.stores import copy_of
 from tests import fleets, servers
 real = getattr(MlflowClient, sys.argv[1])
 def killed(self, *args, **kwargs):
